@@ -1,0 +1,77 @@
+"""The errors that tokctl raises on purpose, each with its exit code.
+
+::
+
+    TokctlError                 1   never raised itself
+    ├── UsageError              2   the command line, a filter or a setting is wrong
+    ├── NotFoundError           3   no such instance, token or file
+    │   └── AmbiguousIdError    3   a prefix that several ids share
+    ├── NotAllowedError         4   credentials missing or not enough; a file's rights
+    ├── UnreachableError        5   a server that does not answer, a wait that ran out
+    ├── StoreError              6   the store: locked, full, read-only, damaged, too new
+    └── InputError              7   data that was handed in cannot be read
+
+Exit code 0 is success, 1 means that a command found what it was asked to look for (findings).
+One place, ``tokctl.__main__``, turns an error into one line on stderr and its exit code.
+"""
+
+from __future__ import annotations
+
+
+class TokctlError(Exception):
+    """A fault with a message for the user: what happened, and in ``hint`` what to do about it."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
+
+
+class UsageError(TokctlError):
+    """The command line, a filter or a setting cannot mean anything."""
+
+    exit_code = 2
+
+
+class NotFoundError(TokctlError):
+    """What was asked for does not exist."""
+
+    exit_code = 3
+
+
+class AmbiguousIdError(NotFoundError):
+    """An id's prefix fits more than one; ``candidates`` holds the first of them."""
+
+    def __init__(self, kind: str, prefix: str, candidates: list[str], *, more: bool = False) -> None:
+        listed = ", ".join(candidates) + (" …" if more else "")
+        super().__init__(f"{kind} id '{prefix}' is ambiguous: {listed}.", "Give more of the id.")
+        self.candidates = candidates
+
+
+class NotAllowedError(TokctlError):
+    """A credential is missing or does not allow this, or a file's rights forbid it."""
+
+    exit_code = 4
+
+
+class UnreachableError(TokctlError):
+    """Something outside did not answer, or not in time."""
+
+    exit_code = 5
+
+
+class StoreError(TokctlError):
+    """The store cannot be opened, read or written."""
+
+    exit_code = 6
+
+
+class InputError(TokctlError):
+    """Data that was handed in cannot be read as what it should be."""
+
+    exit_code = 7

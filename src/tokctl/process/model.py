@@ -17,6 +17,37 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+# --- times --------------------------------------------------------------------------------------
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_micros(time: datetime | None) -> int | None:
+    """Microseconds since 1970-01-01 UTC."""
+    return None if time is None else (time - EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int | None) -> datetime | None:
+    """Return the time of a number of microseconds since 1970-01-01 UTC."""
+    return None if micros is None else EPOCH + timedelta(microseconds=micros)
+
+
+def utc(time: datetime | None) -> datetime | None:
+    """The same time in UTC; a time without a zone is taken to be in UTC."""
+    if time is None or time.tzinfo is UTC:
+        return time
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def format_time(time: datetime | None) -> str | None:
+    """RFC 3339 in UTC, with milliseconds as documented, or microseconds where they matter."""
+    if time is None:
+        return None
+    text = time.isoformat(timespec="microseconds" if time.microsecond % 1000 else "milliseconds")
+    return text[:-6] + "Z"
+
+
 # --- states -------------------------------------------------------------------------------------
 
 ACTIVE = "ACTIVE"
@@ -66,7 +97,7 @@ FAMILIES = ("gateway", "task", "event")
 """Names that stand for every element type that ends in them."""
 
 _TYPE_NAMES = {name.lower(): name for name in ELEMENT_TYPES}
-_type_cache: dict[str, str] = {name: name for name in ELEMENT_TYPES}
+_type_cache: dict[str | None, str | None] = {None: None} | {name: name for name in ELEMENT_TYPES}
 
 
 def canonical_type(element_type: str) -> str:
@@ -127,19 +158,22 @@ class Duration(Struct, frozen=True):
 
 NO_CONTEXT = Context()
 _context_decoder = msgspec.json.Decoder(Context)
-_hops_decoder = msgspec.json.Decoder(list[FlowHop])
-EMPTY_OBJECT = Raw(b"{}")
-EMPTY_LIST = Raw(b"[]")
+_hops_decoder = msgspec.json.Decoder(list[FlowHop] | None)
+NULL = Raw(b"null")
+"""JSON that the source never sent: unknown, which is not the same as empty."""
 
 
-def read_context(raw: Raw | None) -> Context:
+def read_context(raw: Raw) -> Context:
     """Read what the analyses need of a context; a field of the wrong type counts as absent."""
-    if raw is None:
+    if raw is NULL:
         return NO_CONTEXT
     try:
-        return _context_decoder.decode(raw)
+        context = _context_decoder.decode(raw)
     except msgspec.MsgspecError:
-        return _read_context_leniently(raw)
+        context = _read_context_leniently(raw)
+    if context.timeout_at is not None and context.timeout_at.tzinfo is not UTC:
+        return msgspec.structs.replace(context, timeout_at=utc(context.timeout_at))
+    return context
 
 
 def _read_context_leniently(raw: Raw) -> Context:
@@ -161,30 +195,32 @@ def _read_context_leniently(raw: Raw) -> Context:
 # --- tokens -------------------------------------------------------------------------------------
 
 
-class Token(Struct, frozen=True, kw_only=True):
+class Token(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One visit of one element by one thread of execution of a process instance.
 
-    A field that its source never sends is None: unknown, which is not the same as empty.
+    What the source never sends is None, or NULL for JSON: unknown, which is not the same as empty.
     ``variables``, ``execution_context`` and ``flow_history`` are JSON as it came; ``extra`` keeps
-    the fields that the API does not document.
+    the fields that the API does not document. The type is laid out so that the documented JSON
+    decodes straight into it; ``process.wire`` does that, and reads all that is not as documented.
     """
 
     token_id: str
-    instance_id: str
     element_id: str
+    state: str
+    instance_id: str = ""  # the wire leaves it to the document around the token
+    process_id: str | None = None
     element_type: str | None = None
     element_name: str | None = None
-    state: str
     created_at: datetime | None = None
     updated_at: datetime | None = None
     completed_at: datetime | None = None
     cancelled_at: datetime | None = None
-    variables: Raw | None = None
-    execution_context: Raw | None = None
+    variables: Raw = NULL
+    execution_context: Raw = NULL
     parent_token_id: str | None = None
     child_tokens: tuple[str, ...] | None = None
-    flow_history: Raw | None = None
-    extra: dict[str, Raw] = {}
+    flow_history: Raw = NULL
+    extra: dict[str, Raw] = msgspec.field(default_factory=dict, name="(undocumented)")
 
     @property
     def live(self) -> bool:
@@ -199,12 +235,11 @@ class Token(Struct, frozen=True, kw_only=True):
     @property
     def hops(self) -> list[FlowHop]:
         """The flow history; empty where it is unknown or cannot be read."""
-        if self.flow_history is None:
-            return []
         try:
-            return _hops_decoder.decode(self.flow_history)
+            hops = _hops_decoder.decode(self.flow_history)
         except msgspec.MsgspecError:
             return []
+        return [msgspec.structs.replace(hop, timestamp=utc(hop.timestamp)) for hop in hops or ()]
 
     @property
     def name(self) -> str:
@@ -298,7 +333,7 @@ class Instance(Struct, frozen=True, kw_only=True):
     updated_at: datetime | None = None
     completed_at: datetime | None = None
     cancelled_at: datetime | None = None
-    variables: Raw | None = None
+    variables: Raw = NULL
     extra: dict[str, Raw] = {}
 
 
@@ -334,27 +369,3 @@ class Definition(Struct, frozen=True, kw_only=True, omit_defaults=True):
     elements: dict[str, Element] = {}
     flows: dict[str, SequenceFlow] = {}
     xml: str | None = None
-
-
-# --- times --------------------------------------------------------------------------------------
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-def to_micros(time: datetime | None) -> int | None:
-    """Microseconds since 1970-01-01 UTC."""
-    return None if time is None else (time - EPOCH) // _MICROSECOND
-
-
-def from_micros(micros: int | None) -> datetime | None:
-    """Return the time of a number of microseconds since 1970-01-01 UTC."""
-    return None if micros is None else EPOCH + timedelta(microseconds=micros)
-
-
-def format_time(time: datetime | None) -> str | None:
-    """RFC 3339 in UTC, with milliseconds as documented, or microseconds where they matter."""
-    if time is None:
-        return None
-    text = time.isoformat(timespec="microseconds" if time.microsecond % 1000 else "milliseconds")
-    return text[:-6] + "Z"

@@ -1,0 +1,62 @@
+"""What an engine answers: the questions of the inspection commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from tokctl.process.model import Definition, Summary, Token
+from tokctl.process.query import InstanceFilter, Order, TokenFilter
+from tokctl.process.status import InstanceStatus
+from tokctl.process.tree import TreeRow
+
+
+class Engine(Protocol):
+    """Reads process instances and their tokens.
+
+    Ids are exact; ``engines.ids`` turns what people type into one. An unknown instance is a
+    NotFoundError from every method. All answers of one engine object show one moment.
+    """
+
+    def instances(
+        self, where: InstanceFilter, order: Order, *, limit: int | None = None, offset: int = 0
+    ) -> Iterator[InstanceStatus]:
+        """Instances in order."""
+
+    def count_instances(self, where: InstanceFilter) -> int:
+        """How many instances match."""
+
+    def instance(self, instance_id: str) -> InstanceStatus:
+        """One instance."""
+
+    def instance_ids(self, prefix: str, limit: int) -> list[str]:
+        """Ids of instances that begin with a prefix, in order."""
+
+    def latest_instance_id(self) -> str | None:
+        """The id of the instance that started last; None when there is none."""
+
+    def summary(self, instance_id: str) -> Summary:
+        """Totals of a whole instance."""
+
+    def tokens(
+        self, instance_id: str, where: TokenFilter, order: Order, *, limit: int | None = None, offset: int = 0
+    ) -> Iterator[Token]:
+        """Tokens of an instance in order."""
+
+    def count_tokens(self, instance_id: str, where: TokenFilter) -> int:
+        """How many tokens of an instance match."""
+
+    def token_ids(self, prefix: str, instance_id: str | None, limit: int) -> list[tuple[str, str]]:
+        """(instance id, token id) of tokens whose id begins with a prefix, in order of token id."""
+
+    def token(self, instance_id: str, token_id: str) -> Token:
+        """One token."""
+
+    def tree_rows(self, instance_id: str) -> Iterator[TreeRow]:
+        """What a tree needs of each token, in order of creation."""
+
+    def definition(self, process_id: str, version: int | None) -> Definition | None:
+        """A process model, the newest version unless one is named; None where it is unknown."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""

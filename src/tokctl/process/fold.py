@@ -1,0 +1,100 @@
+"""What may be folded in a drawing of a forest: equal subtrees, and loops along a sequence.
+
+Works on numbers only: nodes, labels and shapes. Drawing is ``process.draw``.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING
+
+from tokctl.process.tree import Forest, Groups, top_down
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_PERIOD = 32
+"""The longest loop, in elements, that is looked for."""
+
+
+def labels(forest: Forest, context: bytearray | None) -> array[int]:
+    """Return a number for what each token's line says; equal numbers may fold.
+
+    Element and state count, and so do contradictions, the elements of further parents, and whether
+    the token only leads to a match: a token that stands out is never folded into ones that do not.
+    """
+    codes = forest.label_codes[:]
+    special: dict[tuple[object, ...], int] = {}
+    starts = forest.joins.starts
+    for node, flags in enumerate(forest.flags):
+        leads = context[node] if context else 0
+        if flags or leads or starts[node] < starts[node + 1]:
+            others = tuple(sorted(forest.label_codes[other] for other in forest.joins.of(node)))
+            key = (codes[node], flags, leads, others)
+            codes[node] = special.setdefault(key, len(forest.labels) + len(special))
+    return codes
+
+
+def shapes(codes: array[int], children: Groups) -> array[int]:
+    """Return a number for each subtree: the same number for equal ones, and for no others.
+
+    Equal are subtrees with equal labels and, in any order, equal subtrees below. A node without
+    siblings, and none above it, is compared with nothing and gets 0.
+    """
+    size = len(codes)
+    starts, items = children
+    order = top_down(children, size)
+    compared = bytearray(size)
+    if starts[size + 1] - starts[size] > 1:
+        for root in children.of(size):
+            compared[root] = 1
+    for node in order:
+        start, end = starts[node], starts[node + 1]
+        if compared[node] or end - start > 1:
+            for position in range(start, end):
+                compared[items[position]] = 1
+
+    known: dict[int | tuple[int, ...], int] = {}
+    result = array("i", bytes(4 * size))
+    for node in reversed(order):
+        if not compared[node]:
+            continue
+        start, end = starts[node], starts[node + 1]
+        key: int | tuple[int, ...]
+        if end - start <= 1:  # packed into one number: most nodes are in a sequence
+            key = codes[node] << 32 | (result[items[start]] if start < end else 0)
+        else:
+            key = (codes[node], *sorted(result[child] for child in items[start:end]))
+        result[node] = known.setdefault(key, len(known) + 1)
+    return result
+
+
+def loops(codes: array[int]) -> Iterator[tuple[int, int]]:
+    """Divide a sequence into runs: (elements, passes), with passes = 1 for what is not repeated.
+
+    From left to right, the run that covers most is taken, the shorter loop where two cover as much.
+    Two passes make a loop.
+    """
+    size = len(codes)
+    following = array("i", bytes(4 * size))
+    nearest: dict[int, int] = {}
+    for position in range(size - 1, -1, -1):
+        following[position] = nearest.get(codes[position], size)
+        nearest[codes[position]] = position
+
+    position = 0
+    while position < size:
+        period, passes = 1, 1
+        again = following[position]
+        while again < size and again - position <= MAX_PERIOD:
+            length = again - position
+            if passes == 1 or length % period:  # a multiple of a loop covers no more than the loop
+                end = again
+                while end < size and codes[end] == codes[end - length]:
+                    end += 1
+                times = (end - position) // length
+                if times > 1 and times * length > period * passes:
+                    period, passes = length, times
+            again = following[again]
+        yield period, passes
+        position += period * passes

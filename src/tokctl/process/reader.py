@@ -1,0 +1,326 @@
+"""Reads documents of any size as a stream of records, in bounded memory.
+
+What is understood, one after another in the same input: the documented answer (with its envelope
+or without), a bare list of tokens, single tokens, instances and definitions; one document over many
+lines, or one a line (NDJSON). Pure: chunks of bytes come in, records go out; opening files is
+``source``.
+
+Small documents are decoded whole. Of one that outgrows the window, only the member being read is in
+memory: the scanner of the standard library finds where each value ends, and msgspec decodes that
+slice.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+import msgspec
+from msgspec import Raw, Struct
+
+from tokctl.errors import InputError
+from tokctl.process.model import Definition, Instance, Token
+from tokctl.process.wire import Fault, decode_definition, decode_instance, decode_object, decode_token, shorten
+
+WINDOW = 4 << 20
+"""Characters of one value that are decoded at once; a longer one is read member by member."""
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+_scan = json.JSONDecoder().raw_decode
+
+
+class Reject(Struct, frozen=True):
+    """Something in a token's place that is no token: where, which field, why, and as it came."""
+
+    where: str
+    field: str
+    reason: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.field}: {self.reason}" if self.field else f"{self.where}: {self.reason}"
+
+
+Record = Token | Instance | Definition | Reject
+
+
+def read_records(chunks: Iterable[bytes], *, name: str, instance_id: str | None = None) -> Iterator[Record]:
+    """Read every record of an input.
+
+    Args:
+        chunks: the input's bytes in pieces of any size.
+        name: what to call the input in messages.
+        instance_id: the instance of tokens that name none, nor the document around them.
+
+    Raises:
+        InputError: the input is no JSON, breaks off, or holds an error answer.
+    """
+    return _Reader(chunks, name, instance_id).records()
+
+
+class _TooLong(Exception):  # noqa: N818 - a signal, not an error
+    """A value outgrew the window."""
+
+
+class _Reader:
+    def __init__(self, chunks: Iterable[bytes], name: str, instance_id: str | None) -> None:
+        self.name = name
+        self.chunks = iter(chunks)
+        self.decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        self.buffer = ""
+        self.at = 0
+        self.ended = False
+        self.line = 1  # of the buffer's first character
+        self.instance_id = instance_id or ""
+        self.process_id: str | None = None
+        self.known: tuple[str, str | None] = ("", None)  # the instance and process that were told of last
+        self.count = 0
+
+    # --- the buffer ---
+
+    def more(self) -> bool:
+        """Append the next piece of the input; False at its end."""
+        if self.ended:
+            return False
+        try:
+            chunk = next(self.chunks, b"")
+            text = self.decoder.decode(chunk, final=not chunk)
+        except UnicodeDecodeError as error:
+            raise InputError(f"{self.name}: not UTF-8 text: {error.reason}.") from None
+        self.ended = not chunk
+        if self.at:
+            self.line += self.buffer.count("\n", 0, self.at)
+        self.buffer = self.buffer[self.at :] + text
+        self.at = 0
+        return True
+
+    def peek(self) -> str:
+        """Skip white space; return the next character, '' at the end of the input."""
+        while True:
+            match = _SPACE.match(self.buffer, self.at)
+            self.at = match.end() if match else self.at
+            if self.at < len(self.buffer):
+                return self.buffer[self.at]
+            if not self.more():
+                return ""
+
+    def broken(self, reason: str, at: int | None = None) -> InputError:
+        at = self.at if at is None else at
+        line = self.line + self.buffer.count("\n", 0, at)
+        column = at - self.buffer.rfind("\n", 0, at)
+        return InputError(f"{self.name}: line {line}, column {column}: {reason}.")
+
+    # --- the grammar ---
+
+    def records(self) -> Iterator[Record]:
+        if self.peek() == "":
+            raise InputError(f"{self.name}: empty; there is nothing to read.")
+        if self.starts_with_a_whole_line():
+            yield from self.lines()
+            return
+        while self.peek():
+            yield from self.value("")
+
+    def starts_with_a_whole_line(self) -> bool:
+        """Tell whether the first line is a JSON object on its own: then every line is one."""
+        while (end := self.buffer.find("\n", self.at)) < 0:
+            if len(self.buffer) - self.at > WINDOW or not self.more():
+                return False
+        try:
+            decode_object(self.buffer[self.at : end])
+        except Fault:
+            return False
+        return True
+
+    def lines(self) -> Iterator[Record]:
+        """Read NDJSON: a bad line is a reject, and the next line is read all the same."""
+        number = self.line + self.buffer.count("\n", 0, self.at) - 1
+        while True:
+            end = self.buffer.find("\n", self.at)
+            if end < 0:
+                if len(self.buffer) - self.at > WINDOW and self.peek() in "{[":
+                    yield from self.walk(f"line {number + 1}")
+                    continue
+                if self.more():
+                    continue
+                end = len(self.buffer)
+            text = self.buffer[self.at : end]
+            self.at = end + 1
+            number += 1
+            if text and not text.isspace():
+                yield from self.document(text, f"line {number}")
+            if end >= len(self.buffer) and self.ended:
+                return
+
+    def scan(self, limit: int) -> str:
+        """Return the text of the value that starts here, and step over it.
+
+        Raises _TooLong when it is longer than limit.
+        """
+        want = 0
+        while True:
+            try:
+                _, end = _scan(self.buffer, self.at)
+            except json.JSONDecodeError as error:
+                cut = error.pos >= len(self.buffer) - 16 or error.msg.startswith("Unterminated string")
+                if self.ended or not cut:
+                    breaks_off = self.ended and cut
+                    raise self.broken(
+                        "the input breaks off here" if breaks_off else f"not JSON: {error.msg}", error.pos
+                    ) from None
+            except RecursionError:
+                raise self.broken("nested too deeply") from None
+            else:
+                if end < len(self.buffer) or self.ended:
+                    text = self.buffer[self.at : end]
+                    self.at = end
+                    return text
+            if len(self.buffer) - self.at > limit:
+                raise _TooLong
+            want = max(2 * want, 1 << 16)  # doubling: each retry scans from the start of the value
+            have = len(self.buffer) - self.at
+            while len(self.buffer) - self.at < have + want and self.more():
+                pass
+
+    def value(self, where: str) -> Iterator[Record]:
+        """Read one value: whole if it is short, member by member if it is long."""
+        try:
+            text = self.scan(WINDOW)
+        except _TooLong:
+            yield from self.walk(where)
+        else:
+            yield from self.document(text, where or f"document {self.count + 1}")
+
+    def walk(self, where: str) -> Iterator[Record]:
+        opening = self.peek()
+        if opening == "[":
+            yield from self.walk_array(where)
+        elif opening == "{":
+            yield from self.walk_object(where)
+        else:
+            raise self.broken("expected tokens")
+
+    def walk_array(self, where: str) -> Iterator[Record]:
+        self.at += 1
+        index = 0
+        while self.peek() != "]":
+            if index:
+                self.expect(",")
+                self.peek()
+            yield from self.value(f"{where}[{index}]")
+            index += 1
+        self.at += 1
+
+    def walk_object(self, where: str) -> Iterator[Record]:
+        """Read a long object: its lists of tokens as a stream, its other members whole."""
+        self.at += 1
+        fields: dict[str, Raw] = {}
+        known = False
+        first = True
+        while self.peek() != "}":
+            if not first:
+                self.expect(",")
+                self.peek()
+            first = False
+            key = json.loads(self.scan(WINDOW))
+            self.expect(":")
+            path = f"{where}.{key}" if where else str(key)
+            if self.peek() in "[{" and key in {"tokens", "data"}:
+                if key == "tokens":
+                    yield from self.begin(fields)
+                    known = True
+                if self.peek() == "[":
+                    yield from self.walk_array(path)
+                else:
+                    yield from self.value(path)
+            else:
+                fields[key] = Raw(self.scan(1 << 62).encode())
+        self.at += 1
+        if known and "instance_id" in fields:
+            yield from self.begin(fields)
+        self.refuse_error(fields)
+
+    def begin(self, fields: dict[str, Raw]) -> Iterator[Record]:
+        """Tell of the instance that the following tokens belong to, as far as it is known."""
+        if "definition" in fields:
+            yield decode_definition(fields["definition"])
+        if "instance_id" in fields or "id" in fields:
+            instance = decode_instance(fields)
+            self.instance_id, self.process_id = self.known = instance.instance_id, instance.process_id
+            yield instance
+
+    def expect(self, sign: str) -> None:
+        if self.peek() != sign:
+            raise self.broken(f"expected '{sign}'" if not self.ended or self.at < len(self.buffer)
+                              else "the input breaks off here")  # fmt: skip
+        self.at += 1
+
+    # --- whole documents ---
+
+    def document(self, text: str | Raw, where: str) -> Iterator[Record]:
+        """Tell what a whole document holds."""
+        self.count += 1
+        if "\n" in as_text(text):  # what is kept as it came has to fit on a line of NDJSON
+            with suppress(msgspec.DecodeError):
+                text = msgspec.json.format(as_text(text), indent=-1)
+        try:
+            yield from self.classify(text, where)
+        except Fault as fault:
+            yield Reject(where, fault.field, fault.reason, as_text(text))
+
+    def classify(self, text: str | Raw, where: str) -> Iterator[Record]:
+        try:
+            token = decode_token(text, self.instance_id, self.process_id)
+        except Fault as fault:
+            not_a_token = fault
+        else:
+            if token.process_id is not None and (token.instance_id, token.process_id) != self.known:
+                self.known = token.instance_id, token.process_id
+                yield Instance(instance_id=token.instance_id, process_id=token.process_id)
+            yield token
+            return
+        if as_text(text)[:1] == "[":
+            yield from self.array(Raw(as_text(text).encode()), where)
+            return
+        fields = decode_object(text)
+        self.refuse_error(fields)
+        if "data" in fields and "token_id" not in fields:
+            inner = fields["data"]
+            if bytes(inner)[:1] == b"[":
+                yield from self.array(inner, f"{where}.data")
+            else:
+                yield from self.document(inner, f"{where}.data")
+        elif "tokens" in fields:
+            yield from self.begin(fields)
+            yield from self.array(fields["tokens"], f"{where}.tokens")
+        elif "elements" in fields and "process_id" in fields:
+            yield decode_definition(text)
+        elif "instance_id" in fields and "element_id" not in fields and "state" not in fields:
+            yield decode_instance(fields)
+        else:
+            raise not_a_token
+
+    def array(self, raw: Raw, where: str) -> Iterator[Record]:
+        try:
+            items = msgspec.json.decode(raw, type=list[Raw])
+        except msgspec.MsgspecError as error:
+            raise Fault("", f"expected an array of tokens ({error})") from None
+        for index, item in enumerate(items):
+            yield from self.document(item, f"{where}[{index}]")
+
+    def refuse_error(self, fields: dict[str, Raw]) -> None:
+        """Stop at an error answer: it is what the user saved, but not what they wanted."""
+        if fields.get("success") == b"false" and "error" in fields:
+            error = decode_object(fields["error"])
+            code, message = (
+                msgspec.json.decode(error[key]) if key in error else "" for key in ("code", "message")
+            )
+            raise InputError(f"{self.name}: the answer is an error: {code} {shorten(str(message), 200)}".rstrip())
+
+
+def as_text(text: str | Raw) -> str:
+    """Return JSON text as str."""
+    return text if isinstance(text, str) else bytes(text).decode()

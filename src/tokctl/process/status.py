@@ -1,0 +1,59 @@
+"""How an instance stands, from what its source said and what its tokens show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from msgspec import Struct
+
+from tokctl.process.model import ACTIVE, COMPLETED, Instance, Token
+
+
+class InstanceStatus(Struct, frozen=True, kw_only=True):
+    """An instance with its status, derived from the tokens where the source gave none."""
+
+    instance: Instance
+    status: str | None
+    status_derived: bool
+    total_tokens: int
+    live_tokens: int
+    started_at: datetime | None
+    updated_at: datetime | None
+    ended_at: datetime | None
+
+
+def derive(instance: Instance, tokens: Iterable[Token]) -> InstanceStatus:
+    """Work out how an instance stands.
+
+    The status is what the source said. If it said nothing, an instance with a live token is ACTIVE,
+    and one without takes the state of the token that finished last (COMPLETED before others, at the
+    same moment). An instance without tokens has no status.
+    """
+    total = live = 0
+    last: tuple[bool, datetime | int, bool, str] | None = None
+    started = updated = None
+    for token in tokens:
+        total += 1
+        live += token.live
+        if token.created_at and (started is None or token.created_at < started):
+            started = token.created_at
+        changed = token.updated_at or token.created_at
+        if changed and (updated is None or changed > updated):
+            updated = changed
+        if not token.live:
+            end = token.finished_at
+            key = (end is not None, end or 0, token.state == COMPLETED, token.state)
+            last = key if last is None or key > last else last
+    derived = ACTIVE if live else last[3] if last else None
+    end = last[1] if last and not live and isinstance(last[1], datetime) else None
+    return InstanceStatus(
+        instance=instance,
+        status=instance.status or derived,
+        status_derived=instance.status is None and derived is not None,
+        total_tokens=total,
+        live_tokens=live,
+        started_at=instance.started_at or started,
+        updated_at=instance.updated_at or updated,
+        ended_at=instance.completed_at or instance.cancelled_at or end,
+    )

@@ -1,0 +1,216 @@
+"""The lifecycle of a token: lets documented transitions through, and writes each with its time.
+
+It knows tokens and time, and nothing of any engine: a recorder creates tokens here as its engine
+reaches elements, moves them from state to state, and drains what is new or changed into a sink.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from tokctl.errors import TokctlError
+from tokctl.process.model import (
+    ACTIVE,
+    CANCELLED,
+    COMPLETED,
+    FINAL_STATES,
+    TRANSITIONS,
+    FlowHop,
+    Token,
+    format_time,
+)
+
+Clock = Callable[[], datetime]
+"""Tells the present time as an aware datetime in UTC."""
+
+_LIVE_ONLY = ("retries_left", "timeout_at")
+_MILLISECOND = timedelta(milliseconds=1)
+_encode = msgspec.json.Encoder().encode
+
+
+class TransitionError(TokctlError):
+    """A token was to enter a state that the documented lifecycle does not lead to."""
+
+
+@dataclass(slots=True, eq=False)
+class RecordedToken:
+    """A token as it stands; only ``Lifecycle`` changes it."""
+
+    token_id: str
+    element_id: str
+    element_type: str
+    element_name: str | None
+    state: str
+    created_at: datetime
+    updated_at: datetime
+    completed_at: datetime | None = None
+    cancelled_at: datetime | None = None
+    variables: bytes = b"{}"
+    context: dict[str, Any] = field(default_factory=dict)
+    parent: RecordedToken | None = None
+    children: list[RecordedToken] = field(default_factory=list)
+    hops: tuple[FlowHop, ...] = ()
+
+    @property
+    def live(self) -> bool:
+        """Whether the token has not come to its end."""
+        return self.state not in FINAL_STATES
+
+
+class Lifecycle:
+    """The tokens of one process instance.
+
+    Every change takes its time from the clock, or from ``at`` where a past one is written down; a
+    token's times never run backwards, even when the clock does.
+    """
+
+    def __init__(self, instance_id: str, clock: Clock) -> None:
+        self.instance_id = instance_id
+        self.clock = clock
+        self._tokens: dict[str, RecordedToken] = {}
+        self._changed: dict[str, RecordedToken] = {}
+
+    def __iter__(self) -> Iterator[RecordedToken]:
+        """All tokens, in the order of their creation."""
+        return iter(self._tokens.values())
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def create(  # noqa: PLR0913 - these are a token's own fields
+        self,
+        token_id: str,
+        element_id: str,
+        element_type: str,
+        *,
+        element_name: str | None = None,
+        parent: RecordedToken | None = None,
+        via: FlowHop | None = None,
+        variables: bytes = b"{}",
+        at: datetime | None = None,
+    ) -> RecordedToken:
+        """Create an ACTIVE token, and enter it into its parent's children.
+
+        ``via`` is the hop that led here; its time becomes the token's. ``variables`` is JSON.
+        Raises ``TransitionError`` when the id is taken: a token is created once.
+        """
+        if token_id in self._tokens:
+            raise TransitionError(f"Token '{token_id}' exists already: it cannot be created again.")
+        now = at or self.clock()
+        hops = () if via is None else (msgspec.structs.replace(via, timestamp=now),)
+        token = RecordedToken(
+            token_id=token_id,
+            element_id=element_id,
+            element_type=element_type,
+            element_name=element_name,
+            state=ACTIVE,
+            created_at=now,
+            updated_at=now,
+            variables=variables,
+            parent=parent,
+            hops=hops,
+        )
+        self._tokens[token_id] = self._changed[token_id] = token
+        if parent is not None:
+            self._add_child(parent, token)
+        return token
+
+    def move(self, token: RecordedToken, state: str, *, at: datetime | None = None) -> None:
+        """Move a token into a state, with its time.
+
+        A final state adds ``duration_ms`` to the execution context and drops what only a live token
+        has (``retries_left``, ``timeout_at``). Raises ``TransitionError`` for a transition that is
+        not documented; the token is then as it was.
+        """
+        if state not in TRANSITIONS[token.state]:
+            allowed = ", ".join(sorted(TRANSITIONS[token.state])) or "none, it is final"
+            raise TransitionError(
+                f"Token '{token.token_id}' at '{token.element_id}' cannot go from {token.state} to {state}"
+                f" (allowed: {allowed})."
+            )
+        now = self._touch(token, at)
+        token.state = state
+        if state == COMPLETED:
+            token.completed_at = now
+        elif state == CANCELLED:
+            token.cancelled_at = now
+        if state in FINAL_STATES:
+            for name in _LIVE_ONLY:
+                token.context.pop(name, None)
+            token.context["duration_ms"] = _whole((now - token.created_at) / _MILLISECOND)
+
+    def annotate(
+        self, token: RecordedToken, fields: Mapping[str, Any], *, at: datetime | None = None
+    ) -> None:
+        """Write fields into a token's execution context; None takes a field out."""
+        self._touch(token, at)
+        for name, value in fields.items():
+            if value is None:
+                token.context.pop(name, None)
+            else:
+                token.context[name] = format_time(value) if isinstance(value, datetime) else value
+
+    def set_variables(self, token: RecordedToken, variables: bytes) -> None:
+        """Write the variables (JSON) that a token sees; it changes no time stamp."""
+        if variables != token.variables:
+            token.variables = variables
+            self._changed[token.token_id] = token
+
+    def link(self, parent: RecordedToken, child: RecordedToken) -> None:
+        """Enter a token into the children of one that it also came from, beside its parent: at a join."""
+        if child not in parent.children:
+            self._add_child(parent, child)
+
+    def drain(self) -> list[Token]:
+        """Return the tokens that are new or changed since the last call, each as it now stands."""
+        changed = [self._model(token) for token in self._changed.values()]
+        self._changed.clear()
+        return changed
+
+    def _add_child(self, parent: RecordedToken, child: RecordedToken) -> None:
+        parent.children.append(child)
+        self._changed[parent.token_id] = parent
+
+    def _touch(self, token: RecordedToken, at: datetime | None) -> datetime:
+        now = max(at or self.clock(), token.updated_at)
+        token.updated_at = now
+        self._changed[token.token_id] = token
+        return now
+
+    def _model(self, token: RecordedToken) -> Token:
+        return Token(
+            token_id=token.token_id,
+            instance_id=self.instance_id,
+            element_id=token.element_id,
+            element_type=token.element_type,
+            element_name=token.element_name,
+            state=token.state,
+            created_at=token.created_at,
+            updated_at=token.updated_at,
+            completed_at=token.completed_at,
+            cancelled_at=token.cancelled_at,
+            variables=Raw(token.variables),
+            execution_context=Raw(_encode(token.context)),
+            parent_token_id=None if token.parent is None else token.parent.token_id,
+            child_tokens=tuple(child.token_id for child in token.children),
+            flow_history=Raw(_encode([_hop(hop) for hop in token.hops])),
+        )
+
+
+def _hop(hop: FlowHop) -> dict[str, str | None]:
+    """Write a hop as documented: every field, in the documented spelling of times."""
+    return {
+        "from_element": hop.from_element,
+        "via_flow": hop.via_flow,
+        "timestamp": format_time(hop.timestamp),
+    }
+
+
+def _whole(number: float) -> float:
+    return int(number) if number == int(number) else number

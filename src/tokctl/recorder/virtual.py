@@ -1,0 +1,310 @@
+"""SpiffWorkflow on a virtual clock: a parser, timers, jobs and a workflow that never looks at the time.
+
+Nothing here sleeps or asks for the real time. A workflow has a ``now``, which whoever drives it sets;
+its timers compare with that. Every kind of task is a job: it is READY until the driver has it done.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from types import CodeType
+from typing import Any
+
+from lxml import etree
+from SpiffWorkflow.bpmn.exceptions import WorkflowTaskException
+from SpiffWorkflow.bpmn.parser import event_parsers
+from SpiffWorkflow.bpmn.parser.BpmnParser import BpmnParser
+from SpiffWorkflow.bpmn.parser.task_parsers import ConditionalGatewayParser, ScriptTaskParser
+from SpiffWorkflow.bpmn.parser.TaskParser import TaskParser
+from SpiffWorkflow.bpmn.parser.util import full_tag
+from SpiffWorkflow.bpmn.parser.ValidationException import ValidationException
+from SpiffWorkflow.bpmn.script_engine import PythonScriptEngine, TaskDataEnvironment
+from SpiffWorkflow.bpmn.specs.bpmn_process_spec import BpmnProcessSpec
+from SpiffWorkflow.bpmn.specs.defaults import (
+    BoundaryEvent,
+    EventBasedGateway,
+    ExclusiveGateway,
+    InclusiveGateway,
+    IntermediateCatchEvent,
+    IntermediateThrowEvent,
+    NoneTask,
+    ScriptTask,
+    SendTask,
+    StartEvent,
+)
+from SpiffWorkflow.bpmn.specs.event_definitions.multiple import MultipleEventDefinition
+from SpiffWorkflow.bpmn.specs.event_definitions.timer import (
+    CycleTimerEventDefinition,
+    DurationTimerEventDefinition,
+    TimerEventDefinition,
+)
+from SpiffWorkflow.bpmn.specs.mixins.events.event_types import CatchingEvent
+from SpiffWorkflow.bpmn.workflow import BpmnWorkflow
+from SpiffWorkflow.exceptions import SpiffWorkflowException
+from SpiffWorkflow.task import Task
+
+from tokctl.errors import InputError
+from tokctl.process.bpmn import MODEL_NAMESPACE
+from tokctl.recorder.expressions import timer_value, to_python
+
+# --- jobs -------------------------------------------------------------------------------------------
+
+
+class _Job:
+    """A task that its driver has to do: SpiffWorkflow leaves it READY."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.manual = True
+
+
+class TaskJob(_Job, NoneTask):  # type: ignore[misc]
+    """Anything that is done outside: by a person, a service, a rule engine."""
+
+
+class ScriptJob(_Job, ScriptTask):  # type: ignore[misc]
+    """A script, which runs when its job is done."""
+
+
+class SendJob(_Job, SendTask):  # type: ignore[misc]
+    """A send task, which sends when its job is done."""
+
+
+# --- timers -----------------------------------------------------------------------------------------
+
+
+class DueTimer(DurationTimerEventDefinition):  # type: ignore[misc]
+    """Fires at a date, or when a duration has passed since it was reached."""
+
+    def due(self, task: Task) -> datetime:
+        """Return when it fires, worked out once for each visit."""
+        key = f"due:{self.name}"
+        known = task.internal_data.get(key)
+        if known is None:
+            value = _timer_text(task, self.expression)
+            known = now_of(task) + _duration(value, now_of(task)) if value[:1] in "Pp" else _moment(value)
+            task.internal_data[key] = known
+        return known  # type: ignore[no-any-return]
+
+    def has_fired(self, task: Task) -> bool:
+        """Tell whether its time has come."""
+        if self.due(task) <= now_of(task):
+            task.internal_data["event_fired"] = True
+        return bool(task.internal_data.get("event_fired", False))
+
+    def reset(self, task: Task) -> None:
+        """Forget the time: the next visit begins anew."""
+        task.internal_data.pop(f"due:{self.name}", None)
+        super().reset(task)
+
+
+class CycleTimer(CycleTimerEventDefinition):  # type: ignore[misc]
+    """Fires again and again: ``R3/PT10M``, or ``R/2025-01-01T00:00:00Z/PT1H`` with its start."""
+
+    def due(self, task: Task) -> datetime:
+        """Return when it fires next; when it has fired for the last time, that is now."""
+        state = self._state(task)
+        return state["next"] if state["cycles"] != 0 else now_of(task)  # type: ignore[no-any-return]
+
+    def cycle_complete(self, task: Task) -> bool:
+        """Tell whether its time has come, and move on to the next one."""
+        state = self._state(task)
+        if state["cycles"] == 0:
+            task.internal_data["event_fired"] = True
+            return False
+        if state["next"] > now_of(task):
+            return False
+        state["next"] += state["every"]
+        state["cycles"] -= 1
+        return True
+
+    def _state(self, task: Task) -> dict[str, Any]:
+        state: dict[str, Any] | None = task.internal_data.get("cycle")
+        if state is None:
+            value, now = _timer_text(task, self.expression), now_of(task)
+            repeats, *parts = value.upper().lstrip("R").split("/")
+            every = _duration(parts[-1], now)
+            first = _moment(parts[0]) if len(parts) > 1 else now + every
+            state = {"cycles": int(repeats) if repeats else -1, "next": first, "every": every}
+            task.internal_data["cycle"] = state
+        return state
+
+
+def timers_of(task: Task) -> list[DueTimer | CycleTimer]:
+    """Return the timers that a waiting task waits for."""
+    if not isinstance(task.task_spec, CatchingEvent):
+        return []
+    definition = task.task_spec.event_definition
+    inner = definition.event_definitions if isinstance(definition, MultipleEventDefinition) else [definition]
+    return [one for one in inner if isinstance(one, TimerEventDefinition)]
+
+
+def now_of(task: Task) -> datetime:
+    """Return the virtual time of a task's workflow."""
+    return task.workflow.top_workflow.now  # type: ignore[no-any-return]
+
+
+def _timer_text(task: Task, expression: str) -> str:
+    value = task.workflow.script_engine.evaluate(task, expression)
+    if isinstance(value, timedelta):
+        return f"PT{value.total_seconds()}S"
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _duration(text: str, start: datetime) -> timedelta:
+    parsed = TimerEventDefinition.parse_iso_duration(text)
+    return TimerEventDefinition.get_timedelta_from_start(parsed, start)  # type: ignore[no-any-return]
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+# --- the parser -------------------------------------------------------------------------------------
+
+
+class _Timers:
+    """Reads timers into the virtual clock's own kind."""
+
+    def parse_timer_event(self, event: Any) -> TimerEventDefinition:
+        node = self.node  # type: ignore[attr-defined]
+        for tag, kind in (("timeDate", DueTimer), ("timeDuration", DueTimer), ("timeCycle", CycleTimer)):
+            value = event.find(full_tag(tag))
+            if value is not None and (value.text or "").strip():
+                return kind(node.get("id"), timer_value(value.text))
+        raise ValidationException("the timer has neither a date nor a duration nor a cycle", node=node)
+
+
+class _StartEvent(_Timers, event_parsers.StartEventParser): ...  # type: ignore[misc]
+
+
+class _CatchEvent(_Timers, event_parsers.IntermediateCatchEventParser): ...  # type: ignore[misc]
+
+
+class _ThrowEvent(_Timers, event_parsers.IntermediateThrowEventParser): ...  # type: ignore[misc]
+
+
+class _BoundaryEvent(_Timers, event_parsers.BoundaryEventParser): ...  # type: ignore[misc]
+
+
+class _EventGateway(_Timers, event_parsers.EventBasedGatewayParser): ...  # type: ignore[misc]
+
+
+class _Gateway(ConditionalGatewayParser):  # type: ignore[misc]
+    def parse_condition(self, sequence_flow: Any) -> str | None:
+        condition = super().parse_condition(sequence_flow)
+        return to_python(condition) if condition and condition.strip() else None
+
+
+class _Parser(BpmnParser):  # type: ignore[misc]
+    OVERRIDE_PARSER_CLASSES = {  # noqa: RUF012 - as the base class declares it
+        **{
+            full_tag(name): (TaskParser, TaskJob)
+            for name in ("task", "userTask", "manualTask", "serviceTask", "businessRuleTask")
+        },
+        full_tag("scriptTask"): (ScriptTaskParser, ScriptJob),
+        full_tag("sendTask"): (event_parsers.SendTaskParser, SendJob),
+        full_tag("startEvent"): (_StartEvent, StartEvent),
+        full_tag("intermediateCatchEvent"): (_CatchEvent, IntermediateCatchEvent),
+        full_tag("intermediateThrowEvent"): (_ThrowEvent, IntermediateThrowEvent),
+        full_tag("boundaryEvent"): (_BoundaryEvent, BoundaryEvent),
+        full_tag("eventBasedGateway"): (_EventGateway, EventBasedGateway),
+        full_tag("exclusiveGateway"): (_Gateway, ExclusiveGateway),
+        full_tag("inclusiveGateway"): (_Gateway, InclusiveGateway),
+    }
+
+
+def parse_specs(
+    texts: Sequence[tuple[str, str]], process_id: str
+) -> tuple[BpmnProcessSpec, dict[str, BpmnProcessSpec]]:
+    """Make SpiffWorkflow's specs of a process, and of all that it calls, from (source, XML) pairs.
+
+    Raises ``InputError``, naming the element or construct, for what SpiffWorkflow cannot run. The XML
+    must have been read by ``process.bpmn`` before, which refuses what is unsafe to parse.
+    """
+    parser = _Parser()
+    try:
+        for source, text in texts:
+            # lxml refuses a text with an encoding declaration, and bytes with a wrong one.
+            root = etree.fromstring(text.encode(), etree.XMLParser(encoding="utf-8", resolve_entities=False))
+            parser.add_bpmn_xml(root, source)
+        spec = parser.get_spec(process_id)
+        return spec, parser.get_subprocess_specs(process_id)
+    except ValidationException as error:
+        raise InputError(_parse_message(error)) from error
+    except etree.XMLSyntaxError as error:
+        raise InputError(f"{texts[0][0]}: {error}.") from error
+    except SpiffWorkflowException as error:
+        raise InputError(f"{texts[0][0]}: SpiffWorkflow cannot run this model: {error}") from error
+
+
+def _parse_message(error: ValidationException) -> str:
+    what = str(error).rstrip(". ")
+    tag = error.tag.replace("bpmn:", "").replace(f"{{{MODEL_NAMESPACE}}}", "")
+    where = f"{tag} '{error.id}'" if error.id else tag
+    place = f"{error.file_name}: " if error.file_name else ""
+    if "no support implemented" in what:
+        return f"{place}SpiffWorkflow cannot run {where}."
+    return f"{place}SpiffWorkflow cannot run {where}: {what}." if where else f"{place}{what}."
+
+
+# --- running ----------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1024)
+def _compiled(expression: str) -> CodeType:
+    return compile(ast.parse(expression.strip(), mode="eval"), "<expression>", "eval")
+
+
+class _Environment(TaskDataEnvironment):  # type: ignore[misc]
+    """Evaluates as the stock environment does, compiling each expression only once."""
+
+    def evaluate(self, expression: str, context: dict[str, Any], external_context: Any = None) -> Any:
+        names = {**self.globals, **(external_context or {}), **context}
+        return eval(_compiled(expression), names)  # noqa: S307 - running the model's code is the point
+
+
+class VirtualEngine(PythonScriptEngine):  # type: ignore[misc]
+    """Runs a model's scripts and conditions; ``describe`` turns what goes wrong into an error's message."""
+
+    def __init__(self, describe: Callable[[Task, str, Exception], str]) -> None:
+        super().__init__(_Environment())
+        self.describe = describe
+
+    def evaluate(self, task: Task, expression: str, external_context: Any = None) -> Any:
+        """Evaluate an expression over a task's data; raises ``InputError`` where that fails."""
+        try:
+            return self.environment.evaluate(expression, task.data, external_context)
+        except Exception as error:
+            raise InputError(self.describe(task, expression, error)) from error
+
+    def execute(self, task: Task, script: str, external_context: Any = None) -> bool:
+        """Run a script over a task's data; raises ``InputError`` where that fails."""
+        try:
+            return bool(self.environment.execute(script, task.data, external_context or {}))
+        except Exception as error:
+            raise InputError(self.describe(task, "the script", error)) from error
+
+
+class VirtualWorkflow(BpmnWorkflow):  # type: ignore[misc]
+    """A workflow with a virtual clock: ``now`` is what its timers take for the present."""
+
+    def __init__(self, spec: BpmnProcessSpec, specs: dict[str, BpmnProcessSpec], now: datetime) -> None:
+        self.now = now
+        super().__init__(spec, specs)
+
+
+__all__ = [
+    "CycleTimer",
+    "DueTimer",
+    "VirtualEngine",
+    "VirtualWorkflow",
+    "WorkflowTaskException",
+    "now_of",
+    "parse_specs",
+    "timers_of",
+]

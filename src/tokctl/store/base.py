@@ -1,0 +1,88 @@
+"""What a store does besides answering questions (``engines.base`` lists those): write and upkeep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from msgspec import Struct
+
+from tokctl.process.model import Definition, Instance, Token
+
+
+class WriteReport(Struct):
+    """What a write changed. Unchanged counts tokens that are the same or newer in the store."""
+
+    instances: int = 0
+    definitions: int = 0
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+
+class StoreInfo(Struct, frozen=True, kw_only=True):
+    """Facts about a store. Sizes are bytes."""
+
+    location: str
+    kind: str
+    schema_version: int
+    size_bytes: int
+    instances: int
+    tokens: int
+    live_tokens: int
+    definitions: int
+    oldest: datetime | None
+    newest: datetime | None
+
+
+class Batch(Protocol):
+    """One transaction. Leaving it by an exception leaves the store as it was."""
+
+    report: WriteReport
+
+    def put_definition(self, definition: Definition) -> None:
+        """Keep a definition in place of one with the same process id and version."""
+
+    def put(self, instance: Instance, tokens: Iterable[Token]) -> None:
+        """Keep an instance and tokens of it.
+
+        Fields that the instance leaves out stay as they were. A token replaces the stored one of
+        the same id unless its ``updated_at`` is older.
+        """
+
+    def put_tokens(self, tokens: Iterable[Token]) -> None:
+        """Keep tokens; their instances are made where they are missing."""
+
+
+class Store(Protocol):
+    """A database of process instances."""
+
+    def write(self) -> AbstractContextManager[Batch]:
+        """Begin a transaction; it waits up to half a minute for another writer."""
+
+    def info(self) -> StoreInfo:
+        """Facts about the store."""
+
+    def definitions(self) -> Iterator[Definition]:
+        """Every definition, by process id and version."""
+
+    def all_instance_ids(self) -> Iterator[str]:
+        """Every instance's id, in order."""
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong inside: damaged pages, rows without an instance, totals that do not add up."""
+
+    def backup(self, target: Path) -> None:
+        """Copy the store into a new file while it is in use."""
+
+    def finished_before(self, moment: datetime) -> tuple[int, int]:
+        """How many instances ended before a moment, and how many tokens they have."""
+
+    def prune(self, moment: datetime) -> tuple[int, int]:
+        """Remove the instances that ended before a moment; returns what ``finished_before`` counts."""
+
+    def close(self) -> None:
+        """Let go of the database."""

@@ -1,0 +1,269 @@
+"""The questions that an SQLite store answers: the SQL behind ``engines.base.Engine``."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+import msgspec
+
+from tokctl.errors import NotFoundError
+from tokctl.process.model import FAMILIES, Definition, Summary, Token, summarize, to_micros
+from tokctl.process.query import InstanceFilter, Order, TokenFilter
+from tokctl.process.status import InstanceStatus
+from tokctl.process.tree import TreeRow
+from tokctl.store.faults import explain
+from tokctl.store.rows import (
+    INSTANCE_COLUMNS,
+    READ_TOKEN,
+    READ_TREE,
+    STATUS_COLUMNS,
+    read_status,
+    read_token,
+    read_tree_row,
+)
+from tokctl.store.schema import LIVE
+
+_TOKEN_ORDER = {
+    "created": "created_at",
+    "updated": "updated_at",
+    "finished": "finished_at",
+    "duration": "coalesce(duration_ms, (finished_at - created_at) / 1000.0)",
+    "element": "element_id",
+    "type": "element_type",
+    "state": "state",
+    "worker": "worker_id",
+    "retries": "retries_used",
+}
+LAST = "\U0010ffff"  # behind every other character: the end of a range of prefixes
+_STARTED = "coalesce(started_at, first_at)"
+_UPDATED = "coalesce(updated_at, last_at)"
+_STATUS = "coalesce(status, derived_status)"
+_INSTANCE_ORDER = {
+    "started": _STARTED,
+    "updated": _UPDATED,
+    "status": _STATUS,
+    "process": "process_id",
+    "tokens": "total_tokens",
+    "live": "live_tokens",
+}
+_INSTANCES = f"SELECT {', '.join((*INSTANCE_COLUMNS, *STATUS_COLUMNS))} FROM instance"
+
+
+class Where:
+    """A condition in SQL, grown part by part."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self.values: list[Any] = []
+
+    def add(self, condition: str, *values: Any) -> None:
+        """Require a condition."""
+        self.parts.append(condition)
+        self.values += values
+
+    def any_of(self, conditions: list[tuple[str, Any]]) -> None:
+        """Require one of several (condition, value) pairs."""
+        if conditions:
+            self.add(f"({' OR '.join(c for c, _ in conditions)})", *(v for _, v in conditions))
+
+    def __str__(self) -> str:
+        return f" WHERE {' AND '.join(self.parts)}" if self.parts else ""
+
+
+def token_where(instance: int, where: TokenFilter) -> Where:
+    """Return a token filter as SQL."""
+    sql = Where()
+    sql.add("instance = ?", instance)
+    sql.any_of([("state = ?", state) for state in where.states])
+    if where.live:
+        sql.add(LIVE)
+    if not where.include_completed:
+        sql.add("state != 'COMPLETED'")
+    types: list[tuple[str, Any]] = []
+    for kind in where.types:
+        types.append(("element_type = ?", kind))
+        if kind in FAMILIES:
+            types.append(("element_type GLOB ?", f"*{kind.capitalize()}"))
+    sql.any_of(types)
+    names: list[tuple[str, Any]] = []
+    for glob in where.elements:
+        names += [("matches(element_id, ?)", glob), ("matches(element_name, ?)", glob)]
+    sql.any_of(names)
+    sql.any_of([("matches(worker_id, ?)", glob) for glob in where.workers])
+    if where.since is not None:
+        sql.add("coalesce(updated_at, created_at) >= ?", to_micros(where.since))
+    if where.until is not None:
+        sql.add("created_at < ?", to_micros(where.until))
+    return sql
+
+
+def instance_where(where: InstanceFilter) -> Where:
+    """Return an instance filter as SQL."""
+    sql = Where()
+    sql.any_of([(f"{_STATUS} = ?", status) for status in where.statuses])
+    sql.any_of([("matches(process_id, ?)", glob) for glob in where.processes])
+    if where.live:
+        sql.add("live_tokens > 0")
+    if where.since is not None:
+        sql.add(f"{_UPDATED} >= ?", to_micros(where.since))
+    if where.until is not None:
+        sql.add(f"{_STARTED} < ?", to_micros(where.until))
+    return sql
+
+
+def _matches(value: str | None, glob: str) -> bool:
+    return value is not None and fnmatchcase(value, glob)
+
+
+def _page(limit: int | None, offset: int) -> str:
+    return f" LIMIT {-1 if limit is None else int(limit)} OFFSET {int(offset)}"
+
+
+class Questions:
+    """What can be asked of an SQLite store."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        connection.create_function("matches", 2, _matches, deterministic=True)
+
+    def ask(self, sql: str, values: list[Any] | tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of an answer as they are found."""
+        try:
+            yield from self.connection.execute(sql, values)
+        except sqlite3.Error as error:
+            (_, _, path) = self.connection.execute("PRAGMA database_list").fetchone()
+            raise explain(error, path) from error
+
+    # --- instances ---
+
+    def find(self, instance_id: str) -> tuple[int, str | None]:
+        """Return an instance's row number and its process id. Raises NotFoundError."""
+        for pk, process_id in self.ask(
+            "SELECT pk, process_id FROM instance WHERE instance_id = ?", [instance_id]
+        ):
+            return pk, process_id
+        raise NotFoundError(f"no process instance '{instance_id}' in the store.",
+                            "See 'tokctl instances list'.")  # fmt: skip
+
+    def instances(
+        self, where: InstanceFilter, order: Order, *, limit: int | None = None, offset: int = 0
+    ) -> Iterator[InstanceStatus]:
+        """Instances in order."""
+        sql = instance_where(where)
+        by = f" ORDER BY {_INSTANCE_ORDER[order.column]}{' DESC' * order.descending}, instance_id"
+        for row in self.ask(f"{_INSTANCES}{sql}{by}{_page(limit, offset)}", sql.values):
+            yield read_status(row)
+
+    def count_instances(self, where: InstanceFilter) -> int:
+        """How many instances match."""
+        sql = instance_where(where)
+        ((count,),) = self.ask(f"SELECT count(*) FROM instance{sql}", sql.values)
+        return int(count)
+
+    def instance(self, instance_id: str) -> InstanceStatus:
+        """One instance."""
+        pk, _ = self.find(instance_id)
+        return next(map(read_status, self.ask(f"{_INSTANCES} WHERE pk = ?", [pk])))
+
+    def instance_ids(self, prefix: str, limit: int) -> list[str]:
+        """Ids of instances that begin with a prefix, in order."""
+        rows = self.ask(
+            "SELECT instance_id FROM instance WHERE instance_id >= ? AND instance_id < ? ORDER BY 1 LIMIT ?",
+            [prefix, prefix + LAST, limit],
+        )
+        return [instance_id for (instance_id,) in rows]
+
+    def all_instance_ids(self) -> Iterator[str]:
+        """Every instance's id, in order."""
+        for (instance_id,) in self.ask("SELECT instance_id FROM instance ORDER BY instance_id"):
+            yield instance_id
+
+    def latest_instance_id(self) -> str | None:
+        """The id of the instance that started last."""
+        for (instance_id,) in self.ask(
+            f"SELECT instance_id FROM instance ORDER BY {_STARTED} DESC, instance_id DESC LIMIT 1"
+        ):
+            return str(instance_id)
+        return None
+
+    # --- tokens ---
+
+    def summary(self, instance_id: str) -> Summary:
+        """Totals of a whole instance, from an index alone."""
+        return summarize(
+            self.ask(  # type: ignore[arg-type]
+                "SELECT state, element_type, count(*) FROM token WHERE instance = ? GROUP BY state, element_type",
+                [self.find(instance_id)[0]],
+            )
+        )
+
+    def tokens(
+        self, instance_id: str, where: TokenFilter, order: Order, *, limit: int | None = None, offset: int = 0
+    ) -> Iterator[Token]:
+        """Tokens of an instance in order."""
+        pk, process_id = self.find(instance_id)
+        sql = token_where(pk, where)
+        by = f"{_TOKEN_ORDER[order.column]}{' DESC' * order.descending}, created_at, token_id"
+        rows = self.ask(
+            f"SELECT {', '.join(READ_TOKEN)} FROM token{sql} ORDER BY {by}{_page(limit, offset)}", sql.values
+        )
+        for row in rows:
+            yield read_token(row, instance_id, process_id)
+
+    def count_tokens(self, instance_id: str, where: TokenFilter) -> int:
+        """How many tokens of an instance match."""
+        sql = token_where(self.find(instance_id)[0], where)
+        ((count,),) = self.ask(f"SELECT count(*) FROM token{sql}", sql.values)
+        return int(count)
+
+    def token_ids(self, prefix: str, instance_id: str | None, limit: int) -> list[tuple[str, str]]:
+        """(instance id, token id) of tokens whose id begins with a prefix, in order."""
+        join = "SELECT i.instance_id, t.token_id FROM token t JOIN instance i ON i.pk = t.instance WHERE "
+        if instance_id is None:
+            condition, values = "t.token_id >= ? AND t.token_id < ?", []
+        else:  # by way of the instance: a prefix may be common to all the tokens of the store
+            condition, values = "t.instance = ? AND +t.token_id >= ? AND +t.token_id < ?", [self.find(instance_id)[0]]
+        rows = self.ask(
+            f"{join}{condition} ORDER BY t.token_id, i.instance_id LIMIT ?",
+            [*values, prefix, prefix + LAST, limit],
+        )
+        return [(instance, token) for instance, token in rows]
+
+    def token(self, instance_id: str, token_id: str) -> Token:
+        """One token."""
+        pk, process_id = self.find(instance_id)
+        rows = self.ask(
+            f"SELECT {', '.join(READ_TOKEN)} FROM token WHERE token_id = ? AND instance = ?", [token_id, pk]
+        )
+        for row in rows:
+            return read_token(row, instance_id, process_id)
+        raise NotFoundError(f"no token '{token_id}' in instance '{instance_id}'.")
+
+    def tree_rows(self, instance_id: str) -> Iterator[TreeRow]:
+        """What a tree needs of each token, in order of creation."""
+        rows = self.ask(
+            f"SELECT {', '.join(READ_TREE)} FROM token WHERE instance = ? ORDER BY created_at, token_id",
+            [self.find(instance_id)[0]],
+        )
+        return map(read_tree_row, rows)
+
+    # --- definitions ---
+
+    def definition(self, process_id: str, version: int | None) -> Definition | None:
+        """A process model, the newest version unless one is named."""
+        rows = self.ask(
+            "SELECT document FROM definition WHERE process_id = ? AND version = coalesce(?, version)"
+            " ORDER BY version DESC LIMIT 1",
+            [process_id, version],
+        )
+        for (document,) in rows:
+            return msgspec.json.decode(document, type=Definition)
+        return None
+
+    def definitions(self) -> Iterator[Definition]:
+        """Every definition, by process id and version."""
+        for (document,) in self.ask("SELECT document FROM definition ORDER BY process_id, version"):
+            yield msgspec.json.decode(document, type=Definition)

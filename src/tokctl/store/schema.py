@@ -1,0 +1,88 @@
+"""The tables, and the steps that bring an older store to them.
+
+Times are microseconds since 1970-01-01 UTC. ``variables``, ``execution_context``, ``child_tokens``,
+``flow_history`` and ``extra`` are JSON as it came. What the questions ask by is a column of its own,
+read out of the execution context when a token is written. The ``instance`` table repeats what is
+worked out from its tokens (``derived_status`` to ``live_tokens``), so that a list of instances need
+not look at tokens; the end of each transaction brings it up to date.
+"""
+
+from __future__ import annotations
+
+from tokctl.process.model import FINAL_STATES
+
+APPLICATION_ID = 0x746F6B63  # "tokc", in the header of every store
+FINAL = ", ".join(f"'{state}'" for state in sorted(FINAL_STATES))
+LIVE = f"state NOT IN ({FINAL})"
+"""The condition of the partial index over live tokens; a query that repeats it can use the index."""
+
+MIGRATIONS = (
+    f"""
+    CREATE TABLE definition (
+        process_id TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        document TEXT NOT NULL,
+        PRIMARY KEY (process_id, version)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE instance (
+        pk INTEGER PRIMARY KEY,
+        instance_id TEXT NOT NULL UNIQUE,
+        process_id TEXT,
+        process_key TEXT,
+        version INTEGER,
+        status TEXT,
+        tenant_id TEXT,
+        started_at INTEGER,
+        updated_at INTEGER,
+        completed_at INTEGER,
+        cancelled_at INTEGER,
+        variables TEXT,
+        extra TEXT,
+        derived_status TEXT,
+        first_at INTEGER,
+        last_at INTEGER,
+        end_at INTEGER,
+        total_tokens INTEGER NOT NULL DEFAULT 0,
+        live_tokens INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE INDEX instance_by_start ON instance (coalesce(started_at, first_at), instance_id);
+    CREATE INDEX instance_by_process ON instance (process_id);
+    CREATE INDEX instance_by_end ON instance (coalesce(completed_at, cancelled_at, end_at))
+        WHERE live_tokens = 0;
+    CREATE INDEX instance_live ON instance (pk) WHERE live_tokens > 0;
+
+    CREATE TABLE token (
+        pk INTEGER PRIMARY KEY,
+        instance INTEGER NOT NULL REFERENCES instance (pk) ON DELETE CASCADE,
+        token_id TEXT NOT NULL,
+        element_id TEXT NOT NULL,
+        element_type TEXT,
+        element_name TEXT,
+        state TEXT NOT NULL,
+        created_at INTEGER,
+        updated_at INTEGER,
+        completed_at INTEGER,
+        cancelled_at INTEGER,
+        finished_at INTEGER,
+        parent_token_id TEXT,
+        worker_id TEXT,
+        retries_used INTEGER,
+        retries_left INTEGER,
+        timeout_at INTEGER,
+        duration_ms REAL,
+        variables TEXT,
+        execution_context TEXT,
+        child_tokens TEXT,
+        flow_history TEXT,
+        extra TEXT
+    );
+    CREATE UNIQUE INDEX token_by_id ON token (token_id, instance);
+    CREATE INDEX token_by_creation ON token (instance, created_at, token_id, state, element_type);
+    CREATE INDEX token_live ON token (state, created_at) WHERE {LIVE};
+    CREATE INDEX token_retried ON token (retries_used) WHERE retries_used > 0;
+    """,
+)
+"""Step n brings a store of schema version n to n + 1."""
+
+SCHEMA_VERSION = len(MIGRATIONS)

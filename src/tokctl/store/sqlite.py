@@ -1,0 +1,367 @@
+"""The SQLite store: opening, schema, writing and upkeep. The questions it answers are in ``queries``."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from tokctl.errors import StoreError
+from tokctl.process.model import Definition, Instance, Token, from_micros, to_micros
+from tokctl.store.base import StoreInfo, WriteReport
+from tokctl.store.faults import WAIT_SECONDS, translated
+from tokctl.store.queries import Questions
+from tokctl.store.rows import INSTANCE_COLUMNS, TOKEN_COLUMNS, instance_row, token_row
+from tokctl.store.schema import APPLICATION_ID, FINAL, LIVE, MIGRATIONS, SCHEMA_VERSION
+
+CHUNK = 1000  # rows handed to SQLite at once
+CACHE_KIB = 16 << 10
+
+
+# --- opening --------------------------------------------------------------------------------------
+
+
+def open_store(location: str, *, write: bool, create: bool) -> SQLiteStore:
+    """Open the store in a file; see ``store.open_store``."""
+    path = Path(location).expanduser()
+    if path.is_dir():
+        raise StoreError(f"the store {path} is a folder, not a file.", "Name a file with --store.")
+    with translated(str(path)):
+        if not _exists(path):
+            if not create:
+                raise StoreError(f"there is no store at {path}.",
+                                 "Fill one with 'tokctl store import' or 'tokctl simulate', see one with "
+                                 "'tokctl demo', or name another with --store.")  # fmt: skip
+            _create(path)
+        if write:
+            connection = _connect(path, "rw")
+        else:
+            connection = _connect_to_read(path)
+        try:
+            version = _check(connection, path)
+            if version < SCHEMA_VERSION:
+                with closing(_connect(path, "rw")) as upgrading:
+                    migrate(upgrading)
+            if write:
+                connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+            else:
+                connection.execute("BEGIN")  # everything a command shows is of one moment
+        except BaseException:
+            connection.close()
+            raise
+    return SQLiteStore(connection, path)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StoreError(f"the store {path} cannot be opened: {error.strerror}.") from None
+
+
+def _create(path: Path) -> None:
+    """Make an empty store that only its owner can read."""
+    try:
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, mode=0o700)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StoreError(f"the store {path} cannot be made: {error.strerror}.",
+                         "Name another place with --store.") from None  # fmt: skip
+    with closing(_connect(path, "rw")) as connection:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while True:  # SQLite's own patience does not cover the change of journal mode
+            try:
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+                connection.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        migrate(connection)
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?{mode if '=' in mode else f'mode={mode}'}"
+    connection = sqlite3.connect(uri, uri=True, timeout=WAIT_SECONDS, isolation_level=None)
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    connection = _connect(path, "ro")
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        # In a read-only folder WAL has nowhere to put its index. With no log there is nothing in it.
+        wal = path.with_name(path.name + "-wal")
+        if "unable to open" in str(error) and not (wal.exists() and wal.stat().st_size):
+            return _connect(path, "immutable=1")
+        raise
+    return connection
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the schema version of a store that this program can open."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION_ID:
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables or application:
+            raise StoreError(f"{path} is an SQLite database, but no tokctl store.", "Name another with --store.")
+    if version > SCHEMA_VERSION:
+        raise StoreError(f"the store {path} was written by a newer tokctl (schema {version}; this one knows "
+                         f"{SCHEMA_VERSION}).", "Upgrade tokctl.")  # fmt: skip
+    return int(version)
+
+
+def migrate(connection: sqlite3.Connection, steps: tuple[str, ...] = MIGRATIONS) -> None:
+    """Bring a store to the last of the steps, in one transaction."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        for step in steps[version:]:
+            for statement in step.split(";"):
+                if statement.strip():
+                    connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {max(version, len(steps))}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+# --- the store ------------------------------------------------------------------------------------
+
+
+class SQLiteStore(Questions):
+    """A store in an SQLite file. Implements ``store.base.Store`` and ``engines.base.Engine``."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        super().__init__(connection)
+        self.path = path
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.connection.close()
+
+    @contextmanager
+    def write(self) -> Iterator[SQLiteBatch]:
+        """Begin a transaction; waits for another writer up to WAIT_SECONDS."""
+        with translated(str(self.path)):
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                batch = SQLiteBatch(self.connection)
+                yield batch
+                batch.finish()
+                self.connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):  # a full disk has rolled it back already
+                    self.connection.execute("ROLLBACK")
+                raise
+
+    def info(self) -> StoreInfo:
+        """Facts about the store."""
+        with translated(str(self.path)):
+            instances, tokens, live, oldest, newest = self.connection.execute(
+                "SELECT count(*), coalesce(sum(total_tokens), 0), coalesce(sum(live_tokens), 0),"
+                " min(coalesce(started_at, first_at)), max(coalesce(updated_at, last_at)) FROM instance"
+            ).fetchone()
+            (definitions,) = self.connection.execute("SELECT count(*) FROM definition").fetchone()
+            (version,) = self.connection.execute("PRAGMA user_version").fetchone()
+        files = [self.path, self.path.with_name(self.path.name + "-wal")]
+        return StoreInfo(
+            location=str(self.path),
+            kind=f"SQLite {sqlite3.sqlite_version}",
+            schema_version=version,
+            size_bytes=sum(file.stat().st_size for file in files if file.exists()),
+            instances=instances,
+            tokens=tokens,
+            live_tokens=live,
+            definitions=definitions,
+            oldest=from_micros(oldest),
+            newest=from_micros(newest),
+        )
+
+    def problems(self) -> Iterator[str]:
+        """Damaged pages, rows without an instance, totals that do not add up."""
+        with translated(str(self.path)):
+            for (text,) in self.connection.execute("PRAGMA integrity_check"):
+                if text != "ok":
+                    yield f"SQLite: {text}"
+            for table, row, parent, _ in self.connection.execute("PRAGMA foreign_key_check"):
+                yield f"row {row} of table {table} belongs to no {parent}"
+            wrong = self.connection.execute(
+                f"""SELECT i.instance_id, i.total_tokens, i.live_tokens, count(t.pk), coalesce(sum(t.{LIVE}), 0)
+                    FROM instance i LEFT JOIN token t ON t.instance = i.pk GROUP BY i.pk
+                    HAVING count(t.pk) != i.total_tokens OR coalesce(sum(t.{LIVE}), 0) != i.live_tokens"""
+            )
+            for instance_id, total, live, real_total, real_live in wrong:
+                yield (f"instance {instance_id}: counts {total} tokens, {live} live; "
+                       f"there are {real_total}, {real_live} live")  # fmt: skip
+
+    def backup(self, target: Path) -> None:
+        """Copy the store into a new file while it is in use; the copy appears whole or not at all."""
+        partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            if target.exists():
+                raise StoreError(f"{target} exists already.", "Name a file that does not exist.")
+            os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            with translated(str(target)), closing(sqlite3.connect(partial)) as copy:
+                self.connection.backup(copy, pages=4096)
+                copy.execute("PRAGMA journal_mode = DELETE")
+            os.link(partial, target)  # unlike rename, this never replaces a file that has just come
+        except OSError as error:
+            raise StoreError(f"the backup {target} cannot be written: {error.strerror}.") from None
+        finally:
+            partial.unlink(missing_ok=True)
+
+    _ENDED = "live_tokens = 0 AND coalesce(completed_at, cancelled_at, end_at) < ?"
+
+    def finished_before(self, moment: datetime) -> tuple[int, int]:
+        """How many instances ended before a moment, and how many tokens they have."""
+        with translated(str(self.path)):
+            instances, tokens = self.connection.execute(
+                f"SELECT count(*), coalesce(sum(total_tokens), 0) FROM instance WHERE {self._ENDED}",
+                (to_micros(moment),),
+            ).fetchone()
+        return instances, tokens
+
+    def prune(self, moment: datetime) -> tuple[int, int]:
+        """Remove the instances that ended before a moment, and give their room back."""
+        with self.write():
+            counted = self.finished_before(moment)
+            self.connection.execute(f"DELETE FROM instance WHERE {self._ENDED}", (to_micros(moment),))
+        with translated(str(self.path)):
+            self.connection.execute("PRAGMA incremental_vacuum").fetchall()
+        return counted
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def _upsert(table: str, columns: tuple[str, ...], key: str, update: str) -> str:
+    return (
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) "
+        f"ON CONFLICT ({key}) DO UPDATE SET {update}"
+    )
+
+
+_NOT_OLDER = "({0}.updated_at IS NULL OR excluded.updated_at IS NULL OR excluded.updated_at >= {0}.updated_at)"
+_PUT_TOKEN = _upsert(
+    "token",
+    ("instance", *TOKEN_COLUMNS),
+    "token_id, instance",
+    ", ".join(f"{c} = excluded.{c}" for c in TOKEN_COLUMNS)
+    + f" WHERE {_NOT_OLDER.format('token')}"
+    + f" AND ({', '.join(f'token.{c}' for c in TOKEN_COLUMNS)})"
+    + f" IS NOT ({', '.join(f'excluded.{c}' for c in TOKEN_COLUMNS)})",
+)
+_MERGED = [(f"coalesce(excluded.{c}, instance.{c})", f"instance.{c}", c) for c in INSTANCE_COLUMNS]
+_PUT_INSTANCE = _upsert(
+    "instance",
+    INSTANCE_COLUMNS,
+    "instance_id",
+    ", ".join(f"{column} = {merged}" for merged, _, column in _MERGED)
+    + f" WHERE {_NOT_OLDER.format('instance')}"
+    + f" AND ({', '.join(m for m, _, _ in _MERGED)}) IS NOT ({', '.join(old for _, old, _ in _MERGED)})",
+)
+_PUT_DEFINITION = _upsert(
+    "definition",
+    ("process_id", "version", "document"),
+    "process_id, version",
+    "document = excluded.document WHERE document != excluded.document",
+)
+
+# The same rules as process.status.derive, over the tokens of every instance that was touched.
+_LAST = f"""(SELECT {{}} FROM token WHERE token.instance = instance.pk AND state IN ({FINAL})
+    ORDER BY finished_at DESC, state = 'COMPLETED' DESC, state DESC LIMIT 1)"""
+_TOTALS = f"""
+    UPDATE instance SET (total_tokens, live_tokens, first_at, last_at) =
+        (SELECT count(*), coalesce(sum({LIVE}), 0), min(created_at), max(coalesce(updated_at, created_at))
+         FROM token WHERE token.instance = instance.pk)
+    WHERE pk = ?"""
+_STATUS = f"""
+    UPDATE instance SET
+        derived_status = CASE WHEN live_tokens > 0 THEN 'ACTIVE' ELSE {_LAST.format("state")} END,
+        end_at = CASE WHEN live_tokens > 0 THEN NULL ELSE {_LAST.format("finished_at")} END
+    WHERE pk = ?"""
+
+
+class SQLiteBatch:
+    """One transaction of an SQLite store."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.report = WriteReport()
+        self.pks: dict[str, int] = {}
+        self.touched: set[int] = set()
+
+    def put_definition(self, definition: Definition) -> None:
+        """Keep a definition."""
+        document = msgspec.json.encode(definition).decode()
+        values = (definition.process_id, definition.version, document)
+        self.report.definitions += self.connection.execute(_PUT_DEFINITION, values).rowcount
+
+    def put(self, instance: Instance, tokens: Iterable[Token] = ()) -> None:
+        """Keep an instance and tokens of it."""
+        changed = self.connection.execute(_PUT_INSTANCE, instance_row(instance)).rowcount
+        self.report.instances += changed
+        self.put_tokens(tokens)
+
+    def put_tokens(self, tokens: Iterable[Token]) -> None:
+        """Keep tokens; their instances are made where they are missing."""
+        tokens = iter(tokens)
+        while chunk := list(islice(tokens, CHUNK)):
+            rows = []
+            for token in chunk:
+                pk = self.pks.get(token.instance_id)
+                if pk is None:
+                    pk = self._pk(token.instance_id)
+                rows.append((pk, *token_row(token)))
+            before = self.connection.total_changes
+            last = self._last_token()
+            self.connection.executemany(_PUT_TOKEN, rows)
+            changed = self.connection.total_changes - before
+            added = self._last_token() - last
+            if changed:
+                self.touched.update(row[0] for row in rows)
+            self.report.added += added
+            self.report.updated += changed - added
+            self.report.unchanged += len(rows) - changed
+
+    def _last_token(self) -> int:
+        (pk,) = self.connection.execute("SELECT coalesce(max(pk), 0) FROM token").fetchone()
+        return int(pk)
+
+    def _pk(self, instance_id: str) -> int:
+        if len(self.pks) > 50_000:
+            self.pks.clear()
+        made = self.connection.execute(
+            "INSERT INTO instance (instance_id) VALUES (?) ON CONFLICT DO NOTHING", (instance_id,)
+        ).rowcount
+        self.report.instances += made
+        (pk,) = self.connection.execute(
+            "SELECT pk FROM instance WHERE instance_id = ?", (instance_id,)
+        ).fetchone()
+        self.pks[instance_id] = pk
+        return int(pk)
+
+    def finish(self) -> None:
+        """Bring what is worked out from the tokens up to date."""
+        touched = [(pk,) for pk in sorted(self.touched)]
+        self.connection.executemany(_TOTALS, touched)
+        self.connection.executemany(_STATUS, touched)

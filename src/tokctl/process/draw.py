@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import Struct
 
 from tokctl.process import fold
+from tokctl.process.forest import Forest, Groups, TreeRow, top_down
 from tokctl.process.model import is_final
-from tokctl.process.tree import Forest, Groups, TreeRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 MAX_COLUMNS = 24
 """Levels of indent that a prefix shows; the middle of a deeper one is left out."""
 
+_WIDTH = 3  # of a column
+_MAX_STEM = _WIDTH * (MAX_COLUMNS - 1)
+_HEAD = _WIDTH * (MAX_COLUMNS // 2)
+
 
 class Signs(NamedTuple):
-    """What prefixes are made of; each is as wide as the others."""
+    """What prefixes are made of; each three columns wide."""
 
     branch: str
     last_branch: str
@@ -119,10 +123,12 @@ def draw(
 class _Frame:
     """Siblings that are still to be drawn: each a node, or an array of equal ones."""
 
-    __slots__ = ("depth", "groups", "level", "next")
+    __slots__ = ("depth", "groups", "level", "next", "stem")
 
-    def __init__(self, groups: Sequence[int | array[int]], level: int, depth: int) -> None:
-        self.groups, self.level, self.depth, self.next = groups, level, depth, 0
+    def __init__(self, groups: Sequence[int | array[int]], stem: str | None, level: int, depth: int) -> None:
+        self.groups, self.next = groups, 0
+        self.stem = stem  # what stands before the branch signs; None for a single root, which has none
+        self.level, self.depth = level, depth
 
 
 class _Tally:
@@ -177,7 +183,7 @@ class _Drawing:
         matches = bytearray(bool(keep(forest.row(node))) for node in range(size))
         kept = matches[:]
         kept.append(0)  # the roots' parent
-        for node in reversed(forest.top_down()):
+        for node in reversed(top_down(forest.children, size)):
             if kept[node]:
                 kept[forest.parents[node]] = 1
         nodes = array("i", (node for node in self.children.items if kept[node]))
@@ -185,37 +191,44 @@ class _Drawing:
         self.context = bytearray(not match for match in matches)
 
     def lines(self) -> Iterator[TreeLine | HiddenLine]:
-        size = self.forest.size
-        roots = self._siblings((size,))
+        forest, signs, starts = self.forest, self.signs, self.children.starts
+        outside = (forest.size,)
+        roots = self._siblings(outside)
         if not roots:
             return
-        base = 1 if len(roots) > 1 else 0
         if self.limit is not None and self.limit <= 0:
-            yield self._hidden((size,), bytearray(), 0, 0)
+            yield self._hidden(outside, "", 0, 0)
             return
-        stack = [_Frame(roots, 0, 0)]
-        bars = bytearray()  # for each column of the prefix, whether it belongs to a last sibling
+        stack = [_Frame(roots, "" if len(roots) > 1 else None, 0, 0)]
         while stack:
             frame = stack[-1]
             group = frame.groups[frame.next]
             frame.next += 1
-            is_last = frame.next == len(frame.groups)
-            if is_last:
+            stem, first, level, depth = frame.stem, "", frame.level, frame.depth
+            if frame.next == len(frame.groups):
                 stack.pop()
-            columns = frame.level + base
-            del bars[max(columns - 1, 0) :]
-            if columns:
-                bars.append(is_last)
-            members: Sequence[int] = (group,) if isinstance(group, int) else group
-            tail, length = yield from self._sequence(members, frame.level, frame.depth, bars)
-            below = self._siblings(tail)
-            if not below:
-                continue
-            level, depth = frame.level + 1, frame.depth + length
-            if self.limit is not None and level >= self.limit:
-                yield self._hidden(tail, bars, level, depth)
+                if stem is not None:
+                    first, stem = stem + signs.last_branch, stem + signs.blank
+            elif stem is not None:
+                first, stem = stem + signs.branch, stem + signs.bar
+            stem = stem or ""
+
+            if isinstance(group, int) and starts[group + 1] - starts[group] != 1:
+                yield self._line(group, first, level, depth)  # most lines, by the shortest way
+                tail: Sequence[int] = (group,)
+                depth += 1
             else:
-                stack.append(_Frame(below, level, depth))
+                members = (group,) if isinstance(group, int) else group
+                tail, length = yield from self._sequence(members, first, stem, level, depth)
+                depth += length
+            if starts[tail[0]] == starts[tail[0] + 1]:
+                continue
+            if len(stem) > _MAX_STEM:
+                stem = stem[:_HEAD] + signs.elided + stem[_HEAD + _WIDTH - _MAX_STEM :]
+            if self.limit is not None and level + 1 >= self.limit:
+                yield self._hidden(tail, stem + signs.last_branch, level + 1, depth)
+            else:
+                stack.append(_Frame(self._siblings(tail), stem, level + 1, depth))
 
     def _siblings(self, parents: Sequence[int]) -> Sequence[int | array[int]]:
         """Return the children of equal parents, equal ones put together."""
@@ -237,25 +250,29 @@ class _Drawing:
         return list(groups.values())
 
     def _sequence(
-        self, members: Sequence[int], level: int, depth: int, bars: bytearray
+        self, members: Sequence[int], first: str, stem: str, level: int, depth: int
     ) -> Generator[TreeLine, None, tuple[Sequence[int], int]]:
         """Draw equal tokens and what follows each as an only child; return the last, and how many."""
         chain = self._chain(members[0])
-        prefix = self._prefix(bars, continued=False)
-        position = 0
+        prefix, position = first, 0
         for steps, passes in self._runs(chain):
+            if passes == 1 and len(members) == 1:
+                members = chain[position : position + 1]
+                yield self._line(members[0], prefix, level, depth + position)
+                prefix, position = stem, position + 1
+                continue
             tallies = [_Tally(node) for node in chain[position : position + steps]]
+            start = position
             for _ in range(passes):
                 for tally in tallies:
                     if position:
                         members = self._next(members)
                     tally.add(self.forest, members)
                     position += 1
-            start = position - steps * passes
             for step, tally in enumerate(tallies):
                 loop = Loop(step, steps, passes) if passes > 1 else None
-                yield self._line(tally, prefix, level, depth + start + step, loop)
-                prefix = self._prefix(bars, continued=True)
+                yield self._line(tally.first, prefix, level, depth + start + step, tally, loop)
+                prefix = stem
         return members, len(chain)
 
     def _chain(self, node: int) -> array[int]:
@@ -280,8 +297,16 @@ class _Drawing:
             codes[-1] = -1  # what splits is no part of a loop: its branches hang on it alone
         return fold.loops(codes)
 
-    def _line(self, tally: _Tally, prefix: str, level: int, depth: int, loop: Loop | None) -> TreeLine:
-        forest, node = self.forest, tally.first
+    def _line(
+        self,
+        node: int,
+        prefix: str,
+        level: int,
+        depth: int,
+        tally: _Tally | None = None,
+        loop: Loop | None = None,
+    ) -> TreeLine:
+        forest = self.forest
         return TreeLine(
             prefix=prefix,
             level=level,
@@ -291,14 +316,14 @@ class _Drawing:
             linked_by=forest.linked_by(node),
             joins=forest.join_ids(node),
             anomalies=forest.kinds(node),
-            count=tally.count,
-            last_token_id=forest.ids[tally.last],
+            count=tally.count if tally else 1,
+            last_token_id=forest.ids[tally.last if tally else node],
             loop=loop,
-            durations=tally.durations(),
-            context=bool(self.context and self.context[node]),
+            durations=tally.durations() if tally else None,
+            context=self.context is not None and bool(self.context[node]),
         )
 
-    def _hidden(self, parents: Sequence[int], bars: bytearray, level: int, depth: int) -> HiddenLine:
+    def _hidden(self, parents: Sequence[int], prefix: str, level: int, depth: int) -> HiddenLine:
         starts, items = self.children
         states: Counter[str] = Counter()
         below = array("i", parents)
@@ -307,18 +332,4 @@ class _Drawing:
             children = items[starts[node] : starts[node + 1]]
             states.update(map(self.forest.state, children))
             below.extend(children)
-        prefix = self._prefix(bars + b"\x01", continued=False) if level else ""
         return HiddenLine(prefix=prefix, level=level, depth=depth, count=states.total(), states=dict(states))
-
-    def _prefix(self, bars: bytearray, *, continued: bool) -> str:
-        if not bars:
-            return ""
-        signs = self.signs
-        above = [signs.blank if is_last else signs.bar for is_last in bars[:MAX_COLUMNS]]
-        if len(bars) > MAX_COLUMNS:
-            half = MAX_COLUMNS // 2
-            inner = [signs.blank if is_last else signs.bar for is_last in bars[half - MAX_COLUMNS + 1 :]]
-            above = [*above[:half], signs.elided, *inner]
-        if not continued:
-            above[-1] = signs.last_branch if bars[-1] else signs.branch
-        return "".join(above)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING
 
-from tokctl.process.tree import Forest, Groups, top_down
+from tokctl.process.forest import Forest, Groups, top_down
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +88,8 @@ def loops(codes: array[int]) -> Iterator[tuple[int, int]]:
         again = following[position]
         while again < size and again - position <= MAX_PERIOD:
             length = again - position
-            if passes == 1 or length % period:  # a multiple of a loop covers no more than the loop
+            # A multiple of the loop found so far, if it begins inside it, covers no more than it does.
+            if passes == 1 or length % period or length > period * passes:
                 end = again
                 while end < size and codes[end] == codes[end - length]:
                     end += 1

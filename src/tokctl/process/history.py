@@ -1,24 +1,336 @@
-"""The way through the model: every arrival at an element, with its wait and its duration.
+"""The way through the model: every arrival of a token at an element, its wait and its duration.
 
-Waits and durations are in milliseconds. What a source does not say stays None; nothing is guessed
-silently: whatever is computed rather than given says so.
+Waits and durations are in milliseconds. What a source does not say is None; what is computed
+instead of given says so.
 """
 
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right, insort
-from typing import TYPE_CHECKING
+from bisect import bisect_right
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
 
 from tokctl.errors import NotFoundError
-from tokctl.process.model import FlowHop, Token, duration, from_micros, to_micros
-from tokctl.process.tree import Forest, TreeRow, build, is_joining
+from tokctl.process.forest import NO_TIME, Anomalies, Forest, TreeRow
+from tokctl.process.model import Definition, FlowHop, Token, from_micros, is_final, to_micros, utc
+from tokctl.process.tree import build, waits_for_several
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from datetime import datetime
+    from collections.abc import Iterable, Iterator
 
-    from tokctl.process.model import Definition
+
+class Hop(Struct, frozen=True, kw_only=True):
+    """A token's arrival at an element.
+
+    ``recorded`` is False where the source tells no flow history, so that nobody knows where the
+    token came from; with ``recorded`` and no ``from_element`` it came from nowhere, as a start
+    event does. ``timestamp`` is when it arrived, ``timestamp_derived`` if that is only the token's
+    ``created_at``.
+
+    ``wait_ms`` is how long the way here stood still: from the end of the token that it came from
+    until this one began (``began_at``: its ``created_at``, or the arrival if that is later). It
+    came from the parent or joined token at ``from_element``, else from the last to end there; where
+    none is known, the wait is from the arrival until ``created_at``.
+
+    ``duration_ms`` is the token's, on the hop that brought it where it is. ``passed`` marks an
+    element that the token has moved on from (in engines where one token goes through many): its
+    duration is until the next hop, and ``state`` is the token's state now.
+    """
+
+    sequence: int
+    token_id: str
+    timestamp: datetime | None
+    timestamp_derived: bool = False
+    recorded: bool = True
+    from_element: str | None = None
+    via_flow: str | None = None
+    element_id: str
+    element_type: str | None = None
+    element_name: str | None = None
+    state: str
+    wait_ms: float | None = None
+    duration_ms: float | None = None
+    duration_derived: bool = False
+    began_at: datetime | None = None
+    live: bool = False
+    passed: bool = False
+
+    @property
+    def name(self) -> str:
+        """The element's name, or its id where it has none."""
+        return self.element_name or self.element_id
+
+    def age_ms(self, now: datetime) -> float | None:
+        """Return how long a live token has been at its element; None for any other."""
+        if not self.live or self.began_at is None:
+            return None
+        return (now - self.began_at).total_seconds() * 1000
+
+
+def read_hops(token: Token) -> tuple[list[FlowHop] | None, int]:
+    """Return a token's flow history (None: unknown) and how many of its entries cannot be read.
+
+    An entry that is no object is unreadable; of any other, the fields that can be read are kept.
+    """
+    hops = token.hops
+    if hops:
+        return hops, 0
+    try:
+        entries = msgspec.json.decode(token.flow_history)
+    except msgspec.MsgspecError:
+        return None, 1
+    if not isinstance(entries, list):
+        return None, int(entries is not None)
+    readable = [_read_hop(entry) for entry in entries if isinstance(entry, dict)]
+    unreadable = len(entries) - len(readable)
+    return (readable or None) if unreadable else readable, unreadable
+
+
+def _read_hop(entry: dict[str, Any]) -> FlowHop:
+    def read(name: str, type_: type[Any]) -> Any:
+        try:
+            return msgspec.convert(entry.get(name), type_)
+        except msgspec.MsgspecError:
+            return None
+
+    return FlowHop(read("from_element", str), read("via_flow", str), utc(read("timestamp", datetime)))
+
+
+def history(
+    tokens: Iterable[Token], *, token_id: str | None = None, definition: Definition | None = None
+) -> History:
+    """Read the way through the model of an instance, or of one token and all that led to it.
+
+    A token with several flow history entries is taken to have been joined where its element is a
+    gateway that waits for several, or where other tokens stand at every element it came from; else
+    it is one that moved from element to element. A ``definition`` settles it by its flows.
+
+    An id that no token has raises NotFoundError.
+    """
+    way = _Way()
+    seen: set[str] = set()
+
+    def rows() -> Iterator[TreeRow]:
+        for token in tokens:
+            hops, unreadable = read_hops(token)
+            way.unreadable += unreadable
+            if token.token_id not in seen:
+                seen.add(token.token_id)
+                way.add(hops)
+            yield TreeRow.from_token(token)
+
+    forest = build(rows())
+    nodes: set[int] | None = None
+    if token_id is not None:
+        if token_id not in seen:
+            raise NotFoundError(f"No token '{token_id}' among these.")
+        nodes = _led_to(forest, forest.ids.index(token_id))
+    return History(forest, way, nodes, definition)
+
+
+class _Way:
+    """Flow histories in columns, one entry for each hop; a token without any has one, of nothing."""
+
+    def __init__(self) -> None:
+        self.unreadable = 0
+        self.recorded = bytearray()  # by node
+        self.nodes = array("i")
+        self.times = array("q")
+        self.flows: list[tuple[str | None, str | None]] = []  # from element, via flow
+        self._flow_codes = array("i")
+        self._codes: dict[tuple[str | None, str | None], int] = {}
+
+    def add(self, hops: list[FlowHop] | None) -> None:
+        node = len(self.recorded)
+        self.recorded.append(hops is not None)
+        for hop in hops or (FlowHop(),):
+            flow = (hop.from_element, hop.via_flow)
+            code = self._codes.setdefault(flow, len(self._codes))
+            if code == len(self.flows):
+                self.flows.append(flow)
+            time = to_micros(hop.timestamp)
+            self.nodes.append(node)
+            self.times.append(NO_TIME if time is None else time)
+            self._flow_codes.append(code)
+
+    def flow(self, hop: int) -> tuple[str | None, str | None]:
+        return self.flows[self._flow_codes[hop]]
+
+    def is_first(self, hop: int) -> bool:
+        return hop == 0 or self.nodes[hop - 1] != self.nodes[hop]
+
+    def is_last(self, hop: int) -> bool:
+        return hop + 1 == len(self.nodes) or self.nodes[hop + 1] != self.nodes[hop]
+
+
+def _led_to(forest: Forest, node: int) -> set[int]:
+    """Return a token and the tokens above it, over joins too."""
+    found, waiting = {node}, [node]
+    while waiting:
+        node = waiting.pop()
+        above = forest.joins.of(node)
+        if (parent := forest.parent(node)) is not None:
+            above.append(parent)
+        new = [other for other in above if other not in found]
+        found.update(new)
+        waiting.extend(new)
+    return found
+
+
+class History:
+    """Hops in the order of their times, ties with parents first; unknown times come last.
+
+    ``hops()`` makes them one by one, as often as it is called. ``unreadable`` counts flow history
+    entries that mean nothing; ``anomalies`` are those of the tokens' links.
+    """
+
+    def __init__(
+        self, forest: Forest, way: _Way, nodes: set[int] | None, definition: Definition | None
+    ) -> None:
+        self.unreadable = way.unreadable
+        self.anomalies: Anomalies = forest.anomalies
+        self._forest, self._way, self._definition = forest, way, definition
+        self._elements = {label[0]: label for label in forest.labels}
+        self._ends = _ends(forest)
+        self._moved = self._find_moved()
+        depths = forest.depths()
+        hops = [hop for hop, node in enumerate(way.nodes) if nodes is None or node in nodes]
+        hops.sort(key=lambda hop: (self._arrival(hop), depths[way.nodes[hop]]))
+        self._order = array("i", hops)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def hops(self) -> Iterator[Hop]:
+        """Yield the hops."""
+        for sequence, hop in enumerate(self._order, 1):
+            yield self._hop(sequence, hop)
+
+    def _find_moved(self) -> set[int]:
+        """Return the tokens with several entries that went through elements rather than were joined."""
+        way, moved = self._way, set()
+        begin = 0
+        for hop, node in enumerate(way.nodes):
+            if way.is_last(hop):
+                if hop > begin and self._moves(node, range(begin, hop + 1)):
+                    moved.add(node)
+                begin = hop + 1
+        return moved
+
+    def _moves(self, node: int, hops: range) -> bool:
+        targets = {self._target(hop) for hop in hops}
+        if None not in targets:
+            return targets != {self._forest.element_id(node)}
+        if waits_for_several(self._forest.element_type(node)):
+            return False
+        return any(self._way.flow(hop)[0] not in self._elements for hop in hops[1:])
+
+    def _target(self, hop: int) -> str | None:
+        """Return where a hop's flow leads, if the definition knows it."""
+        via_flow = self._way.flow(hop)[1]
+        if self._definition is None or via_flow is None:
+            return None
+        flow = self._definition.flows.get(via_flow)
+        return None if flow is None else flow.target
+
+    def _arrival(self, hop: int) -> int:
+        """Return when a hop arrived: as given, or for a token's last one when it was created."""
+        way = self._way
+        if way.times[hop] == NO_TIME and way.is_last(hop):
+            return self._forest.created[way.nodes[hop]]
+        return way.times[hop]
+
+    def _hop(self, sequence: int, hop: int) -> Hop:
+        way, node = self._way, self._way.nodes[hop]
+        row = self._forest.row(node)
+        from_element, via_flow = way.flow(hop)
+        is_last, moved = way.is_last(hop), node in self._moved
+        element: tuple[str, str | None, str | None] = (row.element_id, row.element_type, row.element_name)
+        if moved and not is_last:
+            element = self._passed_element(hop)
+        arrival = self._arrival(hop)
+        begin = arrival
+        if is_last and not moved and row.created_us is not None:
+            begin = row.created_us if arrival == NO_TIME else max(arrival, row.created_us)
+        ms, duration_derived = self._duration(row, hop, moved=moved)
+        return Hop(
+            sequence=sequence,
+            token_id=row.token_id,
+            timestamp=_time(arrival),
+            timestamp_derived=arrival != way.times[hop],
+            recorded=bool(way.recorded[node]),
+            from_element=from_element,
+            via_flow=via_flow,
+            element_id=element[0],
+            element_type=element[1],
+            element_name=element[2],
+            state=row.state,
+            wait_ms=self._wait(node, from_element, arrival, begin)
+            if way.is_first(hop) or not moved
+            else None,
+            duration_ms=ms,
+            duration_derived=duration_derived,
+            began_at=_time(begin),
+            live=is_last and not is_final(row.state),
+            passed=moved and not is_last,
+        )
+
+    def _passed_element(self, hop: int) -> tuple[str, str | None, str | None]:
+        element_id = self._target(hop) or self._way.flow(hop + 1)[0] or ""
+        if self._definition is not None and (element := self._definition.elements.get(element_id)):
+            return element_id, element.type, element.name
+        known = self._elements.get(element_id)
+        return (element_id, known[1], known[2]) if known else (element_id, None, None)
+
+    def _duration(self, row: TreeRow, hop: int, *, moved: bool) -> tuple[float | None, bool]:
+        is_last = self._way.is_last(hop)
+        if is_last and (not moved or row.duration_ms is not None):
+            found = row.duration
+            return (found.ms, found.derived) if found else (None, False)
+        if not moved:
+            return None, False
+        begin = self._arrival(hop)
+        end = row.finished_us if is_last else self._arrival(hop + 1)
+        if end is None or NO_TIME in {begin, end}:
+            return None, False
+        return (end - begin) / 1000, True
+
+    def _wait(self, node: int, from_element: str | None, arrival: int, begin: int) -> float | None:
+        if begin == NO_TIME:
+            return None
+        end = self._source_end(node, from_element, begin)
+        if end is None and arrival != begin:
+            end = arrival
+        return None if end is None or end == NO_TIME else (begin - end) / 1000
+
+    def _source_end(self, node: int, from_element: str | None, begin: int) -> int | None:
+        """Return when the token that a hop came from ended, which is before the hop began."""
+        forest = self._forest
+        above = forest.joins.of(node)
+        if (parent := forest.parent(node)) is not None:
+            above.append(parent)
+        known = [other for other in above if from_element in {None, forest.element_id(other)}]
+        ends = [end for other in known if (end := forest.finished_us(other)) is not None and end <= begin]
+        if ends or known or from_element is None:
+            return max(ends, default=None)
+        ended = self._ends.get(from_element, array("q"))
+        before = bisect_right(ended, begin)
+        return ended[before - 1] if before else None
+
+
+def _time(micros: int) -> datetime | None:
+    return None if micros == NO_TIME else from_micros(micros)
+
+
+def _ends(forest: Forest) -> dict[str, array[int]]:
+    """Return when tokens ended, sorted, by element."""
+    ends: dict[str, list[int]] = {}
+    for node in range(forest.size):
+        end = forest.finished_us(node)
+        if end is not None:
+            ends.setdefault(forest.element_id(node), []).append(end)
+    return {element: array("q", sorted(times)) for element, times in ends.items()}

@@ -107,9 +107,9 @@ def check_types(types: Iterable[str]) -> tuple[str, ...]:
 
 
 def suggest(given: str, valid: Iterable[str]) -> str:
-    """Return ``; did you mean 'X'?`` when something valid is close, else nothing."""
+    """Return `` (did you mean 'X'?)`` when something valid is close, else nothing."""
     near = difflib.get_close_matches(given, list(valid), n=1, cutoff=0.7)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    return f" (did you mean '{near[0]}'?)" if near else ""
 
 
 # --- orders ---------------------------------------------------------------------------------------
@@ -156,8 +156,8 @@ def token_key(token: Token, column: str) -> tuple[bool, Any]:
 
 
 def sort_tokens(tokens: Iterable[Token], order: Order) -> list[Token]:
-    """Sort tokens; equal ones stand in the order of their creation, then of their ids."""
-    ranked = sorted(tokens, key=lambda t: (*token_key(t, "created"), t.token_id))
+    """Sort tokens; equal ones stand in the order of their creation, then as they came."""
+    ranked = sorted(tokens, key=lambda t: token_key(t, "created"))
     return sorted(ranked, key=lambda t: token_key(t, order.column), reverse=order.descending)
 
 

@@ -83,7 +83,7 @@ class Lifecycle:
     def __len__(self) -> int:
         return len(self._tokens)
 
-    def create(  # noqa: PLR0913 - these are a token's own fields
+    def create(
         self,
         token_id: str,
         element_id: str,

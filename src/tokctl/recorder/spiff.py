@@ -36,7 +36,6 @@ from uuid import UUID
 from tokctl.errors import UsageError
 
 try:
-    from SpiffWorkflow.bpmn.specs.mixins.events.event_types import CatchingEvent
     from SpiffWorkflow.bpmn.specs.mixins.events.intermediate_event import BoundaryEvent
     from SpiffWorkflow.bpmn.specs.mixins.multiinstance_task import LoopTask
     from SpiffWorkflow.bpmn.specs.mixins.unstructured_join import UnstructuredJoin
@@ -53,6 +52,9 @@ from tokctl.process.model import (
     CANCELLED,
     COMPLETED,
     FAILED,
+    FINAL_STATES,
+    SUSPENDED,
+    TRANSITIONS,
     WAITING,
     Definition,
     FlowHop,
@@ -63,16 +65,7 @@ from tokctl.recorder.base import Sink
 from tokctl.recorder.lifecycle import Clock, Lifecycle, RecordedToken
 from tokctl.recorder.names import instance_name, json_object, token_name
 from tokctl.recorder.spiffmodel import Model
-
-_STATES = {
-    TaskState.WAITING: WAITING,
-    TaskState.READY: ACTIVE,
-    TaskState.STARTED: ACTIVE,
-    TaskState.COMPLETED: COMPLETED,
-    TaskState.ERROR: FAILED,
-    TaskState.CANCELLED: CANCELLED,
-}
-_FIRED = TaskState.READY | TaskState.STARTED | TaskState.COMPLETED
+from tokctl.recorder.spifftasks import STATES, changed_at, is_merged, is_root, reached, unvisited
 
 
 def utc_now() -> datetime:
@@ -109,9 +102,11 @@ class SpiffRecorder:
         )
         self.lifecycle = Lifecycle(self.instance_id, clock)
         self.suspended = False
+        self._before: dict[str, str] = {}
         self._new_token_id = new_token_id or self._derived_token_id
         self._tokens: dict[UUID, RecordedToken] = {}
         self._visits: dict[UUID, int] = {}
+        self._failures: dict[UUID, int] = {}
         self._merging: dict[tuple[int, str], list[RecordedToken]] = {}
         self._merged: dict[str, list[RecordedToken]] = {}
         self._started_at: datetime | None = None
@@ -166,9 +161,17 @@ class SpiffRecorder:
     def suspend(self) -> None:
         """Move every live token to SUSPENDED, as when an operator suspends the instance."""
         self.suspended = True
-        for token in list(self.lifecycle):
-            if token.live:
-                self.lifecycle.move(token, "SUSPENDED")
+        for token in self.lifecycle:
+            if token.live and token.state != SUSPENDED:
+                self._before[token.token_id] = token.state
+                self.lifecycle.move(token, SUSPENDED)
+
+    def resume(self) -> None:
+        """Move every suspended token back to the state that it was in."""
+        self.suspended = False
+        for token in self.lifecycle:
+            if token.state == SUSPENDED:
+                self.lifecycle.move(token, self._before.pop(token.token_id, ACTIVE))
 
     # --- what the workflow tells ------------------------------------------------------------------
 
@@ -176,7 +179,7 @@ class SpiffRecorder:
         """Follow a task's change of state."""
         if getattr(task.task_spec, "bpmn_id", None) is None:
             return
-        state = _STATES.get(task.state)
+        state = STATES.get(task.state)
         token = self._tokens.get(task.id)
         if state is None:  # predicted, or reset to be visited again
             self._end_visit(task)
@@ -184,7 +187,7 @@ class SpiffRecorder:
         if token is not None and not token.live:
             self._end_visit(task)
             token = None
-        if token is None:
+        if token is None and not unvisited(task):
             token = self._begin_visit(task)
         if token is not None:
             self._follow(task, token, state)
@@ -196,11 +199,8 @@ class SpiffRecorder:
 
     # --- visits -----------------------------------------------------------------------------------
 
-    def _begin_visit(self, task: Task, at: datetime | None = None) -> RecordedToken | None:
+    def _begin_visit(self, task: Task, at: datetime | None = None) -> RecordedToken:
         spec = task.task_spec
-        fires = task.has_state(_FIRED)
-        if isinstance(spec, BoundaryEvent) and not fires and at is None:
-            return None
         parent = self._parent(task)
         element = self.model.element(spec)
         visit = self._visits.get(task.id, 0)
@@ -220,6 +220,8 @@ class SpiffRecorder:
                 self.lifecycle.link(early, token)
         if isinstance(spec, LoopTask):
             token.context["multi_instance"] = self.model.loop_kind(spec)
+        if task.id in self._failures:
+            token.context["retries_used"] = self._failures[task.id]
         return token
 
     def _end_visit(self, task: Task) -> None:
@@ -239,17 +241,21 @@ class SpiffRecorder:
         joins = isinstance(task.task_spec, UnstructuredJoin)
         if joins:
             place = (id(task.workflow), task.task_spec.name)
-            if state == CANCELLED and _is_merged(task):
+            if state == CANCELLED and is_merged(task):
                 self._merging.setdefault(place, []).append(token)
                 return
             if state in {ACTIVE, COMPLETED, CANCELLED}:
                 self._settle(place, token, state, at)
-        if state in {token.state, None}:
+        if state == token.state:
             return
-        if state in {COMPLETED, FAILED, CANCELLED}:
+        if state in FINAL_STATES:
             self.lifecycle.set_variables(token, self._variables(task))
-            self._describe_end(task, token, state)
-        if state == COMPLETED and token.state != ACTIVE:
+            self._describe_end(task, token, state, past=at is not None)
+        self._move(token, state, at)
+
+    def _move(self, token: RecordedToken, state: str, at: datetime | None = None) -> None:
+        """Move a token, through ACTIVE where the lifecycle has no shorter way."""
+        if state not in TRANSITIONS[token.state]:
             self.lifecycle.move(token, ACTIVE, at=at)
         self.lifecycle.move(token, state, at=at)
 
@@ -259,23 +265,22 @@ class SpiffRecorder:
         """End the tokens that arrived early at a join, now that it fires or is cancelled."""
         early = self._merging.pop(place, ())
         for other in early:
-            if state == CANCELLED:
-                self.lifecycle.move(other, CANCELLED, at=at)
-            else:
-                self.lifecycle.move(other, ACTIVE, at=at)
-                self.lifecycle.move(other, COMPLETED, at=at)
+            self._move(other, CANCELLED if state == CANCELLED else COMPLETED, at)
         if early and state != CANCELLED:
             self._merged.setdefault(token.token_id, []).extend(early)
 
-    def _describe_end(self, task: Task, token: RecordedToken, state: str) -> None:
+    def _describe_end(self, task: Task, token: RecordedToken, state: str, *, past: bool) -> None:
         if state == COMPLETED:
             decision = self.model.decision(task)
             if decision is not None:
-                took = self.lifecycle.clock() - token.updated_at
-                decision["evaluation_time_ms"] = round(took.total_seconds() * 1000, 3)
+                if not past:
+                    took = self.lifecycle.clock() - token.updated_at
+                    decision["evaluation_time_ms"] = round(took.total_seconds() * 1000, 3)
                 token.context["gateway_decision"] = decision
-        elif state == FAILED and (error := sys.exc_info()[1]) is not None:
-            token.context.setdefault("error_message", str(error))
+        elif state == FAILED:
+            self._failures[task.id] = self._failures.get(task.id, 0) + 1
+            if (error := sys.exc_info()[1]) is not None and not past:
+                token.context.setdefault("error_message", str(error))
 
     # --- relations ----------------------------------------------------------------------------------
 
@@ -294,10 +299,11 @@ class SpiffRecorder:
             if above is None:
                 return None
             token = self._tokens.get(above.id)
-            if token is None and isinstance(above.task_spec, BoundaryEvent):
-                # A cycle timer goes on waiting while what it has set off begins.
-                token = self._begin_visit(above, at=self.lifecycle.clock())
-                if token is not None:
+            if token is None and getattr(above.task_spec, "bpmn_id", None) is not None:
+                # What lies in an activity is reached before the activity itself says that it has
+                # started; and a cycle timer goes on waiting while what it has set off begins.
+                token = self._begin_visit(above)
+                if above.state == TaskState.WAITING:
                     self.lifecycle.move(token, WAITING)
             if token is not None:
                 return token
@@ -308,7 +314,7 @@ class SpiffRecorder:
         spec = task.task_spec
         if isinstance(spec, BoundaryEvent):
             return FlowHop(from_element=parent.element_id)
-        if _is_root(task.parent) or (
+        if is_root(task.parent) or (
             isinstance(task.parent.task_spec, LoopTask) and task.parent.task_spec.task_spec == spec.name
         ):
             return None
@@ -325,19 +331,49 @@ class SpiffRecorder:
     # --- the rest -----------------------------------------------------------------------------------
 
     def _record_present(self) -> None:
-        """Record what a workflow has reached before: finished visits with the times that it kept."""
+        """Record what a workflow has reached before: visits with the times that it kept of them."""
+        given_way: list[Task] = []
         for task in self.workflow.get_tasks():
-            state = _STATES.get(task.state)
-            if getattr(task.task_spec, "bpmn_id", None) is None or state is None or task.id in self._tokens:
+            state = STATES.get(task.state)
+            if state is None or getattr(task.task_spec, "bpmn_id", None) is None:
                 continue
-            changed = datetime.fromtimestamp(task.last_state_change, UTC)
-            before = None if task.parent is None else task.parent.last_state_change
-            reached = changed if before is None else min(changed, datetime.fromtimestamp(before, UTC))
-            if isinstance(task.task_spec, BoundaryEvent) and not task.has_state(_FIRED):
-                continue
-            token = self._begin_visit(task, at=reached)
-            if token is not None:
-                self._follow(task, token, state, at=changed)
+            if task.state == TaskState.CANCELLED and isinstance(task.task_spec, UnstructuredJoin):
+                given_way.append(task)
+            elif not unvisited(task):
+                self._record_visit(task, state)
+        for task in given_way:
+            self._record_early_arrival(task)
+
+    def _record_visit(self, task: Task, state: str) -> RecordedToken:
+        left = changed_at(task)
+        reached = left if task.parent is None else min(left, changed_at(task.parent))
+        token = self._tokens.get(task.id) or self._begin_visit(task, at=reached)
+        self._follow(task, token, state, at=left)
+        return token
+
+    def _record_early_arrival(self, task: Task) -> None:
+        """Record a join's cancelled arrival: merged, if a later one of the same join was not cancelled."""
+        later = [
+            other
+            for other in task.workflow.tasks.values()
+            if other.task_spec is task.task_spec
+            and other.state != TaskState.CANCELLED
+            and other.id in self._tokens
+            and other.last_state_change >= task.last_state_change
+        ]
+        if not reached(task):
+            return
+        if not later:
+            self._record_visit(task, CANCELLED)
+            return
+        last = min(later, key=lambda other: other.last_state_change)
+        early, into = self._record_visit(task, WAITING), self._tokens[last.id]
+        place = (id(task.workflow), task.task_spec.name)
+        self._merging.setdefault(place, []).append(early)
+        if last.state != TaskState.WAITING:
+            self._settle(place, into, into.state, at=changed_at(last))
+            for child in into.children:
+                self.lifecycle.link(early, child)
 
     def _instance(self) -> Instance:
         workflow, now = self.workflow, self.lifecycle.clock()
@@ -349,7 +385,7 @@ class SpiffRecorder:
         if workflow.completed:
             status = "CANCELLED" if cancelled else "COMPLETED"
         elif self.suspended:
-            status = "SUSPENDED"
+            status = SUSPENDED
         last = workflow.last_task
         return Instance(
             instance_id=self.instance_id,
@@ -371,27 +407,3 @@ class SpiffRecorder:
 
     def _derived_token_id(self, task_id: UUID, visit: int) -> str:
         return token_name(f"{self.instance_id}/{task_id.hex}/{visit}")
-
-
-def _is_root(task: Task | None) -> bool:
-    return task is None or task.parent is None
-
-
-def _is_merged(task: Task) -> bool:
-    """Tell whether a cancelled join task gave way to another arrival, rather than being cancelled.
-
-    SpiffWorkflow lets only the last arrival wait and cancels the one before. Then that last one has
-    been reached (its predecessor is completed) and is not finished; when a process or sub-process is
-    cancelled, there is none such.
-    """
-    return any(
-        other is not task
-        and other.task_spec is task.task_spec
-        and other.has_state(TaskState.NOT_FINISHED_MASK)
-        and other.parent is not None
-        and other.parent.state == TaskState.COMPLETED
-        for other in task.workflow.tasks.values()
-    )
-
-
-__all__ = ["CatchingEvent", "SpiffRecorder", "utc_now"]

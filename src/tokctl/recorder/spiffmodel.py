@@ -26,6 +26,7 @@ from SpiffWorkflow.task import Task
 from tokctl.errors import InputError
 from tokctl.process.bpmn import read_definitions
 from tokctl.process.model import Definition, Element, SequenceFlow
+from tokctl.recorder.expressions import to_python
 
 _TYPES = {
     "NoneTask": "task",
@@ -110,6 +111,14 @@ class Model:
         siblings = [] if branch.parent is None else branch.parent.children
         same = [sibling for sibling in siblings if sibling.task_spec is branch.task_spec]
         return flows[min(same.index(branch) if branch in same else 0, len(flows) - 1)].id
+
+    def flow_with(self, gateway: TaskSpec, python: str) -> str | None:
+        """Return the id of a gateway's flow whose condition, translated, is this Python."""
+        scope = self._scope(gateway)
+        flows = [] if scope is None else [f for f in scope.flows.values() if f.source == gateway.bpmn_id]
+        return next(
+            (flow.id for flow in flows if flow.condition and to_python(flow.condition) == python), None
+        )
 
     def decision(self, task: Task) -> dict[str, Any] | None:
         """Describe how a gateway chose among its flows (``gateway_decision``); None if it had no choice.

@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from types import CodeType
 from typing import Any
+from uuid import UUID
 
 from lxml import etree
-from SpiffWorkflow.bpmn.exceptions import WorkflowTaskException
 from SpiffWorkflow.bpmn.parser import event_parsers
 from SpiffWorkflow.bpmn.parser.BpmnParser import BpmnParser
 from SpiffWorkflow.bpmn.parser.task_parsers import ConditionalGatewayParser, ScriptTaskParser
@@ -42,9 +42,11 @@ from SpiffWorkflow.bpmn.specs.event_definitions.timer import (
     TimerEventDefinition,
 )
 from SpiffWorkflow.bpmn.specs.mixins.events.event_types import CatchingEvent
+from SpiffWorkflow.bpmn.util.subworkflow import BpmnSubWorkflow
 from SpiffWorkflow.bpmn.workflow import BpmnWorkflow
 from SpiffWorkflow.exceptions import SpiffWorkflowException
 from SpiffWorkflow.task import Task
+from SpiffWorkflow.util.task import TaskState
 
 from tokctl.errors import InputError
 from tokctl.process.bpmn import MODEL_NAMESPACE
@@ -107,7 +109,7 @@ class CycleTimer(CycleTimerEventDefinition):  # type: ignore[misc]
     def due(self, task: Task) -> datetime:
         """Return when it fires next; when it has fired for the last time, that is now."""
         state = self._state(task)
-        return state["next"] if state["cycles"] != 0 else now_of(task)  # type: ignore[no-any-return]
+        return state["next"] if state["cycles"] != 0 else now_of(task)
 
     def cycle_complete(self, task: Task) -> bool:
         """Tell whether its time has come, and move on to the next one."""
@@ -219,12 +221,13 @@ class _Parser(BpmnParser):  # type: ignore[misc]
 
 
 def parse_specs(
-    texts: Sequence[tuple[str, str]], process_id: str
+    texts: Sequence[tuple[str, str]], process_id: str | None
 ) -> tuple[BpmnProcessSpec, dict[str, BpmnProcessSpec]]:
     """Make SpiffWorkflow's specs of a process, and of all that it calls, from (source, XML) pairs.
 
-    Raises ``InputError``, naming the element or construct, for what SpiffWorkflow cannot run. The XML
-    must have been read by ``process.bpmn`` before, which refuses what is unsafe to parse.
+    Without a ``process_id`` it is the one process that no other calls. Raises ``InputError``, naming
+    the element or construct, for what SpiffWorkflow cannot run. The XML must have been read by
+    ``process.bpmn`` before, which refuses what is unsafe to parse.
     """
     parser = _Parser()
     try:
@@ -232,14 +235,29 @@ def parse_specs(
             # lxml refuses a text with an encoding declaration, and bytes with a wrong one.
             root = etree.fromstring(text.encode(), etree.XMLParser(encoding="utf-8", resolve_entities=False))
             parser.add_bpmn_xml(root, source)
-        spec = parser.get_spec(process_id)
-        return spec, parser.get_subprocess_specs(process_id)
+        process_id = _chosen_process(parser, process_id)
+        return parser.get_spec(process_id), parser.get_subprocess_specs(process_id)
     except ValidationException as error:
         raise InputError(_parse_message(error)) from error
     except etree.XMLSyntaxError as error:
         raise InputError(f"{texts[0][0]}: {error}.") from error
     except SpiffWorkflowException as error:
         raise InputError(f"{texts[0][0]}: SpiffWorkflow cannot run this model: {error}") from error
+
+
+def _chosen_process(parser: BpmnParser, wanted: str | None) -> str:
+    processes = parser.get_process_ids()
+    if wanted is None:
+        called = parser.get_process_dependencies()
+        callers = [process for process in processes if process not in called] or processes
+        if len(callers) == 1:
+            return str(callers[0])
+        raise InputError(
+            f"The model has several processes: {', '.join(sorted(callers))}.", "Say which one is to run."
+        )
+    if wanted not in processes:
+        raise InputError(f"The model has no process '{wanted}': it has {', '.join(sorted(processes))}.")
+    return wanted
 
 
 def _parse_message(error: ValidationException) -> str:
@@ -290,21 +308,50 @@ class VirtualEngine(PythonScriptEngine):  # type: ignore[misc]
             raise InputError(self.describe(task, "the script", error)) from error
 
 
-class VirtualWorkflow(BpmnWorkflow):  # type: ignore[misc]
+class _Waiting:
+    """A workflow that is told which of its tasks wait, so that it need not look through all of them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.waiting: dict[UUID, Task] = {}
+        super().__init__(*args, **kwargs)
+
+    def update_waiting_tasks(self) -> None:
+        """Update the tasks that wait, after another has been completed."""
+        for task in list(self.waiting.values()):
+            if task.state == TaskState.WAITING:
+                task.task_spec._update(task)  # noqa: SLF001 - as the method does that this replaces
+
+    def get_tasks(self, first_task: Task | None = None, **kwargs: Any) -> list[Task]:
+        """Return tasks as the base class does; those of one spec without walking the whole tree."""
+        if set(kwargs) != {"spec_name"}:
+            return super().get_tasks(first_task, **kwargs)  # type: ignore[misc, no-any-return]
+        found = [task for task in self.tasks.values() if task.task_spec.name == kwargs["spec_name"]]  # type: ignore[attr-defined]
+        if first_task is not None:
+            found = [task for task in found if task is first_task or task.is_descendant_of(first_task)]
+        return found
+
+
+class VirtualSubWorkflow(_Waiting, BpmnSubWorkflow):  # type: ignore[misc]
+    """A sub-process or a called process; its clock is that of the workflow that it runs in."""
+
+
+class VirtualWorkflow(_Waiting, BpmnWorkflow):  # type: ignore[misc]
     """A workflow with a virtual clock: ``now`` is what its timers take for the present."""
 
-    def __init__(self, spec: BpmnProcessSpec, specs: dict[str, BpmnProcessSpec], now: datetime) -> None:
+    def __init__(
+        self,
+        spec: BpmnProcessSpec,
+        specs: dict[str, BpmnProcessSpec],
+        engine: VirtualEngine,
+        now: datetime,
+    ) -> None:
         self.now = now
-        super().__init__(spec, specs)
+        super().__init__(spec, specs, script_engine=engine)
 
-
-__all__ = [
-    "CycleTimer",
-    "DueTimer",
-    "VirtualEngine",
-    "VirtualWorkflow",
-    "WorkflowTaskException",
-    "now_of",
-    "parse_specs",
-    "timers_of",
-]
+    def create_subprocess(self, my_task: Task, spec_name: str) -> VirtualSubWorkflow:
+        """Create the workflow that runs inside of a task."""
+        inner = VirtualSubWorkflow(
+            self.subprocess_specs[spec_name], parent_task_id=my_task.id, top_workflow=self
+        )
+        self.subprocesses[my_task.id] = inner
+        return inner

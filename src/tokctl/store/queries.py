@@ -206,7 +206,7 @@ class Questions:
         """Tokens of an instance in order."""
         pk, process_id = self.find(instance_id)
         sql = token_where(pk, where)
-        by = f"{_TOKEN_ORDER[order.column]}{' DESC' * order.descending}, created_at, token_id"
+        by = f"{_TOKEN_ORDER[order.column]}{' DESC' * order.descending}, created_at, pk"
         rows = self.ask(
             f"SELECT {', '.join(READ_TOKEN)} FROM token{sql} ORDER BY {by}{_page(limit, offset)}", sql.values
         )
@@ -245,7 +245,7 @@ class Questions:
     def tree_rows(self, instance_id: str) -> Iterator[TreeRow]:
         """What a tree needs of each token, in order of creation."""
         rows = self.ask(
-            f"SELECT {', '.join(READ_TREE)} FROM token WHERE instance = ? ORDER BY created_at, token_id",
+            f"SELECT {', '.join(READ_TREE)} FROM token WHERE instance = ? ORDER BY created_at, pk",
             [self.find(instance_id)[0]],
         )
         return map(read_tree_row, rows)

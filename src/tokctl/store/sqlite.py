@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
@@ -21,6 +22,7 @@ from tokctl.store.queries import Questions
 from tokctl.store.rows import INSTANCE_COLUMNS, TOKEN_COLUMNS, instance_row, token_row
 from tokctl.store.schema import APPLICATION_ID, FINAL, LIVE, MIGRATIONS, SCHEMA_VERSION
 
+MEMORY = ":memory:"  # a store that is gone when it is closed
 CHUNK = 1000  # rows handed to SQLite at once
 CACHE_KIB = 16 << 10
 
@@ -30,6 +32,10 @@ CACHE_KIB = 16 << 10
 
 def open_store(location: str, *, write: bool, create: bool) -> SQLiteStore:
     """Open the store in a file; see ``store.open_store``."""
+    if location == MEMORY:
+        connection = sqlite3.connect(MEMORY, isolation_level=None)
+        migrate(connection)
+        return SQLiteStore(connection, Path(MEMORY))
     path = Path(location).expanduser()
     if path.is_dir():
         raise StoreError(f"the store {path} is a folder, not a file.", "Name a file with --store.")
@@ -93,7 +99,13 @@ def _create(path: Path) -> None:
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?{mode if '=' in mode else f'mode={mode}'}"
-    connection = sqlite3.connect(uri, uri=True, timeout=WAIT_SECONDS, isolation_level=None)
+    connection = sqlite3.connect(
+        uri,
+        uri=True,
+        timeout=WAIT_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,  # a simulation records from a thread with a deep stack, one at a time
+    )
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA synchronous = NORMAL")
     return connection
@@ -157,6 +169,12 @@ class SQLiteStore(Questions):
     def close(self) -> None:
         """Let go of the file."""
         self.connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @contextmanager
     def write(self) -> Iterator[SQLiteBatch]:

@@ -1,0 +1,231 @@
+"""What every command stands on: the invocation with its lazy services, and the command decorator."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer._click.exceptions import ClickException
+
+from tokctl.cli.options import GLOBAL, SHARED
+from tokctl.config import Settings, settings_from
+from tokctl.errors import TokctlError, UsageError
+from tokctl.process.query import suggest
+
+if TYPE_CHECKING:
+    from tokctl.engines.base import Engine
+    from tokctl.render.result import Output, Result
+    from tokctl.store.base import Store
+
+SEE = "See where instances stand"
+FILL = "Fill and keep a store"
+
+__all__ = ["FILL", "SEE", "App", "ClickException", "Invocation", "command", "group_callback", "one_line"]
+
+
+class Invocation:
+    """One run of the program: the shared options as they come in, and what has been opened."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self.clock = clock
+        self.flags: dict[str, Any] = {}
+        self.opened: list[Any] = []
+
+    def debug_traceback(self, arguments: Sequence[str]) -> bool:
+        """Whether errors are to be raised; asked for even if the command line could not be read."""
+        return bool(self.flags.get("debug_traceback")) or "--debug-traceback" in arguments
+
+    def close(self) -> None:
+        """Close what has been opened."""
+        while self.opened:
+            self.opened.pop().close()
+
+
+class App:
+    """What a command works with. Nothing opens until it is used."""
+
+    def __init__(self, invocation: Invocation) -> None:
+        self._invocation = invocation
+        self.settings: Settings = settings_from(invocation.flags, os.environ)
+
+    @cached_property
+    def now(self) -> datetime:
+        """The moment of the command, the same for all that it says."""
+        return self._invocation.clock()
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Where process tokens are read from."""
+        from tokctl.engines import open_engine
+
+        engine = open_engine(self.settings)
+        self._invocation.opened.append(engine)
+        return engine
+
+    def store(self, *, write: bool = False, create: bool = False) -> Store:
+        """The local store."""
+        from tokctl.store import open_store
+
+        if self.settings.file is not None:
+            raise UsageError("--file is for looking at tokens; this command works on a store.", "Leave it out.")
+        store = open_store(self.settings.store_location, write=write, create=create)
+        self._invocation.opened.append(store)
+        return store
+
+    @cached_property
+    def out(self) -> Output:
+        """Where results go."""
+        from tokctl.render import check_format
+        from tokctl.render.result import Output
+
+        columns = self.settings.columns
+        return Output(
+            stream=sys.stdout,
+            errors=sys.stderr,
+            format=check_format(self.settings.output),
+            tty=sys.stdout.isatty(),
+            color=self._wants_color(sys.stdout.isatty()),
+            unicode=(sys.stdout.encoding or "").lower().replace("-", "").startswith("utf"),
+            width=max(shutil.get_terminal_size((100, 24)).columns, 20),
+            now=self.now,
+            columns=tuple(c.strip() for c in columns.split(",") if c.strip()) if columns is not None else None,
+            query=self.settings.query,
+        )
+
+    def _wants_color(self, tty: bool) -> bool:
+        wish = (self.settings.color or "auto").lower()
+        if wish not in {"auto", "always", "never"}:
+            raise UsageError(f"--color {wish} means nothing{suggest(wish, ('auto', 'always', 'never'))}.",
+                             "Valid: auto, always, never.")  # fmt: skip
+        if wish != "auto":
+            return wish == "always"
+        return tty and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+    def run(self, arguments: Sequence[str]) -> None:
+        """Run another command line within this one."""
+        from tokctl.cli.groups import root
+
+        invocation = Invocation(self._invocation.clock)
+        invocation.flags |= {k: v for k, v in self._invocation.flags.items() if k in GLOBAL}
+        try:
+            root().main(args=list(arguments), prog_name="tokctl", standalone_mode=False, obj=invocation)
+        finally:
+            invocation.close()
+
+    def tell(self, text: str) -> None:
+        """Say something that is no result, on stderr."""
+        sys.stderr.write(text + "\n")
+
+    def confirm(self, question: str, *, yes: bool) -> None:
+        """Go on only if the user agrees, by ``--yes`` or at the terminal.
+
+        Raises:
+            UsageError: nobody is there to ask.
+        """
+        if yes:
+            return
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise UsageError(f"{question} Nobody can answer here.", "Say --yes to go on.")
+        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+            self.tell("Nothing was changed.")
+            raise typer.Exit(0)
+
+
+def command(
+    function: Callable[..., Result | int | None],
+    *,
+    takes: Iterable[str] = (),
+    examples: Sequence[str] = (),
+    panel: str | None = None,
+) -> typer.Typer:
+    """Make a command of a function ``(app, …) -> result to show, exit code, or nothing``.
+
+    ``takes`` names the shared options that mean something to it, beside those that every command
+    takes.
+    """
+    own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "app"]
+    shared = [SHARED[name] for name in (*takes, *GLOBAL)]
+
+    @wraps(function)
+    def run(ctx: typer.Context, **values: Any) -> int:
+        invocation: Invocation = ctx.find_root().obj
+        for parameter in shared:
+            value = values.pop(parameter.name)
+            if value is not None:
+                invocation.flags[parameter.name] = value
+        app = App(invocation)
+        result = function(app, **values)
+        if result is None or isinstance(result, int):
+            return result or 0
+        from tokctl.render import emit
+
+        emit(result, app.out)
+        return result.exit_code
+
+    context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    _sign(run, [context, *own, *shared])
+    app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    app.command(
+        epilog="\n\n".join(("[bold]Examples[/bold]", *(f"  $ {example}" for example in examples))) if examples else None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_help_panel=panel,
+    )(run)
+    return app
+
+
+def group_callback(help_text: str, *, version: bool = False) -> Callable[..., None]:
+    """Return a callback that lets a group of commands take every shared option."""
+
+    def callback(ctx: typer.Context, **values: Any) -> None:
+        invocation: Invocation = ctx.find_root().obj
+        invocation.flags |= {name: value for name, value in values.items() if value is not None}
+
+    callback.__doc__ = help_text
+    parameters = [
+        inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
+        *SHARED.values(),
+    ]
+    if version:
+        annotation = Annotated[
+            bool, typer.Option("--version", help="Say which version this is.", is_eager=True, callback=_say_version)
+        ]
+        parameters.append(
+            inspect.Parameter("version", inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=False)
+        )
+    _sign(callback, parameters)
+    return callback
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from tokctl import __version__
+
+        sys.stdout.write(f"tokctl {__version__}\n")
+        raise typer.Exit
+
+
+def _sign(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> None:
+    """Give a function the parameters that Typer is to see."""
+    keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+    function.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
+    function.__annotations__ = {p.name: p.annotation for p in keyword_only}
+
+
+def one_line(error: TokctlError | ClickException) -> str:
+    """What happened and what to do, on one line, fit for a terminal."""
+    from tokctl.render.human import safe
+
+    if isinstance(error, TokctlError):
+        return safe(str(error))
+    ctx = getattr(error, "ctx", None)
+    text = " ".join(error.format_message().split()).rstrip(".")
+    return safe(f"{text}. See '{ctx.command_path} --help'." if ctx else f"{text}.")

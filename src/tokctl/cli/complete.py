@@ -1,0 +1,93 @@
+"""What the shell offers for a word that is being typed. Errors offer nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from tokctl.errors import TokctlError
+
+if TYPE_CHECKING:
+    from tokctl.engines.base import Engine
+
+OFFERED = 100
+
+
+def _flags(ctx: typer.Context) -> dict[str, Any]:
+    """The shared options on the line so far, of the command and of those around it."""
+    flags: dict[str, Any] = {}
+    context: Any = ctx
+    while context is not None:
+        flags = {name: value for name, value in context.params.items() if value is not None} | flags
+        context = context.parent
+    return {name: flags[name] for name in ("store", "file") if name in flags and flags[name] != "-"}
+
+
+def _engine(ctx: typer.Context) -> Engine:
+    from tokctl.config import settings_from
+    from tokctl.engines import open_engine
+
+    return open_engine(settings_from(_flags(ctx), os.environ))
+
+
+def complete_instance(ctx: typer.Context, incomplete: str) -> Iterator[str]:
+    """Ids of instances, and @latest."""
+    if "@latest".startswith(incomplete):
+        yield "@latest"
+    try:
+        yield from _engine(ctx).instance_ids(incomplete, OFFERED)
+    except TokctlError:
+        return
+
+
+def complete_token(ctx: typer.Context, incomplete: str) -> Iterator[str]:
+    """Ids of tokens: those of the instance that stands before, if one does; else of any."""
+    before = next((value for value in ctx.params.values() if isinstance(value, list | tuple) and value), None)
+    try:
+        engine = _engine(ctx)
+        instance = None
+        if before:
+            from tokctl.engines.ids import resolve_instance
+
+            instance = resolve_instance(engine, str(before[0]))
+        else:
+            yield from engine.instance_ids(incomplete, OFFERED)
+        for _, token in engine.token_ids(incomplete, instance, OFFERED):
+            yield token
+    except TokctlError:
+        return
+
+
+def _fitting(words: Iterable[str], incomplete: str) -> list[str]:
+    return [word for word in words if word.lower().startswith(incomplete.lower())]
+
+
+def complete_state(incomplete: str) -> list[str]:
+    """States of tokens."""
+    from tokctl.process.model import STATES
+
+    return _fitting(STATES, incomplete)
+
+
+def complete_type(incomplete: str) -> list[str]:
+    """Element types and their families."""
+    from tokctl.process.model import ELEMENT_TYPES, FAMILIES
+
+    return _fitting((*FAMILIES, *ELEMENT_TYPES), incomplete)
+
+
+def complete_order(incomplete: str) -> list[str]:
+    """Orders of tokens."""
+    from tokctl.process.query import TOKEN_ORDERS
+
+    return _fitting((*TOKEN_ORDERS, *(f"-{order}" for order in TOKEN_ORDERS)), incomplete)
+
+
+def complete_format(incomplete: str) -> list[str]:
+    """Output formats."""
+    from tokctl.render import FORMATS
+
+    return _fitting(FORMATS, incomplete)

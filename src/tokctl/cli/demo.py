@@ -1,0 +1,55 @@
+"""``tokctl demo``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tokctl.cli import options as opt
+from tokctl.cli.app import FILL, App, command
+from tokctl.config import default_store
+from tokctl.recorder.demo import load_demo
+from tokctl.recorder.simulate import simulate
+from tokctl.render.human import count
+from tokctl.render.table import paint
+from tokctl.store.sink import StoreSink
+
+STEPS = (
+    ("Which instances are there? ~ marks what was worked out rather than recorded.", "instances list -n 12"),
+    ("Where does the newest stand? @latest is its name; the beginning of an id does, too.", "tokens list @latest"),
+    ("The same as a tree: what came from what, and what ran side by side.", "tokens tree @latest"),
+    ("The way through the model, hop by hop.", "tokens history @latest"),
+    ("What is still live, in numbers that a script can use.", "instances list --live -o csv --columns instance_id,live_tokens"),
+)
+
+
+def demo(app: App) -> None:
+    """Run a real order process in a real engine, and look at it.
+
+    It fills a store of its own, beside yours, and shows the commands on it.
+    """
+    location = app.settings.store or str(default_store().with_name("demo.db"))
+    if app.settings.store is None:
+        for suffix in ("", "-wal", "-shm"):
+            Path(location + suffix).unlink(missing_ok=True)
+    models, scenario = load_demo()
+    from tokctl.store import open_store
+
+    with open_store(location, write=True, create=True) as store, StoreSink(store, every=10_000) as sink:  # type: ignore[attr-defined]
+        done = simulate(models, scenario, sink, end=app.now)
+    app.tell(f"An order process ran in SpiffWorkflow: {count(done.instances, 'instance')}, "
+             f"{count(done.tokens, 'token')}, recorded in {location}.")  # fmt: skip
+    for text, line in STEPS:
+        sys.stdout.write(f"\n{paint(text, 'bold', app.out)}\n{paint(f'$ tokctl {line}', 'cyan', app.out)}\n")
+        sys.stdout.flush()
+        app.run([*line.split(), "--store", location])
+    sys.stdout.write(
+        f"\n{paint('Go on by yourself:', 'bold', app.out)}\n  export TOKCTL_STORE='{location}'\n"
+        "  tokctl tokens show @latest TOKEN     everything known of one token\n"
+        "  tokctl instances show @latest        an instance, and where it stands\n"
+        "  tokctl simulate MODEL.bpmn           your own model\n"
+        "  tokctl --help                        all there is\n"
+    )
+
+
+app = command(demo, takes=opt.STORE, panel=FILL, examples=("tokctl demo", "tokctl demo --store /tmp/demo.db"))

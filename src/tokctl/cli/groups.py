@@ -1,0 +1,122 @@
+"""The tree of commands. A command's module is imported when the command is run or described."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import Any, cast
+
+import typer
+from msgspec import Struct
+from typer.core import TyperGroup
+
+from tokctl.cli.app import FILL, SEE, group_callback
+from tokctl.process.query import suggest
+
+
+class Group(Struct, frozen=True, eq=False):
+    """A group of commands: its help, its panel in the help above, and its commands by name.
+
+    A command is the module that makes it: one with ``app``, a Typer with a single command.
+    """
+
+    help: str
+    panel: str
+    commands: dict[str, str | Group]
+
+
+TREE = Group(
+    """Shows where BPMN process instances stand, and looks after the API tokens that guard them.
+
+    New here? Run [bold]tokctl demo[/bold].
+    """,
+    "",
+    {
+        "instances": Group(
+            "Process instances: list them, show one.",
+            SEE,
+            {"list": "tokctl.cli.instances_list", "show": "tokctl.cli.instances_show"},
+        ),
+        "tokens": Group(
+            "Tokens of a process instance: list, tree, history, one in detail.",
+            SEE,
+            {
+                "list": "tokctl.cli.tokens_list",
+                "show": "tokctl.cli.tokens_show",
+                "tree": "tokctl.cli.tokens_tree",
+                "history": "tokctl.cli.tokens_history",
+            },
+        ),
+        "store": Group(
+            "The local store: import, export, check, back up, prune.",
+            FILL,
+            {
+                "import": "tokctl.cli.store_import",
+                "export": "tokctl.cli.store_export",
+                "info": "tokctl.cli.store_info",
+                "check": "tokctl.cli.store_check",
+                "backup": "tokctl.cli.store_backup",
+                "prune": "tokctl.cli.store_prune",
+            },
+        ),
+        "simulate": "tokctl.cli.simulate",
+        "demo": "tokctl.cli.demo",
+    },
+)
+
+
+class LazyGroup(TyperGroup):
+    """A group of commands that imports those it needs."""
+
+    group: Group
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names, in the order of the tree."""
+        return list(self.group.commands)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name, or None."""
+        entry = self.group.commands.get(cmd_name)
+        return None if entry is None else load(cmd_name, entry)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that the line names; a wrong name is answered with the nearest one."""
+        if args and not args[0].startswith("-") and args[0] not in self.group.commands:
+            name = args[0]
+            ctx.fail(f"no command '{name}'{suggest(name, self.group.commands)}")
+        return super().resolve_command(ctx, args)
+
+
+@cache
+def load(name: str, entry: str | Group) -> Any:
+    """Make the command (or group) of an entry in the tree."""
+    if isinstance(entry, str):
+        made = typer.main.get_command(import_module(entry).app)
+        made.name = name
+        return made
+    return make_group(name, entry)
+
+
+def make_group(name: str, group: Group) -> Any:
+    """Make a group whose commands are loaded when they are asked for."""
+    kind = cast("type[LazyGroup]", type(f"{name.title()}Group", (LazyGroup,), {"group": group}))
+    app = typer.Typer(
+        cls=kind,
+        name=name,
+        rich_markup_mode="rich",
+        add_completion=False,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_help_panel=group.panel or None,
+    )
+    app.callback()(group_callback(group.help, version=not group.panel))
+    made = typer.main.get_command(app)
+    made.name = name
+    made.rich_help_panel = group.panel or None  # type: ignore[attr-defined]
+    return made
+
+
+@cache
+def root() -> Any:
+    """The whole command line."""
+    return make_group("tokctl", TREE)

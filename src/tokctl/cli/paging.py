@@ -1,0 +1,43 @@
+"""How much of a list is shown, and the note that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from tokctl.render.human import count
+
+TABLE_LIMIT = 100
+"""Rows of a table unless told otherwise: what a person can look over."""
+
+
+class Slice(Struct, frozen=True):
+    """Which part of a list: ``limit`` None is all of it."""
+
+    limit: int | None
+    offset: int
+
+    def notes(self, total: Callable[[], int], thing: str) -> Callable[[int], list[str]]:
+        """Return what to say once so many items are out. Counting is left until it is needed."""
+
+        def say(shown: int) -> list[str]:
+            if self.limit is None or (shown < self.limit and not self.offset):
+                return []
+            everything = total()
+            if everything == shown:
+                return []
+            first = self.offset + 1
+            where = f"{first:,} to {self.offset + shown:,}" if shown else "none"
+            return [f"Showing {where} of {count(everything, thing)}: --page for others, --limit 0 for all."]
+
+        return say
+
+
+def part(limit: int | None, page: int, output_format: str) -> Slice:
+    """Work out the part of a list from ``--limit`` and ``--page``."""
+    if limit is None and (output_format in {"table", "wide"} or page > 1):
+        limit = TABLE_LIMIT
+    if not limit:
+        return Slice(None, 0)
+    return Slice(limit, (page - 1) * limit)

@@ -1,0 +1,35 @@
+"""Progress bars on stderr: on a terminal, and only there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+DELAY = 0.5  # s; what is done sooner needs no bar
+
+
+@contextmanager
+def progress(what: str, total: float | None, *, octets: bool = False) -> Iterator[Callable[[float], None]]:
+    """Show a bar while the block runs; yields what to call with each step's size.
+
+    Args:
+        what: what is being done.
+        total: the sum of all steps; None where nobody knows.
+        octets: whether steps are bytes.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn() if octets else MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda step: bar.update(task, advance=step)

@@ -1,0 +1,100 @@
+"""``tokctl simulate``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokctl.cli import options as opt
+from tokctl.cli.app import FILL, App, command
+from tokctl.cli.progress import progress
+from tokctl.errors import InputError, NotFoundError, UsageError
+from tokctl.process.query import parse_moment
+from tokctl.recorder.scenario import Scenario, read_scenario
+from tokctl.recorder.simulate import read_models, simulate
+from tokctl.render.human import count
+from tokctl.store.sink import StoreSink
+
+START = datetime(2025, 1, 1, tzinfo=UTC)  # the same seed gives the same store, whenever it is run
+COMMIT_EVERY = 20_000  # tokens
+
+
+def simulate_model(
+    app: App,
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL.bpmn…", show_default=False,
+                       help="The process, and the files of processes that it calls."),
+    ],
+    scenario: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.yaml", help="How long tasks take, what fails and hangs, how many instances come."),
+    ] = None,
+    instances: Annotated[
+        int | None, typer.Option("-n", "--instances", min=1, metavar="N", help="So many instances.", show_default=False)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="The seed of all chance.", show_default=False)
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="When the first instance starts: a time, a span before now, or now.",
+                     show_default="2025-01-01"),
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option(metavar="TIME", help="When the clock stops, for a scenario with 'until'.")
+    ] = None,
+) -> None:
+    """Run a BPMN model in SpiffWorkflow on a virtual clock, and record its tokens in the store.
+
+    Without a scenario there is one instance, every task takes a second, and user tasks are done.
+    The same seed gives the same store. The README describes scenarios.
+    """  # fmt: skip
+    if start is not None and end is not None:
+        raise UsageError("--start and --end exclude each other: the scenario says how long the clock runs.")
+    plan = _scenario(scenario, instances, seed)
+    begin = parse_moment(start, app.now) if start is not None else None
+    stop = parse_moment(end, app.now) if end is not None else None
+    if begin is not None or stop is not None:
+        plan = replace(plan, start=None)
+    elif plan.start is None:
+        begin = START
+    files = read_models(map(Path, models))
+    with StoreSink(app.store(write=True, create=True), every=COMMIT_EVERY) as sink:
+        with progress("Simulating", plan.count) as step:
+            done = simulate(files, plan, sink, start=begin, end=stop, progress=lambda *_: step(1))
+    app.tell(f"Simulated {count(done.instances, 'instance')} with {count(done.tokens, 'token')}.")
+    if done.tokens and not sink.added:
+        app.tell("Nothing changed: the store had all of it." if not sink.updated else "They were in the store before.")
+    if done.newest:
+        app.tell(f"See: tokctl tokens tree {done.newest}")
+
+
+def _scenario(path: str | None, instances: int | None, seed: int | None) -> Scenario:
+    plan = Scenario()
+    if path is not None:
+        try:
+            plan = read_scenario(Path(path).read_bytes(), path)
+        except FileNotFoundError:
+            raise NotFoundError(f"there is no file {path}.") from None
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+    if instances is not None:
+        plan = replace(plan, count=instances)
+    return plan if seed is None else replace(plan, seed=seed)
+
+
+app = command(
+    simulate_model,
+    takes=opt.STORE,
+    panel=FILL,
+    examples=(
+        "tokctl simulate order.bpmn",
+        "tokctl simulate order.bpmn --scenario busy.yaml --seed 7 --end now",
+        "tokctl simulate order.bpmn -n 100000 --store load.db",
+    ),
+)

@@ -1,0 +1,79 @@
+"""``tokctl store export``."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, BinaryIO, cast
+
+import typer
+
+from tokctl.cli import options as opt
+from tokctl.cli.app import App, command
+from tokctl.cli.complete import complete_instance
+from tokctl.engines.ids import resolve_instance
+from tokctl.errors import StoreError, UsageError
+from tokctl.store.exporting import Readable, documented, ndjson
+
+
+def export(
+    app: App,
+    instances: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[INSTANCE]…", help="Which ones; all of them if none is named.",
+                       autocompletion=complete_instance, show_default=False),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Write to this file, compressed if its name ends in .gz, not to stdout."),
+    ] = None,
+) -> None:
+    """Export instances in the documented shape, or as NDJSON with -o ndjson.
+
+    The documented shape is one answer of the API a line. Importing an export gives an equal store.
+    """  # fmt: skip
+    make = {None: documented, "json": documented, "ndjson": ndjson}.get(app.settings.output)
+    if make is None:
+        raise UsageError(f"an export cannot be {app.settings.output}.", "Valid with -o: json, ndjson.")
+    store = app.store()
+    ids = [resolve_instance(app.engine, given) for given in instances] if instances else store.all_instance_ids()
+    with _target(to) as stream:
+        for piece in make(cast("Readable", store), ids):
+            stream.write(piece)
+
+
+@contextmanager
+def _target(path: str | None) -> Iterator[BinaryIO]:
+    """Open where the export goes; a file appears under its name only when it is whole."""
+    if path is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    partial = Path(f"{path}.{os.getpid()}.part")
+    try:
+        descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "wb") as raw:
+            if path.endswith(".gz"):
+                with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as zipped:
+                    yield cast("BinaryIO", zipped)
+            else:
+                yield raw
+        partial.replace(path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror or error}.") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+app = command(
+    export,
+    takes=(*opt.STORE, "output"),
+    examples=(
+        "tokctl store export @latest > evidence.json",
+        "tokctl store export -o ndjson --to all.ndjson.gz",
+    ),
+)

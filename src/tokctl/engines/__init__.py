@@ -1,0 +1,22 @@
+"""Engines: where process tokens are read from. ``base`` says what an engine answers.
+
+Each kind is one module with ``open_engine(settings)``, imported when it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from tokctl.config import Settings
+    from tokctl.engines.base import Engine
+
+ENGINES = {"store": "tokctl.engines.local", "file": "tokctl.engines.file"}
+"""Kind → module."""
+
+
+def open_engine(settings: Settings) -> Engine:
+    """Open the engine that the settings name: a saved answer if there is one, else the store."""
+    kind = "file" if settings.file else "store"
+    return cast("Engine", import_module(ENGINES[kind]).open_engine(settings))

@@ -1,0 +1,180 @@
+"""A saved answer of the API as an engine: everything in memory, every question asked of all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tokctl.errors import InputError, NotFoundError
+from tokctl.process.model import Definition, Instance, Summary, Token, summarize
+from tokctl.process.query import InstanceFilter, Order, TokenFilter, sort_tokens
+from tokctl.process.reader import Record, Reject, read_records
+from tokctl.process.status import InstanceStatus, derive
+from tokctl.process.tree import TreeRow
+from tokctl.source import input_name, read_chunks
+
+if TYPE_CHECKING:
+    from tokctl.config import Settings
+
+
+def open_engine(settings: Settings) -> FileEngine:
+    """Read the file that the settings name. Raises InputError where it holds anything but tokens."""
+    path = settings.file or "-"
+    stem = "stdin" if path == "-" else Path(path).name.partition(".")[0]
+    return FileEngine(
+        read_records(read_chunks(path), name=input_name(path), instance_id=stem), name=input_name(path)
+    )
+
+
+class FileEngine:
+    """Implements ``engines.base.Engine`` over records in memory.
+
+    A token that comes again replaces the earlier one. Tokens that name no instance belong to one
+    called like the file.
+    """
+
+    def __init__(self, records: Iterable[Record], *, name: str) -> None:
+        self.name = name
+        self._instances: dict[str, Instance] = {}
+        self._tokens: dict[str, dict[str, Token]] = {}
+        self._definitions: dict[tuple[str, int], Definition] = {}
+        for record in records:
+            if isinstance(record, Token):
+                self._tokens.setdefault(record.instance_id, {})[record.token_id] = record
+                if record.instance_id not in self._instances:
+                    self._instances[record.instance_id] = Instance(
+                        instance_id=record.instance_id, process_id=record.process_id
+                    )
+            elif isinstance(record, Instance):
+                self._instances[record.instance_id] = _merge(self._instances.get(record.instance_id), record)
+            elif isinstance(record, Definition):
+                self._definitions[record.process_id, record.version] = record
+            else:
+                raise self._refuse(record)
+        self._statuses: dict[str, InstanceStatus] = {}
+
+    def _refuse(self, reject: Reject) -> InputError:
+        return InputError(f"{self.name}: {reject}.", "'tokctl store import --rejects FILE' keeps what can be read.")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    # --- instances ---
+
+    def _matching(self, where: InstanceFilter) -> list[InstanceStatus]:
+        return [
+            status
+            for status in map(self.instance, sorted(self._instances))
+            if (not where.statuses or status.status in where.statuses)
+            and (not where.live or status.live_tokens)
+            and (not where.processes or any(fnmatchcase(status.instance.process_id or "", p) for p in where.processes))
+            and (where.since is None or (status.updated_at is not None and status.updated_at >= where.since))
+            and (where.until is None or (status.started_at is not None and status.started_at < where.until))
+        ]
+
+    def instances(
+        self, where: InstanceFilter, order: Order, *, limit: int | None = None, offset: int = 0
+    ) -> Iterator[InstanceStatus]:
+        """Instances in order."""
+
+        def key(status: InstanceStatus) -> tuple[bool, Any]:
+            value: Any = {
+                "started": status.started_at,
+                "updated": status.updated_at,
+                "status": status.status,
+                "process": status.instance.process_id,
+                "tokens": status.total_tokens,
+                "live": status.live_tokens,
+            }[order.column]
+            return (value is not None, value if value is not None else 0)
+
+        return _page(sorted(self._matching(where), key=key, reverse=order.descending), limit, offset)
+
+    def count_instances(self, where: InstanceFilter) -> int:
+        """How many instances match."""
+        return len(self._matching(where))
+
+    def instance(self, instance_id: str) -> InstanceStatus:
+        """One instance."""
+        if instance_id not in self._instances:
+            raise NotFoundError(f"no process instance '{instance_id}' in {self.name}.")
+        if instance_id not in self._statuses:
+            self._statuses[instance_id] = derive(self._instances[instance_id], self._all(instance_id))
+        return self._statuses[instance_id]
+
+    def instance_ids(self, prefix: str, limit: int) -> list[str]:
+        """Ids of instances that begin with a prefix, in order."""
+        return sorted(i for i in self._instances if i.startswith(prefix))[:limit]
+
+    def latest_instance_id(self) -> str | None:
+        """The id of the instance that started last."""
+        everything = map(self.instance, self._instances)
+        latest = max(
+            everything, key=lambda s: (s.started_at is not None, s.started_at, s.instance.instance_id), default=None
+        )
+        return latest and latest.instance.instance_id
+
+    # --- tokens ---
+
+    def _all(self, instance_id: str) -> list[Token]:
+        if instance_id not in self._instances:
+            raise NotFoundError(f"no process instance '{instance_id}' in {self.name}.")
+        return list(self._tokens.get(instance_id, {}).values())
+
+    def summary(self, instance_id: str) -> Summary:
+        """Totals of a whole instance."""
+        return summarize((token.state, token.element_type, 1) for token in self._all(instance_id))
+
+    def tokens(
+        self, instance_id: str, where: TokenFilter, order: Order, *, limit: int | None = None, offset: int = 0
+    ) -> Iterator[Token]:
+        """Tokens of an instance in order."""
+        matching = (token for token in self._all(instance_id) if where.matches(token))
+        return _page(sort_tokens(matching, order), limit, offset)
+
+    def count_tokens(self, instance_id: str, where: TokenFilter) -> int:
+        """How many tokens of an instance match."""
+        return sum(map(where.matches, self._all(instance_id)))
+
+    def token_ids(self, prefix: str, instance_id: str | None, limit: int) -> list[tuple[str, str]]:
+        """(instance id, token id) of tokens whose id begins with a prefix, in order."""
+        instances = self._instances if instance_id is None else [instance_id]
+        found = [(t.token_id, i) for i in instances for t in self._all(i) if t.token_id.startswith(prefix)]
+        return [(instance, token) for token, instance in sorted(found)[:limit]]
+
+    def token(self, instance_id: str, token_id: str) -> Token:
+        """One token."""
+        self._all(instance_id)
+        try:
+            return self._tokens[instance_id][token_id]
+        except KeyError:
+            raise NotFoundError(f"no token '{token_id}' in instance '{instance_id}'.") from None
+
+    def tree_rows(self, instance_id: str) -> Iterator[TreeRow]:
+        """What a tree needs of each token, in order of creation."""
+        return map(TreeRow.from_token, sort_tokens(self._all(instance_id), Order("created")))
+
+    # --- definitions ---
+
+    def definition(self, process_id: str, version: int | None) -> Definition | None:
+        """A process model, the newest version unless one is named."""
+        versions = [v for p, v in self._definitions if p == process_id and version in {None, v}]
+        return self._definitions[process_id, max(versions)] if versions else None
+
+
+def _merge(old: Instance | None, new: Instance) -> Instance:
+    """What is known of an instance, from two records of it."""
+    if old is None:
+        return new
+    import msgspec
+
+    empty = Instance(instance_id="")
+    said = {f: v for f in Instance.__struct_fields__ if (v := getattr(new, f)) != getattr(empty, f)}
+    return msgspec.structs.replace(old, **said)
+
+
+def _page(items: list[Any], limit: int | None, offset: int) -> Iterator[Any]:
+    return islice(items, offset, None if limit is None else offset + limit)

@@ -1,0 +1,16 @@
+"""The local store as an engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from tokctl.store import open_store
+
+if TYPE_CHECKING:
+    from tokctl.config import Settings
+    from tokctl.engines.base import Engine
+
+
+def open_engine(settings: Settings) -> Engine:
+    """Open the store to be read. Raises StoreError."""
+    return cast("Engine", open_store(settings.store_location))

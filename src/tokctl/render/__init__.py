@@ -1,0 +1,49 @@
+"""Turns a result into output: tables for people, JSON, NDJSON, YAML, CSV or ids for programs.
+
+A command makes one result (``render.result``); each format is one module with
+``emit(result, out)``, imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from tokctl.errors import UsageError
+from tokctl.process.query import suggest
+from tokctl.render.result import Output, Result
+
+FORMATS = {
+    "table": "tokctl.render.table",
+    "wide": "tokctl.render.table",
+    "json": "tokctl.render.jsons",
+    "ndjson": "tokctl.render.jsons",
+    "yaml": "tokctl.render.yamls",
+    "csv": "tokctl.render.csvs",
+    "id": "tokctl.render.ids",
+}
+"""Format → module."""
+
+
+def check_format(name: str | None) -> str:
+    """Return the format that was asked for, a table if none was. Raises UsageError."""
+    chosen = (name or "table").lower()
+    if chosen not in FORMATS:
+        raise UsageError(f"unknown output format '{name}'{suggest(chosen, FORMATS)}.",
+                         f"Valid: {', '.join(FORMATS)}.")  # fmt: skip
+    return chosen
+
+
+def emit(result: Result, out: Output) -> None:
+    """Write a result in its output's format.
+
+    Raises:
+        UsageError: a column or a query that does not exist or cannot be read.
+    """
+    if out.query is not None:
+        from tokctl.render.query import apply_query
+
+        queried = apply_query(result, out)
+        if queried is None:
+            return
+        result = queried
+    import_module(FORMATS[out.format]).emit(result, out)

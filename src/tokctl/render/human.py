@@ -1,0 +1,146 @@
+"""Times, spans, states and foreign text as a person reads them in a terminal."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import TextIO
+
+from tokctl.process.model import (
+    ACTIVE,
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    SUSPENDED,
+    WAITING,
+    Duration,
+    format_time,
+)
+from tokctl.render.result import Cell
+
+# Control characters, and those that turn the direction of text or pretend to be nothing.
+_UNSAFE = "\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+_UNSAFE_TEXT = re.compile(f"[{_UNSAFE}]")
+_UNSAFE_LINES = re.compile(f"[{_UNSAFE}]".replace("\x00-\x1f", "\x00-\x09\x0b-\x1f"))
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    short = {9: "\\t", 10: "\\n", 13: "\\r"}.get(code)
+    return short or f"\\u{code:04x}"
+
+
+def safe(text: str) -> str:
+    """Text on one line that cannot steer a terminal: what could is written as an escape."""
+    return text if text.isascii() and text.isprintable() else _UNSAFE_TEXT.sub(_escape, text)
+
+
+def safe_lines(text: str) -> str:
+    """The same, with line breaks left alone; JSON stays JSON of the same meaning."""
+    return _UNSAFE_LINES.sub(_escape, text)
+
+
+class SafeStream:
+    """Writes to a terminal with everything that could steer it escaped."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write text, made safe."""
+        return self.stream.write(safe_lines(text))
+
+
+# --- states ---------------------------------------------------------------------------------------
+
+_STATES = {
+    ACTIVE: ("●", "*", "bold green"),
+    WAITING: ("◌", "o", "yellow"),
+    SUSPENDED: ("‖", "=", "magenta"),
+    COMPLETED: ("✓", "+", "dim"),
+    CANCELLED: ("⊘", "-", "dim strike"),
+    FAILED: ("✗", "x", "bold red"),
+}
+
+
+def state_cell(state: str | None, *, unicode: bool = True, derived: bool = False) -> Cell:
+    """A state by sign, word and colour; one that nobody knows by its own word."""
+    if state is None:
+        return Cell("?", "dim")
+    sign, ascii_sign, style = _STATES.get(state, ("?", "?", "bold cyan"))
+    style = style.replace(" strike", "")
+    return Cell(f"{sign if unicode else ascii_sign} {safe(state)}{'~' * derived}", style)
+
+
+def state_style(state: str) -> str:
+    """The style of a state."""
+    return _STATES.get(state, ("", "", "bold cyan"))[2].replace(" strike", "")
+
+
+# --- times ----------------------------------------------------------------------------------------
+
+_STEPS = ((86400 * 365, "y", 86400, "d"), (86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s"))
+
+
+def span(seconds: float) -> str:
+    """A span of time in at most two units: ``5 ms``, ``29.9s``, ``4m 05s``, ``3h 20m``, ``12d 4h``."""
+    sign, seconds = ("-", -seconds) if seconds < 0 else ("", seconds)
+    if seconds < 0.9995:
+        return f"{sign}{round(seconds * 1000)}ms"
+    if seconds < 59.95:
+        return f"{sign}{seconds:.1f}s".replace(".0s", "s")
+    whole = round(seconds)
+    for size, unit, part, part_unit in _STEPS:
+        if whole >= size:
+            major, rest = divmod(whole, size)
+            minor = rest // part
+            pad = 2 if part_unit in "ms" else 1
+            return f"{sign}{major}{unit}" + (f" {minor:0{pad}}{part_unit}" if minor and major < 1000 else "")
+    return f"{sign}{whole}s"
+
+
+def duration_cell(took: Duration | None, running: float | None = None) -> Cell:
+    """How long a token took: ``~`` marks what was derived; ``running`` (s) is for one still live."""
+    if took is not None:
+        return Cell(("~" if took.derived else "") + span(took.ms / 1000))
+    return Cell(f"{span(running)}…", "dim") if running is not None else Cell("")
+
+
+def seconds_since(time: datetime | None, now: datetime) -> float | None:
+    """Seconds from a time until now; negative where it lies ahead."""
+    return None if time is None else (now - time).total_seconds()
+
+
+def age_cell(time: datetime | None, now: datetime) -> Cell:
+    """How long ago something was; ``in …`` where it lies ahead."""
+    seconds = seconds_since(time, now)
+    if seconds is None:
+        return Cell("?", "dim")
+    return Cell(span(seconds) if seconds >= 0 else f"in {span(-seconds)}")
+
+
+def time_cell(time: datetime | None, now: datetime | None = None) -> Cell:
+    """A time in full, and how long ago it was."""
+    text = format_time(time)
+    if text is None:
+        return Cell("—", "dim")
+    return Cell(text if now is None else f"{text}  ({_ago(time, now)})")
+
+
+def _ago(time: datetime | None, now: datetime) -> str:
+    text = age_cell(time, now).text
+    return text if text.startswith("in ") else f"{text} ago"
+
+
+def count(number: int, thing: str, things: str | None = None) -> str:
+    """``1 token``, ``12,345 tokens``."""
+    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
+
+
+def size(octets: float) -> str:
+    """A number of bytes: ``512 B``, ``1.4 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if octets < 1000:
+            return f"{octets:.0f} {unit}" if unit == "B" or octets >= 100 else f"{octets:.1f} {unit}"
+        octets /= 1000
+    return f"{octets:.1f} TB"

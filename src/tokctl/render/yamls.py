@@ -1,0 +1,28 @@
+"""YAML."""
+
+from __future__ import annotations
+
+import msgspec
+import yaml
+
+from tokctl.render.human import SafeStream
+from tokctl.render.result import Detail, Output, Result, item_document
+
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+def emit(result: Result, out: Output) -> None:
+    """Write a document as YAML; what came as raw JSON becomes YAML too."""
+    if isinstance(result, Detail):
+        document = result.document
+    else:
+        items = [*map(item_document(result, out), result.items)]
+        document = {**result.head, result.key: items, **result.tail()}
+    text = yaml.dump(
+        msgspec.json.decode(msgspec.json.encode(document)),
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=out.width if out.tty else 10_000,
+    )
+    (SafeStream(out.stream) if out.tty else out.stream).write(text)

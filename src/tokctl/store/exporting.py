@@ -1,0 +1,75 @@
+"""From a store into documents, as streams of lines: importing them gives an equal store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import msgspec
+
+from tokctl.process.model import Definition, Summary, Token
+from tokctl.process.query import EVERYTHING, Order, TokenFilter
+from tokctl.process.status import InstanceStatus
+from tokctl.process.wire import instance_document, summary_document, token_document
+
+_encode = msgspec.json.encode
+
+
+class Readable(Protocol):
+    """What an export asks."""
+
+    def instance(self, instance_id: str) -> InstanceStatus: ...  # noqa: D102
+    def summary(self, instance_id: str) -> Summary: ...  # noqa: D102
+    def tokens(self, instance_id: str, where: TokenFilter, order: Order) -> Iterator[Token]: ...  # noqa: D102
+    def definition(self, process_id: str, version: int | None) -> Definition | None: ...  # noqa: D102
+
+
+class _Definitions:
+    """Tells a definition once, with the first instance of it."""
+
+    def __init__(self, source: Readable) -> None:
+        self.source = source
+        self.told: set[tuple[str, int | None]] = set()
+
+    def of(self, status: InstanceStatus) -> Definition | None:
+        process_id, version = status.instance.process_id, status.instance.version
+        if process_id is None or (process_id, version) in self.told:
+            return None
+        self.told.add((process_id, version))
+        return self.source.definition(process_id, version)
+
+
+def documented(source: Readable, instance_ids: Iterable[str]) -> Iterator[bytes]:
+    """Yield the pieces of one documented answer a line for each instance.
+
+    The fields of the instance stand around its tokens, and so does ``definition``, the process
+    model, with the first instance of each.
+    """
+    definitions = _Definitions(source)
+    for instance_id in instance_ids:
+        status = source.instance(instance_id)
+        head: dict[str, Any] = instance_document(status.instance)
+        if status.status_derived:
+            head |= {"status": status.status, "status_derived": True}
+        definition = definitions.of(status)
+        if definition is not None:
+            head["definition"] = definition
+        yield b'{"success":true,"data":' + _encode(head)[:-1] + b',"tokens":['
+        comma = b""
+        for token in source.tokens(instance_id, EVERYTHING, Order("created")):
+            yield comma + _encode(token_document(token))
+            comma = b","
+        yield b'],"summary":' + _encode(summary_document(source.summary(instance_id))) + b"}}\n"
+
+
+def ndjson(source: Readable, instance_ids: Iterable[str]) -> Iterator[bytes]:
+    """Yield a line for each definition, instance and token."""
+    definitions = _Definitions(source)
+    for instance_id in instance_ids:
+        status = source.instance(instance_id)
+        definition = definitions.of(status)
+        if definition is not None:
+            yield _encode(definition) + b"\n"
+        yield _encode(instance_document(status.instance)) + b"\n"
+        for token in source.tokens(instance_id, EVERYTHING, Order("created")):
+            yield _encode(token_document(token, instance=True)) + b"\n"

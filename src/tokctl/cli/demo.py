@@ -16,10 +16,16 @@ from tokctl.store.sink import StoreSink
 
 STEPS = (
     ("Which instances are there? ~ marks what was worked out rather than recorded.", "instances list -n 12"),
-    ("Where does the newest stand? @latest is its name; the beginning of an id does, too.", "tokens list @latest"),
+    (
+        "Where does the newest stand? @latest is its name; the beginning of an id does, too.",
+        "tokens list @latest",
+    ),
     ("The same as a tree: what came from what, and what ran side by side.", "tokens tree @latest"),
     ("The way through the model, hop by hop.", "tokens history @latest"),
-    ("What is still live, in numbers that a script can use.", "instances list --live -o csv --columns instance_id,live_tokens"),
+    (
+        "What is still live, in numbers that a script can use.",
+        "instances list --live -o csv --columns instance_id,live_tokens",
+    ),
 )
 
 

@@ -20,16 +20,24 @@ def list_instances(
     status: opt.Statuses = None,
     process: Annotated[
         list[str] | None,
-        typer.Option("-p", "--process", help="Only processes whose id fits this pattern (* ? \\[a-z]).",
-                     metavar="GLOB", rich_help_panel="Which ones"),
+        typer.Option(
+            "-p",
+            "--process",
+            help="Only processes whose id fits this pattern (* ? \\[a-z]).",
+            metavar="GLOB",
+            rich_help_panel="Which ones",
+        ),
     ] = None,
     since: opt.Since = None,
     until: opt.Until = None,
     live: opt.Live = False,
     sort: Annotated[
         str,
-        typer.Option(help="started, updated, status, process, tokens or live; '-' in front for the reverse.",
-                     metavar="ORDER", rich_help_panel="In which order, how many"),
+        typer.Option(
+            help="started, updated, status, process, tokens or live; '-' in front for the reverse.",
+            metavar="ORDER",
+            rich_help_panel="In which order, how many",
+        ),
     ] = "-started",
     limit: opt.Limit = None,
     page: opt.Page = 1,
@@ -40,7 +48,11 @@ def list_instances(
     """  # fmt: skip
     begin, end = period(app, since, until)
     where = InstanceFilter(
-        statuses=check_states(words(status)), processes=tuple(process or ()), since=begin, until=end, live=live
+        statuses=check_states(words(status)),
+        processes=tuple(process or ()),
+        since=begin,
+        until=end,
+        live=live,
     )
     order = parse_order(sort, INSTANCE_ORDERS)
     shown = part(limit, page, app.out.format)

@@ -23,7 +23,7 @@ from tokctl.cli.complete import (
 _PANEL = "Options of every command"
 
 
-def _shared(  # noqa: PLR0913 - it is a table, not a function
+def _shared(
     *,
     store: Annotated[
         str | None,
@@ -54,7 +54,9 @@ def _shared(  # noqa: PLR0913 - it is a table, not a function
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option(help="Show these columns, separated by commas.", metavar="A,B,…", rich_help_panel=_PANEL),
+        typer.Option(
+            help="Show these columns, separated by commas.", metavar="A,B,…", rich_help_panel=_PANEL
+        ),
     ] = None,
     query: Annotated[
         str | None,
@@ -62,7 +64,9 @@ def _shared(  # noqa: PLR0913 - it is a table, not a function
     ] = None,
     color: Annotated[
         str | None,
-        typer.Option(help="auto, always or never. [dim]NO_COLOR[/dim]", metavar="WHEN", rich_help_panel=_PANEL),
+        typer.Option(
+            help="auto, always or never. [dim]NO_COLOR[/dim]", metavar="WHEN", rich_help_panel=_PANEL
+        ),
     ] = None,
     debug_traceback: Annotated[
         bool | None,

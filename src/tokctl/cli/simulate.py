@@ -27,23 +27,32 @@ def simulate_model(
     app: App,
     models: Annotated[
         list[str],
-        typer.Argument(metavar="MODEL.bpmn…", show_default=False,
-                       help="The process, and the files of processes that it calls."),
+        typer.Argument(
+            metavar="MODEL.bpmn…",
+            show_default=False,
+            help="The process, and the files of processes that it calls.",
+        ),
     ],
     scenario: Annotated[
         str | None,
-        typer.Option(metavar="FILE.yaml", help="How long tasks take, what fails and hangs, how many instances come."),
+        typer.Option(
+            metavar="FILE.yaml", help="How long tasks take, what fails and hangs, how many instances come."
+        ),
     ] = None,
     instances: Annotated[
-        int | None, typer.Option("-n", "--instances", min=1, metavar="N", help="So many instances.", show_default=False)
+        int | None,
+        typer.Option("-n", "--instances", min=1, metavar="N", help="So many instances.", show_default=False),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="The seed of all chance.", show_default=False)
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="When the first instance starts: a time, a span before now, or now.",
-                     show_default="2025-01-01"),
+        typer.Option(
+            metavar="TIME",
+            help="When the first instance starts: a time, a span before now, or now.",
+            show_default="2025-01-01",
+        ),
     ] = None,
     end: Annotated[
         str | None, typer.Option(metavar="TIME", help="When the clock stops, for a scenario with 'until'.")
@@ -69,7 +78,11 @@ def simulate_model(
             done = simulate(files, plan, sink, start=begin, end=stop, progress=lambda *_: step(1))
     app.tell(f"Simulated {count(done.instances, 'instance')} with {count(done.tokens, 'token')}.")
     if done.tokens and not sink.added:
-        app.tell("Nothing changed: the store had all of it." if not sink.updated else "They were in the store before.")
+        app.tell(
+            "Nothing changed: the store had all of it."
+            if not sink.updated
+            else "They were in the store before."
+        )
     if done.newest:
         app.tell(f"See: tokctl tokens tree {done.newest}")
 

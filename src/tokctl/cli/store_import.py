@@ -44,16 +44,21 @@ class Imported(msgspec.Struct, kw_only=True):
 def import_files(
     app: App,
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE…", help="Files to read, gzip or not; '-' is stdin.", show_default=False)
+        list[str],
+        typer.Argument(metavar="FILE…", help="Files to read, gzip or not; '-' is stdin.", show_default=False),
     ],
     rejects: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Keep what is no token in this file (NDJSON), and import the rest."),
+        typer.Option(
+            metavar="FILE", help="Keep what is no token in this file (NDJSON), and import the rest."
+        ),
     ] = None,
     instance: Annotated[
         str | None, typer.Option(metavar="ID", help="The instance of tokens that name none.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")
+    ] = False,
 ) -> Listing:
     """Import tokens into the store.
 
@@ -63,7 +68,9 @@ def import_files(
     """
     with ExitStack() as stack:
         keep = _Rejects(app, rejects, stack)
-        done = [_import(app, _open(app, dry_run=dry_run), path, instance, keep, dry_run=dry_run) for path in files]
+        done = [
+            _import(app, _open(app, dry_run=dry_run), path, instance, keep, dry_run=dry_run) for path in files
+        ]
     return _report(done, dry_run=dry_run)
 
 
@@ -92,7 +99,8 @@ class _Rejects:
     def refuse(self, name: str, reject: Reject) -> None:
         if self.stream is None:
             raise InputError(
-                f"{name}: {reject}.", "Nothing of it was imported; --rejects FILE keeps such tokens and imports the rest."
+                f"{name}: {reject}.",
+                "Nothing of it was imported; --rejects FILE keeps such tokens and imports the rest.",
             )
         self.stream.write(msgspec.json.encode({"file": name, **msgspec.structs.asdict(reject)}) + b"\n")
         self.count += 1
@@ -100,7 +108,9 @@ class _Rejects:
             self.app.tell(f"refused: {name}: {reject}")
 
 
-def _import(app: App, store: Store, path: str, instance: str | None, keep: _Rejects, *, dry_run: bool) -> Imported:
+def _import(
+    app: App, store: Store, path: str, instance: str | None, keep: _Rejects, *, dry_run: bool
+) -> Imported:
     name = input_name(path)
     before = keep.count
     report = WriteReport()

@@ -26,8 +26,13 @@ def info(app: App) -> Detail:
         Field("newest", time_cell(facts.newest, app.now)),
     )
     return Detail(
-        ident=facts.location, document=document, title=(Cell(facts.location, "bold"),), sections=(Section(fields=fields),)
+        ident=facts.location,
+        document=document,
+        title=(Cell(facts.location, "bold"),),
+        sections=(Section(fields=fields),),
     )
 
 
-app = command(info, takes=(*opt.STORE, *opt.OUTPUT), examples=("tokctl store info", "tokctl store info -o json"))
+app = command(
+    info, takes=(*opt.STORE, *opt.OUTPUT), examples=("tokctl store info", "tokctl store info -o json")
+)

@@ -16,7 +16,8 @@ from tokctl.render.human import count
 def prune(
     app: App,
     completed_before: Annotated[
-        str, typer.Option(metavar="TIME", help="A time, or a span before now such as 90d.", show_default=False)
+        str,
+        typer.Option(metavar="TIME", help="A time, or a span before now such as 90d.", show_default=False),
     ],
     yes: opt.Yes = False,
 ) -> None:
@@ -39,5 +40,8 @@ def prune(
 app = command(
     prune,
     takes=opt.STORE,
-    examples=("tokctl store prune --completed-before 90d", "tokctl store prune --completed-before 2025-06-01 --yes"),
+    examples=(
+        "tokctl store prune --completed-before 90d",
+        "tokctl store prune --completed-before 2025-06-01 --yes",
+    ),
 )

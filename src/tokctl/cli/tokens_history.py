@@ -21,8 +21,12 @@ def show_history(
     app: App,
     ids: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[INSTANCE] [TOKEN]", autocompletion=complete_token, show_default=False,
-                       help="An instance, or a token: then what led to it. By id or the beginning of one."),
+        typer.Argument(
+            metavar="[INSTANCE] [TOKEN]",
+            autocompletion=complete_token,
+            show_default=False,
+            help="An instance, or a token: then what led to it. By id or the beginning of one.",
+        ),
     ] = None,
 ) -> Listing:
     """Show the way through the model, hop by hop, with times, waits and durations.

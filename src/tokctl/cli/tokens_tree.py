@@ -23,8 +23,14 @@ def tree(
     state: opt.States = None,
     depth: Annotated[
         int | None,
-        typer.Option("-d", "--depth", min=1, metavar="N", show_default=False,
-                     help="So many levels of indent; what lies deeper is counted."),
+        typer.Option(
+            "-d",
+            "--depth",
+            min=1,
+            metavar="N",
+            show_default=False,
+            help="So many levels of indent; what lies deeper is counted.",
+        ),
     ] = None,
     expand: Annotated[bool, typer.Option("--expand", help="Draw every token by itself.")] = False,
 ) -> Listing:

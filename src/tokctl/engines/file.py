@@ -57,7 +57,9 @@ class FileEngine:
         self._statuses: dict[str, InstanceStatus] = {}
 
     def _refuse(self, reject: Reject) -> InputError:
-        return InputError(f"{self.name}: {reject}.", "'tokctl store import --rejects FILE' keeps what can be read.")
+        return InputError(
+            f"{self.name}: {reject}.", "'tokctl store import --rejects FILE' keeps what can be read."
+        )
 
     def close(self) -> None:
         """Nothing is open."""
@@ -70,7 +72,10 @@ class FileEngine:
             for status in map(self.instance, sorted(self._instances))
             if (not where.statuses or status.status in where.statuses)
             and (not where.live or status.live_tokens)
-            and (not where.processes or any(fnmatchcase(status.instance.process_id or "", p) for p in where.processes))
+            and (
+                not where.processes
+                or any(fnmatchcase(status.instance.process_id or "", p) for p in where.processes)
+            )
             and (where.since is None or (status.updated_at is not None and status.updated_at >= where.since))
             and (where.until is None or (status.started_at is not None and status.started_at < where.until))
         ]
@@ -113,9 +118,11 @@ class FileEngine:
         """The id of the instance that started last."""
         everything = map(self.instance, self._instances)
         latest = max(
-            everything, key=lambda s: (s.started_at is not None, s.started_at, s.instance.instance_id), default=None
+            everything,
+            key=lambda s: (s.started_at is not None, s.started_at, s.instance.instance_id),
+            default=None,
         )
-        return latest and latest.instance.instance_id
+        return latest.instance.instance_id if latest else None
 
     # --- tokens ---
 

@@ -23,7 +23,14 @@ from msgspec import Raw, Struct
 
 from tokctl.errors import InputError
 from tokctl.process.model import Definition, Instance, Token
-from tokctl.process.wire import Fault, decode_definition, decode_instance, decode_object, decode_token, shorten
+from tokctl.process.wire import (
+    Fault,
+    decode_definition,
+    decode_instance,
+    decode_object,
+    decode_token,
+    shorten,
+)
 
 WINDOW = 4 << 20
 """Characters of one value that are decoded at once; a longer one is read member by member."""
@@ -318,7 +325,9 @@ class _Reader:
             code, message = (
                 msgspec.json.decode(error[key]) if key in error else "" for key in ("code", "message")
             )
-            raise InputError(f"{self.name}: the answer is an error: {code} {shorten(str(message), 200)}".rstrip())
+            raise InputError(
+                f"{self.name}: the answer is an error: {code} {shorten(str(message), 200)}".rstrip()
+            )
 
 
 def as_text(text: str | Raw) -> str:

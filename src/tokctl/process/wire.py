@@ -95,7 +95,16 @@ _ALIASES = {
     "current_element_id": "element_id",
 }
 _TIMES = ("created_at", "updated_at", "completed_at", "cancelled_at")
-_TEXTS = ("token_id", "state", "element_id", "instance_id", "process_id", "element_type", "element_name", "parent_token_id")
+_TEXTS = (
+    "token_id",
+    "state",
+    "element_id",
+    "instance_id",
+    "process_id",
+    "element_type",
+    "element_name",
+    "parent_token_id",
+)
 _RAWS = ("variables", "execution_context", "flow_history")
 _REQUIRED = ("token_id", "state", "element_id")
 

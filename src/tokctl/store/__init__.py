@@ -31,7 +31,9 @@ def open_store(url: str, *, write: bool = False, create: bool = False) -> Store:
         UsageError: nothing here opens such a URL.
     """
     scheme, colon, location = url.partition(":")
-    if url == ":memory:" or not colon or len(scheme) < 2 or not scheme.isalnum() or "/" in scheme:  # one letter is a Windows drive
+    if (
+        url == ":memory:" or not colon or len(scheme) < 2 or not scheme.isalnum() or "/" in scheme
+    ):  # one letter is a Windows drive
         scheme, location = "sqlite", url
     if scheme not in STORES:
         raise UsageError(f"no kind of store is called '{scheme}'.", f"Known: {', '.join(STORES)}, or a path.")

@@ -194,7 +194,7 @@ class Questions:
     def summary(self, instance_id: str) -> Summary:
         """Totals of a whole instance, from an index alone."""
         return summarize(
-            self.ask(  # type: ignore[arg-type]
+            self.ask(
                 "SELECT state, element_type, count(*) FROM token WHERE instance = ? GROUP BY state, element_type",
                 [self.find(instance_id)[0]],
             )
@@ -225,7 +225,10 @@ class Questions:
         if instance_id is None:
             condition, values = "t.token_id >= ? AND t.token_id < ?", []
         else:  # by way of the instance: a prefix may be common to all the tokens of the store
-            condition, values = "t.instance = ? AND +t.token_id >= ? AND +t.token_id < ?", [self.find(instance_id)[0]]
+            condition, values = (
+                "t.instance = ? AND +t.token_id >= ? AND +t.token_id < ?",
+                [self.find(instance_id)[0]],
+            )
         rows = self.ask(
             f"{join}{condition} ORDER BY t.token_id, i.instance_id LIMIT ?",
             [*values, prefix, prefix + LAST, limit],

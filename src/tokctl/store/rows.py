@@ -76,7 +76,9 @@ def token_row(token: Token) -> tuple[Any, ...]:
         context.duration_ms,
         _text(token.variables),
         _text(token.execution_context),
-        ("[]" if children == () else msgspec.json.encode(children).decode()) if children is not None else None,
+        ("[]" if children == () else msgspec.json.encode(children).decode())
+        if children is not None
+        else None,
         _text(token.flow_history),
         msgspec.json.encode(token.extra).decode() if token.extra else None,
     )
@@ -125,7 +127,10 @@ def read_tree_row(row: tuple[Any, ...]) -> TreeRow:
     """Return the tree row of a row of READ_TREE."""
     children = row[4]
     known = () if children == "[]" else None if children is None else _children.decode(children)
-    return TreeRow(*row[:4], known, *row[5:])
+    (token_id, element_id, state, parent, _, kind, name, created, finished, took, worker, hops) = row
+    return TreeRow(
+        token_id, element_id, state, parent, known, kind, name, created, finished, took, worker, hops
+    )
 
 
 def instance_row(instance: Instance) -> tuple[Any, ...]:

@@ -132,7 +132,9 @@ def _check(connection: sqlite3.Connection, path: Path) -> int:
     if application != APPLICATION_ID:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if tables or application:
-            raise StoreError(f"{path} is an SQLite database, but no tokctl store.", "Name another with --store.")
+            raise StoreError(
+                f"{path} is an SQLite database, but no tokctl store.", "Name another with --store."
+            )
     if version > SCHEMA_VERSION:
         raise StoreError(f"the store {path} was written by a newer tokctl (schema {version}; this one knows "
                          f"{SCHEMA_VERSION}).", "Upgrade tokctl.")  # fmt: skip
@@ -278,7 +280,9 @@ def _upsert(table: str, columns: tuple[str, ...], key: str, update: str) -> str:
     )
 
 
-_NOT_OLDER = "({0}.updated_at IS NULL OR excluded.updated_at IS NULL OR excluded.updated_at >= {0}.updated_at)"
+_NOT_OLDER = (
+    "({0}.updated_at IS NULL OR excluded.updated_at IS NULL OR excluded.updated_at >= {0}.updated_at)"
+)
 _PUT_TOKEN = _upsert(
     "token",
     ("instance", *TOKEN_COLUMNS),

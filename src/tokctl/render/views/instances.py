@@ -122,4 +122,3 @@ def instance_detail(
                     fields=tuple(Field(k, Cell(raw_text(v))) for k, v in instance.extra.items())),
         ),
     )  # fmt: skip
-

@@ -33,7 +33,7 @@ def token_columns(now: datetime, *, unicode: bool, variables: bool) -> tuple[Col
 
     def took_ms(token: Token) -> float | None:
         known = duration(token)
-        return known and known.ms
+        return known.ms if known else None
 
     def time(name: str, title: str) -> Column:
         return Column(key=name, title=title, value=lambda t: format_time(getattr(t, name)), wide=True, rank=9)
@@ -178,7 +178,10 @@ def token_detail(
                 block=pretty(token.variables),
                 fields=(Field("", _UNKNOWN),) if token.variables == NULL else (),
             ),
-            Section(title="Other fields", fields=tuple(Field(k, Cell(raw_text(v))) for k, v in token.extra.items())),
+            Section(
+                title="Other fields",
+                fields=tuple(Field(k, Cell(raw_text(v))) for k, v in token.extra.items()),
+            ),
         ),
     )
 
@@ -207,7 +210,9 @@ def _context_fields(token: Token, now: datetime) -> tuple[Field, ...]:
     for name, value in fields.items():
         if name == "timeout_at" and token.context.timeout_at:
             late = token.live and token.context.timeout_at < now
-            shown.append(Field(name, Cell(time_cell(token.context.timeout_at, now).text, "bold red" if late else "")))
+            shown.append(
+                Field(name, Cell(time_cell(token.context.timeout_at, now).text, "bold red" if late else ""))
+            )
         elif name == "duration_ms" and isinstance(value, int | float):
             shown.append(Field(name, Cell(f"{value:,}  ({span(value / 1000)})")))
         elif isinstance(value, dict):

@@ -107,7 +107,7 @@ def _took_ms(line: Line) -> float | None:
     if line.durations is not None:
         return line.durations.total_ms
     took = line.token.duration
-    return took and took.ms
+    return took.ms if took else None
 
 
 def _took_cell(line: Line, now: datetime) -> Cell:
@@ -121,7 +121,9 @@ def _took_cell(line: Line, now: datetime) -> Cell:
 
 
 def _running(line: TreeLine, now: datetime) -> float | None:
-    return None if line.token.finished_us is not None else seconds_since(from_micros(line.token.created_us), now)
+    return (
+        None if line.token.finished_us is not None else seconds_since(from_micros(line.token.created_us), now)
+    )
 
 
 def _joins_cell(line: Line) -> Cell:
@@ -145,7 +147,12 @@ def _anomaly_cell(line: Line) -> Cell:
 
 def _document(line: Line) -> Document:
     if isinstance(line, HiddenLine):
-        return {"level": line.level, "depth": line.depth, "hidden_tokens": line.count, "token_states": line.states}
+        return {
+            "level": line.level,
+            "depth": line.depth,
+            "hidden_tokens": line.count,
+            "token_states": line.states,
+        }
     token = line.token
     took = token.duration
     document: Document = {

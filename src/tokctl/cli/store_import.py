@@ -69,7 +69,7 @@ def import_files(
     with ExitStack() as stack:
         keep = _Rejects(app, rejects, stack)
         done = [
-            _import(app, _open(app, dry_run=dry_run), path, instance, keep, dry_run=dry_run) for path in files
+            _import(_open(app, dry_run=dry_run), path, instance, keep, dry_run=dry_run) for path in files
         ]
     return _report(done, dry_run=dry_run)
 
@@ -109,7 +109,7 @@ class _Rejects:
 
 
 def _import(
-    app: App, store: Store, path: str, instance: str | None, keep: _Rejects, *, dry_run: bool
+    store: Store, path: str, instance: str | None, keep: _Rejects, *, dry_run: bool
 ) -> Imported:
     name = input_name(path)
     before = keep.count

@@ -54,8 +54,8 @@ def build(rows: Iterable[TreeRow], *, max_examples: int = 1000) -> Forest:
     ``rows`` is read once, and no row is kept. Of each kind of anomaly the first ``max_examples``
     are kept; the counts are exact, and every line of a drawing knows its token's own.
 
-    A further parent counts as a proper join where the token is at a gateway that waits for several
-    or came in over several flows; elsewhere it is drawn as a join, too, and reported as a
+    A further parent counts as a proper join where it or the token is at a gateway that waits for
+    several, or the token came in over several flows; elsewhere it is drawn as a join, too, and reported as a
     contradiction. A token without a parent that another one lists is reported only if some token
     names a parent: else the source does not send them.
     """
@@ -147,6 +147,19 @@ def _order(created: array[int]) -> Sequence[int]:
     return array("i", sorted(range(size), key=created.__getitem__))
 
 
+def _joins(forest: Forest, child: int, lister: int) -> bool:
+    """Tell whether a further parent is a proper join.
+
+    It is one where several flows lead to the child, or where either of the two stands at a gateway
+    that waits for several: the early arrivals there list the token that goes on for all of them.
+    """
+    return (
+        forest.hops[child] >= 2
+        or waits_for_several(forest.element_type(child))
+        or waits_for_several(forest.element_type(lister))
+    )
+
+
 def _link_listed(forest: Forest, order: Sequence[int]) -> tuple[array[int], array[int]]:
     """Use and check what the tokens say of their children; return the joins: children, parents."""
     parents, links, named = forest.parents, forest.links, forest.named
@@ -170,7 +183,7 @@ def _link_listed(forest: Forest, order: Sequence[int]) -> tuple[array[int], arra
             else:
                 joined.append(child)
                 further.append(lister)
-                if forest.hops[child] < 2 and not waits_for_several(forest.element_type(child)):
+                if not _joins(forest, child, lister):
                     forest.report(CONFLICTING_PARENT, child, lister)
     for node, parent in enumerate(parents):
         if links[node] == BY_PARENT and not confirmed[node] and forest.lists_children[parent]:

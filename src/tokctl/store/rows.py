@@ -52,10 +52,7 @@ def token_row(token: Token) -> tuple[Any, ...]:
     updated = to_micros(token.updated_at)
     completed = to_micros(token.completed_at)
     cancelled = to_micros(token.cancelled_at)
-    if token.state not in FINAL_STATES:
-        finished = None
-    else:
-        finished = completed or cancelled or updated
+    finished = (completed or cancelled or updated) if token.state in FINAL_STATES else None
     children = token.child_tokens
     return (
         token.token_id,

@@ -46,10 +46,7 @@ def open_store(location: str, *, write: bool, create: bool) -> SQLiteStore:
                                  "Fill one with 'tokctl store import' or 'tokctl simulate', see one with "
                                  "'tokctl demo', or name another with --store.")  # fmt: skip
             _create(path)
-        if write:
-            connection = _connect(path, "rw")
-        else:
-            connection = _connect_to_read(path)
+        connection = _connect(path, "rw") if write else _connect_to_read(path)
         try:
             version = _check(connection, path)
             if version < SCHEMA_VERSION:

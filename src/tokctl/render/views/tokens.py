@@ -194,6 +194,7 @@ def _none_or_unknown(raw: Raw) -> Cell:
 
 
 def pretty(raw: Raw) -> str:
+    """JSON as text over several lines; nothing for what is unknown."""
     return "" if raw == NULL else msgspec.json.format(bytes(raw), indent=2).decode()
 
 

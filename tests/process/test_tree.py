@@ -160,6 +160,16 @@ def test_contradictions(rows, expected):
     }
 
 
+def test_an_early_arrival_at_a_join_may_list_the_token_that_goes_on():
+    def kinds(element_type):
+        early = row("early", None, ["next"], element_type=element_type)
+        rows = [row("last", None, ["next"], element_type=element_type), early, row("next", "last", [])]
+        return build(rows).anomalies.counts
+
+    assert kinds("parallelGateway") == {}
+    assert kinds("exclusiveGateway") == {"CONFLICTING_PARENT": 1}
+
+
 @pytest.mark.parametrize(
     ("element_type", "hops", "is_contradiction"),
     [
@@ -500,7 +510,11 @@ def test_every_contradiction_is_reported_and_nothing_else(rows):
         if listers and named is None and names_parents:
             expected.add(("PARENT_UNNAMED", name, under or ""))
         if token.element_type != "parallelGateway":
-            expected |= {("CONFLICTING_PARENT", name, other) for other in listers if other != under}
+            expected |= {
+                ("CONFLICTING_PARENT", name, other)
+                for other in listers
+                if other != under and tokens[other].element_type != "parallelGateway"
+            }
         expected |= {("CHILD_MISSING", name, c) for c in token.child_tokens or () if c not in tokens}
     repeated = {name for name, count in Counter(t.token_id for t in rows).items() if count > 1}
     expected |= {("DUPLICATE_ID", name, name) for name in repeated}

@@ -158,7 +158,14 @@ class _Reader:
             self.at = end + 1
             number += 1
             if text and not text.isspace():
-                yield from self.document(text, f"line {number}")
+                try:
+                    token = decode_token(text, self.instance_id, self.process_id)
+                except Fault:
+                    yield from self.document(text, f"line {number}")
+                else:
+                    if token.process_id is not None and (token.instance_id, token.process_id) != self.known:
+                        yield self.belonging(token)
+                    yield token
             if end >= len(self.buffer) and self.ended:
                 return
 
@@ -285,8 +292,7 @@ class _Reader:
             not_a_token = fault
         else:
             if token.process_id is not None and (token.instance_id, token.process_id) != self.known:
-                self.known = token.instance_id, token.process_id
-                yield Instance(instance_id=token.instance_id, process_id=token.process_id)
+                yield self.belonging(token)
             yield token
             return
         if as_text(text)[:1] == "[":
@@ -309,6 +315,11 @@ class _Reader:
             yield decode_instance(fields)
         else:
             raise not_a_token
+
+    def belonging(self, token: Token) -> Instance:
+        """Tell of the process that a token names itself, where that is news."""
+        self.known = token.instance_id, token.process_id
+        return Instance(instance_id=token.instance_id, process_id=token.process_id)
 
     def array(self, raw: Raw, where: str) -> Iterator[Record]:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-from tokctl.errors import InputError
+from tokctl.errors import InputError, TokctlError
 from tokctl.process.model import Definition
 from tokctl.recorder import tap
 from tokctl.recorder.base import Sink
@@ -34,10 +34,12 @@ from SpiffWorkflow.bpmn.specs.mixins.events.event_types import CatchingEvent
 from SpiffWorkflow.bpmn.specs.mixins.events.intermediate_event import BoundaryEvent
 from SpiffWorkflow.bpmn.util.event import BpmnEvent
 from SpiffWorkflow.exceptions import SpiffWorkflowException
+from SpiffWorkflow.specs.base import TaskSpec
 from SpiffWorkflow.task import Task
 from SpiffWorkflow.util.task import TaskState
 
-_STEPS_AT_ONCE = 10_000
+_ROUNDS = 500
+_EVENTS_WITHOUT_END = 100_000
 _SECOND = timedelta(seconds=1)
 _PENDING = (MessageEventDefinition, SignalEventDefinition)
 
@@ -82,9 +84,7 @@ class Simulation:
         element = self.model.element(task.task_spec)
         flow = self.model.flow_with(task.task_spec, expression)
         place = f", flow '{flow}'" if flow else ""
-        reason = (
-            f"{type(error).__name__}: {error}" if not isinstance(error, (NameError, SyntaxError)) else error
-        )
+        reason = f"{type(error).__name__}: {error}" if not isinstance(error, (NameError, SyntaxError)) else error
         what = expression if expression == "the script" else f"'{expression}'"
         return f"{self.source}: {element.type} '{element.id}'{place}: {what} cannot be evaluated: {reason}."
 
@@ -118,7 +118,11 @@ class Run:
         self._due: list[tuple[datetime, int, Callable[[], None]]] = []
         self._ready: deque[Task] = deque()
         self._reached: list[Task] = []
+        self._running: Task | None = None
         self._counter = 0
+        self._events = 0
+        self._moment = start
+        self._visits: Counter[TaskSpec] = Counter()
         self.workflow = VirtualWorkflow(simulation.spec, simulation.specs, simulation.engine, start)
         self.recorder = SpiffRecorder(
             self.workflow,
@@ -145,7 +149,10 @@ class Run:
                     self.workflow.now = self.now
                     action()
                     self._settle()
-            except SpiffWorkflowException as error:
+                    self._check_end(stop)
+            except TokctlError:
+                raise
+            except Exception as error:  # SpiffWorkflow raises whatever a model makes it stumble over
                 raise InputError(self._describe(error)) from error
             finally:
                 tap.leave(self.workflow, self)
@@ -188,24 +195,48 @@ class Run:
 
     def _settle(self) -> None:
         """Run everything that takes no time."""
-        steps = 0
         while self._ready and not self.stopped:
             task = self._ready.popleft()
             if task.state != TaskState.READY:
                 continue
-            steps += 1
-            if steps > _STEPS_AT_ONCE:
-                name = self.simulation.model.element(task.task_spec).id or task.task_spec.name
-                raise InputError(
-                    f"{self.simulation.source}: '{name}' lies in a loop in which no time passes:"
-                    f" after {_STEPS_AT_ONCE} steps it is still going round."
-                )
+            self._guard(task)
+            self._running = task
             task.run()
             if not self._ready:
                 self._watch()
         self._watch()
         if self.workflow.completed:
             self.stopped = True
+
+    def _check_end(self, stop: datetime | None) -> None:
+        self._events += 1
+        if stop is None and self._events > _EVENTS_WITHOUT_END:
+            raise InputError(
+                f"{self.simulation.source}: an instance is still going after {_EVENTS_WITHOUT_END:,} events.",
+                "Give the scenario an 'until'.",
+            )
+
+    def _guard(self, task: Task) -> None:
+        """Stop a process that goes round and round in no time."""
+        if self._moment != self.now:
+            self._moment = self.now
+            self._visits.clear()
+        self._visits[task.task_spec] += 1
+        if self._visits[task.task_spec] % _ROUNDS:
+            return
+        rounds, above = 0, task.parent
+        while above is not None:
+            token = self.recorder.token_of(above)
+            if token is not None and token.created_at < self.now:
+                break
+            rounds += above.task_spec is task.task_spec
+            above = above.parent
+        # Many visits may also be the instances of an activity: those do not come of each other.
+        if rounds >= _ROUNDS // 2:
+            raise InputError(
+                f"{self.simulation.source}: '{_name(task.task_spec)}' lies in a loop in which no time passes:"
+                f" after {rounds} rounds there is no end in sight."
+            )
 
     def _watch(self) -> None:
         """Note when the events that were reached fall due."""
@@ -297,6 +328,7 @@ class Run:
         if plan.sets:
             task.data.update({name: draw(self.random, self.number) for name, draw in plan.sets.items()})
         self.recorder.annotate(task, retries_used=job.failures)
+        self._running = task
         task.run()
 
     def _fails(self, job: _Job) -> bool:
@@ -328,7 +360,16 @@ class Run:
     def _new_token_id(self, _task: UUID, _visit: int) -> str:
         return token_name(f"{self.instance_id}/{len(self.recorder.lifecycle)}")
 
-    def _describe(self, error: SpiffWorkflowException) -> str:
+    def _describe(self, error: Exception) -> str:
         spec = getattr(error, "task_spec", None)
-        name = getattr(spec, "bpmn_id", None) or getattr(spec, "name", "the process")
-        return f"{self.simulation.source}: SpiffWorkflow stopped at '{name}': {str(error).rstrip('. ')}."
+        if spec is None and self._running is not None:
+            spec = self._running.task_spec
+        where = "" if spec is None else f" at '{_name(spec)}'"
+        what = str(error).rstrip(". ")
+        if not isinstance(error, SpiffWorkflowException):
+            what = f"{type(error).__name__}: {what}"
+        return f"{self.simulation.source}: SpiffWorkflow stopped{where}: {what}."
+
+
+def _name(spec: TaskSpec) -> str:
+    return str(getattr(spec, "bpmn_id", None) or spec.name)

@@ -145,9 +145,7 @@ class Lifecycle:
                 token.context.pop(name, None)
             token.context["duration_ms"] = _whole((now - token.created_at) / _MILLISECOND)
 
-    def annotate(
-        self, token: RecordedToken, fields: Mapping[str, Any], *, at: datetime | None = None
-    ) -> None:
+    def annotate(self, token: RecordedToken, fields: Mapping[str, Any], *, at: datetime | None = None) -> None:
         """Write fields into a token's execution context; None takes a field out."""
         self._touch(token, at)
         for name, value in fields.items():

@@ -309,9 +309,7 @@ class _Reader:
         if name not in given:
             return None
         one = given[name]
-        one = (
-            self.mapping(one, path, ("after", "probability")) if isinstance(one, Mapping) else {"after": one}
-        )
+        one = self.mapping(one, path, ("after", "probability")) if isinstance(one, Mapping) else {"after": one}
         return Intervention(
             self.value(one.get("after"), f"{path}.after", _read_timedelta),
             self.value(one.get("probability", 1), f"{path}.probability", read_probability),
@@ -333,9 +331,7 @@ class _Reader:
             self.value(data, path, lambda given: known(given, names))
         return data
 
-    def optional(
-        self, given: Mapping[str, Any], name: str, path: str, read: Callable[[Any], _T]
-    ) -> _T | None:
+    def optional(self, given: Mapping[str, Any], name: str, path: str, read: Callable[[Any], _T]) -> _T | None:
         if given.get(name) is None:
             return None
         return self.value(given[name], f"{path}.{name}" if path else name, read)

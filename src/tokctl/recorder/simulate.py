@@ -138,9 +138,7 @@ def _start(scenario: Scenario, start: datetime | None, end: datetime | None) -> 
     return start
 
 
-def _texts(
-    models: Sequence[tuple[str, str | bytes]], definitions: Sequence[Definition]
-) -> list[tuple[str, str]]:
+def _texts(models: Sequence[tuple[str, str | bytes]], definitions: Sequence[Definition]) -> list[tuple[str, str]]:
     """Return the models as text: a definition has kept it, decoded."""
     texts = dict.fromkeys(definition.xml or "" for definition in definitions)
     return list(zip([name for name, _ in models], texts, strict=False))

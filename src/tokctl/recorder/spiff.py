@@ -97,9 +97,7 @@ class SpiffRecorder:
         self.workflow = workflow
         self.sink = sink
         self.instance_id = instance_id or instance_name(workflow.task_tree.id.hex)
-        self.model = (
-            definitions if isinstance(definitions, Model) else Model.of_workflow(workflow, definitions)
-        )
+        self.model = definitions if isinstance(definitions, Model) else Model.of_workflow(workflow, definitions)
         self.lifecycle = Lifecycle(self.instance_id, clock)
         self.suspended = False
         self._before: dict[str, str] = {}
@@ -259,9 +257,7 @@ class SpiffRecorder:
             self.lifecycle.move(token, ACTIVE, at=at)
         self.lifecycle.move(token, state, at=at)
 
-    def _settle(
-        self, place: tuple[int, str], token: RecordedToken, state: str, at: datetime | None = None
-    ) -> None:
+    def _settle(self, place: tuple[int, str], token: RecordedToken, state: str, at: datetime | None = None) -> None:
         """End the tokens that arrived early at a join, now that it fires or is cancelled."""
         early = self._merging.pop(place, ())
         for other in early:
@@ -380,10 +376,9 @@ class SpiffRecorder:
         tokens = list(self.lifecycle)
         updated = max((token.updated_at for token in tokens), default=now)
         started = min((token.created_at for token in tokens), default=self._started_at)
-        cancelled = workflow.completed and not workflow.success
-        status = "ACTIVE"
-        if workflow.completed:
-            status = "CANCELLED" if cancelled else "COMPLETED"
+        status = ACTIVE
+        if workflow.completed or self._at_rest():
+            status = COMPLETED if workflow.success else CANCELLED
         elif self.suspended:
             status = SUSPENDED
         last = workflow.last_task
@@ -394,10 +389,15 @@ class SpiffRecorder:
             status=status,
             started_at=started,
             updated_at=updated,
-            completed_at=updated if status == "COMPLETED" else None,
-            cancelled_at=updated if status == "CANCELLED" else None,
+            completed_at=updated if status == COMPLETED else None,
+            cancelled_at=updated if status == CANCELLED else None,
             variables=json_object(workflow.data if last is None else last.data),
         )
+
+    def _at_rest(self) -> bool:
+        """Tell whether all has ended, as in a process without an end event; an incident is no end."""
+        ended = TaskState.COMPLETED | TaskState.CANCELLED
+        return all(task.has_state(ended) for task in self.workflow.tasks.values())
 
     def _variables(self, task: Task) -> bytes:
         data = task.data

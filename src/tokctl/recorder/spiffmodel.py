@@ -116,9 +116,7 @@ class Model:
         """Return the id of a gateway's flow whose condition, translated, is this Python."""
         scope = self._scope(gateway)
         flows = [] if scope is None else [f for f in scope.flows.values() if f.source == gateway.bpmn_id]
-        return next(
-            (flow.id for flow in flows if flow.condition and to_python(flow.condition) == python), None
-        )
+        return next((flow.id for flow in flows if flow.condition and to_python(flow.condition) == python), None)
 
     def decision(self, task: Task) -> dict[str, Any] | None:
         """Describe how a gateway chose among its flows (``gateway_decision``); None if it had no choice.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from types import CodeType
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from lxml import etree
@@ -25,6 +25,7 @@ from SpiffWorkflow.bpmn.script_engine import PythonScriptEngine, TaskDataEnviron
 from SpiffWorkflow.bpmn.specs.bpmn_process_spec import BpmnProcessSpec
 from SpiffWorkflow.bpmn.specs.defaults import (
     BoundaryEvent,
+    EndEvent,
     EventBasedGateway,
     ExclusiveGateway,
     InclusiveGateway,
@@ -86,9 +87,7 @@ class DueTimer(DurationTimerEventDefinition):  # type: ignore[misc]
         key = f"due:{self.name}"
         known = task.internal_data.get(key)
         if known is None:
-            value = _timer_text(task, self.expression)
-            known = now_of(task) + _duration(value, now_of(task)) if value[:1] in "Pp" else _moment(value)
-            task.internal_data[key] = known
+            known = task.internal_data[key] = _reading(task, self.expression, _due_at)
         return known  # type: ignore[no-any-return]
 
     def has_fired(self, task: Task) -> bool:
@@ -126,12 +125,7 @@ class CycleTimer(CycleTimerEventDefinition):  # type: ignore[misc]
     def _state(self, task: Task) -> dict[str, Any]:
         state: dict[str, Any] | None = task.internal_data.get("cycle")
         if state is None:
-            value, now = _timer_text(task, self.expression), now_of(task)
-            repeats, *parts = value.upper().lstrip("R").split("/")
-            every = _duration(parts[-1], now)
-            first = _moment(parts[0]) if len(parts) > 1 else now + every
-            state = {"cycles": int(repeats) if repeats else -1, "next": first, "every": every}
-            task.internal_data["cycle"] = state
+            state = task.internal_data["cycle"] = _reading(task, self.expression, _cycle)
         return state
 
 
@@ -149,11 +143,32 @@ def now_of(task: Task) -> datetime:
     return task.workflow.top_workflow.now  # type: ignore[no-any-return]
 
 
-def _timer_text(task: Task, expression: str) -> str:
-    value = task.workflow.script_engine.evaluate(task, expression)
+_T = TypeVar("_T")
+
+
+def _reading(task: Task, expression: str, read: Callable[[str, datetime], _T]) -> _T:
+    """Evaluate a timer's value and read it; raises ``InputError`` where either fails."""
+    engine = task.workflow.script_engine
+    value = engine.evaluate(task, expression)
     if isinstance(value, timedelta):
-        return f"PT{value.total_seconds()}S"
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+        value = f"PT{value.total_seconds()}S"
+    try:
+        return read(value.isoformat() if isinstance(value, datetime) else str(value), now_of(task))
+    except Exception as error:  # the parser of durations raises nothing more particular
+        raise InputError(engine.describe(task, expression, error)) from error
+
+
+def _due_at(text: str, now: datetime) -> datetime:
+    return now + _duration(text, now) if text[:1] in {"P", "p"} else _moment(text)
+
+
+def _cycle(text: str, now: datetime) -> dict[str, Any]:
+    repeats, *parts = text.upper().lstrip("R").split("/")
+    every = _duration(parts[-1], now)
+    if every <= timedelta(0):
+        raise ValueError("a cycle takes time")
+    first = _moment(parts[0]) if len(parts) > 1 else now + every
+    return {"cycles": int(repeats) if repeats else -1, "next": first, "every": every}
 
 
 def _duration(text: str, start: datetime) -> timedelta:
@@ -169,8 +184,17 @@ def _moment(text: str) -> datetime:
 # --- the parser -------------------------------------------------------------------------------------
 
 
-class _Timers:
-    """Reads timers into the virtual clock's own kind."""
+class _Events:
+    """Reads timers into the virtual clock's own kind, and refuses events that would be passed over."""
+
+    def get_event_definition(self, xpaths: list[str]) -> Any:
+        node = self.node  # type: ignore[attr-defined]
+        supported = {path.rpartition(":")[2] for path in xpaths}
+        for child in node:
+            kind = etree.QName(child).localname if isinstance(child.tag, str) else ""
+            if kind.endswith("EventDefinition") and kind not in supported:
+                self.raise_validation_exception(f"its {kind} is not supported")  # type: ignore[attr-defined]
+        return super().get_event_definition(xpaths)  # type: ignore[misc]
 
     def parse_timer_event(self, event: Any) -> TimerEventDefinition:
         node = self.node  # type: ignore[attr-defined]
@@ -178,22 +202,26 @@ class _Timers:
             value = event.find(full_tag(tag))
             if value is not None and (value.text or "").strip():
                 return kind(node.get("id"), timer_value(value.text))
-        raise ValidationException("the timer has neither a date nor a duration nor a cycle", node=node)
+        self.raise_validation_exception("its timer has no date, duration or cycle")  # type: ignore[attr-defined]
+        raise AssertionError
 
 
-class _StartEvent(_Timers, event_parsers.StartEventParser): ...  # type: ignore[misc]
+class _StartEvent(_Events, event_parsers.StartEventParser): ...  # type: ignore[misc]
 
 
-class _CatchEvent(_Timers, event_parsers.IntermediateCatchEventParser): ...  # type: ignore[misc]
+class _CatchEvent(_Events, event_parsers.IntermediateCatchEventParser): ...  # type: ignore[misc]
 
 
-class _ThrowEvent(_Timers, event_parsers.IntermediateThrowEventParser): ...  # type: ignore[misc]
+class _EndEvent(_Events, event_parsers.EndEventParser): ...  # type: ignore[misc]
 
 
-class _BoundaryEvent(_Timers, event_parsers.BoundaryEventParser): ...  # type: ignore[misc]
+class _ThrowEvent(_Events, event_parsers.IntermediateThrowEventParser): ...  # type: ignore[misc]
 
 
-class _EventGateway(_Timers, event_parsers.EventBasedGatewayParser): ...  # type: ignore[misc]
+class _BoundaryEvent(_Events, event_parsers.BoundaryEventParser): ...  # type: ignore[misc]
+
+
+class _EventGateway(_Events, event_parsers.EventBasedGatewayParser): ...  # type: ignore[misc]
 
 
 class _Gateway(ConditionalGatewayParser):  # type: ignore[misc]
@@ -211,6 +239,7 @@ class _Parser(BpmnParser):  # type: ignore[misc]
         full_tag("scriptTask"): (ScriptTaskParser, ScriptJob),
         full_tag("sendTask"): (event_parsers.SendTaskParser, SendJob),
         full_tag("startEvent"): (_StartEvent, StartEvent),
+        full_tag("endEvent"): (_EndEvent, EndEvent),
         full_tag("intermediateCatchEvent"): (_CatchEvent, IntermediateCatchEvent),
         full_tag("intermediateThrowEvent"): (_ThrowEvent, IntermediateThrowEvent),
         full_tag("boundaryEvent"): (_BoundaryEvent, BoundaryEvent),
@@ -232,13 +261,11 @@ def parse_specs(
     parser = _Parser()
     try:
         for source, text in texts:
-            # lxml refuses a text with an encoding declaration, and bytes with a wrong one.
-            root = etree.fromstring(text.encode(), etree.XMLParser(encoding="utf-8", resolve_entities=False))
-            parser.add_bpmn_xml(root, source)
+            parser.add_bpmn_xml(etree.fromstring(text.encode(), _xml_parser()), source)
         process_id = _chosen_process(parser, process_id)
         return parser.get_spec(process_id), parser.get_subprocess_specs(process_id)
     except ValidationException as error:
-        raise InputError(_parse_message(error)) from error
+        raise InputError(_missing_call(parser, texts) or _parse_message(error)) from error
     except etree.XMLSyntaxError as error:
         raise InputError(f"{texts[0][0]}: {error}.") from error
     except SpiffWorkflowException as error:
@@ -252,12 +279,28 @@ def _chosen_process(parser: BpmnParser, wanted: str | None) -> str:
         callers = [process for process in processes if process not in called] or processes
         if len(callers) == 1:
             return str(callers[0])
-        raise InputError(
-            f"The model has several processes: {', '.join(sorted(callers))}.", "Say which one is to run."
-        )
+        raise InputError(f"The model has several processes: {', '.join(sorted(callers))}.", "Say which one is to run.")
     if wanted not in processes:
         raise InputError(f"The model has no process '{wanted}': it has {', '.join(sorted(processes))}.")
     return wanted
+
+
+def _missing_call(parser: BpmnParser, texts: Sequence[tuple[str, str]]) -> str | None:
+    """Name the call activity whose process is in none of the files, if there is one."""
+    for source, text in texts:
+        for node in etree.fromstring(text.encode(), _xml_parser()).iter(full_tag("callActivity")):
+            called = node.get("calledElement")
+            if called and called not in parser.process_parsers:
+                return (
+                    f"{source}: callActivity '{node.get('id')}' calls the process '{called}',"
+                    " which is in none of the files."
+                )
+    return None
+
+
+def _xml_parser() -> Any:
+    # lxml refuses a text with an encoding declaration, and would believe a wrong one in bytes.
+    return etree.XMLParser(encoding="utf-8", resolve_entities=False)
 
 
 def _parse_message(error: ValidationException) -> str:
@@ -350,8 +393,6 @@ class VirtualWorkflow(_Waiting, BpmnWorkflow):  # type: ignore[misc]
 
     def create_subprocess(self, my_task: Task, spec_name: str) -> VirtualSubWorkflow:
         """Create the workflow that runs inside of a task."""
-        inner = VirtualSubWorkflow(
-            self.subprocess_specs[spec_name], parent_task_id=my_task.id, top_workflow=self
-        )
+        inner = VirtualSubWorkflow(self.subprocess_specs[spec_name], parent_task_id=my_task.id, top_workflow=self)
         self.subprocesses[my_task.id] = inner
         return inner

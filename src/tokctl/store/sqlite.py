@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -23,7 +23,9 @@ from tokctl.store.rows import INSTANCE_COLUMNS, TOKEN_COLUMNS, instance_row, tok
 from tokctl.store.schema import APPLICATION_ID, FINAL, LIVE, MIGRATIONS, SCHEMA_VERSION
 
 MEMORY = ":memory:"  # a store that is gone when it is closed
-CHUNK = 1000  # rows handed to SQLite at once
+CHUNK = 1000  # tokens between two looks at what has changed
+ROWS = 50  # tokens a statement: a quarter faster than one by one
+PAGE = 8192  # bytes; rows of a few hundred bytes fill it better than the usual 4096
 CACHE_KIB = 16 << 10
 
 
@@ -84,6 +86,7 @@ def _create(path: Path) -> None:
         deadline = time.monotonic() + WAIT_SECONDS
         while True:  # SQLite's own patience does not cover the change of journal mode
             try:
+                connection.execute(f"PRAGMA page_size = {PAGE}")
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 connection.execute("PRAGMA journal_mode = WAL")
                 break
@@ -270,9 +273,10 @@ class SQLiteStore(Questions):
 # --- writing --------------------------------------------------------------------------------------
 
 
-def _upsert(table: str, columns: tuple[str, ...], key: str, update: str) -> str:
+def _upsert(table: str, columns: tuple[str, ...], key: str, update: str, rows: int = 1) -> str:
+    row = f"({', '.join('?' * len(columns))})"
     return (
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) "
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)} "
         f"ON CONFLICT ({key}) DO UPDATE SET {update}"
     )
 
@@ -280,14 +284,15 @@ def _upsert(table: str, columns: tuple[str, ...], key: str, update: str) -> str:
 _NOT_OLDER = (
     "({0}.updated_at IS NULL OR excluded.updated_at IS NULL OR excluded.updated_at >= {0}.updated_at)"
 )
-_PUT_TOKEN = _upsert(
-    "token",
-    ("instance", *TOKEN_COLUMNS),
-    "token_id, instance",
+_REPLACE_TOKEN = (
     ", ".join(f"{c} = excluded.{c}" for c in TOKEN_COLUMNS)
     + f" WHERE {_NOT_OLDER.format('token')}"
     + f" AND ({', '.join(f'token.{c}' for c in TOKEN_COLUMNS)})"
-    + f" IS NOT ({', '.join(f'excluded.{c}' for c in TOKEN_COLUMNS)})",
+    + f" IS NOT ({', '.join(f'excluded.{c}' for c in TOKEN_COLUMNS)})"
+)
+_PUT_TOKEN, _PUT_TOKENS = (
+    _upsert("token", ("instance", *TOKEN_COLUMNS), "token_id, instance", _REPLACE_TOKEN, rows)
+    for rows in (1, ROWS)
 )
 _MERGED = [(f"coalesce(excluded.{c}, instance.{c})", f"instance.{c}", c) for c in INSTANCE_COLUMNS]
 _PUT_INSTANCE = _upsert(
@@ -345,22 +350,35 @@ class SQLiteBatch:
         """Keep tokens; their instances are made where they are missing."""
         tokens = iter(tokens)
         while chunk := list(islice(tokens, CHUNK)):
-            rows = []
-            for token in chunk:
-                pk = self.pks.get(token.instance_id)
-                if pk is None:
-                    pk = self._pk(token.instance_id)
-                rows.append((pk, *token_row(token)))
             before = self.connection.total_changes
             last = self._last_token()
-            self.connection.executemany(_PUT_TOKEN, rows)
+            touched = self._put_chunk(chunk)
             changed = self.connection.total_changes - before
             added = self._last_token() - last
             if changed:
-                self.touched.update(row[0] for row in rows)
+                self.touched |= touched
             self.report.added += added
             self.report.updated += changed - added
-            self.report.unchanged += len(rows) - changed
+            self.report.unchanged += len(chunk) - changed
+
+    def _put_chunk(self, chunk: list[Token]) -> set[int]:
+        """Put tokens, ROWS at a time; returns the row numbers of their instances."""
+        touched = set()
+        for start in range(0, len(chunk), ROWS):
+            values: list[Any] = []
+            part = chunk[start : start + ROWS]
+            for token in part:
+                pk = self.pks.get(token.instance_id) or self._pk(token.instance_id)
+                touched.add(pk)
+                values.append(pk)
+                values += token_row(token)
+            if len(part) == ROWS:
+                self.connection.execute(_PUT_TOKENS, values)
+            else:
+                width = len(TOKEN_COLUMNS) + 1
+                rows = (values[at : at + width] for at in range(0, len(values), width))
+                self.connection.executemany(_PUT_TOKEN, rows)
+        return touched
 
     def _last_token(self) -> int:
         (pk,) = self.connection.execute("SELECT coalesce(max(pk), 0) FROM token").fetchone()

@@ -34,6 +34,10 @@ def run(arguments: Sequence[str], *, clock: Callable[[], datetime] = _now) -> in
     from tokctl.cli.app import ClickException, Invocation, one_line
     from tokctl.cli.groups import root
 
+    if "_TOKCTL_COMPLETE" in os.environ:
+        from tokctl.cli.shells import register
+
+        register()
     invocation = Invocation(clock)
     try:
         code = root().main(args=list(arguments), prog_name="tokctl", standalone_mode=False, obj=invocation)

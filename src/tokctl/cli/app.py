@@ -74,9 +74,7 @@ class App:
         from tokctl.store import open_store
 
         if self.settings.file is not None:
-            raise UsageError(
-                "--file is for looking at tokens; this command works on a store.", "Leave it out."
-            )
+            raise UsageError("--file is for looking at tokens; this command works on a store.", "Leave it out.")
         store = open_store(self.settings.store_location, write=write, create=create)
         self._invocation.opened.append(store)
         return store
@@ -97,9 +95,7 @@ class App:
             unicode=(sys.stdout.encoding or "").lower().replace("-", "").startswith("utf"),
             width=max(shutil.get_terminal_size((100, 24)).columns, 20),
             now=self.now,
-            columns=tuple(c.strip() for c in columns.split(",") if c.strip())
-            if columns is not None
-            else None,
+            columns=tuple(c.strip() for c in columns.split(",") if c.strip()) if columns is not None else None,
             query=self.settings.query,
         )
 
@@ -203,9 +199,7 @@ def group_callback(help_text: str, *, version: bool = False) -> Callable[..., No
     if version:
         annotation = Annotated[
             bool,
-            typer.Option(
-                "--version", help="Say which version this is.", is_eager=True, callback=_say_version
-            ),
+            typer.Option("--version", help="Say which version this is.", is_eager=True, callback=_say_version),
         ]
         parameters.append(
             inspect.Parameter("version", inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=False)

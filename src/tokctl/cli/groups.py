@@ -70,11 +70,11 @@ class LazyGroup(TyperGroup):
 
     group: Group
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the base class has it
         """The names, in the order of the tree."""
         return list(self.group.commands)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - the base class has it
         """The command of that name, or None."""
         entry = self.group.commands.get(cmd_name)
         return None if entry is None else load(cmd_name, entry)

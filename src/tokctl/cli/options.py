@@ -54,9 +54,7 @@ def _shared(
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option(
-            help="Show these columns, separated by commas.", metavar="A,B,…", rich_help_panel=_PANEL
-        ),
+        typer.Option(help="Show these columns, separated by commas.", metavar="A,B,…", rich_help_panel=_PANEL),
     ] = None,
     query: Annotated[
         str | None,
@@ -64,15 +62,11 @@ def _shared(
     ] = None,
     color: Annotated[
         str | None,
-        typer.Option(
-            help="auto, always or never. [dim]NO_COLOR[/dim]", metavar="WHEN", rich_help_panel=_PANEL
-        ),
+        typer.Option(help="auto, always or never. [dim]NO_COLOR[/dim]", metavar="WHEN", rich_help_panel=_PANEL),
     ] = None,
     debug_traceback: Annotated[
         bool | None,
-        typer.Option(
-            "--debug-traceback", help="Show where in the program an error arose.", rich_help_panel=_PANEL
-        ),
+        typer.Option("--debug-traceback", help="Show where in the program an error arose.", rich_help_panel=_PANEL),
     ] = None,
 ) -> None:
     """Declare the shared options."""
@@ -146,9 +140,7 @@ Until = Annotated[
     str | None,
     typer.Option(help="Only what began before then.", metavar="TIME", rich_help_panel=_FILTERS),
 ]
-Live = Annotated[
-    bool, typer.Option("--live", help="Only what has not come to its end.", rich_help_panel=_FILTERS)
-]
+Live = Annotated[bool, typer.Option("--live", help="Only what has not come to its end.", rich_help_panel=_FILTERS)]
 NoCompleted = Annotated[
     bool, typer.Option("--no-completed", help="Leave out what is COMPLETED.", rich_help_panel=_FILTERS)
 ]
@@ -181,7 +173,5 @@ Limit = Annotated[
         help="At most so many; 0 for all. Tables show 100 unless told, other formats all.",
     ),
 ]  # fmt: skip
-Page = Annotated[
-    int, typer.Option(min=1, metavar="N", help="Which page of --limit items.", rich_help_panel=_PAGES)
-]
+Page = Annotated[int, typer.Option(min=1, metavar="N", help="Which page of --limit items.", rich_help_panel=_PAGES)]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do it without asking.")]

@@ -35,17 +35,13 @@ def simulate_model(
     ],
     scenario: Annotated[
         str | None,
-        typer.Option(
-            metavar="FILE.yaml", help="How long tasks take, what fails and hangs, how many instances come."
-        ),
+        typer.Option(metavar="FILE.yaml", help="How long tasks take, what fails and hangs, how many instances come."),
     ] = None,
     instances: Annotated[
         int | None,
         typer.Option("-n", "--instances", min=1, metavar="N", help="So many instances.", show_default=False),
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", help="The seed of all chance.", show_default=False)
-    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="The seed of all chance.", show_default=False)] = None,
     start: Annotated[
         str | None,
         typer.Option(
@@ -78,11 +74,7 @@ def simulate_model(
             done = simulate(files, plan, sink, start=begin, end=stop, progress=lambda *_: step(1))
     app.tell(f"Simulated {count(done.instances, 'instance')} with {count(done.tokens, 'token')}.")
     if done.tokens and not sink.added:
-        app.tell(
-            "Nothing changed: the store had all of it."
-            if not sink.updated
-            else "They were in the store before."
-        )
+        app.tell("Nothing changed: the store had all of it." if not sink.updated else "They were in the store before.")
     if done.newest:
         app.tell(f"See: tokctl tokens tree {done.newest}")
 

@@ -14,9 +14,7 @@ from tokctl.render.human import size
 
 def backup(
     app: App,
-    target: Annotated[
-        str, typer.Argument(metavar="FILE", help="A file that does not exist.", show_default=False)
-    ],
+    target: Annotated[str, typer.Argument(metavar="FILE", help="A file that does not exist.", show_default=False)],
 ) -> None:
     """Copy the store into a new file while it is in use.
 

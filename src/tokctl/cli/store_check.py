@@ -27,9 +27,7 @@ class Problem(NamedTuple):
 
 def check(
     app: App,
-    links: Annotated[
-        bool, typer.Option("--links/--no-links", help="Look at the links between tokens, too.")
-    ] = True,
+    links: Annotated[bool, typer.Option("--links/--no-links", help="Look at the links between tokens, too.")] = True,
 ) -> Listing:
     """Check the store's integrity, and the links between its tokens.
 
@@ -70,6 +68,4 @@ def _contradictions(engine: Engine, instance_id: str) -> Iterator[Problem]:
         yield Problem(example.kind, instance_id, anomalies.counts[example.kind], example.message)
 
 
-app = command(
-    check, takes=(*opt.STORE, *opt.OUTPUT), examples=("tokctl store check", "tokctl store check --no-links")
-)
+app = command(check, takes=(*opt.STORE, *opt.OUTPUT), examples=("tokctl store check", "tokctl store check --no-links"))

@@ -33,9 +33,7 @@ def export(
     ] = None,
     to: Annotated[
         str | None,
-        typer.Option(
-            metavar="FILE", help="Write to this file, compressed if its name ends in .gz, not to stdout."
-        ),
+        typer.Option(metavar="FILE", help="Write to this file, compressed if its name ends in .gz, not to stdout."),
     ] = None,
 ) -> None:
     """Export instances in the documented shape, or as NDJSON with -o ndjson.
@@ -46,11 +44,7 @@ def export(
     if make is None:
         raise UsageError(f"an export cannot be {app.settings.output}.", "Valid with -o: json, ndjson.")
     store = app.store()
-    ids = (
-        [resolve_instance(app.engine, given) for given in instances]
-        if instances
-        else store.all_instance_ids()
-    )
+    ids = [resolve_instance(app.engine, given) for given in instances] if instances else store.all_instance_ids()
     with _target(to) as stream:
         for piece in make(cast("Readable", store), ids):
             stream.write(piece)

@@ -19,14 +19,10 @@ from tokctl.render.human import count
 from tokctl.render.result import Column, Listing
 from tokctl.source import input_name, input_size, read_chunks
 from tokctl.store import open_store
-from tokctl.store.base import Store, WriteReport
+from tokctl.store.base import Store
 from tokctl.store.importing import import_records
 
 SHOWN = 5  # refused tokens that are told of one by one
-
-
-class _DryRun(Exception):  # noqa: N818 - a signal: it undoes the transaction
-    """Everything was read; nothing is to be kept."""
 
 
 class Imported(msgspec.Struct, kw_only=True):
@@ -49,16 +45,10 @@ def import_files(
     ],
     rejects: Annotated[
         str | None,
-        typer.Option(
-            metavar="FILE", help="Keep what is no token in this file (NDJSON), and import the rest."
-        ),
+        typer.Option(metavar="FILE", help="Keep what is no token in this file (NDJSON), and import the rest."),
     ] = None,
-    instance: Annotated[
-        str | None, typer.Option(metavar="ID", help="The instance of tokens that name none.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")
-    ] = False,
+    instance: Annotated[str | None, typer.Option(metavar="ID", help="The instance of tokens that name none.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")] = False,
 ) -> Listing:
     """Import tokens into the store.
 
@@ -68,9 +58,7 @@ def import_files(
     """
     with ExitStack() as stack:
         keep = _Rejects(app, rejects, stack)
-        done = [
-            _import(_open(app, dry_run=dry_run), path, instance, keep, dry_run=dry_run) for path in files
-        ]
+        done = [_import(_open(app, dry_run=dry_run), path, instance, keep, dry_run=dry_run) for path in files]
     return _report(done, dry_run=dry_run)
 
 
@@ -108,22 +96,14 @@ class _Rejects:
             self.app.tell(f"refused: {name}: {reject}")
 
 
-def _import(
-    store: Store, path: str, instance: str | None, keep: _Rejects, *, dry_run: bool
-) -> Imported:
+def _import(store: Store, path: str, instance: str | None, keep: _Rejects, *, dry_run: bool) -> Imported:
     name = input_name(path)
     before = keep.count
-    report = WriteReport()
     with progress(f"Importing {name}", input_size(path), octets=True) as step:
         records = read_records(read_chunks(path, step), name=name, instance_id=instance)
-        try:
-            with store.write() as batch:
-                report = batch.report
-                import_records(batch, records, lambda reject: keep.refuse(name, reject))
-                if dry_run:
-                    raise _DryRun
-        except _DryRun:
-            pass
+        with store.write(keep=not dry_run) as batch:
+            report = batch.report
+            import_records(batch, records, lambda reject: keep.refuse(name, reject))
     return Imported(
         file=name,
         instances=report.instances,

@@ -33,6 +33,4 @@ def info(app: App) -> Detail:
     )
 
 
-app = command(
-    info, takes=(*opt.STORE, *opt.OUTPUT), examples=("tokctl store info", "tokctl store info -o json")
-)
+app = command(info, takes=(*opt.STORE, *opt.OUTPUT), examples=("tokctl store info", "tokctl store info -o json"))

@@ -49,9 +49,7 @@ def show_history(
     found = engine.instance(instance_id)
     process = found.instance.process_id
     definition = engine.definition(process, found.instance.version) if process else None
-    hops = history(
-        engine.tokens(instance_id, EVERYTHING, Order("created")), token_id=token_id, definition=definition
-    )
+    hops = history(engine.tokens(instance_id, EVERYTHING, Order("created")), token_id=token_id, definition=definition)
     return history_listing(hops, found, engine.summary(instance_id), app.now, unicode=app.out.unicode)
 
 

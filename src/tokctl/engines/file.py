@@ -24,9 +24,7 @@ def open_engine(settings: Settings) -> FileEngine:
     """Read the file that the settings name. Raises InputError where it holds anything but tokens."""
     path = settings.file or "-"
     stem = "stdin" if path == "-" else Path(path).name.partition(".")[0]
-    return FileEngine(
-        read_records(read_chunks(path), name=input_name(path), instance_id=stem), name=input_name(path)
-    )
+    return FileEngine(read_records(read_chunks(path), name=input_name(path), instance_id=stem), name=input_name(path))
 
 
 class FileEngine:
@@ -57,9 +55,7 @@ class FileEngine:
         self._statuses: dict[str, InstanceStatus] = {}
 
     def _refuse(self, reject: Reject) -> InputError:
-        return InputError(
-            f"{self.name}: {reject}.", "'tokctl store import --rejects FILE' keeps what can be read."
-        )
+        return InputError(f"{self.name}: {reject}.", "'tokctl store import --rejects FILE' keeps what can be read.")
 
     def close(self) -> None:
         """Nothing is open."""
@@ -72,10 +68,7 @@ class FileEngine:
             for status in map(self.instance, sorted(self._instances))
             if (not where.statuses or status.status in where.statuses)
             and (not where.live or status.live_tokens)
-            and (
-                not where.processes
-                or any(fnmatchcase(status.instance.process_id or "", p) for p in where.processes)
-            )
+            and (not where.processes or any(fnmatchcase(status.instance.process_id or "", p) for p in where.processes))
             and (where.since is None or (status.updated_at is not None and status.updated_at >= where.since))
             and (where.until is None or (status.started_at is not None and status.started_at < where.until))
         ]

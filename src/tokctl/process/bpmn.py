@@ -60,9 +60,7 @@ def _parse(xml: str | bytes, source: str) -> _Document:
     encodings: list[str] = []
 
     def start(tag: str, attributes: dict[str, str]) -> None:
-        lines[builder.start(_clark(tag), {_clark(k): v for k, v in attributes.items()})] = (
-            parser.CurrentLineNumber
-        )
+        lines[builder.start(_clark(tag), {_clark(k): v for k, v in attributes.items()})] = parser.CurrentLineNumber
 
     def end(tag: str) -> None:
         builder.end(_clark(tag))
@@ -160,9 +158,7 @@ class _Reader:
             xml=self.document.text,
         )
 
-    def _element(
-        self, node: XmlElement, parent: str | None, incoming: list[str], outgoing: list[str]
-    ) -> Element:
+    def _element(self, node: XmlElement, parent: str | None, incoming: list[str], outgoing: list[str]) -> Element:
         element_id, default = node.attrib["id"], node.get("default")
         if default is not None and default not in outgoing:
             self._fail(node, f"'{element_id}' has the default flow '{default}', which does not leave it")

@@ -100,9 +100,7 @@ def _read_hop(entry: dict[str, Any]) -> FlowHop:
     return FlowHop(read("from_element", str), read("via_flow", str), utc(read("timestamp", datetime)))
 
 
-def history(
-    tokens: Iterable[Token], *, token_id: str | None = None, definition: Definition | None = None
-) -> History:
+def history(tokens: Iterable[Token], *, token_id: str | None = None, definition: Definition | None = None) -> History:
     """Read the way through the model of an instance, or of one token and all that led to it.
 
     A token with several flow history entries is taken to have been joined where its element is a
@@ -188,9 +186,7 @@ class History:
     entries that mean nothing; ``anomalies`` are those of the tokens' links.
     """
 
-    def __init__(
-        self, forest: Forest, way: _Way, nodes: set[int] | None, definition: Definition | None
-    ) -> None:
+    def __init__(self, forest: Forest, way: _Way, nodes: set[int] | None, definition: Definition | None) -> None:
         self.unreadable = way.unreadable
         self.anomalies: Anomalies = forest.anomalies
         self._forest, self._way, self._definition = forest, way, definition
@@ -269,9 +265,7 @@ class History:
             element_type=element[1],
             element_name=element[2],
             state=row.state,
-            wait_ms=self._wait(node, from_element, arrival, begin)
-            if way.is_first(hop) or not moved
-            else None,
+            wait_ms=self._wait(node, from_element, arrival, begin) if way.is_first(hop) or not moved else None,
             duration_ms=ms,
             duration_derived=duration_derived,
             began_at=_time(begin),

@@ -307,8 +307,7 @@ def summarize(counts: Iterable[tuple[str, str | None, int]]) -> Summary:
         active_tokens=states[ACTIVE],
         completed_tokens=states[COMPLETED],
         cancelled_tokens=states[CANCELLED],
-        token_states={s: states[s] for s in STATES}
-        | {s: n for s, n in sorted(states.items()) if s not in STATES},
+        token_states={s: states[s] for s in STATES} | {s: n for s, n in sorted(states.items()) if s not in STATES},
         element_types=dict(sorted(types.items())),
     )
 

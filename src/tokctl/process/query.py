@@ -60,9 +60,7 @@ class TokenFilter(Struct, frozen=True, kw_only=True):
                 not self.elements
                 or any(fnmatchcase(token.element_id, e) or fnmatchcase(token.name, e) for e in self.elements)
             )
-            and (
-                not self.workers or (worker is not None and any(fnmatchcase(worker, w) for w in self.workers))
-            )
+            and (not self.workers or (worker is not None and any(fnmatchcase(worker, w) for w in self.workers)))
             and (self.since is None or (changed is not None and changed >= self.since))
             and (self.until is None or (token.created_at is not None and token.created_at < self.until))
         )

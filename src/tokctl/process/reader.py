@@ -333,12 +333,8 @@ class _Reader:
         """Stop at an error answer: it is what the user saved, but not what they wanted."""
         if fields.get("success") == b"false" and "error" in fields:
             error = decode_object(fields["error"])
-            code, message = (
-                msgspec.json.decode(error[key]) if key in error else "" for key in ("code", "message")
-            )
-            raise InputError(
-                f"{self.name}: the answer is an error: {code} {shorten(str(message), 200)}".rstrip()
-            )
+            code, message = (msgspec.json.decode(error[key]) if key in error else "" for key in ("code", "message"))
+            raise InputError(f"{self.name}: the answer is an error: {code} {shorten(str(message), 200)}".rstrip())
 
 
 def as_text(text: str | Raw) -> str:

@@ -73,7 +73,7 @@ def parse_time(value: Any) -> datetime | None:
         except msgspec.ValidationError:
             raise ValueError(f"'{shorten(value)}' is no RFC 3339 time") from None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("expected a time as text or as epoch seconds")
+        raise ValueError("expected a time as text or as epoch seconds")  # noqa: TRY004 - for callers it is one
     seconds = value / 1000 if abs(value) >= 1e11 else value  # 1e11 s is the year 5138
     try:
         return EPOCH + timedelta(seconds=seconds)

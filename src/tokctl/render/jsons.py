@@ -34,10 +34,7 @@ def _emit_listing(listing: Listing, out: Output, write: Any) -> None:
     members = _members(listing.head, out)
     write("{" + newline + "".join(member + "," + newline for member in members))
     write(f'"{listing.key}"{colon}[')
-    items = (
-        _text(document(item), out, 4).encode() if out.tty else _encode(document(item))
-        for item in listing.items
-    )
+    items = (_text(document(item), out, 4).encode() if out.tty else _encode(document(item)) for item in listing.items)
     first = True
     for batch in _batches(items):
         write((gap if first else "," + gap) + ("," + gap).join(batch))

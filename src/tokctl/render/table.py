@@ -55,9 +55,7 @@ def write_listing(listing: Listing, out: Output, *, indent: str = "") -> int:
     titles = [Cell(column.title, "bold") for column in columns]
     natural = [max(width(row[i].text) for row in chain([titles], sample)) for i in range(len(columns))]
     used = [
-        i
-        for i, column in enumerate(columns)
-        if out.columns or not column.rank or any(row[i].text for row in sample)
+        i for i, column in enumerate(columns) if out.columns or not column.rank or any(row[i].text for row in sample)
     ]
     shown, widths = lay_out(columns, natural, out.width - len(indent), used)
     count = 0
@@ -77,9 +75,7 @@ def write_listing(listing: Listing, out: Output, *, indent: str = "") -> int:
     return count - 1
 
 
-def lay_out(
-    columns: list[Column], natural: list[int], room: int, used: list[int]
-) -> tuple[list[int], list[int]]:
+def lay_out(columns: list[Column], natural: list[int], room: int, used: list[int]) -> tuple[list[int], list[int]]:
     """Return which columns are shown and how wide.
 
     Args:

@@ -60,8 +60,11 @@ class Batch(Protocol):
 class Store(Protocol):
     """A database of process instances."""
 
-    def write(self) -> AbstractContextManager[Batch]:
-        """Begin a transaction; it waits up to half a minute for another writer."""
+    def write(self, *, keep: bool = True) -> AbstractContextManager[Batch]:
+        """Begin a transaction; it waits up to half a minute for another writer.
+
+        With ``keep=False`` it is undone at the end, and its report says what it would have changed.
+        """
 
     def info(self) -> StoreInfo:
         """Facts about the store."""

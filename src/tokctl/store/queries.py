@@ -141,9 +141,7 @@ class Questions:
 
     def find(self, instance_id: str) -> tuple[int, str | None]:
         """Return an instance's row number and its process id. Raises NotFoundError."""
-        for pk, process_id in self.ask(
-            "SELECT pk, process_id FROM instance WHERE instance_id = ?", [instance_id]
-        ):
+        for pk, process_id in self.ask("SELECT pk, process_id FROM instance WHERE instance_id = ?", [instance_id]):
             return pk, process_id
         raise NotFoundError(f"no process instance '{instance_id}' in the store.",
                             "See 'tokctl instances list'.")  # fmt: skip

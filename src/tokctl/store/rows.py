@@ -73,9 +73,7 @@ def token_row(token: Token) -> tuple[Any, ...]:
         context.duration_ms,
         _text(token.variables),
         _text(token.execution_context),
-        ("[]" if children == () else msgspec.json.encode(children).decode())
-        if children is not None
-        else None,
+        ("[]" if children == () else msgspec.json.encode(children).decode()) if children is not None else None,
         _text(token.flow_history),
         msgspec.json.encode(token.extra).decode() if token.extra else None,
     )
@@ -125,9 +123,7 @@ def read_tree_row(row: tuple[Any, ...]) -> TreeRow:
     children = row[4]
     known = () if children == "[]" else None if children is None else _children.decode(children)
     (token_id, element_id, state, parent, _, kind, name, created, finished, took, worker, hops) = row
-    return TreeRow(
-        token_id, element_id, state, parent, known, kind, name, created, finished, took, worker, hops
-    )
+    return TreeRow(token_id, element_id, state, parent, known, kind, name, created, finished, took, worker, hops)
 
 
 def instance_row(instance: Instance) -> tuple[Any, ...]:

@@ -132,9 +132,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> int:
     if application != APPLICATION_ID:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if tables or application:
-            raise StoreError(
-                f"{path} is an SQLite database, but no tokctl store.", "Name another with --store."
-            )
+            raise StoreError(f"{path} is an SQLite database, but no tokctl store.", "Name another with --store.")
     if version > SCHEMA_VERSION:
         raise StoreError(f"the store {path} was written by a newer tokctl (schema {version}; this one knows "
                          f"{SCHEMA_VERSION}).", "Upgrade tokctl.")  # fmt: skip
@@ -179,7 +177,7 @@ class SQLiteStore(Questions):
         self.close()
 
     @contextmanager
-    def write(self) -> Iterator[SQLiteBatch]:
+    def write(self, *, keep: bool = True) -> Iterator[SQLiteBatch]:
         """Begin a transaction; waits for another writer up to WAIT_SECONDS."""
         with translated(str(self.path)):
             self.connection.execute("BEGIN IMMEDIATE")
@@ -187,7 +185,7 @@ class SQLiteStore(Questions):
                 batch = SQLiteBatch(self.connection)
                 yield batch
                 batch.finish()
-                self.connection.execute("COMMIT")
+                self.connection.execute("COMMIT" if keep else "ROLLBACK")
             except BaseException:
                 with suppress(sqlite3.Error):  # a full disk has rolled it back already
                     self.connection.execute("ROLLBACK")
@@ -281,9 +279,7 @@ def _upsert(table: str, columns: tuple[str, ...], key: str, update: str, rows: i
     )
 
 
-_NOT_OLDER = (
-    "({0}.updated_at IS NULL OR excluded.updated_at IS NULL OR excluded.updated_at >= {0}.updated_at)"
-)
+_NOT_OLDER = "({0}.updated_at IS NULL OR excluded.updated_at IS NULL OR excluded.updated_at >= {0}.updated_at)"
 _REPLACE_TOKEN = (
     ", ".join(f"{c} = excluded.{c}" for c in TOKEN_COLUMNS)
     + f" WHERE {_NOT_OLDER.format('token')}"
@@ -291,8 +287,7 @@ _REPLACE_TOKEN = (
     + f" IS NOT ({', '.join(f'excluded.{c}' for c in TOKEN_COLUMNS)})"
 )
 _PUT_TOKEN, _PUT_TOKENS = (
-    _upsert("token", ("instance", *TOKEN_COLUMNS), "token_id, instance", _REPLACE_TOKEN, rows)
-    for rows in (1, ROWS)
+    _upsert("token", ("instance", *TOKEN_COLUMNS), "token_id, instance", _REPLACE_TOKEN, rows) for rows in (1, ROWS)
 )
 _MERGED = [(f"coalesce(excluded.{c}, instance.{c})", f"instance.{c}", c) for c in INSTANCE_COLUMNS]
 _PUT_INSTANCE = _upsert(
@@ -391,9 +386,7 @@ class SQLiteBatch:
             "INSERT INTO instance (instance_id) VALUES (?) ON CONFLICT DO NOTHING", (instance_id,)
         ).rowcount
         self.report.instances += made
-        (pk,) = self.connection.execute(
-            "SELECT pk FROM instance WHERE instance_id = ?", (instance_id,)
-        ).fetchone()
+        (pk,) = self.connection.execute("SELECT pk FROM instance WHERE instance_id = ?", (instance_id,)).fetchone()
         self.pks[instance_id] = pk
         return int(pk)
 

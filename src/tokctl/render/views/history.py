@@ -55,9 +55,7 @@ def history_listing(
     def notes(_: int) -> list[str]:
         said = []
         if history.unreadable:
-            said.append(
-                f"{count(history.unreadable, 'flow history entry', 'flow history entries')} cannot be read."
-            )
+            said.append(f"{count(history.unreadable, 'flow history entry', 'flow history entries')} cannot be read.")
         if history.anomalies.total:
             said.append(
                 f"The links between tokens contradict each other in {count(history.anomalies.total, 'place')}: "
@@ -92,9 +90,7 @@ def _clock(time: datetime | None, began: datetime | None) -> str:
         return "?"
     date, _, clock = text.rstrip("Z").partition("T")
     return (
-        clock[:12]
-        if began is not None and time is not None and time.date() == began.date()
-        else f"{date} {clock[:8]}"
+        clock[:12] if began is not None and time is not None and time.date() == began.date() else f"{date} {clock[:8]}"
     )
 
 

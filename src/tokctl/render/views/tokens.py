@@ -211,9 +211,7 @@ def _context_fields(token: Token, now: datetime) -> tuple[Field, ...]:
     for name, value in fields.items():
         if name == "timeout_at" and token.context.timeout_at:
             late = token.live and token.context.timeout_at < now
-            shown.append(
-                Field(name, Cell(time_cell(token.context.timeout_at, now).text, "bold red" if late else ""))
-            )
+            shown.append(Field(name, Cell(time_cell(token.context.timeout_at, now).text, "bold red" if late else "")))
         elif name == "duration_ms" and isinstance(value, int | float):
             shown.append(Field(name, Cell(f"{value:,}  ({span(value / 1000)})")))
         elif isinstance(value, dict):

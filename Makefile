@@ -19,7 +19,7 @@ check: $(VENV)/.installed-dev       ## style, types, the layers of the imports
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.installed-dev        ## completions, man pages and the README's pictures, from the program
-	$(BIN)/python -m bench.docs
+	$(BIN)/python -m tools.docs
 
 bench: $(VENV)/.installed-dev       ## speed, beside its peers in the same run
 	$(BIN)/python -m pip install -q sqlite-utils

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -10,19 +12,40 @@ from datetime import UTC, datetime
 from tokctl import __version__
 from tokctl.errors import TokctlError
 
+INTERRUPTED = 130
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
+
 
 def main() -> None:
     """Run the command line of this process."""
+    gc.disable()  # what a command makes is gone in a moment, or is data without cycles
+    _open_streams()
     arguments = sys.argv[1:]
-    if arguments == ["--version"]:  # asked by scripts, often: nothing else need be imported
-        sys.stdout.write(f"tokctl {__version__}\n")
-        return
-    code = run(arguments)
     try:
+        if arguments == ["--version"]:  # asked by scripts, often: nothing else need be imported
+            sys.stdout.write(f"tokctl {__version__}\n")
+            code = 0
+        else:
+            code = run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
         code = _hung_up()
-    sys.exit(code)
+    except OSError as error:
+        code = _cannot_write(error)
+    except KeyboardInterrupt:
+        code = _interrupted()
+    sys.stderr.flush()
+    os._exit(code)  # everything is closed and written; taking the interpreter apart takes 10 ms
+
+
+def _open_streams() -> None:
+    """Put something in the place of closed streams, and let no character stop the output."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - for as long as the process runs
+        elif name == "stdout":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _now() -> datetime:
@@ -31,7 +54,7 @@ def _now() -> datetime:
 
 def run(arguments: Sequence[str], *, clock: Callable[[], datetime] = _now) -> int:
     """Run a command line; returns its exit code. Errors become one line on stderr."""
-    from tokctl.cli.app import ClickException, Invocation, one_line
+    from tokctl.cli.app import ClickException, Invocation, NoArgsIsHelpError, one_line
     from tokctl.cli.groups import root
 
     if "_TOKCTL_COMPLETE" in os.environ:
@@ -41,12 +64,15 @@ def run(arguments: Sequence[str], *, clock: Callable[[], datetime] = _now) -> in
     invocation = Invocation(clock)
     try:
         code = root().main(args=list(arguments), prog_name="tokctl", standalone_mode=False, obj=invocation)
+        if code == INTERRUPTED:
+            return _interrupted()
         return code if isinstance(code, int) else 0
-    except BrokenPipeError:
-        return _hung_up()
-    except (KeyboardInterrupt, EOFError):
-        sys.stderr.write("tokctl: interrupted.\n")
-        return 130
+    except SystemExit as leaving:
+        if isinstance(leaving.__context__, BrokenPipeError):  # Typer's answer to one
+            return _hung_up()
+        raise
+    except NoArgsIsHelpError as error:
+        return error.exit_code
     except (TokctlError, ClickException) as error:
         if invocation.debug_traceback(arguments):
             raise
@@ -55,6 +81,8 @@ def run(arguments: Sequence[str], *, clock: Callable[[], datetime] = _now) -> in
     except Exception as error:
         if invocation.debug_traceback(arguments):
             raise
+        if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
+            return _cannot_write(error)
         text = " ".join(f"{type(error).__name__}: {error}".split())
         sys.stderr.write(f"tokctl: a fault in tokctl itself: {text}. Run it again with --debug-traceback "
                          "and report what it prints.\n")  # fmt: skip
@@ -63,10 +91,26 @@ def run(arguments: Sequence[str], *, clock: Callable[[], datetime] = _now) -> in
         invocation.close()
 
 
+def _interrupted() -> int:
+    sys.stderr.write("tokctl: interrupted.\n")
+    return INTERRUPTED
+
+
 def _hung_up() -> int:
     """The reader of our output has gone: nothing is wrong, and nobody is left to tell."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _drop_output()
     return 141
+
+
+def _cannot_write(error: OSError) -> int:
+    _drop_output()
+    sys.stderr.write(f"tokctl: the output cannot be written: {error.strerror}. Make room, or write elsewhere.\n")
+    return 74
+
+
+def _drop_output() -> None:
+    """Let what is still to be written go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer._click.exceptions import ClickException
+from typer._click.exceptions import ClickException, NoArgsIsHelpError
 
 from tokctl.cli.options import GLOBAL, SHARED
 from tokctl.config import Settings, settings_from
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 SEE = "See where instances stand"
 FILL = "Fill and keep a store"
 
-__all__ = ["FILL", "SEE", "App", "ClickException", "Invocation", "command", "group_callback", "one_line"]
+__all__ = [
+    "FILL", "SEE", "App", "ClickException", "Invocation", "NoArgsIsHelpError", "command", "group_callback",
+    "one_line",
+]  # fmt: skip
 
 
 class Invocation:
@@ -115,13 +118,17 @@ class App:
         invocation = Invocation(self._invocation.clock)
         invocation.flags |= {k: v for k, v in self._invocation.flags.items() if k in GLOBAL}
         try:
-            root().main(args=list(arguments), prog_name="tokctl", standalone_mode=False, obj=invocation)
+            code = root().main(args=list(arguments), prog_name="tokctl", standalone_mode=False, obj=invocation)
         finally:
             invocation.close()
+        if code:
+            raise typer.Exit(code)
 
     def tell(self, text: str) -> None:
         """Say something that is no result, on stderr."""
-        sys.stderr.write(text + "\n")
+        from tokctl.render.human import safe
+
+        sys.stderr.write(safe(text) + "\n")
 
     def confirm(self, question: str, *, yes: bool) -> None:
         """Go on only if the user agrees, by ``--yes`` or at the terminal.
@@ -175,13 +182,17 @@ def command(
     _sign(run, [context, *own, *shared])
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
     app.command(
-        epilog="\n\n".join(("[bold]Examples[/bold]", *(f"  $ {example}" for example in examples)))
-        if examples
-        else None,
+        help=paragraphs(function.__doc__),
+        epilog="\n".join(("[bold]Examples[/bold]", *(f"$ {example}" for example in examples))) if examples else None,
         context_settings={"help_option_names": ["-h", "--help"]},
         rich_help_panel=panel,
     )(run)
     return app
+
+
+def paragraphs(text: str | None) -> str:
+    """A docstring with a line for each of its paragraphs: the terminal's width folds them."""
+    return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(text or "").split("\n\n"))
 
 
 def group_callback(help_text: str, *, version: bool = False) -> Callable[..., None]:
@@ -231,4 +242,5 @@ def one_line(error: TokctlError | ClickException) -> str:
         return safe(str(error))
     ctx = getattr(error, "ctx", None)
     text = " ".join(error.format_message().split()).rstrip(".")
+    text = text[:1].lower() + text[1:]
     return safe(f"{text}. See '{ctx.command_path} --help'." if ctx else f"{text}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from shlex import quote
 
 from tokctl.cli import options as opt
 from tokctl.cli.app import FILL, App, command
@@ -50,7 +51,7 @@ def demo(app: App) -> None:
         sys.stdout.flush()
         app.run([*line.split(), "--store", location])
     sys.stdout.write(
-        f"\n{paint('Go on by yourself:', 'bold', app.out)}\n  export TOKCTL_STORE='{location}'\n"
+        f"\n{paint('Go on by yourself:', 'bold', app.out)}\n  export TOKCTL_STORE={quote(location)}\n"
         "  tokctl tokens show @latest TOKEN     everything known of one token\n"
         "  tokctl instances show @latest        an instance, and where it stands\n"
         "  tokctl simulate MODEL.bpmn           your own model\n"

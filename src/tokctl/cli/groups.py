@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import typer
 from msgspec import Struct
-from typer.core import TyperGroup
+from typer._click.types import StringParamType
+from typer.core import TyperArgument, TyperGroup
 
 from tokctl.cli.app import FILL, SEE, group_callback
 from tokctl.process.query import suggest
@@ -87,12 +88,23 @@ class LazyGroup(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
+class Word(StringParamType):
+    """An argument's text; the help says what it is, and need not say that it is text."""
+
+    def get_metavar(self, param: Any, ctx: Any) -> str:  # noqa: ARG002
+        """Nothing beside the argument's own name."""
+        return ""
+
+
 @cache
 def load(name: str, entry: str | Group) -> Any:
     """Make the command (or group) of an entry in the tree."""
     if isinstance(entry, str):
         made = typer.main.get_command(import_module(entry).app)
         made.name = name
+        for parameter in made.params:
+            if isinstance(parameter, TyperArgument):
+                parameter.type = Word()
         return made
     return make_group(name, entry)
 

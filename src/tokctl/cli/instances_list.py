@@ -62,6 +62,7 @@ def list_instances(
         app.now,
         unicode=app.out.unicode,
         notes=shown.notes(lambda: engine.count_instances(where), "instance"),
+        empty=shown.empty,
     )
 
 

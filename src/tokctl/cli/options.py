@@ -54,7 +54,7 @@ def _shared(
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option(help="Show these columns, separated by commas.", metavar="A,B,…", rich_help_panel=_PANEL),
+        typer.Option(help="Show these columns, separated by commas.", metavar="A,B,...", rich_help_panel=_PANEL),
     ] = None,
     query: Annotated[
         str | None,

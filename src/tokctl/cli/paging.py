@@ -18,6 +18,11 @@ class Slice(Struct, frozen=True):
     limit: int | None
     offset: int
 
+    @property
+    def empty(self) -> str:
+        """What to say of a page without items; nothing of the first, which means that nothing matches."""
+        return "This page is empty." if self.offset else ""
+
     def notes(self, total: Callable[[], int], thing: str) -> Callable[[int], list[str]]:
         """Return what to say once so many items are out. Counting is left until it is needed."""
 

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from tokctl.render.human import safe
+
 DELAY = 0.5  # s; what is done sooner needs no bar
 
 
@@ -38,5 +40,5 @@ def progress(what: str, total: float | None, *, octets: bool = False) -> Iterato
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(safe(what), total=total)
         yield lambda step: bar.update(task, advance=step)

@@ -33,7 +33,8 @@ def register() -> None:
 
 
 def plain(text: str) -> str:
-    r"""A text without Rich's markup: ``[bold]`` goes, ``\[`` becomes a bracket."""
+    r"""A text without Rich's markup: ``[bold]`` goes, what is dim is put in brackets, ``\[`` is a bracket."""
+    text = re.sub(r"\[dim\](.*?)\[/dim\]", r"(\1)", text)
     return re.sub(r"\\\[|\[/?[a-z#@/][^\[\]]*\]|\[/\]", lambda match: "[" if match[0] == "\\[" else "", text)
 
 
@@ -62,7 +63,7 @@ class Offers(ShellComplete):
         option = re.sub(r"^(--[\w-]+=)?.*", r"\1", incomplete, flags=re.DOTALL)
         context = _resolve_context(self.cli, self.ctx_args, self.prog_name, args)
         place, word = _resolve_incomplete(context, args, incomplete)
-        items = place.shell_complete(context, word)
+        items = place.shell_complete(context, word) or place.shell_complete(context, word.upper())
         if not items and takes_file(place):
             return [CompletionItem("", help="files")]
         return [CompletionItem(f"{option}{item.value}", help=_help(context, place, item)) for item in items]

@@ -28,7 +28,7 @@ def simulate_model(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL.bpmn…",
+            metavar="MODEL.bpmn...",
             show_default=False,
             help="The process, and the files of processes that it calls.",
         ),
@@ -46,8 +46,8 @@ def simulate_model(
         str | None,
         typer.Option(
             metavar="TIME",
-            help="When the first instance starts: a time, a span before now, or now.",
-            show_default="2025-01-01",
+            help="When the first instance starts: a time, a span before now, or now; 2025-01-01 unless told.",
+            show_default=False,
         ),
     ] = None,
     end: Annotated[
@@ -69,9 +69,9 @@ def simulate_model(
     elif plan.start is None:
         begin = START
     files = read_models(map(Path, models))
-    with StoreSink(app.store(write=True, create=True), every=COMMIT_EVERY) as sink:
-        with progress("Simulating", plan.count) as step:
-            done = simulate(files, plan, sink, start=begin, end=stop, progress=lambda *_: step(1))
+    store = app.store(write=True, create=True)
+    with StoreSink(store, every=COMMIT_EVERY) as sink, progress("Simulating", plan.count) as step:
+        done = simulate(files, plan, sink, start=begin, end=stop, progress=lambda *_: step(1))
     app.tell(f"Simulated {count(done.instances, 'instance')} with {count(done.tokens, 'token')}.")
     if done.tokens and not sink.added:
         app.tell("Nothing changed: the store had all of it." if not sink.updated else "They were in the store before.")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gzip
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO, cast
 
@@ -25,7 +25,7 @@ def export(
     instances: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[INSTANCE]…",
+            metavar="[INSTANCE]...",
             help="Which ones; all of them if none is named.",
             autocompletion=complete_instance,
             show_default=False,
@@ -45,8 +45,9 @@ def export(
         raise UsageError(f"an export cannot be {app.settings.output}.", "Valid with -o: json, ndjson.")
     store = app.store()
     ids = [resolve_instance(app.engine, given) for given in instances] if instances else store.all_instance_ids()
-    with _target(to) as stream:
-        for piece in make(cast("Readable", store), ids):
+    pieces = cast("Generator[bytes, None, None]", make(cast("Readable", store), ids))
+    with _target(to) as stream, closing(pieces):
+        for piece in pieces:
             stream.write(piece)
 
 
@@ -57,8 +58,14 @@ def _target(path: str | None) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    partial = Path(f"{path}.{os.getpid()}.part")
-    try:
+    if Path(path).exists() and not Path(path).is_file():  # a device or a pipe: it takes what comes
+        with _cannot_write(path), Path(path).open("wb") as stream:
+            yield stream
+        return
+    target = Path(path).resolve()
+    partial = target.with_name(f"{target.name}.{os.getpid()}.part")
+    with _cannot_write(path), ExitStack() as stack:
+        stack.callback(partial.unlink, missing_ok=True)
         descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "wb") as raw:
             if path.endswith(".gz"):
@@ -66,11 +73,17 @@ def _target(path: str | None) -> Iterator[BinaryIO]:
                     yield cast("BinaryIO", zipped)
             else:
                 yield raw
-        partial.replace(path)
+        partial.replace(target)
+
+
+@contextmanager
+def _cannot_write(path: str) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror or error}.") from None
-    finally:
-        partial.unlink(missing_ok=True)
+        raise StoreError(f"{path} cannot be written: {error.strerror or error}.", "Name another file.") from None
 
 
 app = command(

@@ -41,7 +41,7 @@ def import_files(
     app: App,
     files: Annotated[
         list[str],
-        typer.Argument(metavar="FILE…", help="Files to read, gzip or not; '-' is stdin.", show_default=False),
+        typer.Argument(metavar="FILE...", help="Files to read, gzip or not; '-' is stdin.", show_default=False),
     ],
     rejects: Annotated[
         str | None,
@@ -116,8 +116,8 @@ def _import(store: Store, path: str, instance: str | None, keep: _Rejects, *, dr
 
 
 def _report(done: list[Imported], *, dry_run: bool) -> Listing:
-    def column(key: str, title: str, *, right: bool = True) -> Column:
-        return Column(key=key, title=title, value=lambda item: getattr(item, key), right=right)
+    def column(key: str, title: str, *, rank: int = 0) -> Column:
+        return Column(key=key, title=title, value=lambda item: getattr(item, key), right=True, rank=rank)
 
     changed = sum(item.added + item.updated + item.instances + item.definitions for item in done)
     rejected = sum(item.rejected for item in done)
@@ -137,15 +137,16 @@ def _report(done: list[Imported], *, dry_run: bool) -> Listing:
         items=done,
         columns=(
             Column(key="file", title="FILE", value=lambda item: item.file, fold=True),
-            column("instances", "INSTANCES"),
+            column("instances", "INSTANCES", rank=2),
             column("added", "ADDED"),
             column("updated", "UPDATED"),
-            column("unchanged", "UNCHANGED"),
-            column("definitions", "MODELS"),
+            column("unchanged", "UNCHANGED", rank=1),
+            column("definitions", "MODELS", rank=3),
             column("rejected", "REFUSED"),
         ),
         ident=lambda item: item.file,
         document=msgspec.structs.asdict,
+        head={"dry_run": dry_run},
         notes=notes,
     )
 
@@ -155,7 +156,7 @@ app = command(
     takes=(*opt.STORE, *opt.OUTPUT),
     examples=(
         "tokctl store import answer.json tokens.ndjson.gz",
-        "curl … | tokctl store import -",
+        "curl $URL | tokctl store import -",
         "tokctl store import --rejects refused.ndjson dump.ndjson",
     ),
 )

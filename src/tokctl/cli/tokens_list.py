@@ -49,6 +49,7 @@ def list_tokens(
         unicode=app.out.unicode,
         variables=variables,
         notes=shown.notes(lambda: engine.count_tokens(instance_id, where), "token"),
+        empty=shown.empty,
     )
 
 
@@ -59,6 +60,6 @@ app = command(
         "tokctl tokens list @latest --live",
         "tokctl tokens list srv1-aB3 --type gateway --state WAITING",
         "tokctl tokens list srv1-aB3 --since 15m --sort -duration",
-        "curl … | tokctl tokens list --file - -o csv",
+        "curl $URL | tokctl tokens list --file - -o csv",
     ),
 )

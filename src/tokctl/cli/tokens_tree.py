@@ -67,6 +67,6 @@ app = command(
     examples=(
         "tokctl tokens tree @latest",
         "tokctl tokens tree srv1-aB3 --state ACTIVE,WAITING",
-        "curl … | tokctl tokens tree --file -",
+        "curl $URL | tokctl tokens tree --file -",
     ),
 )

@@ -30,8 +30,8 @@ def open_engine(settings: Settings) -> FileEngine:
 class FileEngine:
     """Implements ``engines.base.Engine`` over records in memory.
 
-    A token that comes again replaces the earlier one. Tokens that name no instance belong to one
-    called like the file.
+    A token that comes again replaces the earlier one unless its ``updated_at`` is older. Tokens that
+    name no instance belong to one called like the file.
     """
 
     def __init__(self, records: Iterable[Record], *, name: str) -> None:
@@ -41,7 +41,9 @@ class FileEngine:
         self._definitions: dict[tuple[str, int], Definition] = {}
         for record in records:
             if isinstance(record, Token):
-                self._tokens.setdefault(record.instance_id, {})[record.token_id] = record
+                tokens = self._tokens.setdefault(record.instance_id, {})
+                if not _older(record, tokens.get(record.token_id)):
+                    tokens[record.token_id] = record
                 if record.instance_id not in self._instances:
                     self._instances[record.instance_id] = Instance(
                         instance_id=record.instance_id, process_id=record.process_id
@@ -68,7 +70,7 @@ class FileEngine:
             for status in map(self.instance, sorted(self._instances))
             if (not where.statuses or status.status in where.statuses)
             and (not where.live or status.live_tokens)
-            and (not where.processes or any(fnmatchcase(status.instance.process_id or "", p) for p in where.processes))
+            and (not where.processes or any(_matches(status.instance.process_id, p) for p in where.processes))
             and (where.since is None or (status.updated_at is not None and status.updated_at >= where.since))
             and (where.until is None or (status.started_at is not None and status.started_at < where.until))
         ]
@@ -165,10 +167,21 @@ class FileEngine:
         return self._definitions[process_id, max(versions)] if versions else None
 
 
+def _matches(value: str | None, glob: str) -> bool:
+    return value is not None and fnmatchcase(value, glob)
+
+
+def _older(new: Token | Instance, old: Token | Instance | None) -> bool:
+    """Tell whether a record says of itself that it is older than one that is known."""
+    return old is not None and None not in {old.updated_at, new.updated_at} and new.updated_at < old.updated_at  # type: ignore[operator]
+
+
 def _merge(old: Instance | None, new: Instance) -> Instance:
     """What is known of an instance, from two records of it."""
     if old is None:
         return new
+    if _older(new, old):
+        return old
     import msgspec
 
     empty = Instance(instance_id="")

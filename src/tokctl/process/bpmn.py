@@ -84,7 +84,7 @@ def _parse(xml: str | bytes, source: str) -> _Document:
     for name, handler in handlers.items():
         setattr(parser, name, handler)
     try:
-        parser.Parse(xml, True)  # noqa: FBT003 - expat takes it by position only
+        parser.Parse(xml, True)
         text = xml if isinstance(xml, str) else xml.decode((encodings or ["utf-8"])[0])
     except expat.ExpatError as error:
         reason = expat.ErrorString(error.code)

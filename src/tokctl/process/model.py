@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Raw, Struct
@@ -30,22 +30,32 @@ def to_micros(time: datetime | None) -> int | None:
 
 def from_micros(micros: int | None) -> datetime | None:
     """Return the time of a number of microseconds since 1970-01-01 UTC."""
-    return None if micros is None else EPOCH + timedelta(microseconds=micros)
+    return None if micros is None else EPOCH + _MICROSECOND * micros
 
 
 def utc(time: datetime | None) -> datetime | None:
-    """The same time in UTC; a time without a zone is taken to be in UTC."""
+    """The same time in UTC; a time without a zone is taken to be in UTC.
+
+    One that the calendar has in its own zone only is the first or last that it has in UTC.
+    """
     if time is None or time.tzinfo is UTC:
         return time
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    if time.tzinfo is None:
+        return time.replace(tzinfo=UTC)
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC) if time.year == 1 else datetime.max.replace(tzinfo=UTC)
 
 
 def format_time(time: datetime | None) -> str | None:
     """RFC 3339 in UTC, with milliseconds as documented, or microseconds where they matter."""
     if time is None:
         return None
-    text = time.isoformat(timespec="microseconds" if time.microsecond % 1000 else "milliseconds")
-    return text[:-6] + "Z"
+    text: str = msgspec.to_builtins(time)  # ten times as fast as isoformat
+    if len(text) == 20:
+        return text[:19] + ".000Z"
+    return text[:23] + "Z" if text.endswith("000Z") else text
 
 
 # --- states -------------------------------------------------------------------------------------
@@ -137,13 +147,17 @@ class GatewayDecision(Struct, frozen=True, omit_defaults=True):
     evaluation_time_ms: float | None = None
 
 
+Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+"""A number that a database can hold, too."""
+
+
 class Context(Struct, frozen=True):
     """What the analyses read of an execution context; everything else stays in the raw JSON."""
 
     job_key: str | None = None
     worker_id: str | None = None
-    retries_left: int | None = None
-    retries_used: int | None = None
+    retries_left: Int64 | None = None
+    retries_used: Int64 | None = None
     timeout_at: datetime | None = None
     duration_ms: float | None = None
     gateway_decision: GatewayDecision | None = None
@@ -195,7 +209,7 @@ def _read_context_leniently(raw: Raw) -> Context:
 # --- tokens -------------------------------------------------------------------------------------
 
 
-class Token(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Token(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One visit of one element by one thread of execution of a process instance.
 
     What the source never sends is None, or NULL for JSON: unknown, which is not the same as empty.

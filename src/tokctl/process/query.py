@@ -51,11 +51,12 @@ class TokenFilter(Struct, frozen=True, kw_only=True):
         """Tell whether a token is one of those asked for."""
         changed = token.updated_at or token.created_at
         worker = token.context.worker_id
+        kind = token.element_type
         return (
             (not self.states or token.state in self.states)
             and (not self.live or token.live)
             and (self.include_completed or token.state != COMPLETED)
-            and (not self.types or any(type_matches(token.element_type or "", t) for t in self.types))
+            and (not self.types or (kind is not None and any(type_matches(kind, t) for t in self.types)))
             and (
                 not self.elements
                 or any(fnmatchcase(token.element_id, e) or fnmatchcase(token.name, e) for e in self.elements)

@@ -17,13 +17,15 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from typing import overload
 
 import msgspec
 from msgspec import Raw, Struct
 
 from tokctl.errors import InputError
-from tokctl.process.model import Definition, Instance, Token
+from tokctl.process.model import NULL, Definition, Instance, Token
 from tokctl.process.wire import (
+    UNREAD_FIELDS,
     Fault,
     decode_definition,
     decode_instance,
@@ -35,8 +37,12 @@ from tokctl.process.wire import (
 WINDOW = 4 << 20
 """Characters of one value that are decoded at once; a longer one is read member by member."""
 
+_ANY = 1 << 62  # characters: as many as there are
 _SPACE = re.compile(r"[ \t\r\n]*")
 _scan = json.JSONDecoder().raw_decode
+_strict = msgspec.json.Decoder(Raw)
+_TOKEN_SIGNS = frozenset({"token_id", "element_id", "current_element_id"})
+_INSTANCE_SIGNS = frozenset({"status", "process_key"})
 
 
 class Reject(Struct, frozen=True):
@@ -81,10 +87,10 @@ class _Reader:
         self.at = 0
         self.ended = False
         self.line = 1  # of the buffer's first character
-        self.instance_id = instance_id or ""
+        self.default = instance_id or ""
+        self.instance_id = self.default  # of the document that is being read
         self.process_id: str | None = None
         self.known: tuple[str, str | None] = ("", None)  # the instance and process that were told of last
-        self.count = 0
 
     # --- the buffer ---
 
@@ -92,12 +98,13 @@ class _Reader:
         """Append the next piece of the input; False at its end."""
         if self.ended:
             return False
+        chunk = next(self.chunks, None)  # an empty piece is not the end: gzip headers unpack to nothing
         try:
-            chunk = next(self.chunks, b"")
-            text = self.decoder.decode(chunk, final=not chunk)
+            text = self.decoder.decode(chunk or b"", final=chunk is None)
         except UnicodeDecodeError as error:
-            raise InputError(f"{self.name}: not UTF-8 text: {error.reason}.") from None
-        self.ended = not chunk
+            line = self.line + self.buffer.count("\n") + error.object.count(b"\n", 0, error.start)
+            raise InputError(f"{self.name}: line {line}: not UTF-8 text: {error.reason}.") from None
+        self.ended = chunk is None
         if self.at:
             self.line += self.buffer.count("\n", 0, self.at)
         self.buffer = self.buffer[self.at :] + text
@@ -125,15 +132,20 @@ class _Reader:
     def records(self) -> Iterator[Record]:
         if self.peek() == "":
             raise InputError(f"{self.name}: empty; there is nothing to read.")
-        if self.starts_with_a_whole_line():
-            yield from self.lines()
-            return
-        while self.peek():
-            yield from self.value("")
+        try:
+            if self.starts_with_a_whole_line():
+                yield from self.lines()
+                return
+            number = 1
+            while self.peek():
+                yield from self.value("" if number == 1 else f"document {number}")
+                number += 1
+        except RecursionError:
+            raise self.broken("nested too deeply") from None
 
     def starts_with_a_whole_line(self) -> bool:
         """Tell whether the first line is a JSON object on its own: then every line is one."""
-        while (end := self.buffer.find("\n", self.at)) < 0:
+        while (end := self.buffer.find("\n", self.at, self.at + WINDOW + 1)) < 0:
             if len(self.buffer) - self.at > WINDOW or not self.more():
                 return False
         try:
@@ -146,11 +158,13 @@ class _Reader:
         """Read NDJSON: a bad line is a reject, and the next line is read all the same."""
         number = self.line + self.buffer.count("\n", 0, self.at) - 1
         while True:
-            end = self.buffer.find("\n", self.at)
-            if end < 0:
-                if len(self.buffer) - self.at > WINDOW and self.peek() in "{[":
+            end = self.buffer.find("\n", self.at, self.at + WINDOW + 1)
+            if end < 0 and len(self.buffer) - self.at > WINDOW:
+                if self.buffer[self.at] in "{[":
                     yield from self.walk(f"line {number + 1}")
                     continue
+                end = self.buffer.find("\n", self.at)
+            if end < 0:
                 if self.more():
                     continue
                 end = len(self.buffer)
@@ -188,8 +202,11 @@ class _Reader:
             except RecursionError:
                 raise self.broken("nested too deeply") from None
             else:
-                if end < len(self.buffer) or self.ended:
+                # A number at the end of what is there may go on.
+                if self.ended or self.buffer[end : end + 1] not in ".eE":
                     text = self.buffer[self.at : end]
+                    if len(text) > limit:
+                        raise _TooLong
                     self.at = end
                     return text
             if len(self.buffer) - self.at > limit:
@@ -200,13 +217,22 @@ class _Reader:
                 pass
 
     def value(self, where: str) -> Iterator[Record]:
-        """Read one value: whole if it is short, member by member if it is long."""
+        """Read one value: whole if it is short, member by member if it is long.
+
+        What only Python takes for JSON (``NaN``, half a surrogate pair) is gone through, too, so that
+        just the token that holds it is refused.
+        """
+        start = self.at
         try:
             text = self.scan(WINDOW)
         except _TooLong:
             yield from self.walk(where)
         else:
-            yield from self.document(text, where or f"document {self.count + 1}")
+            if text[0] in "{[" and not _is_strict(text):
+                self.at = start
+                yield from self.walk(where)
+            else:
+                yield from self.document(text, where)
 
     def walk(self, where: str) -> Iterator[Record]:
         opening = self.peek()
@@ -232,39 +258,60 @@ class _Reader:
         """Read a long object: its lists of tokens as a stream, its other members whole."""
         self.at += 1
         fields: dict[str, Raw] = {}
-        known = False
-        first = True
+        head: dict[str, Raw] | None = None  # what stood before the tokens
+        streamed = False
         while self.peek() != "}":
-            if not first:
+            if fields or streamed:
                 self.expect(",")
-                self.peek()
-            first = False
-            key = json.loads(self.scan(WINDOW))
+            if self.peek() != '"':
+                raise self.broken("expected a name" if self.peek() else "the input breaks off here")
+            key = json.loads(self.scan(_ANY))
             self.expect(":")
             path = f"{where}.{key}" if where else str(key)
-            if self.peek() in "[{" and key in {"tokens", "data"}:
-                if key == "tokens":
-                    yield from self.begin(fields)
-                    known = True
-                if self.peek() == "[":
-                    yield from self.walk_array(path)
-                else:
-                    yield from self.value(path)
+            if key not in {"tokens", "data"} or self.peek() not in {"[", "{"} or fields.keys() & _TOKEN_SIGNS:
+                self.peek()
+                fields[key] = Raw(self.scan(_ANY).encode(errors="surrogatepass"))
+                continue
+            streamed = True
+            if key == "tokens":
+                head = dict(fields)
+                yield from self.begin(head, where)
+            if self.peek() == "[":
+                yield from self.walk_array(path)
             else:
-                fields[key] = Raw(self.scan(1 << 62).encode())
+                yield from self.value(path)
+            if key == "tokens":
+                self.end()
         self.at += 1
-        if known and "instance_id" in fields:
-            yield from self.begin(fields)
         self.refuse_error(fields)
+        if not streamed:
+            yield from self.document(Raw(msgspec.json.encode(fields)), where)
+        elif head is not None:
+            if "instance_id" in fields and "instance_id" not in head:
+                raise InputError(f"{self.name}: {where or 'document 1'}: instance_id stands behind the tokens; "
+                                 "in a document this long it has to stand before them.")  # fmt: skip
+            if fields.keys() - head.keys() - UNREAD_FIELDS:
+                yield from self.begin(fields, where)
+                self.end()
 
-    def begin(self, fields: dict[str, Raw]) -> Iterator[Record]:
+    def begin(self, fields: dict[str, Raw], where: str) -> Iterator[Record]:
         """Tell of the instance that the following tokens belong to, as far as it is known."""
-        if "definition" in fields:
-            yield decode_definition(fields["definition"])
-        if "instance_id" in fields or "id" in fields:
-            instance = decode_instance(fields)
-            self.instance_id, self.process_id = self.known = instance.instance_id, instance.process_id
-            yield instance
+        fields = {name: on_one_line(raw) for name, raw in fields.items() if name != "tokens"}
+        try:
+            if "definition" in fields:
+                yield decode_definition(fields["definition"])
+            if "instance_id" in fields or "id" in fields:
+                instance = decode_instance(fields)
+                self.instance_id, self.process_id = self.known = instance.instance_id, instance.process_id
+                yield instance
+        except Fault as fault:
+            self.instance_id = ""  # a token is refused rather than counted to another instance
+            text = as_text(Raw(msgspec.json.encode(fields)))
+            yield Reject(where or "document 1", fault.field, fault.reason, text)
+
+    def end(self) -> None:
+        """Leave the document that ``begin`` told of."""
+        self.instance_id, self.process_id = self.default, None
 
     def expect(self, sign: str) -> None:
         if self.peek() != sign:
@@ -275,19 +322,16 @@ class _Reader:
     # --- whole documents ---
 
     def document(self, text: str | Raw, where: str) -> Iterator[Record]:
-        """Tell what a whole document holds."""
-        self.count += 1
-        if "\n" in as_text(text):  # what is kept as it came has to fit on a line of NDJSON
-            with suppress(msgspec.DecodeError):
-                text = msgspec.json.format(as_text(text), indent=-1)
+        """Tell what a whole document holds; ``where`` is empty for the first one of the input."""
         try:
             yield from self.classify(text, where)
         except Fault as fault:
-            yield Reject(where, fault.field, fault.reason, as_text(text))
+            yield Reject(where or "document 1", fault.field, fault.reason, as_text(on_one_line(text)))
 
     def classify(self, text: str | Raw, where: str) -> Iterator[Record]:
+        line = on_one_line(text)
         try:
-            token = decode_token(text, self.instance_id, self.process_id)
+            token = decode_token(line, self.instance_id, self.process_id)
         except Fault as fault:
             not_a_token = fault
         else:
@@ -300,24 +344,26 @@ class _Reader:
             return
         fields = decode_object(text)
         self.refuse_error(fields)
-        if "data" in fields and "token_id" not in fields:
+        path = f"{where}." if where else ""
+        if "data" in fields and not fields.keys() & _TOKEN_SIGNS:
             inner = fields["data"]
             if bytes(inner)[:1] == b"[":
-                yield from self.array(inner, f"{where}.data")
+                yield from self.array(inner, f"{path}data")
             else:
-                yield from self.document(inner, f"{where}.data")
-        elif "tokens" in fields:
-            yield from self.begin(fields)
-            yield from self.array(fields["tokens"], f"{where}.tokens")
+                yield from self.document(inner, f"{path}data")
+        elif "tokens" in fields and not fields.keys() & _TOKEN_SIGNS:
+            yield from self.begin(fields, where)
+            yield from self.array(fields["tokens"], f"{path}tokens")
+            self.end()
         elif "elements" in fields and "process_id" in fields:
-            yield decode_definition(text)
-        elif "instance_id" in fields and "element_id" not in fields and "state" not in fields:
-            yield decode_instance(fields)
+            yield decode_definition(line)
+        elif _is_instance(fields):
+            yield decode_instance(decode_object(line))
         else:
             raise not_a_token
 
     def belonging(self, token: Token) -> Instance:
-        """Tell of the process that a token names itself, where that is news."""
+        """Tell of the instance that a token names, with its process."""
         self.known = token.instance_id, token.process_id
         return Instance(instance_id=token.instance_id, process_id=token.process_id)
 
@@ -331,10 +377,43 @@ class _Reader:
 
     def refuse_error(self, fields: dict[str, Raw]) -> None:
         """Stop at an error answer: it is what the user saved, but not what they wanted."""
-        if fields.get("success") == b"false" and "error" in fields:
-            error = decode_object(fields["error"])
-            code, message = (msgspec.json.decode(error[key]) if key in error else "" for key in ("code", "message"))
-            raise InputError(f"{self.name}: the answer is an error: {code} {shorten(str(message), 200)}".rstrip())
+        if bytes(fields.get("success", NULL)) == b"false" and "error" in fields:
+            error = msgspec.json.decode(fields["error"])
+            if isinstance(error, dict):
+                error = " ".join(str(error[key]) for key in ("code", "message") if error.get(key))
+            raise InputError(f"{self.name}: the answer is an error: {shorten(str(error or 'it says no more'), 200)}")
+
+
+def _is_instance(fields: dict[str, Raw]) -> bool:
+    """Tell an instance from a token that lacks something: some servers give both a ``state``."""
+    return (
+        "instance_id" in fields
+        and not fields.keys() & _TOKEN_SIGNS
+        and ("state" not in fields or bool(fields.keys() & _INSTANCE_SIGNS))
+    )
+
+
+def _is_strict(text: str) -> bool:
+    """Tell whether JSON in the eyes of the standard library is JSON."""
+    try:
+        _strict.decode(text)
+    except (msgspec.MsgspecError, UnicodeError):
+        return False
+    return True
+
+
+@overload
+def on_one_line(text: Raw) -> Raw: ...
+@overload
+def on_one_line(text: str | Raw) -> str | Raw: ...
+def on_one_line(text: str | Raw) -> str | Raw:
+    """Return JSON without line breaks: what is kept as it came has to fit on a line of NDJSON."""
+    with suppress(msgspec.DecodeError):
+        if isinstance(text, str):
+            return msgspec.json.format(text, indent=-1) if "\n" in text else text
+        whole = bytes(text)
+        return Raw(msgspec.json.format(whole, indent=-1)) if b"\n" in whole else text
+    return text
 
 
 def as_text(text: str | Raw) -> str:

@@ -74,11 +74,11 @@ def parse_time(value: Any) -> datetime | None:
             raise ValueError(f"'{shorten(value)}' is no RFC 3339 time") from None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("expected a time as text or as epoch seconds")  # noqa: TRY004 - for callers it is one
-    seconds = value / 1000 if abs(value) >= 1e11 else value  # 1e11 s is the year 5138
     try:
+        seconds = value / 1000 if abs(value) >= 1e11 else value  # 1e11 s is the year 5138
         return EPOCH + timedelta(seconds=seconds)
     except (OverflowError, ValueError):
-        raise ValueError(f"{value} is no time") from None
+        raise ValueError(f"{shorten(str(value))} is no time") from None
 
 
 def shorten(text: str, length: int = 40) -> str:
@@ -102,7 +102,6 @@ _TEXTS = (
     "instance_id",
     "process_id",
     "element_type",
-    "element_name",
     "parent_token_id",
 )
 _RAWS = ("variables", "execution_context", "flow_history")
@@ -127,7 +126,7 @@ def decode_token(text: str | bytes | Raw, instance_id: str = "", process_id: str
         return _decode_leniently(text, instance_id, process_id)
     if not token.instance_id:
         force_setattr(token, "instance_id", instance_id)
-    if token.process_id is None and process_id is not None:
+    if token.process_id is None and process_id is not None and token.instance_id == instance_id:
         force_setattr(token, "process_id", process_id)
     _check_ids(token)
     if (
@@ -138,10 +137,12 @@ def decode_token(text: str | bytes | Raw, instance_id: str = "", process_id: str
         and _is_utc(token.completed_at)
         and _is_utc(token.cancelled_at)
         and token.parent_token_id != ""
+        and token.process_id != ""
     ):
         return token
     return replace(
         token,
+        process_id=token.process_id or None,
         state=canonical_state(token.state),
         element_type=canonical_type(token.element_type) if token.element_type else None,
         created_at=utc(token.created_at),
@@ -170,12 +171,14 @@ def _decode_leniently(text: str | bytes | Raw, instance_id: str, process_id: str
     fields = _with_aliases(decode_object(text))
     if not fields.keys() & {"token_id", "state", "element_id"}:
         raise Fault("token_id", "missing; this is no token")
-    good: dict[str, Any] = {name: _text(fields, name) or None for name in _TEXTS}
+    name = _text(fields, "element_name")
+    good: dict[str, Any] = {"element_name": name} | {name: _text(fields, name) or None for name in _TEXTS}
     for name in _REQUIRED:
         if good[name] is None:
             raise Fault(name, "missing or empty")
     good["instance_id"] = good["instance_id"] or instance_id
-    good["process_id"] = good["process_id"] or process_id
+    if good["instance_id"] == instance_id:
+        good["process_id"] = good["process_id"] or process_id
     good["state"] = canonical_state(good["state"])
     if good["element_type"] is not None:
         good["element_type"] = canonical_type(good["element_type"])
@@ -216,34 +219,31 @@ def _time(fields: dict[str, Raw], name: str) -> datetime | None:
         raise Fault(name, str(error)) from None
 
 
-def token_document(token: Token, *, variables: bool = True, instance: bool = False) -> dict[str, Any]:
+def token_document(token: Token, *, instance: bool = False) -> dict[str, Any]:
     """Return the documented object of a token.
 
-    ``variables=False`` leaves them out; ``instance=True`` puts ``instance_id`` first, for a token
-    that stands alone.
+    ``instance=True`` puts the ids of its instance and process first, for a token that stands alone.
     """
-    document: dict[str, Any] = {}
+    document: dict[str, Any] = {
+        "token_id": token.token_id,
+        "element_id": token.element_id,
+        "element_type": token.element_type,
+        "element_name": token.element_name,
+        "state": token.state,
+        "created_at": format_time(token.created_at),
+        "updated_at": format_time(token.updated_at),
+        "completed_at": format_time(token.completed_at),
+        "cancelled_at": format_time(token.cancelled_at),
+        "variables": token.variables,
+        "execution_context": token.execution_context,
+        "parent_token_id": token.parent_token_id,
+        "child_tokens": token.child_tokens,
+        "flow_history": token.flow_history,
+    }
     if instance:
-        document["instance_id"] = token.instance_id
-        document["process_id"] = token.process_id
-    document["token_id"] = token.token_id
-    document["element_id"] = token.element_id
-    document["element_type"] = token.element_type
-    document["element_name"] = token.element_name
-    document["state"] = token.state
-    document["created_at"] = format_time(token.created_at)
-    document["updated_at"] = format_time(token.updated_at)
-    document["completed_at"] = format_time(token.completed_at)
-    document["cancelled_at"] = format_time(token.cancelled_at)
-    if variables:
-        document["variables"] = token.variables
-    document["execution_context"] = token.execution_context
-    document["parent_token_id"] = token.parent_token_id
-    document["child_tokens"] = token.child_tokens
-    document["flow_history"] = token.flow_history
-    if token.extra:
-        for name, raw in token.extra.items():
-            document.setdefault(name, raw)
+        document = {"instance_id": token.instance_id, "process_id": token.process_id} | document
+    for name, raw in token.extra.items():
+        document.setdefault(name, raw)
     return document
 
 
@@ -252,7 +252,7 @@ def token_document(token: Token, *, variables: bool = True, instance: bool = Fal
 _INSTANCE_TIMES = ("started_at", "updated_at", "completed_at", "cancelled_at")
 _INSTANCE_TEXTS = ("instance_id", "process_id", "process_key", "status", "tenant_id")
 # Worked out from the tokens or the store whenever an instance is shown: never read back.
-_DERIVED = frozenset({
+UNREAD_FIELDS = frozenset({
     "summary", "tokens", "definition", "current_activity", "current_activities", "completed_activities",
     "metrics", "total_tokens", "live_tokens", "status_derived", "success", "request_id",
 })  # fmt: skip
@@ -265,7 +265,7 @@ def decode_instance(fields: dict[str, Raw]) -> Instance:
         Fault: a field is wrong.
     """
     fields = dict(fields)
-    derived = fields.get("status_derived") == b"true"
+    derived = bytes(fields.get("status_derived", NULL)) == b"true"
     for alias, name in (("id", "instance_id"), ("process_instance_id", "instance_id"), ("state", "status")):
         if alias in fields and name not in fields:
             fields[name] = fields.pop(alias)
@@ -285,7 +285,7 @@ def decode_instance(fields: dict[str, Raw]) -> Instance:
     except msgspec.MsgspecError as error:
         raise Fault("version", f"expected a whole number ({error})") from None
     good["variables"] = fields.pop("variables", NULL)
-    extra = {name: raw for name, raw in fields.items() if name not in _DERIVED}
+    extra = {name: raw for name, raw in fields.items() if name not in UNREAD_FIELDS}
     return Instance(**good, extra=extra)
 
 

@@ -84,7 +84,9 @@ class Simulation:
         element = self.model.element(task.task_spec)
         flow = self.model.flow_with(task.task_spec, expression)
         place = f", flow '{flow}'" if flow else ""
-        reason = f"{type(error).__name__}: {error}" if not isinstance(error, (NameError, SyntaxError)) else error
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, (NameError, SyntaxError)):
+            reason = error.msg if isinstance(error, SyntaxError) else str(error)
         what = expression if expression == "the script" else f"'{expression}'"
         return f"{self.source}: {element.type} '{element.id}'{place}: {what} cannot be evaluated: {reason}."
 
@@ -197,7 +199,7 @@ class Run:
         """Run everything that takes no time."""
         while self._ready and not self.stopped:
             task = self._ready.popleft()
-            if task.state != TaskState.READY:
+            if not self._is(task, TaskState.READY):
                 continue
             self._guard(task)
             self._running = task
@@ -248,7 +250,7 @@ class Run:
                 self._expect(task)
 
     def _ring(self, task: Task, timer: Any) -> None:
-        if task.state != TaskState.WAITING:
+        if not self._is(task, TaskState.WAITING):
             return
         task.task_spec._update(task)  # noqa: SLF001 - what the engine itself does with its timers
         if isinstance(timer, CycleTimer) and task.state == TaskState.WAITING:
@@ -270,9 +272,27 @@ class Run:
                 self._at(self.now + message.after(self.random), partial(self._deliver, task, event))
 
     def _deliver(self, task: Task, event: BpmnEvent) -> None:
-        if task.state == TaskState.WAITING:
+        if self._is(task, TaskState.WAITING):
             task.task_spec.catch(task, event)
             task.task_spec._update(task)  # noqa: SLF001 - what the engine itself does with its events
+
+    def _is(self, task: Task, state: int) -> bool:
+        """Tell whether a task is in a state, and still part of the instance.
+
+        SpiffWorkflow drops the instances of a cancelled multi-instance activity as they are: they, and
+        the sub-processes in them, go on looking alive.
+        """
+        if task.state != state:
+            return False
+        while task.id in task.workflow.tasks:
+            owner = task.workflow.parent_task_id
+            if owner is None:
+                return True
+            holder = self.recorder.find(owner)
+            if holder is None or holder.has_state(TaskState.FINISHED_MASK):
+                return False
+            task = holder
+        return False
 
     def _cancel(self) -> None:
         self.workflow.cancel()
@@ -305,7 +325,7 @@ class Run:
 
     def _attempt(self, job: _Job) -> None:
         plan = job.plan
-        if job.task.state != TaskState.READY:
+        if not self._is(job.task, TaskState.READY):
             return
         timeout = None if plan.timeout is None else self.now + plan.timeout
         self.recorder.annotate(job.task, retries_left=job.retries - job.failures, timeout_at=timeout)
@@ -316,7 +336,7 @@ class Run:
 
     def _end(self, job: _Job) -> None:
         task, plan = job.task, job.plan
-        if task.state != TaskState.READY:
+        if not self._is(task, TaskState.READY):
             return
         if plan.error is not None and self.random.random() < (plan.error_probability or 0.0):
             self.recorder.annotate(task, retries_used=job.failures)

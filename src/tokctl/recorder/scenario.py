@@ -308,8 +308,9 @@ class _Reader:
     def intervention(self, given: Mapping[str, Any], name: str, path: str) -> Intervention | None:
         if name not in given:
             return None
+        names = ("after", "probability") if name == "cancel" else ("after", "probability", "lasts")
         one = given[name]
-        one = self.mapping(one, path, ("after", "probability")) if isinstance(one, Mapping) else {"after": one}
+        one = self.mapping(one, path, names) if isinstance(one, Mapping) else {"after": one}
         return Intervention(
             self.value(one.get("after"), f"{path}.after", _read_timedelta),
             self.value(one.get("probability", 1), f"{path}.probability", read_probability),

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,7 +22,6 @@ from tokctl.errors import InputError, NotFoundError, UsageError
 from tokctl.process.bpmn import read_definitions
 from tokctl.process.model import Definition
 from tokctl.recorder.base import Sink
-from tokctl.recorder.names import instance_name
 from tokctl.recorder.scenario import Scenario
 
 Progress = Callable[[int, int], None]
@@ -85,6 +85,7 @@ def simulate(
 
     def work() -> None:
         try:
+            import_module("tokctl.recorder.spiff")  # says what to install where SpiffWorkflow is missing
             from tokctl.recorder.instances import Simulation
 
             simulation = Simulation(texts, definitions, scenario, sink)
@@ -175,6 +176,3 @@ def _with_deep_stack(work: Callable[[], None]) -> None:
     finally:
         threading.stack_size(size)
         sys.setrecursionlimit(limit)
-
-
-__all__ = ["Progress", "Simulated", "instance_name", "read_models", "simulate", "starts"]

@@ -136,7 +136,7 @@ class SpiffRecorder:
     def flush(self) -> None:
         """Hand the instance to the sink, with the tokens that are new or changed since last time."""
         for task_id, token in self._tokens.items():
-            if token.live and (task := self._find(task_id)) is not None:
+            if token.live and (task := self.find(task_id)) is not None:
                 self.lifecycle.set_variables(token, self._variables(task))
         if not self._definitions_written:
             for definition in self.model.definitions:
@@ -149,6 +149,15 @@ class SpiffRecorder:
     def token_of(self, task: Task) -> RecordedToken | None:
         """Return the token of a task's present visit, or None where it has none."""
         return self._tokens.get(task.id)
+
+    def find(self, task_id: UUID) -> Task | None:
+        """Return a task of the workflow, of its sub-processes or of what it calls."""
+        task = self.workflow.tasks.get(task_id)
+        if task is None:
+            for inner in self.workflow.subprocesses.values():
+                if task_id in inner.tasks:
+                    return inner.tasks[task_id]
+        return task
 
     def annotate(self, task: Task, **fields: Any) -> None:
         """Write fields (job_key, worker_id, retries_left …) into a task's execution context."""
@@ -291,7 +300,7 @@ class SpiffRecorder:
             above = current.parent
             if above is None:
                 owner = current.workflow.parent_task_id
-                above = None if owner is None else self._find(owner)
+                above = None if owner is None else self.find(owner)
             if above is None:
                 return None
             token = self._tokens.get(above.id)
@@ -315,14 +324,6 @@ class SpiffRecorder:
         ):
             return None
         return FlowHop(from_element=parent.element_id, via_flow=self.model.flow(task, parent.element_id))
-
-    def _find(self, task_id: UUID) -> Task | None:
-        task = self.workflow.tasks.get(task_id)
-        if task is None:
-            for inner in self.workflow.subprocesses.values():
-                if task_id in inner.tasks:
-                    return inner.tasks[task_id]
-        return task
 
     # --- the rest -----------------------------------------------------------------------------------
 

@@ -76,6 +76,21 @@ class SendJob(_Job, SendTask):  # type: ignore[misc]
     """A send task, which sends when its job is done."""
 
 
+class CertainBoundaryEvent(BoundaryEvent):  # type: ignore[misc]
+    """A boundary event after which anything may follow.
+
+    The stock one leaves what follows it a mere prediction, and a multi-instance activity cannot start
+    from there.
+    """
+
+    def _run_hook(self, my_task: Task) -> Any:
+        for child in my_task.children:
+            if child.has_state(TaskState.PREDICTED_MASK):
+                child._set_state(TaskState.FUTURE)  # noqa: SLF001 - as gateways do for what they choose
+                child.task_spec._predict(child, mask=TaskState.FUTURE | TaskState.PREDICTED_MASK)  # noqa: SLF001
+        return super()._run_hook(my_task)
+
+
 # --- timers -----------------------------------------------------------------------------------------
 
 
@@ -242,7 +257,7 @@ class _Parser(BpmnParser):  # type: ignore[misc]
         full_tag("endEvent"): (_EndEvent, EndEvent),
         full_tag("intermediateCatchEvent"): (_CatchEvent, IntermediateCatchEvent),
         full_tag("intermediateThrowEvent"): (_ThrowEvent, IntermediateThrowEvent),
-        full_tag("boundaryEvent"): (_BoundaryEvent, BoundaryEvent),
+        full_tag("boundaryEvent"): (_BoundaryEvent, CertainBoundaryEvent),
         full_tag("eventBasedGateway"): (_EventGateway, EventBasedGateway),
         full_tag("exclusiveGateway"): (_Gateway, ExclusiveGateway),
         full_tag("inclusiveGateway"): (_Gateway, InclusiveGateway),

@@ -10,7 +10,7 @@ from importlib import import_module
 
 from tokctl.errors import UsageError
 from tokctl.process.query import suggest
-from tokctl.render.result import Output, Result
+from tokctl.render.result import Detail, Output, Result, pick_columns
 
 FORMATS = {
     "table": "tokctl.render.table",
@@ -46,4 +46,8 @@ def emit(result: Result, out: Output) -> None:
         if queried is None:
             return
         result = queried
+    elif out.columns is not None:
+        if isinstance(result, Detail):
+            raise UsageError("--columns is for lists, and this is one thing.", "Say --query for a part of it.")
+        pick_columns(result, out)  # before anything is written
     import_module(FORMATS[out.format]).emit(result, out)

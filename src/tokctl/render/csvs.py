@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from typing import Any
 
-from tokctl.render.human import SafeStream
+from tokctl.render.human import DataStream
 from tokctl.render.result import Detail, Output, Result, pick_columns, plain
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
 
 
 def emit(result: Result, out: Output) -> None:
     """Write a header and a row for each item."""
-    writer = csv.writer(SafeStream(out.stream) if out.tty else out.stream, lineterminator="\n")
     if isinstance(result, Detail):
-        writer.writerow(result.document)
-        writer.writerow(map(cell, result.document.values()))
+        write_rows([result.document, result.document.values()], out)
         return
     columns = pick_columns(result, out)
-    writer.writerow([column.key for column in columns])
-    writer.writerows([cell(column.value(item)) for column in columns] for item in result.items)
+    write_rows([[column.key for column in columns]], out)
+    write_rows(([column.value(item) for column in columns] for item in result.items), out)
+
+
+def write_rows(rows: Iterable[Iterable[Any]], out: Output) -> None:
+    """Write rows of values."""
+    csv.writer(DataStream(out), lineterminator="\n").writerows(map(cell, row) for row in rows)
 
 
 def cell(value: Any) -> str:

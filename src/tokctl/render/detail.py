@@ -1,14 +1,14 @@
-"""The picture of one thing: its fields as a Rich table, its lists and blocks below."""
+"""The picture of one thing: its fields, its lists and blocks one below the other."""
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from itertools import zip_longest
 
-from tokctl.render.human import safe, safe_lines
-from tokctl.render.result import Detail, Output, Section
-from tokctl.render.table import join_line, paint, write_listing
+from tokctl.render.human import DataStream, safe_lines
+from tokctl.render.result import Cell, Detail, Output, Section
+from tokctl.render.table import GAP, clean, join_line, note, paint, width, wrap, write_listing
+
+INDENT = " " * GAP
 
 
 def emit_detail(detail: Detail, out: Output) -> None:
@@ -19,29 +19,26 @@ def emit_detail(detail: Detail, out: Output) -> None:
             continue
         out.stream.write("\n")
         if section.title:
-            out.stream.write(paint(section.title, "bold", out) + "\n")
+            out.stream.write(join_line([Cell(section.title, "bold")], out) + "\n")
         if section.fields:
             _fields(section, out)
         if section.block:
             lines = safe_lines(section.block).splitlines()
-            out.stream.write("".join(f"  {line}\n" for line in lines))
-        if section.listing is not None and not write_listing(section.listing, out, indent="  "):
-            out.stream.write(f"  {section.listing.empty}\n")
+            DataStream(out).write("".join(f"{INDENT}{line}\n" for line in lines))
+        if section.listing is not None and not write_listing(section.listing, out, indent=INDENT):
+            note(INDENT + section.listing.empty, out)
 
 
 def _fields(section: Section, out: Output) -> None:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, style="dim" if out.color else "")
-    table.add_column(overflow="fold")
-    for label, cell in section.fields:
-        table.add_row(Text(f"  {label}"), Text(safe(cell.text), style=cell.style if out.color else ""))
-    console = Console(
-        file=out.stream,
-        width=out.width,
-        force_terminal=out.color,
-        no_color=not out.color,
-        color_system="standard" if out.color else None,
-        highlight=False,
-        legacy_windows=False,
-    )
-    console.print(table)
+    """Write labels and values in two columns; a label takes a third of the room at most, and both fold."""
+    rows = [(clean(Cell(label, "dim"), out), clean(cell, out)) for label, cell in section.fields]
+    room = out.width - len(INDENT)
+    label_room = min(max(width(label.text) for label, _ in rows), room // 3)
+    gap = " " * GAP if label_room else ""
+    for label, value in rows:
+        labels = wrap(label.text, label_room)
+        values = wrap(value.text, room - label_room - len(gap))
+        for left, right in zip_longest(labels, values, fillvalue=""):
+            pad = " " * (label_room - width(left))
+            line = INDENT + paint(left, label.style, out) + pad + gap + paint(right, value.style, out)
+            out.stream.write(line.rstrip() + "\n")

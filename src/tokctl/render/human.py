@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import TextIO
 
 from tokctl.process.model import (
     ACTIVE,
@@ -16,18 +15,28 @@ from tokctl.process.model import (
     Duration,
     format_time,
 )
-from tokctl.render.result import Cell
+from tokctl.render.result import Cell, Output
 
-# Control characters, and those that turn the direction of text or pretend to be nothing.
-_UNSAFE = "\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+# Control characters, those that turn the direction of text, and those that pretend to be nothing.
+_UNSAFE = (
+    "\x00-\x1f\x7f-\x9f\u00ad\u061c\u115f\u1160\u180b-\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    "\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e0fff"
+)
 _UNSAFE_TEXT = re.compile(f"[{_UNSAFE}]")
 _UNSAFE_LINES = re.compile(f"[{_UNSAFE}]".replace("\x00-\x1f", "\x00-\x09\x0b-\x1f"))
+_NOT_ASCII = re.compile("[^\x00-\x7f]")
+_ASCII_SIGNS = str.maketrans({"…": "...", "→": "->", "×": "x", "—": "-", "⋯": "~"})
 
 
 def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
     short = {9: "\\t", 10: "\\n", 13: "\\r"}.get(code)
-    return short or f"\\u{code:04x}"
+    return short or (f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}")
+
+
+def _escape_json(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
 
 
 def safe(text: str) -> str:
@@ -36,19 +45,36 @@ def safe(text: str) -> str:
 
 
 def safe_lines(text: str) -> str:
-    """The same, with line breaks left alone; JSON stays JSON of the same meaning."""
+    """The same, with line breaks left alone."""
     return _UNSAFE_LINES.sub(_escape, text)
 
 
-class SafeStream:
-    """Writes to a terminal with everything that could steer it escaped."""
+def safe_json(text: str) -> str:
+    """The same for JSON, which stays JSON of the same meaning."""
+    return _UNSAFE_LINES.sub(_escape_json, text)
 
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
+
+def ascii_text(text: str) -> str:
+    """Text for a stream that takes only ASCII: our own signs by their likes, all else as escapes."""
+    return text if text.isascii() else _NOT_ASCII.sub(_escape, text.translate(_ASCII_SIGNS))
+
+
+class DataStream:
+    """Writes data: to a terminal with everything that could steer it escaped, in ASCII where it must be."""
+
+    def __init__(self, out: Output) -> None:
+        self.stream = out.stream
+        json = out.format in {"json", "ndjson"}
+        self._safe = (safe_json if json else safe_lines) if out.tty else None
+        self._escape = None if out.unicode else _escape_json if json else _escape
 
     def write(self, text: str) -> int:
-        """Write text, made safe."""
-        return self.stream.write(safe_lines(text))
+        """Write text, made fit for the stream."""
+        if self._safe:
+            text = self._safe(text)
+        if self._escape and not text.isascii():
+            text = _NOT_ASCII.sub(self._escape, text)
+        return self.stream.write(text)
 
 
 # --- states ---------------------------------------------------------------------------------------

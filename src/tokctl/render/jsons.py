@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tokctl.render.human import SafeStream
+from tokctl.render.human import DataStream
 from tokctl.render.result import Detail, Document, Listing, Output, Result, item_document
 
 _encode = msgspec.json.encode
@@ -17,7 +17,7 @@ _BATCH = 500
 
 def emit(result: Result, out: Output) -> None:
     """Write JSON: indented on a terminal, on one line elsewhere; or a line for each item (NDJSON)."""
-    write = SafeStream(out.stream).write if out.tty else out.stream.write
+    write = DataStream(out).write
     if isinstance(result, Detail):
         write(_text(result.document, out, 0) + "\n")
     elif out.format == "ndjson":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import jmespath
@@ -9,8 +10,12 @@ import msgspec
 from jmespath.exceptions import JMESPathError
 
 from tokctl.errors import UsageError
-from tokctl.render.human import safe
+from tokctl.process.query import suggest
+from tokctl.render.csvs import write_rows
+from tokctl.render.human import DataStream, safe
 from tokctl.render.result import Cell, Column, Detail, Listing, Output, Result, plain
+
+_PREAMBLE = re.compile("^(Invalid|Bad) jmespath expression: ", re.IGNORECASE)
 
 
 def apply_query(result: Result, out: Output) -> Result | None:
@@ -25,22 +30,39 @@ def apply_query(result: Result, out: Output) -> Result | None:
         expression = jmespath.compile(out.query or "")
         answer = expression.search(_document(result))
     except JMESPathError as error:
-        reason = " ".join(str(error).split())
+        reason = _PREAMBLE.sub("", str(error)).partition("\n")[0].removesuffix(", for expression:").rstrip(".:")
         raise UsageError(f"--query cannot be read: {reason}.", "See jmespath.org for the language.") from None
-    if out.format == "ndjson":
-        for item in answer if isinstance(answer, list) else [answer]:
-            out.stream.write(msgspec.json.encode(item).decode() + "\n")
-        return None
+    if out.columns is not None:
+        answer = _pick(answer, out.columns)
     if out.format in {"json", "yaml"}:
         return Detail(ident="", document=answer, title=())
-    if isinstance(answer, dict):
-        answer = [answer]
-    if isinstance(answer, list) and answer and all(isinstance(item, dict) for item in answer):
-        return _table(answer)
-    for item in answer if isinstance(answer, list) else [answer]:
-        if item is not None:
-            out.stream.write(safe(plain(item)) + "\n")
+    items = answer if isinstance(answer, list) else [answer]
+    write = DataStream(out).write
+    if out.format == "ndjson":
+        for item in items:
+            write(msgspec.json.encode(item).decode() + "\n")
+    elif items and all(isinstance(item, dict) for item in items):
+        return _table(items)
+    elif out.format == "csv":
+        write_rows([item if isinstance(item, list) else [item] for item in items if item is not None], out)
+    else:
+        for item in items:
+            if item is not None:
+                write(safe(plain(item)) + "\n")
     return None
+
+
+def _pick(answer: Any, columns: tuple[str, ...]) -> Any:
+    """Leave of each object the members that were asked for."""
+    items = answer if isinstance(answer, list) else [answer]
+    if not all(isinstance(item, dict) for item in items):
+        raise UsageError("--columns picks from objects, and --query finds other things.", "Leave one out.")
+    known = dict.fromkeys(key for item in items for key in item)
+    for key in columns:
+        if items and key not in known:
+            raise UsageError(f"unknown column '{key}'{suggest(key, known)}.", f"Valid: {', '.join(known)}.")
+    picked = [{key: item.get(key) for key in columns} for item in items]
+    return picked if isinstance(answer, list) else picked[0]
 
 
 def _document(result: Result) -> Any:
@@ -54,19 +76,20 @@ def _document(result: Result) -> Any:
 def _table(items: list[dict[str, Any]]) -> Listing:
     keys = list(dict.fromkeys(key for item in items for key in item))
 
-    def column(key: str) -> Column:
+    def column(rank: int, key: str) -> Column:
         return Column(
             key=key,
             title=key.upper(),
             value=lambda item: item.get(key),
             show=lambda item: Cell(plain(item.get(key))),
             fold=True,
+            rank=rank,
         )
 
     return Listing(
         key="items",
         items=items,
-        columns=tuple(map(column, keys)),
+        columns=tuple(column(rank, key) for rank, key in enumerate(keys)),
         ident=lambda item: plain(next(iter(item.values()), "")),
         document=lambda item: item,
     )

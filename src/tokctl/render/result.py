@@ -18,10 +18,14 @@ Document = dict[str, Any]
 
 
 class Cell(NamedTuple):
-    """Text for people and its style (a Rich style, '' for none)."""
+    """Text for people and its style (a Rich style, '' for none).
+
+    ``stem`` is what stands before it and goes on in the lines below: the branches of a tree.
+    """
 
     text: str
     style: str = ""
+    stem: str = ""
 
 
 class Column(Struct, frozen=True, kw_only=True):
@@ -137,6 +141,8 @@ def pick_columns(listing: Listing, out: Output) -> list[Column]:
     if out.columns is None:
         return [column for column in listing.columns if out.format != "table" or not column.wide]
     by_key = {column.key: column for column in listing.columns}
+    if not out.columns:
+        raise UsageError("--columns names no column.", f"Valid: {', '.join(by_key)}.")
     picked = []
     for key in out.columns:
         if key not in by_key:

@@ -2,24 +2,27 @@
 
 A list is laid out here and written as it is read, with Rich's styles and cell widths.
 ``rich.table`` would hold the whole list to measure it, and takes 0.5 ms a row: of a list of 200,000
-tokens that is more than a minute. The picture of one thing is a Rich table (``detail``).
+tokens that is more than a minute. The picture of one thing (``detail``) is made of the same parts.
 
 Columns with nothing in them are not shown. Room is found in this order: text that may fold does, down
-to MIN_FOLD cells; then the columns of the highest rank are left out, and a note on stderr names them;
-what is left folds as narrow as it must. Ids fold last of all: they are there to be copied.
+to MIN_FOLD cells, and what is longer than any id should be, down to MAX_SOLID or half the room; then
+the columns of the highest rank are left out, and a note on stderr names them; what is left folds as
+narrow as it must. Ids fold last of all: they are there to be copied.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import chain, islice
 
-from tokctl.render.human import safe
+from tokctl.render.human import ascii_text, safe
 from tokctl.render.result import Cell, Column, Detail, Listing, Output, Result, pick_columns
 
 SAMPLE = 1000  # rows that decide the widths of a list; a wider cell further down folds
 MIN_FOLD = 14
+MAX_SOLID = 40
 GAP = 2
 _BATCH = 500
 
@@ -35,33 +38,48 @@ def emit(result: Result, out: Output) -> None:
         out.stream.write(join_line(result.headline, out) + "\n")
     count = write_listing(result, out)
     if not count:
-        out.errors.write(result.empty + "\n")
-    for note in result.notes(count):
-        out.errors.write(note + "\n")
+        note(result.empty, out)
+    for text in result.notes(count):
+        note(text, out)
+
+
+def note(text: str, out: Output) -> None:
+    """Say something that is no result, on stderr; one line, but for a terminal that is too narrow for it."""
+    text = clean(Cell(text), out).text
+    lines = wrap(text, out.width) if out.errors.isatty() else [text]
+    out.errors.write("\n".join(lines) + "\n")
 
 
 def join_line(cells: Iterable[Cell], out: Output) -> str:
-    """Write cells one after another on one line."""
-    return "".join(paint(safe(text), style, out) for text, style in cells)
+    """Return cells one after another on one line, or on as many as the room asks for."""
+    cleaned = [clean(cell, out) for cell in cells]
+    if sum(width(cell.text) for cell in cleaned) <= out.width:
+        return "".join(paint(text, style, out) for text, style, _ in cleaned)
+    lines, used = [""], 0
+    for text, style, _ in cleaned:
+        first, *more = [text] if used + width(text) <= out.width else ["", *wrap(text.lstrip(), out.width - GAP)]
+        lines[-1] += paint(first, style, out)
+        lines += [" " * GAP + paint(piece, style, out) for piece in more]
+        used = GAP + width(more[-1]) if more else used + width(first)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def write_listing(listing: Listing, out: Output, *, indent: str = "") -> int:
     """Write the table of a list; returns the number of rows."""
     columns = pick_columns(listing, out)
-    rows = ([column.cell(item) for column in columns] for item in listing.items)
-    sample = [[_clean(cell) for cell in row] for row in islice(rows, SAMPLE)]
+    rows = ([clean(column.cell(item), out) for column in columns] for item in listing.items)
+    sample = list(islice(rows, SAMPLE))
     if not sample:
         return 0
     titles = [Cell(column.title, "bold") for column in columns]
-    natural = [max(width(row[i].text) for row in chain([titles], sample)) for i in range(len(columns))]
+    natural = [max(_needs(row[i]) for row in chain([titles], sample)) for i in range(len(columns))]
     used = [
         i for i, column in enumerate(columns) if out.columns or not column.rank or any(row[i].text for row in sample)
     ]
     shown, widths = lay_out(columns, natural, out.width - len(indent), used)
     count = 0
     lines: list[str] = []
-    rest = ([_clean(cell) for cell in row] for row in rows)
-    for row in chain([titles], sample, rest):
+    for row in chain([titles], sample, rows):
         cells = [row[i] for i in shown]
         lines += (indent + line for line in _lines(cells, [columns[i] for i in shown], widths, out))
         count += 1
@@ -71,7 +89,8 @@ def write_listing(listing: Listing, out: Output, *, indent: str = "") -> int:
     if lines:
         out.stream.write("\n".join(lines) + "\n")
     if left := [columns[i].key for i in used if i not in shown]:
-        out.errors.write(f"No room for {', '.join(left)}: widen the terminal, or choose with --columns.\n")
+        wider = "widen the terminal" if out.tty else "set COLUMNS to a greater width"
+        note(f"No room for {', '.join(left)}: {wider}, or choose with --columns.", out)
     return count - 1
 
 
@@ -92,7 +111,7 @@ def lay_out(columns: list[Column], natural: list[int], room: int, used: list[int
         if needed <= room or len(shown) == 1 or not dearest:
             break
         shown.remove(next(i for i in shown if columns[i].rank == dearest))
-    while needed > room and max(widths) > 1:  # nothing else helps: take from the widest
+    while needed > room and max(widths) > 2:  # nothing else helps: take from the widest
         widest = widths.index(max(widths))
         widths[widest] -= 1
         needed -= 1
@@ -100,10 +119,11 @@ def lay_out(columns: list[Column], natural: list[int], room: int, used: list[int
 
 
 def _squeeze(columns: list[Column], natural: list[int], room: int) -> list[int]:
-    widths = list(natural)
+    widths = [min(cells, room) for cells in natural]
+    least = [MIN_FOLD if column.fold else max(MAX_SOLID, room // 2) for column in columns]
     excess = sum(widths) + GAP * (len(widths) - 1) - room
     while excess > 0:
-        folding = [i for i, column in enumerate(columns) if column.fold and widths[i] > MIN_FOLD]
+        folding = [i for i, cells in enumerate(widths) if cells > least[i]]
         if not folding:
             break
         widest = max(folding, key=lambda i: widths[i])
@@ -115,9 +135,13 @@ def _squeeze(columns: list[Column], natural: list[int], room: int) -> list[int]:
 # --- cells ----------------------------------------------------------------------------------------
 
 
-def _clean(cell: Cell) -> Cell:
-    text = cell.text
-    return cell if text.isascii() and text.isprintable() else Cell(safe(text), cell.style)
+def clean(cell: Cell, out: Output) -> Cell:
+    """Return the cell without anything that could steer a terminal, in ASCII where it must be."""
+    text, style, stem = cell
+    if text.isascii() and text.isprintable():
+        return cell
+    text = safe(text)
+    return Cell(text if out.unicode else ascii_text(text), style, stem)
 
 
 def width(text: str) -> int:
@@ -129,8 +153,12 @@ def width(text: str) -> int:
     return cell_len(text)
 
 
+def _needs(cell: Cell) -> int:
+    return width(cell.stem) + width(cell.text)
+
+
 def _lines(cells: list[Cell], columns: list[Column], widths: list[int], out: Output) -> Iterator[str]:
-    wrapped = [wrap(cell.text, room) for cell, room in zip(cells, widths, strict=True)]
+    wrapped = [wrap(cell.text, room, cell.stem) for cell, room in zip(cells, widths, strict=True)]
     last = len(cells) - 1
     for number in range(max(map(len, wrapped))):
         parts = []
@@ -145,30 +173,39 @@ def _lines(cells: list[Cell], columns: list[Column], widths: list[int], out: Out
         yield (" " * GAP).join(parts).rstrip()
 
 
-def wrap(text: str, room: int) -> list[str]:
+def wrap(text: str, room: int, stem: str = "") -> list[str]:
     """Fold a text into lines of at most ``room`` cells: at spaces, else anywhere.
 
-    The branches of a tree in front of a text go on in the lines below.
+    A fold at spaces takes their place; every other character is kept. ``stem`` stands in front, and its
+    branches go on in the lines below; of one that leaves too little room, the end is kept.
     """
-    if width(text) <= room:
-        return [text]
-    stem_end = next((i for i, sign in enumerate(text) if sign not in _BRANCHES), 0)
-    stem, words = text[:stem_end], text[stem_end:].split(" ")
-    room = max(room - width(stem), 1)
+    if width(stem) + width(text) <= room:
+        return [stem + text]
+    if stem:
+        stem = _shorten(stem, room - min(MIN_FOLD, room // 2))
+        room = max(room - width(stem), 1)
     lines = [""]
-    for word in words:
-        joined = f"{lines[-1]} {word}" if lines[-1] else word
+    for piece in _WORDS.findall(text):
+        joined = lines[-1] + piece
         if width(joined) <= room:
             lines[-1] = joined
             continue
-        pieces = _chop(word, room)
+        pieces = _chop(piece.lstrip(" ") if lines[-1] else piece, room)
         lines[-1:] = [lines[-1], *pieces] if lines[-1] else pieces
     below = stem.translate(_BELOW)
     return [(below if number else stem) + line for number, line in enumerate(lines)]
 
 
-_BRANCHES = "├└│─⋯ "
-_BELOW = str.maketrans("├└─", "│  ")
+_WORDS = re.compile(r" *[^ ]+| +")
+_BELOW = str.maketrans("├└─`-", "│    ")
+
+
+def _shorten(stem: str, room: int) -> str:
+    """Return the end of a tree's branches, behind a sign that there are more."""
+    if width(stem) <= room:
+        return stem
+    more = "~" if stem.isascii() else "⋯"
+    return more + stem[len(stem) - max(room - 1, 0) :]
 
 
 def _chop(word: str, room: int) -> list[str]:

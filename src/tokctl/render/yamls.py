@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import yaml
 
-from tokctl.render.human import SafeStream
+from tokctl.render.human import DataStream
 from tokctl.render.result import Detail, Output, Result, item_document
 
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -22,7 +22,7 @@ def emit(result: Result, out: Output) -> None:
         msgspec.json.decode(msgspec.json.encode(document)),
         Dumper=_Dumper,
         sort_keys=False,
-        allow_unicode=True,
+        allow_unicode=out.unicode,
         width=out.width if out.tty else 10_000,
     )
-    (SafeStream(out.stream) if out.tty else out.stream).write(text)
+    DataStream(out).write(text)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from tokctl.errors import NotFoundError
-from tokctl.process.model import FAMILIES, Definition, Summary, Token, summarize, to_micros
+from tokctl.process.model import FAMILIES, Definition, Summary, Token, canonical_type, summarize, to_micros
 from tokctl.process.query import InstanceFilter, Order, TokenFilter
 from tokctl.process.status import InstanceStatus
 from tokctl.process.tree import TreeRow
@@ -84,13 +84,13 @@ def token_where(instance: int, where: TokenFilter) -> Where:
         sql.add("state != 'COMPLETED'")
     types: list[tuple[str, Any]] = []
     for kind in where.types:
-        types.append(("element_type = ?", kind))
+        types.append(("element_type = ?", canonical_type(kind)))
         if kind in FAMILIES:
             types.append(("element_type GLOB ?", f"*{kind.capitalize()}"))
     sql.any_of(types)
     names: list[tuple[str, Any]] = []
     for glob in where.elements:
-        names += [("matches(element_id, ?)", glob), ("matches(element_name, ?)", glob)]
+        names += [("matches(element_id, ?)", glob), ("matches(nullif(element_name, ''), ?)", glob)]
     sql.any_of(names)
     sql.any_of([("matches(worker_id, ?)", glob) for glob in where.workers])
     if where.since is not None:

@@ -70,7 +70,10 @@ def history_listing(
         ident=lambda hop: hop.token_id,
         document=_document,
         head={"instance_id": status.instance.instance_id, "process_id": status.instance.process_id},
-        tail=lambda: {"unreadable_entries": history.unreadable},
+        tail=lambda: {
+            "unreadable_entries": history.unreadable,
+            "contradictions": {"total": history.anomalies.total, "counts": dict(history.anomalies.counts)},
+        },
         headline=headline(status, summary, now, unicode=unicode),
         notes=notes,
         empty="No hops: the instance has no tokens.",

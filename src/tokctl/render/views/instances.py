@@ -9,7 +9,7 @@ from typing import Any
 from tokctl.process.model import Summary, Token, format_time
 from tokctl.process.status import InstanceStatus
 from tokctl.process.wire import instance_document, summary_document
-from tokctl.render.human import age_cell, count, span, state_cell, state_style, time_cell
+from tokctl.render.human import age_cell, count, seconds_since, span, state_cell, state_style, time_cell
 from tokctl.render.result import Cell, Column, Detail, Document, Field, Listing, Section
 from tokctl.render.views.tokens import headline, pretty, raw_text, token_columns
 
@@ -32,6 +32,7 @@ def instance_listing(
     *,
     unicode: bool,
     notes: Callable[[int], list[str]] = lambda _: [],
+    empty: str = "",
 ) -> Listing:
     """A list of instances."""
 
@@ -44,6 +45,9 @@ def instance_listing(
         seconds = lasted(status)
         return Cell("") if seconds is None else Cell(span(seconds) + "…" * (status.ended_at is None))
 
+    def age(status: InstanceStatus) -> float | None:
+        return seconds_since(status.started_at, now)
+
     def given(name: str) -> Callable[[InstanceStatus], Any]:
         return lambda status: getattr(status.instance, name)
 
@@ -54,7 +58,7 @@ def instance_listing(
                show=lambda s: state_cell(s.status, unicode=unicode, derived=s.status_derived)),
         Column(key="live_tokens", title="LIVE", value=lambda s: s.live_tokens, right=True, rank=3),
         Column(key="total_tokens", title="TOKENS", value=lambda s: s.total_tokens, right=True, rank=4),
-        Column(key="age_seconds", title="STARTED", value=lambda s: s.started_at and (now - s.started_at).total_seconds(),
+        Column(key="age_seconds", title="STARTED", value=age,
                show=lambda s: age_cell(s.started_at, now), right=True, rank=5),
         Column(key="lasted_seconds", title="LASTED", value=lasted, show=lasted_cell, right=True, rank=6),
         Column(key="started_at", title="STARTED AT", value=lambda s: format_time(s.started_at), wide=True, rank=9),
@@ -71,7 +75,7 @@ def instance_listing(
         ident=lambda status: status.instance.instance_id,
         document=status_document,
         notes=notes,
-        empty="No process instances match.",
+        empty=empty or "No process instances match.",
     )
 
 

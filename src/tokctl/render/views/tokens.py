@@ -89,6 +89,7 @@ def token_listing(
     unicode: bool,
     variables: bool = False,
     notes: Callable[[int], list[str]] = lambda _: [],
+    empty: str = "",
 ) -> Listing:
     """A list of an instance's tokens; in JSON the documented answer's ``data``."""
     return Listing(
@@ -102,7 +103,7 @@ def token_listing(
         tail=lambda: {"summary": summary_document(summary)},
         headline=headline(status, summary, now, unicode=unicode),
         notes=notes,
-        empty="No tokens match." if summary.total_tokens else "The instance has no tokens.",
+        empty=empty or ("No tokens match." if summary.total_tokens else "The instance has no tokens."),
     )
 
 

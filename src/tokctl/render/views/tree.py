@@ -79,10 +79,14 @@ def _time(line: Line, name: str) -> str | None:
 
 
 def _tree_text(line: Line) -> str:
+    return line.prefix + _text(line)
+
+
+def _text(line: Line) -> str:
     if isinstance(line, HiddenLine):
         live = f", {line.live:,} live" if line.live else ""
-        return f"{line.prefix}… {count(line.count, 'token')} below{live}"
-    text = line.prefix + line.token.name
+        return f"… {count(line.count, 'token')} below{live}"
+    text = line.token.name
     if line.loop is not None:
         return f"{text}  ×{line.loop.passes}" + (f" (step {line.loop.step + 1} of {line.loop.steps})"
                                                  if line.loop.steps > 1 else "")  # fmt: skip
@@ -91,7 +95,7 @@ def _tree_text(line: Line) -> str:
 
 def _tree_cell(line: Line) -> Cell:
     dimmed = isinstance(line, HiddenLine) or line.context
-    return Cell(_tree_text(line), "dim" if dimmed else "")
+    return Cell(_text(line), "dim" if dimmed else "", line.prefix)
 
 
 def _state_cell(line: Line, *, unicode: bool) -> Cell:

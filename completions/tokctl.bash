@@ -1,0 +1,27 @@
+# tokctl completion for bash. Made by 'make docs'.
+
+_tokctl() {
+    local line=${COMP_LINE:0:COMP_POINT} program=${1/#~\//$HOME/} before stem word plain=
+    type -P -- "$program" >/dev/null || program=tokctl
+
+    # Readline replaces only $2: what follows the last of : = @ and of an open quote in the word.
+    before=${line%"$2"}
+    stem=${before##*[[:space:]]}
+    [[ $stem == *[\"\'] ]] && plain=1
+    stem=${stem//[\"\'\\]/}
+
+    COMPREPLY=()
+    while IFS= read -r word; do
+        if [[ $word == $'\tfiles' ]]; then
+            compopt -o default 2>/dev/null
+            return
+        fi
+        word=${word%%$'\t'*}
+        word=${word#"$stem"}
+        [[ $word ]] || continue
+        [[ $plain ]] || printf -v word %q "$word"
+        COMPREPLY+=("$word")
+    done < <(_TOKCTL_COMPLETE=complete_bash _TYPER_COMPLETE_ARGS=$line command "$program" 2>/dev/null)
+}
+
+complete -F _tokctl tokctl

@@ -1,0 +1,79 @@
+# ruff: noqa: INP001
+"""The completion scripts. Each asks the program, so none knows a command or an option itself.
+
+The program gets the line up to the cursor, and answers as ``tokctl.cli.shells`` says.
+"""
+
+BASH = r"""# tokctl completion for bash. Made by 'make docs'.
+
+_tokctl() {
+    local line=${COMP_LINE:0:COMP_POINT} program=${1/#~\//$HOME/} before stem word plain=
+    type -P -- "$program" >/dev/null || program=tokctl
+
+    # Readline replaces only $2: what follows the last of : = @ and of an open quote in the word.
+    before=${line%"$2"}
+    stem=${before##*[[:space:]]}
+    [[ $stem == *[\"\'] ]] && plain=1
+    stem=${stem//[\"\'\\]/}
+
+    COMPREPLY=()
+    while IFS= read -r word; do
+        if [[ $word == $'\tfiles' ]]; then
+            compopt -o default 2>/dev/null
+            return
+        fi
+        word=${word%%$'\t'*}
+        word=${word#"$stem"}
+        [[ $word ]] || continue
+        [[ $plain ]] || printf -v word %q "$word"
+        COMPREPLY+=("$word")
+    done < <(_TOKCTL_COMPLETE=complete_bash _TYPER_COMPLETE_ARGS=$line command "$program" 2>/dev/null)
+}
+
+complete -F _tokctl tokctl
+"""
+
+ZSH = r"""#compdef tokctl
+# tokctl completion for zsh. Made by 'make docs'.
+
+_tokctl() {
+    local line program=${(Q)words[1]/#\~\//$HOME/}
+    local -a offers described
+    whence -p -- $program >/dev/null || program=tokctl
+
+    offers=("${(@f)$(_TOKCTL_COMPLETE=complete_zsh _TYPER_COMPLETE_ARGS=${(j: :)words[1,CURRENT]} \
+        command $program 2>/dev/null)}")
+    if [[ $offers[1] == $'\tfiles' ]]; then
+        compset -P '--*='
+        _files
+        return
+    fi
+    for line in $offers; do
+        described+=("${${${line%%$'\t'*}//\\/\\\\}//:/\\:}${${(M)line%%$'\t'*}/#$'\t'/:}")
+    done
+    (( $#described )) && _describe -V tokctl described -M 'm:{a-zA-Z}={A-Za-z}'
+}
+
+_tokctl "$@"
+"""
+
+FISH = r"""# tokctl completion for fish. Made by 'make docs'.
+
+function __tokctl_offers
+    set -l words (commandline -opc)
+    set -l program (string replace -r '^~/' "$HOME/" -- $words[1])
+    type -q -- $program; or set program tokctl
+    set -l line (commandline -cp | string collect)
+    set -l offers (env _TOKCTL_COMPLETE=complete_fish _TYPER_COMPLETE_ARGS="$line" $program 2>/dev/null)
+    if test "$offers[1]" = \tfiles
+        set -l option (commandline -ct | string match -r -- '^--[^=]*=')
+        string join \n -- "$option"(__fish_complete_path (commandline -ct | string replace -r -- '^--[^=]*=' ''))
+    else if test -n "$offers"
+        printf '%s\n' $offers
+    end
+end
+
+complete --command tokctl --no-files --keep-order --arguments '(__tokctl_offers)'
+"""
+
+SCRIPTS = {"tokctl.bash": BASH, "_tokctl": ZSH, "tokctl.fish": FISH}

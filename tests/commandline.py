@@ -29,7 +29,9 @@ class Stream(io.TextIOWrapper):
     """A stream in memory that may say that it is a terminal."""
 
     def __init__(self, data: bytes = b"", *, tty: bool = False, encoding: str = "utf-8") -> None:
-        super().__init__(io.BytesIO(data), encoding=encoding, errors="backslashreplace", newline="\n", write_through=True)
+        super().__init__(
+            io.BytesIO(data), encoding=encoding, errors="backslashreplace", newline="\n", write_through=True
+        )
         self.tty = tty
 
     def isatty(self) -> bool:

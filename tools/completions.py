@@ -7,13 +7,13 @@ The program gets the line up to the cursor, and answers as ``tokctl.cli.shells``
 BASH = r"""# tokctl completion for bash. Made by 'make docs'.
 
 _tokctl() {
-    local line=${COMP_LINE:0:COMP_POINT} program=${1/#~\//$HOME/} before stem word plain=
+    local line=${COMP_LINE:0:COMP_POINT} program=${1/#~\//$HOME/} before stem word safe open=
     type -P -- "$program" >/dev/null || program=tokctl
 
     # Readline replaces only $2: what follows the last of : = @ and of an open quote in the word.
     before=${line%"$2"}
     stem=${before##*[[:space:]]}
-    [[ $stem == *[\"\'] ]] && plain=1
+    [[ $stem == *[\"\'] ]] && open=1
     stem=${stem//[\"\'\\]/}
 
     COMPREPLY=()
@@ -25,8 +25,9 @@ _tokctl() {
         word=${word%%$'\t'*}
         word=${word#"$stem"}
         [[ $word ]] || continue
-        [[ $plain ]] || printf -v word %q "$word"
-        COMPREPLY+=("$word")
+        printf -v safe %q "$word"
+        # Within quotes a shell may still read $(…): only words that need no quotes are offered there.
+        [[ $open && $safe != "$word" ]] || COMPREPLY+=("$safe")
     done < <(_TOKCTL_COMPLETE=complete_bash _TYPER_COMPLETE_ARGS=$line command "$program" 2>/dev/null)
 }
 

@@ -71,7 +71,7 @@ def page(context: Any, command: Any, date: str) -> str:
         '.SH "NAME"',
         rf"{roff(name)} \- {roff(' '.join(summary.split()).rstrip('.'))}",
         '.SH "SYNOPSIS"',
-        rf"\fB{roff(context.command_path)}\fR {' '.join(map(usage, command.collect_usage_pieces(context)))}",
+        rf"\fB{roff(context.command_path)}\fR {synopsis(context, command)}",
         '.SH "DESCRIPTION"',
         text(summary),
         *(f".PP\n{text(paragraph)}" for paragraph in paragraphs),
@@ -98,7 +98,7 @@ def sections(context: Any, command: Any) -> dict[str, dict[str, list[tuple[str, 
         is_argument = parameter.param_type_name == "argument"
         if not getattr(parameter, "hidden", False):
             panels = made["ARGUMENTS" if is_argument else "OPTIONS"]
-            term = usage(parameter.metavar or parameter.name.upper()) if is_argument else option(parameter)
+            term = usage(argument(parameter)) if is_argument else option(parameter)
             panels.setdefault(parameter.rich_help_panel or "", []).append((term, meaning(parameter)))
     for name, inner in children(context, command):
         entry = rf"\fB{roff(name)}\fR", plain(inner.help.split("\n\n")[0])
@@ -106,17 +106,36 @@ def sections(context: Any, command: Any) -> dict[str, dict[str, list[tuple[str, 
     return {title: panels for title, panels in made.items() if any(panels.values())}
 
 
+def synopsis(context: Any, command: Any) -> str:
+    """What follows a command's name: its options, its arguments or commands."""
+    arguments = [p for p in command.get_params(context) if p.param_type_name == "argument"]
+    inner = ["COMMAND", "[ARGS]..."] if children(context, command) else []
+    return " ".join(map(usage, ["[OPTIONS]", *map(argument, arguments), *inner]))
+
+
+def argument(parameter: Any) -> str:
+    """An argument's name, in brackets if it can be left out."""
+    name = str(parameter.metavar or parameter.name.upper())
+    return name if parameter.required or name.startswith("[") else f"[{name}]"
+
+
 def option(parameter: Any) -> str:
     """An option's names, and what it takes."""
-    names = ", ".join(rf"\fB{roff(name)}\fR" for name in sorted(parameter.opts, key=len))
-    return names if parameter.is_flag else f"{names} {usage(parameter.metavar or parameter.name.upper())}"
+    names = [*sorted(parameter.opts, key=len), *parameter.secondary_opts]
+    takes = "" if parameter.is_flag else f" {usage(parameter.metavar or parameter.name.upper())}"
+    return ", ".join(rf"\fB{roff(name)}\fR" for name in names) + takes
 
 
 def meaning(parameter: Any) -> str:
     """An option's or argument's help, and its default."""
     said = plain(parameter.help or "")
-    shown = parameter.show_default and parameter.default not in {None, False} and not callable(parameter.default)
-    return f"{said} Default: {parameter.default}." if shown else said
+    default = parameter.default
+    if parameter.param_type_name == "option" and parameter.required:
+        return f"{said} Required."
+    if getattr(parameter, "secondary_opts", None):
+        default = (parameter.opts if default else parameter.secondary_opts)[0]
+    shown = parameter.show_default and default not in {None, False} and not callable(default)
+    return f"{said} Default: {default}." if shown else said
 
 
 def exits() -> dict[int, str]:

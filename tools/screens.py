@@ -6,11 +6,10 @@ from __future__ import annotations
 import io
 import os
 import re
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +21,7 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
-MAKERS = f"Rich {version('rich')}, Typer {version('typer')}"
+MAKERS = ", ".join(f"{name} {version(name)}" for name in ("rich", "typer", "SpiffWorkflow"))
 COLUMNS = 120
 NOW = datetime(2025, 6, 2, 12, 0, tzinfo=UTC)
 SCREENS = {
@@ -57,8 +56,7 @@ def pictures() -> Iterator[tuple[str, str]]:
         os.environ.pop("NO_COLOR", None)
         time.tzset()
         os.environ["TOKCTL_STORE"] = str(Path(folder) / "demo.db")
-        with patch.object(sys, "stderr", io.StringIO()):
-            output("demo --store", os.environ["TOKCTL_STORE"])
+        output("demo --store", os.environ["TOKCTL_STORE"])
         token = output("tokens list @latest --type task --live -o id").split()[0]
         for name, line in SCREENS.items():
             shown = line.replace("TOKEN", token)
@@ -70,23 +68,25 @@ def output(line: str, *more: str) -> str:
     from tokctl.__main__ import run
 
     stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-    with redirect_stdout(stream):
+    with redirect_stdout(stream), redirect_stderr(io.StringIO()) as said:
         code = run([*line.split(), *more], clock=lambda: NOW)
     if code:
-        raise SystemExit(f"tokctl {line} ended with {code}")
+        raise SystemExit(f"tokctl {line} ended with {code}: {said.getvalue()}")
     stream.flush()
-    return stream.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    return stream.buffer.getvalue().decode()
 
 
 def picture(title: str, printed: str) -> str:
     """An SVG of a terminal with that title and text. Each run of words stands at its own column."""
     console = Console(width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     rows = []
-    lines = re.sub(r"^(\s*\n)+", "", printed).rstrip().split("\n")
+    lines = [Text.from_ansi(line) for line in printed.rstrip().split("\n")]
+    while not lines[0].plain.strip():
+        del lines[0]
     for row, line in enumerate(lines):
         column = 0
-        for segment in Text.from_ansi(line).render(console, end=""):
-            for run in re.finditer(r"\S+(?: \S+)*", segment.text):
+        for segment in line.render(console, end=""):
+            for run in re.finditer(r"[╮╯]|[^\s╮╯]+(?: [^\s╮╯]+)*", segment.text):
                 x, y = LEFT + (column + run.start()) * WIDTH, TOP + row * HEIGHT
                 rows.append(f'<text x="{x:g}" y="{y:g}" textLength="{len(run[0]) * WIDTH:g}"{look(segment.style)}>'
                             f"{escape(run[0])}</text>")  # fmt: skip

@@ -18,7 +18,7 @@ _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 
 def main() -> None:
     """Run the command line of this process."""
-    gc.disable()  # what a command makes is gone in a moment, or is data without cycles
+    gc.set_threshold(50_000, 20, 100)  # a start makes fewer objects than that: nothing to collect
     _open_streams()
     arguments = sys.argv[1:]
     try:

@@ -67,7 +67,7 @@ def test_man_page_has_every_option(context, command):
         assert f'\n.SH "{section}"\n' in page
     for parameter in command.get_params(context):
         is_option = parameter.param_type_name == "option"
-        names = parameter.opts if is_option else re.findall("[A-Z]{2,}", parameter.metavar)
+        names = parameter.opts + parameter.secondary_opts if is_option else re.findall("[A-Z]{2,}", parameter.metavar)
         for name in names:
             assert name in page, name
     assert not re.search(r"\[/?(bold|dim)\]|[^\x00-\x7f]", page)
@@ -147,6 +147,7 @@ class Terminal:
 
     def __init__(self, place, shell):
         folder, store, _ = place
+        self.shell = shell
         environment = os.environ | {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "TOKCTL_STORE": store, "HOME": str(folder), "ZDOTDIR": str(folder),
@@ -235,12 +236,13 @@ def test_tab_offers(terminal, place):
     assert all(instance in ids for instance in place[2])
 
 
-def test_odd_ids_are_typed_so_that_the_shell_reads_them(terminal, place):
-    line, _ = terminal.complete("tokctl instances show ab")
-    read = subprocess.run(
-        [shutil.which("zsh") or "bash", "-c", line.replace("tokctl instances show", "printf %s")],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+@pytest.mark.parametrize("typed", ["ab", "ab:", r"ab:c\ d", '"ab', "'ab"])
+def test_odd_ids_are_typed_so_that_the_shell_reads_them(terminal, place, typed):
+    line, _ = terminal.complete(f"tokctl instances show {typed}")
+    if typed[0] in "\"'" and line.endswith(typed):
+        return  # bash offers no such id within quotes
+    line = line.replace("tokctl instances show", "printf %s")
+    read = subprocess.run([terminal.shell, "-c", line], capture_output=True, text=True, check=True)
     assert read.stdout == ODD
     assert not (place[0] / "oops").exists()
 

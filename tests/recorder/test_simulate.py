@@ -33,7 +33,9 @@ def test_without_a_scenario_every_task_takes_a_second():
     simulate(read_models([MODELS / "parallel.bpmn"]), None, sink, start=START)
     assert sink.instance.status == "COMPLETED"
     assert sink.instance.completed_at == START + 2 * SECOND
-    assert {token.context.duration_ms for token in sink.of() if token.element_id in {"a", "b", "c"}} == {1000}
+    for token in sink.of():
+        if token.element_id in {"a", "b", "c"}:
+            assert (token.context.duration_ms, token.context.retries_used) == (1000, 0)
 
 
 def test_sequence():
@@ -74,13 +76,14 @@ def test_inclusive_gateway(gift, fast, chosen):
 
 
 def test_early_arrivals_wait_at_a_join_and_are_completed_when_it_fires():
-    sink = run("parallel", "{tasks: {b: {takes: 5s}, c: {takes: 3s}}}")
+    sink = run("parallel", "{variables: {v: 1}, tasks: {b: {takes: 5s}, c: {takes: 3s, sets: {c: 2}}}}")
     a, c, b = sink.at("join")
     assert [token.hops[0].from_element for token in (a, c, b)] == ["a", "c", "b"]
     assert [token.state for token in (a, c, b)] == ["COMPLETED"] * 3
     assert [token.created_at - START for token in (a, c, b)] == [SECOND, 3 * SECOND, 5 * SECOND]
     assert {token.completed_at - START for token in (a, c, b)} == {5 * SECOND}
     after = sink.one("after")
+    assert [variables(token) for token in (a, c, b, after)] == [{"v": 1}, *[{"v": 1, "c": 2}] * 3]
     assert after.parent_token_id == b.token_id
     assert a.child_tokens == b.child_tokens == c.child_tokens == (after.token_id,)
 
@@ -178,8 +181,12 @@ def test_the_instances_of_an_interrupted_activity_are_cancelled_with_it():
     tokens = [*sink.at("each"), *sink.at("parts"), *sink.at("part")]
     assert len(tokens) == 4 + 3 + 2
     assert {token.state for token in tokens} == {"CANCELLED"}
-    assert sink.one("end").created_at == START + 2 * MINUTE
+    assert sink.one("later").created_at == START + 2 * MINUTE
     assert sink.instance.status == "COMPLETED"
+    sink = run("interrupted", "{tasks: {each: {takes: 90s}, part: {takes: 90s}, later: {takes: 5m}}}")
+    assert {token.state for name in ("each", "parts", "part") for token in sink.at(name)} == {"CANCELLED"}
+    assert sink.at("p-end") == []
+    assert sink.one("end").created_at == START + 7 * MINUTE
 
 
 def test_boundary_errors():

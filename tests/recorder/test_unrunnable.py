@@ -123,3 +123,20 @@ def test_several_processes():
     assert sink.instance.process_id == "parallel"
     with pytest.raises(InputError, match="no process 'other': it has exclusive, parallel"):
         run("exclusive parallel", "process: other")
+
+
+def test_a_process_without_an_end_event_ends_with_its_last_task():
+    sink = MemorySink()
+    simulate_text(f'{X}<task id="x"/>', sink=sink)
+    assert sink.instance.status == "COMPLETED"
+    sink = MemorySink()
+    simulate_text(f'{X}<task id="x"/>', "tasks: {x: {fails: true}}", sink=sink)
+    assert (sink.one("x").state, sink.instance.status) == ("FAILED", "ACTIVE")
+
+
+def test_each_instance_of_a_receive_task_waits():
+    sink = MemorySink()
+    many = "<multiInstanceLoopCharacteristics><loopCardinality>2</loopCardinality></multiInstanceLoopCharacteristics>"
+    event = '<messageEventDefinition id="m"/>'
+    simulate_text(f'{X}<receiveTask id="x" name="told">{many}{event}</receiveTask>{END}', sink=sink)
+    assert [token.state for token in sink.at("x")] == ["ACTIVE", "WAITING", "WAITING"]

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from tokctl.errors import TokctlError
+from tokctl.errors import TokctlError, UnreachableError
 
 if TYPE_CHECKING:
     from tokctl.engines.base import Engine
 
 OFFERED = 100
+LARGE = 20_000_000  # bytes
 
 
 def _flags(ctx: typer.Context) -> dict[str, Any]:
@@ -23,14 +24,22 @@ def _flags(ctx: typer.Context) -> dict[str, Any]:
     while context is not None:
         flags = {name: value for name, value in context.params.items() if value is not None} | flags
         context = context.parent
-    return {name: flags[name] for name in ("store", "file") if name in flags and flags[name] != "-"}
+    return {
+        name: os.path.expanduser(flags[name])  # noqa: PTH111 - a shell hands the word over as it stands
+        for name in ("store", "file")
+        if name in flags and flags[name] != "-"
+    }
 
 
 def _engine(ctx: typer.Context) -> Engine:
     from tokctl.config import settings_from
     from tokctl.engines import open_engine
+    from tokctl.source import input_size
 
-    return open_engine(settings_from(_flags(ctx), os.environ))
+    flags = _flags(ctx)
+    if "file" in flags and (input_size(flags["file"]) or 0) > LARGE:
+        raise UnreachableError("the file is too large to be read at a keystroke.")
+    return open_engine(settings_from(flags, os.environ))
 
 
 def complete_instance(ctx: typer.Context, incomplete: str) -> Iterator[str]:
@@ -84,6 +93,11 @@ def complete_order(incomplete: str) -> list[str]:
     from tokctl.process.query import TOKEN_ORDERS
 
     return _fitting((*TOKEN_ORDERS, *(f"-{order}" for order in TOKEN_ORDERS)), incomplete)
+
+
+def complete_color(incomplete: str) -> list[str]:
+    """When to colour."""
+    return _fitting(("auto", "always", "never"), incomplete)
 
 
 def complete_format(incomplete: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from tokctl.cli.complete import (
+    complete_color,
     complete_format,
     complete_instance,
     complete_order,
@@ -28,7 +29,7 @@ def _shared(
     store: Annotated[
         str | None,
         typer.Option(
-            help="Use the store in this file. [dim]TOKCTL_STORE[/dim]",
+            help="Use the store in this file. [dim](TOKCTL_STORE)[/dim]",
             metavar="PATH",
             rich_help_panel=_PANEL,
         ),
@@ -46,7 +47,7 @@ def _shared(
         typer.Option(
             "-o",
             "--output",
-            help="table, wide, json, ndjson, yaml, csv or id. [dim]TOKCTL_OUTPUT[/dim]",
+            help="Show as table, wide, json, ndjson, yaml, csv or id. [dim](TOKCTL_OUTPUT)[/dim]",
             metavar="FORMAT",
             autocompletion=complete_format,
             rich_help_panel=_PANEL,
@@ -62,7 +63,12 @@ def _shared(
     ] = None,
     color: Annotated[
         str | None,
-        typer.Option(help="auto, always or never. [dim]NO_COLOR[/dim]", metavar="WHEN", rich_help_panel=_PANEL),
+        typer.Option(
+            help="Colour the output: auto, always or never. [dim](NO_COLOR)[/dim]",
+            metavar="WHEN",
+            autocompletion=complete_color,
+            rich_help_panel=_PANEL,
+        ),
     ] = None,
     debug_traceback: Annotated[
         bool | None,

@@ -21,7 +21,8 @@ from tokctl.recorder.scenario import Case, Scenario
 from tokctl.recorder.scenario import Task as Plan
 from tokctl.recorder.spiff import SpiffRecorder  # first: it says what to install
 from tokctl.recorder.spiffmodel import Model
-from tokctl.recorder.virtual import CycleTimer, VirtualEngine, VirtualWorkflow, parse_specs, timers_of
+from tokctl.recorder.timers import CycleTimer, timers_of
+from tokctl.recorder.virtual import VirtualEngine, VirtualWorkflow, parse_specs
 
 # isort: split
 from SpiffWorkflow.bpmn.specs.event_definitions.item_aware_event import (

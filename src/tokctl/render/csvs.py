@@ -6,6 +6,9 @@ import csv
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+from msgspec import Raw
+
 from tokctl.render.human import DataStream
 from tokctl.render.result import Detail, Output, Result, pick_columns, plain
 
@@ -24,10 +27,20 @@ def emit(result: Result, out: Output) -> None:
 
 def write_rows(rows: Iterable[Iterable[Any]], out: Output) -> None:
     """Write rows of values."""
-    csv.writer(DataStream(out), lineterminator="\n").writerows(map(cell, row) for row in rows)
+    csv.writer(_Lines(out), lineterminator="\r\n").writerows(map(cell, row) for row in rows)
+
+
+class _Lines(DataStream):
+    """Ends rows with a line feed. The writer ends them with both signs, for it quotes only those that it uses."""
+
+    def write(self, text: str) -> int:
+        """Write a row."""
+        return super().write(text.removesuffix("\r\n") + "\n")
 
 
 def cell(value: Any) -> str:
     """A value as a cell. Text that a spreadsheet would run as a formula gets a ' in front (OWASP)."""
+    if isinstance(value, Raw):
+        value = msgspec.json.decode(value)
     text = plain(value)
     return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) else text

@@ -25,7 +25,6 @@ from tokctl.store.schema import APPLICATION_ID, FINAL, LIVE, MIGRATIONS, SCHEMA_
 MEMORY = ":memory:"  # a store that is gone when it is closed
 CHUNK = 1000  # tokens between two looks at what has changed
 ROWS = 50  # tokens a statement: a quarter faster than one by one
-PAGE = 8192  # bytes; rows of a few hundred bytes fill it better than the usual 4096
 CACHE_KIB = 16 << 10
 
 
@@ -86,7 +85,6 @@ def _create(path: Path) -> None:
         deadline = time.monotonic() + WAIT_SECONDS
         while True:  # SQLite's own patience does not cover the change of journal mode
             try:
-                connection.execute(f"PRAGMA page_size = {PAGE}")
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 connection.execute("PRAGMA journal_mode = WAL")
                 break

@@ -1,0 +1,504 @@
+"""What each command does, over a store, over a saved answer, and over stdin."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from builders import DOCUMENTED
+
+import tokctl.recorder.demo
+
+ORDER = Path(tokctl.recorder.demo.__file__).with_name("order.bpmn")
+SCENARIO = ORDER.with_name("order.yaml")
+TASK, VALIDATE, GATEWAY = "srv1-token-aB3dEf9hK2mN", "srv1-token-cD4eF8gH1jK3", "srv1-token-eF5gH9iJ2kL4"
+
+
+@pytest.fixture
+def ids(tokctl, known):
+    """Run a command over the known store; returns the ids that it lists."""
+
+    def call(*words):
+        ran = tokctl(*words, "-o", "id", "--store", known)
+        assert (ran.code, ran.err) == (0, "")
+        return ran.out.split()
+
+    return call
+
+
+def refused(ran, *parts):
+    """Check that a command line was refused on one line of stderr; returns the exit code."""
+    assert ran.out == ""
+    assert ran.err.count("\n") == 1
+    assert ran.err.startswith("tokctl: ")
+    for part in parts:
+        assert part in ran.err
+    return ran.code
+
+
+# --- instances --------------------------------------------------------------------------------------
+
+
+def test_instances_are_listed_newest_first(ids):
+    assert ids("instances", "list") == ["srv1-aB3dEf9hK2mN5pQ8uV", "pay-2001", "ord-1002", "ord-1001"]
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["--status", "COMPLETED"], ["ord-1001"]),
+        (
+            ["-s", "active,completed", "--sort", "started"],
+            ["ord-1001", "ord-1002", "pay-2001", "srv1-aB3dEf9hK2mN5pQ8uV"],
+        ),
+        (["--process", "pay*"], ["pay-2001"]),
+        (
+            ["-p", "pay*", "-p", "order-*", "--sort", "-tokens"],
+            ["ord-1001", "ord-1002", "pay-2001", "srv1-aB3dEf9hK2mN5pQ8uV"],
+        ),
+        (["--live", "--sort", "process", "-n", "2"], ["ord-1002", "srv1-aB3dEf9hK2mN5pQ8uV"]),
+        (["--since", "20m"], ["srv1-aB3dEf9hK2mN5pQ8uV"]),
+        (["--until", "2025-01-11 10:04"], ["ord-1001"]),
+        (["--limit", "1", "--page", "2"], ["pay-2001"]),
+        (["--limit", "0"], ["srv1-aB3dEf9hK2mN5pQ8uV", "pay-2001", "ord-1002", "ord-1001"]),
+        (["--status", "SUSPENDED"], []),
+    ],
+)
+def test_instances_are_filtered_and_sorted(ids, options, found):
+    assert ids("instances", "list", *options) == found
+
+
+def test_an_instance_shows_where_it_stands(tokctl, known):
+    ran = tokctl("instances", "show", "ord-1002", "--store", known)
+    assert ran.code == 0
+    assert "Where it stands" in ran.out
+    assert "b3-pick" in ran.out
+    assert "b4-bill" not in ran.out  # it has ended
+    document = json.loads(tokctl("instances", "show", "ord-1002", "-o", "json", "--store", known).out)
+    assert [activity["token_id"] for activity in document["current_activities"]] == ["b3-pick", "b6-join"]
+    assert document["summary"]["total_tokens"] == 6
+
+
+# --- which instance, which token ----------------------------------------------------------------------
+
+
+def test_an_id_may_be_its_beginning_or_latest(tokctl, known):
+    for given in ("pay-2001", "pay", "p"):
+        assert "pay-2001" in tokctl("tokens", "list", given, "--store", known).out
+    assert "srv1-aB3dEf9hK2mN5pQ8uV" in tokctl("tokens", "tree", "@latest", "--store", known).out
+
+
+def test_the_only_instance_needs_no_name(tokctl):
+    assert tokctl("tokens", "list", "--file", DOCUMENTED, "-o", "id").out.split() == [VALIDATE, GATEWAY, TASK]
+
+
+def test_an_ambiguous_id_lists_the_candidates(tokctl, known):
+    assert refused(tokctl("tokens", "list", "ord-1", "--store", known), "ambiguous", "ord-1001", "ord-1002") == 3
+    assert refused(tokctl("tokens", "show", "a2", "--store", known), "a2-check-1", "a2-check-2") == 3
+
+
+def test_several_instances_and_none_named(tokctl, known):
+    assert refused(tokctl("tokens", "list", "--store", known), "which process instance?", "@latest") == 2
+
+
+@pytest.mark.parametrize(
+    "words", [["tokens", "list", "no"], ["tokens", "show", "no"], ["tokens", "show", "ord-1001", "b1"]]
+)
+def test_an_unknown_id_is_not_found(tokctl, known, words):
+    assert refused(tokctl(*words, "--store", known), "no ", "See 'tokctl") == 3
+
+
+# --- tokens list --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ([], ["b1-start", "b2-split", "b3-pick", "b4-bill", "b5-mail", "b6-join"]),
+        (["--state", "ACTIVE", "--state", "failed"], ["b3-pick", "b5-mail"]),
+        (["-s", "active,waiting"], ["b3-pick", "b6-join"]),
+        (["--type", "gateway"], ["b2-split", "b6-join"]),
+        (["-t", "SERVICE_TASK", "-t", "startEvent"], ["b1-start", "b3-pick", "b4-bill", "b5-mail"]),
+        (["--element", "*i*"], ["b2-split", "b3-pick", "b4-bill", "b5-mail", "b6-join", "b1-start"]),
+        (["--element", "Send*"], ["b4-bill", "b5-mail"]),
+        (["--worker", "*-worker-*"], ["b4-bill", "b5-mail"]),
+        (["--live"], ["b3-pick", "b6-join"]),
+        (["--no-completed"], ["b3-pick", "b5-mail", "b6-join"]),
+        (["--since", "2025-01-11T10:05:15Z"], ["b5-mail"]),
+        (["--until", "2025-01-11T10:05:01Z"], ["b1-start", "b2-split", "b3-pick"]),
+        (["--sort", "-retries", "-n", "2"], ["b3-pick", "b5-mail"]),
+        (["--sort", "element", "-n", "3"], ["b4-bill", "b6-join", "b5-mail"]),
+        (["--limit", "2", "--page", "3"], ["b5-mail", "b6-join"]),
+        (["--live", "--state", "COMPLETED"], []),
+    ],
+)
+def test_tokens_are_filtered_and_sorted(ids, options, found):
+    listed = ids("tokens", "list", "ord-1002", *options)
+    assert sorted(listed) == sorted(found)
+    if "--element" not in options:
+        assert listed == found
+
+
+@pytest.mark.parametrize("options", [[], ["--state", "ACTIVE"], ["--type", "event", "--limit", "1"]])
+def test_the_summary_is_of_the_whole_instance(tokctl, known, options):
+    document = json.loads(tokctl("tokens", "list", "ord-1002", *options, "-o", "json", "--store", known).out)
+    assert document["summary"]["token_states"] == {
+        "ACTIVE": 1, "WAITING": 1, "SUSPENDED": 0, "COMPLETED": 3, "CANCELLED": 0, "FAILED": 1,
+    }  # fmt: skip
+
+
+def test_what_is_left_out_is_told_on_stderr(tokctl, known):
+    ran = tokctl("tokens", "list", "ord-1002", "-n", "2", "--page", "2", "--store", known, width=200)
+    assert ran.err == "Showing 3 to 4 of 6 tokens: --page for others, --limit 0 for all.\n"
+    assert "Showing" not in ran.out
+    assert tokctl("tokens", "list", "ord-1002", "-n", "6", "--store", known, width=200).err == ""
+    ran = tokctl("tokens", "list", "ord-1002", "-n", "2", "--page", "9", "--store", known)
+    assert ran.code == 0
+    assert ran.err == "This page is empty.\nShowing none of 6 tokens: --page for others, --limit 0 for all.\n"
+    ran = tokctl("tokens", "list", "ord-1002", "-s", "CANCELLED", "--store", known)
+    assert (ran.code, ran.err) == (0, "No tokens match.\n")
+
+
+def test_a_table_shows_a_hundred_and_other_formats_all(tokctl, tmp_path):
+    file = tmp_path / "many.ndjson"
+    file.write_text("".join(
+        f'{{"instance_id":"i","token_id":"t{n:03}","element_id":"e","state":"ACTIVE"}}\n' for n in range(130)
+    ))  # fmt: skip
+    table = tokctl("tokens", "list", "--file", file)
+    assert len(table.out.splitlines()) == 102  # the headline and the titles
+    assert "Showing 1 to 100 of 130 tokens" in table.err
+    assert len(tokctl("tokens", "list", "--file", file, "-n", "0").out.splitlines()) == 132
+    assert len(tokctl("tokens", "list", "--file", file, "-o", "id").out.splitlines()) == 130
+
+
+def test_variables_are_shown_when_asked_for(tokctl, known):
+    assert "ORD-7" not in tokctl("tokens", "list", "ord-1001", "--store", known, width=300).out
+    assert "ORD-7" in tokctl("tokens", "list", "ord-1001", "--variables", "--store", known, width=300).out
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["tokens", "list", "--no-completed", "--state", "COMPLETED"], ["contradict", "Leave one out."]),
+        (["tokens", "list", "--state", "ACTIV"], ["did you mean 'ACTIVE'?", "SUSPENDED"]),
+        (["tokens", "tree", "--state", "xyz"], ["unknown state 'xyz'.", "FAILED"]),
+        (["instances", "list", "--status", "COMPLETE"], ["did you mean 'COMPLETED'?"]),
+        (["tokens", "list", "--type", "servicetsk"], ["did you mean 'serviceTask'?"]),
+        (["tokens", "list", "--sort", "creatd"], ["did you mean 'created'?", "retries"]),
+        (["instances", "list", "--sort", "name"], ["cannot sort by 'name'", "started"]),
+        (["tokens", "list", "-o", "jsn"], ["did you mean 'json'?", "ndjson"]),
+        (["tokens", "list", "ord-1001", "--columns", "tokn_id"], ["did you mean 'token_id'?", "element_name"]),
+        (["tokens", "list", "ord-1001", "--columns", ""], ["names no column", "element_name"]),
+        (["tokens", "show", "a1", "--columns", "state"], ["--columns is for lists", "--query"]),
+        (["tokens", "list", "--color", "alway"], ["did you mean 'always'?"]),
+        (["token", "list"], ["no command 'token' (did you mean 'tokens'?)", "tokctl --help"]),
+        (["tokens", "lst"], ["did you mean 'list'?", "tokctl tokens --help"]),
+        (["tokens", "list", "--stat", "x"], ["no such option: --stat", "--state", "tokctl tokens list --help"]),
+        (["tokens", "list", "--since", "soon"], ["'soon'", "15m"]),
+        (["tokens", "list", "--since", "1h", "--until", "2h"], ["--since is not before --until"]),
+        (["tokens", "list", "--limit", "-1"], ["--limit"]),
+        (["tokens", "list", "--page", "0"], ["--page"]),
+        (["tokens", "list", "a", "b"], ["unexpected extra argument"]),
+        (["tokens", "show"], ["missing argument"]),
+        (["tokens", "show", "a", "b", "c"], ["too many ids"]),
+        (["tokens", "show", "ord-1001"], ["'ord-1001' is a process instance", "tokctl tokens list ord-1001"]),
+        (["tokens", "show", "@latest"], ["is a process instance"]),
+        (["tokens", "tree", "ord-1001", "--depth", "0"], ["--depth"]),
+        (["store", "export", "-o", "yaml"], ["yaml", "ndjson"]),
+        (["--file", "x", "store", "info"], ["--file", "Leave it out."]),
+        (["store", "prune"], ["--completed-before"]),
+        (["simulate", ORDER, "--start", "now", "--end", "now"], ["exclude each other"]),
+    ],
+)  # fmt: skip
+def test_what_cannot_mean_anything_is_refused(tokctl, known, words, parts):
+    assert refused(tokctl("--store", known, *words), *parts) == 2
+
+
+# --- tokens show ----------------------------------------------------------------------------------------
+
+
+def test_a_token_is_found_with_or_without_its_instance(tokctl, known):
+    for ids in (["b3-pick"], ["b3"], ["ord-1002", "b3"], ["ord-1002", "b3-pick"]):
+        ran = tokctl("tokens", "show", *ids, "--store", known)
+        assert ran.code == 0
+        assert ran.out.startswith("在庫の確認 🎉  ● ACTIVE  b3-pick\n")
+        for part in ("2025-01-11T10:05:00.000Z  (35m ago)", "picker-03", "split", "f6", '"shelf": "東-7"'):
+            assert part in ran.out
+
+
+def test_a_token_that_is_named_by_what_it_does_not_list_says_so(tokctl, known):
+    assert "c3-hold (which it does not list)" in tokctl("tokens", "show", "c2-auth", "--store", known).out
+
+
+# --- tokens tree ----------------------------------------------------------------------------------------
+
+
+def test_a_loop_is_folded_and_unfolded(tokctl, known):
+    folded = tokctl("tokens", "tree", "ord-1001", "--store", known).out
+    assert "Check stock  ×2 (step 1 of 2)" in folded
+    assert "a2-check-2" not in folded
+    expanded = tokctl("tokens", "tree", "ord-1001", "--expand", "--store", known).out
+    assert "×" not in expanded
+    assert all(token in expanded for token in ("a2-check-1", "a2-check-2", "a3-again-1", "a3-again-2"))
+
+
+def test_what_lies_deeper_is_counted(tokctl, known):
+    ran = tokctl("tokens", "tree", "ord-1002", "--depth", "1", "--store", known)
+    assert "└─ … 4 tokens below, 2 live" in ran.out
+    assert "b3-pick" not in ran.out
+
+
+def test_a_state_keeps_the_way_to_what_matches(ids):
+    assert ids("tokens", "tree", "ord-1002", "--state", "WAITING") == ["b1-start", "b2-split", "b4-bill", "b6-join"]
+
+
+def test_every_token_stands_in_the_tree_once(tokctl):
+    document = json.loads(tokctl("tokens", "tree", "--file", DOCUMENTED, "-o", "json").out)
+    assert sorted(line["token_id"] for line in document["tree"]) == sorted([TASK, VALIDATE, GATEWAY])
+    assert document["contradictions"]["total"] == 3
+
+
+# --- tokens history ---------------------------------------------------------------------------------------
+
+
+def test_the_way_of_an_instance_and_of_a_token(ids):
+    assert ids("tokens", "history", "ord-1002") == ["b1-start", "b2-split", "b3-pick", "b4-bill", "b5-mail", "b6-join"]
+    way = ["b1-start", "b2-split", "b4-bill", "b6-join"]
+    assert ids("tokens", "history", "ord-1002", "b6") == way
+    assert ids("tokens", "history", "b6-join") == way
+
+
+def test_waits_and_durations(tokctl, known):
+    hops = json.loads(tokctl("tokens", "history", "ord-1001", "-o", "json", "--store", known).out)["history"]
+    assert [(hop["wait_ms"], hop["duration_ms"]) for hop in hops] == [
+        (None, 0), (0, 12000), (0, 0), (18000, 11000), (0, 0), (0, 54000), (0, 0),
+    ]  # fmt: skip
+
+
+# --- a saved answer, and stdin ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["instances", "list"],
+        ["instances", "show", "ord-1002"],
+        ["tokens", "list", "ord-1002", "--sort", "-duration"],
+        ["tokens", "show", "pay", "c2"],
+        ["tokens", "tree", "pay-2001"],
+        ["tokens", "history", "ord-1001"],
+        ["tokens", "list", "ord-1001", "-o", "json"],
+    ],
+)
+def test_a_file_is_looked_at_like_a_store(tokctl, own_store, orders, tmp_path, words):
+    packed = tmp_path / "orders.ndjson.gz"
+    packed.write_bytes(gzip.compress(orders.read_bytes()))
+    expected = tokctl(*words, "--store", own_store)
+    assert expected.code == 0
+    assert tokctl(*words, "--file", orders) == expected
+    assert tokctl(*words, "--file", packed) == expected
+    assert tokctl(*words, "--file", "-", stdin=orders.read_bytes()) == expected
+
+
+# --- the store ------------------------------------------------------------------------------------------------
+
+
+def test_import_reports_and_changes_nothing_the_second_time(tokctl, tmp_path, orders):
+    store = tmp_path / "new" / "store.db"
+    words = ["store", "import", orders, "--store", store]
+    ran = tokctl(*words, "-o", "json")
+    assert json.loads(ran.out)["files"][0] | {"file": ""} == {
+        "file": "", "instances": 3, "added": 17, "updated": 0, "unchanged": 0, "definitions": 0, "rejected": 0,
+    }  # fmt: skip
+    before = tokctl("store", "export", "--store", store).out
+    ran = tokctl(*words)
+    assert ran.err == "Nothing changed: the store had all of it.\n"
+    assert ran.out.split()[-6:] == ["0", "0", "0", "17", "0", "0"]
+    assert tokctl("store", "export", "--store", store).out == before
+
+
+def test_a_dry_run_changes_nothing(tokctl, own_store, tmp_path):
+    before = own_store.read_bytes()
+    ran = tokctl("store", "import", "--dry-run", DOCUMENTED, "--store", own_store, "-o", "json")
+    assert json.loads(ran.out)["files"][0]["added"] == 3
+    assert json.loads(ran.out)["dry_run"] is True
+    assert own_store.read_bytes() == before
+    absent = tmp_path / "absent.db"
+    ran = tokctl("store", "import", "--dry-run", DOCUMENTED, "--store", absent)
+    assert (ran.code, ran.err) == (0, "This was a dry run: nothing was changed.\n")
+    assert not absent.exists()
+
+
+def test_a_bad_token_fails_the_import_or_is_kept_apart(tokctl, own_store, tmp_path):
+    bad, rejects = tmp_path / "bad.ndjson", tmp_path / "rejects.ndjson"
+    bad.write_text('{"instance_id":"n","token_id":"t1","element_id":"e","state":"ACTIVE"}\n'
+                   '{"instance_id":"n","token_id":"t2","element_id":"e","state":7}\n')  # fmt: skip
+    before = tokctl("store", "export", "--store", own_store).out
+    ran = tokctl("store", "import", bad, "--store", own_store)
+    assert refused(ran, "bad.ndjson", "line 2", "state", "--rejects") == 7
+    assert tokctl("store", "export", "--store", own_store).out == before
+    ran = tokctl("store", "import", bad, "--rejects", rejects, "--store", own_store)
+    assert ran.code == 0
+    assert "1 record was refused" in ran.err
+    assert "refused: " in ran.err
+    assert json.loads(rejects.read_text())["file"] == str(bad)
+    assert tokctl("tokens", "list", "n", "-o", "id", "--store", own_store).out == "t1\n"
+
+
+def test_import_reads_stdin(tokctl, tmp_path, orders):
+    store = tmp_path / "s.db"
+    ran = tokctl("store", "import", "-", "--store", store, stdin=orders.read_bytes())
+    assert ran.code == 0
+    assert "standard input" in ran.out
+
+
+@pytest.mark.parametrize("shape", ["json", "ndjson"])
+@pytest.mark.parametrize("name", ["out.json", "out.json.gz", None])
+def test_an_export_gives_an_equal_store(tokctl, own_store, tmp_path, shape, name):
+    copy = tmp_path / "copy.db"
+    if name is None:
+        stdin = tokctl("store", "export", "-o", shape, "--store", own_store).out
+        assert tokctl("store", "import", "-", "--store", copy, stdin=stdin).code == 0
+    else:
+        file = tmp_path / name
+        ran = tokctl("store", "export", "-o", shape, "--to", file, "--store", own_store)
+        assert (ran.code, ran.out) == (0, "")
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert tokctl("store", "import", file, "--store", copy).code == 0
+    everything = tokctl("store", "export", "-o", "ndjson", "--store", own_store).out
+    assert tokctl("store", "export", "-o", "ndjson", "--store", copy).out == everything
+
+
+def test_one_instance_is_exported(tokctl, own_store):
+    ran = tokctl("store", "export", "pay", "--store", own_store)
+    assert json.loads(ran.out)["data"]["instance_id"] == "pay-2001"
+    assert refused(tokctl("store", "export", "nix", "--store", own_store), "nix") == 3
+
+
+def test_an_export_into_a_link_writes_what_it_points_to(tokctl, own_store, tmp_path):
+    (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
+    assert tokctl("store", "export", "--to", tmp_path / "link.json", "--store", own_store).code == 0
+    assert (tmp_path / "link.json").is_symlink()
+    assert (tmp_path / "real.json").stat().st_size
+
+
+def test_info(tokctl, own_store):
+    document = json.loads(tokctl("store", "info", "-o", "json", "--store", own_store).out)
+    assert (document["instances"], document["tokens"], document["live_tokens"]) == (3, 17, 4)
+    ran = tokctl("store", "info", "--store", own_store)
+    assert "17, 4 live" in ran.out
+
+
+def test_check_finds_contradictions_and_says_so_by_its_exit_code(tokctl, own_store, tmp_path):
+    ran = tokctl("store", "check", "--store", own_store)
+    assert ran.code == 1
+    assert "PARENT_MISSING" in ran.out
+    assert ran.err == "Checked 3 instances: 3 problems.\n"
+    ran = tokctl("store", "check", "--no-links", "--store", own_store)
+    assert (ran.code, ran.out, ran.err) == (0, "", "Checked 3 instances: everything is in order.\n")
+    assert tokctl("store", "check", "-o", "json", "--store", own_store).code == 1
+
+
+def test_backup(tokctl, own_store, tmp_path):
+    copy = tmp_path / "copy.db"
+    assert tokctl("store", "backup", copy, "--store", own_store).code == 0
+    exported = tokctl("store", "export", "--store", own_store).out
+    assert tokctl("store", "export", "--store", copy).out == exported
+    assert refused(tokctl("store", "backup", copy, "--store", own_store), "exists already") == 6
+
+
+def test_prune_says_what_it_would_remove_and_removes_it(tokctl, own_store):
+    words = ["store", "prune", "--completed-before", "10m", "--store", own_store]
+    ran = tokctl(*words)
+    assert ran.err == (
+        "Would remove 1 instance that ended before 2025-01-11T10:30:00.000Z, with 7 tokens. Say --yes to remove them.\n"
+    )
+    assert "ord-1001" in tokctl("instances", "list", "--store", own_store).out
+    assert tokctl(*words, "--yes").err.startswith("Removed 1 instance ")
+    assert "ord-1001" not in tokctl("instances", "list", "--store", own_store).out
+    assert "nothing to remove" in tokctl(*words, "--yes").err
+
+
+# --- simulate, demo -----------------------------------------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_store(tokctl, tmp_path):
+    exports = []
+    for name, seed in (("a", 7), ("b", 7), ("c", 8)):
+        store = tmp_path / name
+        ran = tokctl(
+            "simulate", ORDER, "--scenario", SCENARIO, "-n", "3", "--seed", seed, "--end", "now", "--store", store
+        )
+        assert ran.code == 0
+        assert ran.out == ""
+        assert "Simulated 3 instances" in ran.err
+        exports.append(tokctl("store", "export", "-o", "ndjson", "--store", store).out)
+    assert exports[0] == exports[1]
+    assert exports[0] != exports[2]
+
+
+def test_simulating_again_changes_nothing(tokctl, tmp_path):
+    words = [
+        "simulate",
+        ORDER,
+        "--scenario",
+        SCENARIO,
+        "-n",
+        "2",
+        "--start",
+        "2025-01-01",
+        "--store",
+        tmp_path / "s.db",
+    ]
+    assert "Nothing changed" not in tokctl(*words).err
+    assert "Nothing changed: the store had all of it." in tokctl(*words).err
+
+
+def test_demo_shows_the_commands(tokctl, tmp_path):
+    ran = tokctl("demo", "--store", tmp_path / "demo.db")
+    assert ran.code == 0
+    for part in ("$ tokctl tokens tree @latest", "├─ ", "order-processing", "tokctl --help", "instance_id,live_tokens"):
+        assert part in ran.out
+    assert "An order process ran in SpiffWorkflow: 20 instances" in ran.err
+
+
+def test_demo_has_a_store_of_its_own(tokctl, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    for _ in range(2):  # and makes it anew
+        ran = tokctl("demo")
+        assert "20 instances" in ran.err
+    assert {path.name for path in (tmp_path / "tokctl").iterdir()} <= {"demo.db", "demo.db-wal", "demo.db-shm"}
+
+
+# --- completion -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("tokctl tokens list o", ["ord-1001", "ord-1002"]),
+        ("tokctl tokens list @", ["@latest"]),
+        ("tokctl tokens show b3", ["b3-pick"]),
+        ("tokctl tokens show ord-1002 b", ["b1-start", "b2-split", "b3-pick", "b4-bill", "b5-mail", "b6-join"]),
+        ("tokctl tokens list --state co", ["COMPLETED"]),
+        ("tokctl tokens list --type gat", ["gateway"]),
+        ("tokctl tokens list -o js", ["json"]),
+        ("tokctl tokens list --sort dur", ["duration"]),
+        ("tokctl tokens li", ["list"]),
+        ("tokctl tokens show nothing-like-it", []),
+    ],
+)
+def test_completion_offers_what_is_in_the_store(shell, own_store, line, offered):
+    line = line.replace("tokctl ", f"tokctl --store {own_store} ", 1)
+    ran = shell(env={"_TOKCTL_COMPLETE": "complete_bash", "_TYPER_COMPLETE_ARGS": line})
+    assert [word.partition("\t")[0] for word in ran.out.split("\n") if word] == offered
+    assert ran.err == ""
+
+
+def test_completion_without_a_store_is_silent(shell, tmp_path):
+    ran = shell(
+        env={"_TOKCTL_COMPLETE": "complete_bash", "_TYPER_COMPLETE_ARGS": f"tokctl --store {tmp_path}/no tokens show x"}
+    )
+    assert (ran.out.strip(), ran.err) == ("", "")

@@ -1,0 +1,185 @@
+"""Options of every command: before the command, between group and command, after it; flags, environment, defaults."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tokctl.cli.options import SHARED
+
+FLAGS = {
+    "store": ["--store", "{known}"],
+    "file": ["--file", "{orders}"],
+    "output": ["-o", "json"],
+    "columns": ["--columns", "token_id,state"],
+    "query": ["--query", "tokens[0].token_id"],
+    "color": ["--color", "always"],
+    "debug_traceback": ["--debug-traceback"],
+}
+CONTEXT = {  # what stands on the line besides, so that the option makes a difference
+    "store": [],
+    "file": [],
+    "debug_traceback": ["--file", "{orders}", "--columns", "nothing"],
+}
+
+
+def at(place, option, rest):
+    """Return ``tokens list ord-1001`` with an option in one of its places."""
+    before, between, after = (option if place == here else [] for here in ("before", "between", "after"))
+    return [*before, "tokens", *between, "list", "ord-1001", *rest, *after]
+
+
+@pytest.mark.parametrize("place", ["before", "between", "after"])
+@pytest.mark.parametrize("name", SHARED)
+def test_each_works_in_each_place(tokctl, known, orders, name, place):
+    def filled(words):
+        return [word.format(known=known, orders=orders) for word in words]
+
+    rest = filled(CONTEXT.get(name, ["--file", "{orders}"]))
+    line = at(place, filled(FLAGS[name]), rest)
+    if name == "debug_traceback":
+        with pytest.raises(Exception, match="unknown column"):
+            tokctl(*line)
+        return
+    ran = tokctl(*line)
+    assert ran.code == 0
+    if name in {"store", "file"}:
+        assert "a2-check-1" in ran.out
+    elif name == "output":
+        assert json.loads(ran.out)["instance_id"] == "ord-1001"
+    elif name == "columns":
+        assert ran.out.splitlines()[1].split() == ["TOKEN", "STATE"]
+    elif name == "query":
+        assert ran.out == "a1-start\n"
+    else:
+        assert "\x1b[" in ran.out
+
+
+def test_every_shared_option_is_tested():
+    assert set(FLAGS) == set(SHARED)
+
+
+def test_the_nearest_to_the_end_wins(tokctl, known):
+    line = ["-o", "json", "tokens", "-o", "yaml", "list", "ord-1001", "-o", "csv", "--store", known, "-o", "id"]
+    assert tokctl(*line).out.splitlines()[0] == "a1-start"
+    assert tokctl(*line[:-2]).out.startswith("token_id,")
+    assert tokctl("-o", "json", "tokens", "-o", "id", "list", "ord-1001", "--store", known).out.startswith("a1-start")
+    assert tokctl("-o", "id", "tokens", "list", "ord-1001", "--store", known).out.startswith("a1-start")
+    ran = tokctl("--store", "/nonexistent", "tokens", "list", "ord-1001", "--store", known)
+    assert ran.code == 0
+
+
+@pytest.mark.parametrize("joined", ["-ojson", "--output=json", "-o=json"])
+def test_a_value_may_be_joined_to_its_option(tokctl, known, joined):
+    ran = tokctl("tokens", "list", "ord-1001", "--store", known, joined)
+    assert ran.out.startswith('{"instance_id"') if joined != "-o=json" else ran.code == 2
+
+
+def test_environment_and_flags(tokctl, known, orders, own_store, monkeypatch):
+    monkeypatch.setenv("TOKCTL_STORE", str(known))
+    assert tokctl("instances", "list", "-o", "id").out.startswith("srv1-")
+    assert tokctl("instances", "list", "-o", "id", "--store", own_store).out.startswith("pay-2001")
+    assert tokctl("instances", "list", "-o", "id", "--file", orders).out.startswith("pay-2001")
+    monkeypatch.setenv("TOKCTL_OUTPUT", "id")
+    assert tokctl("tokens", "list", "pay").out.split() == ["c1-start", "c2-auth", "c3-hold", "c4-odd"]
+    assert tokctl("tokens", "list", "pay", "-o", "csv").out.startswith("token_id,")
+    assert tokctl("-o", "csv", "tokens", "list", "pay").out.startswith("token_id,")
+    monkeypatch.setenv("TOKCTL_OUTPUT", "")
+    assert tokctl("tokens", "list", "pay").out.startswith("payments")
+    monkeypatch.setenv("TOKCTL_OUTPUT", "toml")
+    assert tokctl("tokens", "list", "pay").code == 2
+
+
+def test_the_default_store_is_in_the_data_directory(tokctl, orders, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    ran = tokctl("tokens", "list")
+    assert ran.code == 6
+    assert str(tmp_path / "data" / "tokctl" / "tokctl.db") in ran.err
+    assert "tokctl demo" in ran.err
+    assert tokctl("store", "import", orders).code == 0
+    assert (tmp_path / "data" / "tokctl" / "tokctl.db").is_file()
+    assert tokctl("instances", "list").code == 0
+
+
+def test_format_names_ignore_case(tokctl, known):
+    assert tokctl("tokens", "list", "pay", "-o", "ID", "--store", known).out.startswith("c1-start\n")
+
+
+# --- colour -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "tty", "environment", "coloured"),
+    [
+        ([], True, {}, True),
+        ([], False, {}, False),
+        ([], True, {"NO_COLOR": "1"}, False),
+        ([], True, {"NO_COLOR": ""}, True),  # as no-color.org has it
+        ([], True, {"TERM": "dumb"}, False),
+        ([], False, {"FORCE_COLOR": "1"}, False),
+        (["--color", "always"], False, {}, True),
+        (["--color", "always"], False, {"NO_COLOR": "1"}, True),
+        (["--color", "never"], True, {}, False),
+        (["--color", "AUTO"], True, {}, True),
+    ],
+)
+@pytest.mark.parametrize("words", [["tokens", "list", "pay"], ["tokens", "show", "c2"], ["instances", "list"]])
+def test_colour(tokctl, known, monkeypatch, words, options, tty, environment, coloured):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    ran = tokctl(*words, *options, "--store", known, tty=tty)
+    assert ("\x1b[" in ran.out) is coloured
+    assert "\x1b" not in ran.err
+
+
+@pytest.mark.parametrize("form", ["json", "ndjson", "yaml", "csv", "id"])
+def test_data_is_never_coloured(tokctl, known, form):
+    assert (
+        "\x1b" not in tokctl("tokens", "list", "pay", "-o", form, "--color", "always", "--store", known, tty=True).out
+    )
+
+
+# --- help -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [[], ["tokens"], ["store"], ["instances"]])
+def test_a_group_alone_shows_its_help(tokctl, words):
+    ran = tokctl(*words)
+    assert ran.code == 2
+    assert "Usage: " in ran.out
+    assert ran.err == ""
+
+
+def commands():
+    from tokctl.cli.groups import TREE, Group
+
+    def walk(group, words):
+        yield words
+        for name, entry in group.commands.items():
+            if isinstance(entry, Group):
+                yield from walk(entry, [*words, name])
+            else:
+                yield [*words, name]
+
+    return list(walk(TREE, []))
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help(tokctl, words, flag):
+    ran = tokctl(*words, flag, width=80)
+    assert (ran.code, ran.err) == (0, "")
+    assert "Options of every command" in ran.out
+    assert "<str>" not in ran.out
+    lines = ran.out.splitlines()
+    assert max(map(len, lines)) <= 80
+    if words and words[-1] not in {"tokens", "instances", "store"}:
+        assert "Examples" in ran.out
+        assert "$ tokctl " in ran.out
+
+
+def test_the_help_groups_the_commands(tokctl):
+    out = tokctl("--help").out
+    assert out.index("See where instances stand") < out.index("Fill and keep a store")
+    assert out.index("tokens  ") < out.index("Fill and keep a store") < out.index("simulate")

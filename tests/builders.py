@@ -40,7 +40,9 @@ def token(token_id: str = "t1", instance_id: str = "i1", **fields: Any) -> Token
 def tokens(count: int, instance_id: str = "i1", **fields: Any) -> list[Token]:
     """Return tokens ``t0`` …, a second apart."""
     return [
-        token(f"t{n}", instance_id, **{"created_at": at(n), "updated_at": at(n + 1), "completed_at": at(n + 1)} | fields)
+        token(
+            f"t{n}", instance_id, **{"created_at": at(n), "updated_at": at(n + 1), "completed_at": at(n + 1)} | fields
+        )
         for n in range(count)
     ]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
 from builders import DOCUMENTED, FIXTURES
 
 NOW = datetime(2025, 1, 11, 10, 40, tzinfo=UTC)
@@ -49,10 +50,10 @@ def tokctl(monkeypatch):
     for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
 
-    def call(*words, stdin=b"", width=100, tty=False, encoding="utf-8", now=NOW) -> Ran:
+    def call(*words, stdin=b"", width=100, tty=False, err_tty=False, encoding="utf-8", now=NOW) -> Ran:
         if isinstance(stdin, str):
             stdin = stdin.encode()
-        out, err = Stream(tty=tty, encoding=encoding), Stream(tty=tty)
+        out, err = Stream(tty=tty, encoding=encoding), Stream(tty=err_tty)
         with monkeypatch.context() as patch:
             patch.setenv("COLUMNS", str(width))
             patch.setattr(sys, "stdin", Stream(stdin))

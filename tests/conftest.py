@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import DOCUMENTED
 from hypothesis import HealthCheck, settings
 
+from builders import DOCUMENTED
 from tokctl.store import open_store
 from tokctl.store.base import Store
 

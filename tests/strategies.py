@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from builders import raw
 from hypothesis import strategies as st
 
+from builders import raw
 from tokctl.process.model import ELEMENT_TYPES, FAMILIES, NULL, STATES, Instance, Token, from_micros
 from tokctl.process.query import INSTANCE_ORDERS, TOKEN_ORDERS, InstanceFilter, Order, TokenFilter
 
@@ -135,7 +135,8 @@ filters = st.builds(
         optional={
             "states": st.lists(states, **_alternatives).map(tuple),
             "types": st.lists(
-                st.sampled_from([*FAMILIES, "task", "serviceTask", "SERVICE_TASK", "robot", "customTask"]), **_alternatives
+                st.sampled_from([*FAMILIES, "task", "serviceTask", "SERVICE_TASK", "robot", "customTask"]),
+                **_alternatives,
             ).map(tuple),
             "elements": st.lists(globs, **_alternatives).map(tuple),
             "workers": st.lists(globs, **_alternatives).map(tuple),

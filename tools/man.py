@@ -26,6 +26,7 @@ EXITS = {
     0: "Success.",
     1: "Findings: the command found what it was asked to look for.",
     70: "A fault in tokctl itself.",
+    74: "The output cannot be written.",
     130: "Interrupted.",
     141: "Whoever read the output has gone.",
 }

@@ -11,7 +11,9 @@
     ├── StoreError              6   the store: locked, full, read-only, damaged, too new
     └── InputError              7   data that was handed in cannot be read
 
-Exit code 0 is success, 1 means that a command found what it was asked to look for (findings).
+Exit code 0 is success, 1 means that a command found what it was asked to look for (findings). Beside
+these: 70 a fault in tokctl itself, 74 output that cannot be written, 130 an interruption, 141 a reader
+of the output that has gone.
 One place, ``tokctl.__main__``, turns an error into one line on stderr and its exit code.
 """
 

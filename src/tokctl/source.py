@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from tokctl.errors import InputError, NotFoundError
+from tokctl.errors import InputError, NotAllowedError, NotFoundError
 
 CHUNK = 1 << 18
 _GZIP = b"\x1f\x8b"
@@ -32,6 +32,7 @@ def read_chunks(path: str, progress: Callable[[int], object] | None = None) -> I
 
     Raises:
         NotFoundError: there is no such file.
+        NotAllowedError: its rights forbid it.
         InputError: it cannot be read, or its compressed data is damaged or cut short.
     """
     name = input_name(path)
@@ -43,6 +44,8 @@ def read_chunks(path: str, progress: Callable[[int], object] | None = None) -> I
                 yield from _decompressed(stream, name, progress)
     except FileNotFoundError:
         raise NotFoundError(f"there is no file {path}.") from None
+    except PermissionError:
+        raise NotAllowedError(f"{name} may not be read.", "Check the file's rights.") from None
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror or error}.") from None
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
-from builders import DOCUMENTED
 
 import tokctl.recorder.demo
+from builders import DOCUMENTED
 
 ORDER = Path(tokctl.recorder.demo.__file__).with_name("order.bpmn")
 SCENARIO = ORDER.with_name("order.yaml")
@@ -167,9 +168,9 @@ def test_a_table_shows_a_hundred_and_other_formats_all(tokctl, tmp_path):
         f'{{"instance_id":"i","token_id":"t{n:03}","element_id":"e","state":"ACTIVE"}}\n' for n in range(130)
     ))  # fmt: skip
     table = tokctl("tokens", "list", "--file", file)
-    assert len(table.out.splitlines()) == 102  # the headline and the titles
+    assert len(table.out.splitlines()) == 103  # the headline, a gap and the titles
     assert "Showing 1 to 100 of 130 tokens" in table.err
-    assert len(tokctl("tokens", "list", "--file", file, "-n", "0").out.splitlines()) == 132
+    assert len(tokctl("tokens", "list", "--file", file, "-n", "0").out.splitlines()) == 133
     assert len(tokctl("tokens", "list", "--file", file, "-o", "id").out.splitlines()) == 130
 
 
@@ -347,6 +348,19 @@ def test_a_bad_token_fails_the_import_or_is_kept_apart(tokctl, own_store, tmp_pa
     assert tokctl("tokens", "list", "n", "-o", "id", "--store", own_store).out == "t1\n"
 
 
+def test_a_progress_bar_where_it_takes_a_while(tokctl, own_store, tmp_path, orders, monkeypatch):
+    file = tmp_path / "odd\x1b[2J[red]name.ndjson"
+    file.write_bytes(orders.read_bytes())
+    words = ["store", "import", file, "--dry-run", "--store", own_store]
+    assert "Importing" not in tokctl(*words, err_tty=True).err
+    monkeypatch.setattr("tokctl.cli.progress.DELAY", 0)
+    assert "Importing" not in tokctl(*words).err
+    ran = tokctl(*words, err_tty=True)
+    assert "Importing odd\\u001b[2J[red]name.ndjson" in re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "", ran.err)
+    assert "\x1b[2J" not in ran.err
+    assert "Importing" not in ran.out
+
+
 def test_import_reads_stdin(tokctl, tmp_path, orders):
     store = tmp_path / "s.db"
     ran = tokctl("store", "import", "-", "--store", store, stdin=orders.read_bytes())
@@ -412,13 +426,13 @@ def test_backup(tokctl, own_store, tmp_path):
 def test_prune_says_what_it_would_remove_and_removes_it(tokctl, own_store):
     words = ["store", "prune", "--completed-before", "10m", "--store", own_store]
     ran = tokctl(*words)
-    assert ran.err == (
+    assert ran.out == (
         "Would remove 1 instance that ended before 2025-01-11T10:30:00.000Z, with 7 tokens. Say --yes to remove them.\n"
     )
     assert "ord-1001" in tokctl("instances", "list", "--store", own_store).out
-    assert tokctl(*words, "--yes").err.startswith("Removed 1 instance ")
+    assert tokctl(*words, "--yes").out.startswith("Removed 1 instance ")
     assert "ord-1001" not in tokctl("instances", "list", "--store", own_store).out
-    assert "nothing to remove" in tokctl(*words, "--yes").err
+    assert "nothing to remove" in tokctl(*words, "--yes").out
 
 
 # --- simulate, demo -----------------------------------------------------------------------------------------------
@@ -432,8 +446,7 @@ def test_the_same_seed_gives_the_same_store(tokctl, tmp_path):
             "simulate", ORDER, "--scenario", SCENARIO, "-n", "3", "--seed", seed, "--end", "now", "--store", store
         )
         assert ran.code == 0
-        assert ran.out == ""
-        assert "Simulated 3 instances" in ran.err
+        assert "Simulated 3 instances" in ran.out
         exports.append(tokctl("store", "export", "-o", "ndjson", "--store", store).out)
     assert exports[0] == exports[1]
     assert exports[0] != exports[2]
@@ -454,6 +467,14 @@ def test_simulating_again_changes_nothing(tokctl, tmp_path):
     ]
     assert "Nothing changed" not in tokctl(*words).err
     assert "Nothing changed: the store had all of it." in tokctl(*words).err
+
+
+def test_a_scenario_that_ends_before_all_have_started_says_so(tokctl, tmp_path):
+    words = ["simulate", ORDER, "--scenario", SCENARIO, "--store", tmp_path / "s.db"]
+    said = "The scenario's clock stopped before more of the 3,000 could start."
+    assert said in tokctl(*words, "-n", "3000").err
+    assert "could start" not in tokctl(*words, "-n", "2").err
+    assert "could start" not in tokctl(*words).err
 
 
 def test_demo_shows_the_commands(tokctl, tmp_path):
@@ -482,6 +503,7 @@ def test_demo_has_a_store_of_its_own(tokctl, tmp_path, monkeypatch):
         ("tokctl tokens list @", ["@latest"]),
         ("tokctl tokens show b3", ["b3-pick"]),
         ("tokctl tokens show ord-1002 b", ["b1-start", "b2-split", "b3-pick", "b4-bill", "b5-mail", "b6-join"]),
+        ("tokctl tokens show ord-1002 a", []),  # only those of the instance
         ("tokctl tokens list --state co", ["COMPLETED"]),
         ("tokctl tokens list --type gat", ["gateway"]),
         ("tokctl tokens list -o js", ["json"]),

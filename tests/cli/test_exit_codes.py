@@ -11,6 +11,7 @@ import sys
 import time
 
 import pytest
+
 from builders import DOCUMENTED
 from commandline import clean_environment
 
@@ -244,7 +245,6 @@ def test_an_export_that_cannot_be_written(shell, known, tmp_path):
 
 def test_results_on_stdout_and_everything_else_on_stderr(shell, own_store, tmp_path):
     for words in (
-        ["store", "prune", "--completed-before", "1d"],
         ["store", "backup", tmp_path / "copy.db"],
         ["tokens", "list", "pay", "-s", "FAILED", "-o", "id"],
         ["store", "check", "--no-links", "-o", "id"],
@@ -270,10 +270,18 @@ def test_nothing_is_coloured_into_a_pipe(shell, known, words):
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
 @pytest.mark.parametrize(
     "words",
-    [["tokens", "list"], ["tokens", "list", "-o", "wide"], ["tokens", "tree"], ["tokens", "history"], ["tokens", "show", "b3"],
-     ["tokens", "list", "-o", "csv"], ["tokens", "list", "-o", "id"], ["tokens", "list", "--help"]],
+    [
+        ["tokens", "list"],
+        ["tokens", "list", "-o", "wide"],
+        ["tokens", "tree"],
+        ["tokens", "history"],
+        ["tokens", "show", "b3"],
+        ["tokens", "list", "-o", "csv"],
+        ["tokens", "list", "-o", "id"],
+        ["tokens", "list", "--help"],
+    ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_a_stream_that_takes_no_unicode(tokctl, known, words, encoding):
     line = [*words, *([] if "--help" in words or "show" in words else ["ord-1002"])]
     ran = tokctl(*line, "--store", known, encoding=encoding, width=200)

@@ -49,7 +49,7 @@ def test_each_works_in_each_place(tokctl, known, orders, name, place):
     elif name == "output":
         assert json.loads(ran.out)["instance_id"] == "ord-1001"
     elif name == "columns":
-        assert ran.out.splitlines()[1].split() == ["TOKEN", "STATE"]
+        assert ran.out.splitlines()[2].split() == ["TOKEN", "STATE"]
     elif name == "query":
         assert ran.out == "a1-start\n"
     else:

@@ -6,13 +6,32 @@ import subprocess
 import sys
 
 import pytest
+
 from builders import DOCUMENTED
 from commandline import clean_environment
 
 NEVER = (
-    "httpx", "keyring", "yaml", "psycopg", "starlette", "uvicorn", "SpiffWorkflow", "lxml", "rich", "jmespath",
-    "platformdirs", "asyncio", "ssl", "email", "pydantic", "hypothesis", "xml", "zoneinfo", "concurrent", "multiprocessing",
-)  # fmt: skip
+    "httpx",
+    "keyring",
+    "yaml",
+    "psycopg",
+    "starlette",
+    "uvicorn",
+    "SpiffWorkflow",
+    "lxml",
+    "rich",
+    "jmespath",
+    "platformdirs",
+    "asyncio",
+    "ssl",
+    "email",
+    "pydantic",
+    "hypothesis",
+    "xml",
+    "zoneinfo",
+    "concurrent",
+    "multiprocessing",
+)
 
 
 def imported(code: str, *words: object) -> set[str]:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from builders import FIXTURES, answer, at, instance, ndjson, pieces, raw, token, token_json, tokens
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from strategies import make_instances, names, token_sets
 
+from builders import FIXTURES, answer, at, instance, ndjson, pieces, raw, token, token_json, tokens
+from strategies import make_instances, names, token_sets
 from tokctl.errors import InputError, NotFoundError
 from tokctl.process import reader
 from tokctl.process.model import Definition, Instance, Token
@@ -79,9 +79,7 @@ def test_the_documented_example(documented, size, window):
         records = read(form, size=size, window=window)
         found = only_tokens(records)
         assert [one.token_id for one in found] == [one["token_id"] for one in data["data"]["tokens"]]
-        assert {(one.instance_id, one.process_id) for one in found} == {
-            ("srv1-aB3dEf9hK2mN5pQ8uV", "order-processing")
-        }
+        assert {(one.instance_id, one.process_id) for one in found} == {("srv1-aB3dEf9hK2mN5pQ8uV", "order-processing")}
         assert {record.instance_id for record in of(Instance, records)} == {"srv1-aB3dEf9hK2mN5pQ8uV"}
         assert [json.loads(bytes(one.variables)) for one in found] == [
             one["variables"] for one in data["data"]["tokens"]
@@ -253,6 +251,15 @@ def test_a_long_document_reads_like_a_short_one(about, several, indent, window):
         assert only_tokens(read(data)) == belonging
 
 
+def test_a_number_that_is_cut_in_two():
+    data = b'{"instance_id":"i","a":12.25,"b":1e5,"c":-3E-2,"tokens":[]}'
+    for cut in range(len(data)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(reader, "WINDOW", 16)
+            (one,) = read_records([data[:cut], data[cut:]], name="input")
+        assert {name: bytes(value) for name, value in one.extra.items()} == {"a": b"12.25", "b": b"1e5", "c": b"-3E-2"}
+
+
 def test_an_empty_piece_is_not_the_end():
     data = ndjson(tokens(2))
     parts = [b"", data[:30], b"", b"", data[30:], b""]
@@ -280,8 +287,8 @@ def test_a_definition_longer_than_the_window_is_kept():
 
 
 def test_json_over_several_lines_fits_on_one_when_it_is_kept():
-    text = '{\n"instance_id": "i",\n"variables": {\n"a": 1},\n"x": [\n1],\n"tokens": [{"token_id":"t",\n"element_id":"e",\n'
-    text += '"state":"ACTIVE",\n"variables": {\n"b": 2}}]}'
+    text = '{\n"instance_id": "i",\n"variables": {\n"a": 1},\n"x": [\n1],\n"tokens": [{"token_id":"t",\n'
+    text += '"element_id":"e",\n"state":"ACTIVE",\n"variables": {\n"b": 2}}]}'
     for window in WINDOWS:
         about, one = read(text, window=window)
         for kept in (about.variables, about.extra["x"], one.variables):
@@ -291,8 +298,9 @@ def test_json_over_several_lines_fits_on_one_when_it_is_kept():
 def test_an_instance_named_behind_a_long_list_is_refused():
     text = '{"tokens":[' + ",".join(token_json(one, alone=False) for one in tokens(3)) + '],"instance_id":"i1"}'
     assert only_tokens(read(text)) == tokens(3)
-    with pytest.raises(InputError, match="instance_id stands behind the tokens"):
-        read(text, window=64, instance_id="file")
+    for size in (None, 10):
+        with pytest.raises(InputError, match="instance_id stands behind the tokens"):
+            read(text + "  ", window=64, size=size, instance_id="file")
 
 
 # --- broken input ---
@@ -346,8 +354,8 @@ def test_malformed_json_in_the_middle(size, window):
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize(
     "text",
-    ["[1,]", '{"a":1,}', '{"a" 1}', "{1:2}", "{[1]:2}", '["a" "b"]', "nonsense", "{'a': 1}", "]", "<html>", "[" * 100_000,
-     '{"tokens":' * 3000, '{"a":{"b":' * 3000, "[" * 400 + "NaN" + "]" * 400],
+    ["[1,]", '{"a":1,}', '{"a" 1}', "{1:2}", "{[1]:2}", '["a" "b"]', "nonsense", "{'a': 1}", "]", "<html>",
+     "[" * 100_000, '{"tokens":' * 3000, '{"a":{"b":' * 3000, "[" * 400 + "NaN" + "]" * 400],
 )  # fmt: skip
 def test_what_is_no_json(text, window):
     with pytest.raises(InputError, match=r"line 1, column \d+: "):
@@ -410,7 +418,9 @@ def test_what_only_python_writes_costs_one_token(bad, window):
 
 @pytest.mark.parametrize("window", WINDOWS)
 def test_a_refused_instance_does_not_give_its_tokens_to_another(window):
-    text = '{"instance_id":"i","version":"one","pad":"' + "x" * 80 + '","tokens":[' + token_json(token("a"), alone=False)
+    text = (
+        '{"instance_id":"i","version":"one","pad":"' + "x" * 80 + '","tokens":[' + token_json(token("a"), alone=False)
+    )
     records = read(text + "]}", window=window, instance_id="other")
     assert of(Token, records) == []
     assert [reject.field for reject in of(Reject, records)] == ["version", "instance_id"]
@@ -450,9 +460,7 @@ def test_gzip_through_a_slow_pipe(first):
     data = gzip.compress(ndjson(tokens(3)), mtime=0)
     script = "import sys; from tokctl.source import read_chunks; from tokctl.process.reader import read_records\n"
     script += "print(len(list(read_records(read_chunks('-'), name='stdin'))))"
-    child = subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
-    )
+    child = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
     os.write(child.stdin.fileno(), data[:first])
     with pytest.raises(subprocess.TimeoutExpired):
         child.wait(0.4)
@@ -520,13 +528,11 @@ MEASURE = textwrap.dedent("""
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
-def test_a_huge_document_on_one_line_is_read_in_little_memory():
+@pytest.mark.parametrize("before", ["", '{"instance_id":"small"}\n'], ids=["alone", "a line of many"])
+def test_a_huge_document_on_one_line_is_read_in_little_memory(before):
     item = token_json(token("t@", variables={"note": "x" * 200}, created_at=at(0)), alone=False)
-    run = subprocess.run(
-        [sys.executable, "-c", MEASURE, '{"success":true,"data":{"instance_id":"i","tokens":[', item, "]}}"],
-        capture_output=True,
-        check=True,
-    )
+    head = before + '{"success":true,"data":{"instance_id":"i","tokens":['
+    run = subprocess.run([sys.executable, "-c", MEASURE, head, item, "]}}\n"], capture_output=True, check=True)
     read_tokens, mebibytes, grown = map(int, run.stdout.split())
     assert read_tokens == 100_000
     assert mebibytes > 40

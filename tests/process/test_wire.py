@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from builders import at, raw, token, token_json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
-from strategies import make_instances, make_tokens
 
+from builders import at, raw, token, token_json
+from strategies import make_instances, make_tokens
 from tokctl.process.model import (
     STATES,
     Context,
@@ -83,7 +83,9 @@ def test_unknown_fields_are_kept_wherever_they_stand(documented):
 
 
 def test_json_of_the_user_is_kept_to_the_letter():
-    text = '{"token_id":"t","element_id":"e","state":"ACTIVE","instance_id":"i","variables":{"a": 1.50,  "b":1E2,"a":2}}'
+    text = (
+        '{"token_id":"t","element_id":"e","state":"ACTIVE","instance_id":"i","variables":{"a": 1.50,  "b":1E2,"a":2}}'
+    )
     assert bytes(decode_token(text).variables) == b'{"a": 1.50,  "b":1E2,"a":2}'
 
 
@@ -226,7 +228,8 @@ def test_times_keep_their_microseconds(moment):
         ({"token_id": None}, "token_id"), ({"token_id": ""}, "token_id"), ({"token_id": 7}, "token_id"),
         ({"state": None}, "state"), ({"state": 1}, "state"), ({"element_id": ""}, "element_id"),
         ({"element_id": {}}, "element_id"), ({"instance_id": ""}, "instance_id"), ({"instance_id": 5}, "instance_id"),
-        ({"process_id": 5}, "process_id"), ({"element_type": 5}, "element_type"), ({"element_name": []}, "element_name"),
+        ({"process_id": 5}, "process_id"), ({"element_type": 5}, "element_type"),
+        ({"element_name": []}, "element_name"),
         ({"parent_token_id": 5}, "parent_token_id"), ({"child_tokens": "t"}, "child_tokens"),
         ({"child_tokens": [1]}, "child_tokens"), ({"created_at": "soon"}, "created_at"),
         ({"updated_at": "soon"}, "updated_at"), ({"completed_at": []}, "completed_at"),

@@ -1,5 +1,8 @@
 """Real models, run by the real engine on a virtual clock."""
 
+import signal
+import subprocess
+import sys
 from datetime import timedelta
 
 import msgspec
@@ -357,3 +360,23 @@ def test_ids_have_the_documented_shape_and_are_unique():
         assert token.instance_id.removeprefix("srv1-").isalnum()
         assert len(token.token_id) == len("srv1-token-") + 12
         assert token.token_id.removeprefix("srv1-token-").isalnum()
+
+
+def test_an_interrupt_stops_the_simulation():
+    code = (
+        "import signal, sys\n"
+        "from datetime import datetime, UTC\n"
+        "from tokctl.recorder.demo import load_demo\n"
+        "from tokctl.recorder.scenario import read_scenario\n"
+        "from tokctl.recorder.simulate import simulate\n"
+        "class Sink:\n"
+        "    def put_definition(self, definition): print('begun', flush=True)\n"
+        "    def put(self, instance, tokens): pass\n"
+        "scenario = read_scenario('{instances: 1000000, variables: {amount: 1, paymentMethod: credit}}')\n"
+        "try: simulate(load_demo()[0], scenario, Sink(), start=datetime.now(UTC))\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30)[0] == "interrupted\n"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from builders import DOCUMENTED
-from commandline import NOW, Stream
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders import DOCUMENTED
+from commandline import NOW, Stream
 from tokctl.render import FORMATS, emit
 from tokctl.render.csvs import cell
 from tokctl.render.result import Column, Detail, Listing, Output
@@ -148,7 +148,7 @@ def test_the_names_of_other_lists(say):
 def test_json_contains_what_the_table_shows(say):
     """Every word of an id, name, type, state or worker in a table stands in the JSON, too."""
     for name in ("tokens", "tree", "history"):
-        lines = say(LISTS[name], "wide", width=500).splitlines()[2:]
+        lines = say(LISTS[name], "wide", width=500).splitlines()[3:]
         text = say(LISTS[name], "json").replace("_", " ")
         text += text.lower()
         for line in lines:
@@ -164,7 +164,7 @@ def test_json_contains_what_the_table_shows(say):
 def test_columns_in_the_order_asked_for(say, form):
     out = say(LISTS["tokens"], form, "--columns", "state, worker_id,token_id")
     if form in {"table", "wide"}:
-        assert out.splitlines()[1].split() == ["STATE", "WORKER", "TOKEN"]
+        assert out.splitlines()[2].split() == ["STATE", "WORKER", "TOKEN"]
     elif form == "id":
         assert out.startswith("b1-start\n")
     elif form == "csv":
@@ -218,7 +218,11 @@ def test_every_column_is_named_when_one_is_unknown(tokctl, known):
         ("tokens[:2].token_id", "id", "b1-start\nb2-split\n"),
         ("tokens[:2].token_id", "ndjson", '"b1-start"\n"b2-split"\n'),
         ("tokens[:2].token_id", "json", '["b1-start","b2-split"]\n'),
-        ("tokens[2:4].[token_id, execution_context.worker_id]", "csv", "b3-pick,picker-03\nb4-bill,invoice-worker-01\n"),
+        (
+            "tokens[2:4].[token_id, execution_context.worker_id]",
+            "csv",
+            "b3-pick,picker-03\nb4-bill,invoice-worker-01\n",
+        ),
         ("tokens[2].variables", "json", '{"shelf":"東-7","items":[{"sku":"A-1","n":2},{"sku":"B-9","n":1}]}\n'),
         ("summary.token_states | {live: ACTIVE, done: COMPLETED}", "csv", "live,done\n1,3\n"),
         ("summary.token_states | {live: ACTIVE, done: COMPLETED}", "table", "LIVE  DONE\n1     3\n"),
@@ -228,7 +232,7 @@ def test_every_column_is_named_when_one_is_unknown(tokctl, known):
         ("tokens[?state=='X']", "table", ""),
         ("tokens[0].completed_at == null", "json", "false\n"),
     ],
-)  # fmt: skip
+)
 def test_queries(say, query, form, expected):
     if form == "yaml":
         assert yaml.safe_load(say(LISTS["tokens"], form, "--query", query)) == "COMPLETED"
@@ -245,9 +249,14 @@ def test_a_query_for_objects_is_a_table(say):
 @pytest.mark.parametrize("form", FORMATS)
 def test_columns_pick_from_what_a_query_finds(say, form):
     out = say(LISTS["tokens"], form, "--query", "tokens[?state=='ACTIVE']", "--columns", "state,token_id")
-    expected = {"table": ["STATE   TOKEN_ID", "ACTIVE  b3-pick"], "csv": ["state,token_id", "ACTIVE,b3-pick"], "id": ["ACTIVE"],
-                "json": ['[{"state":"ACTIVE","token_id":"b3-pick"}]'], "ndjson": ['{"state":"ACTIVE","token_id":"b3-pick"}'],
-                "yaml": ["- state: ACTIVE", "  token_id: b3-pick"]}  # fmt: skip
+    expected = {
+        "table": ["STATE   TOKEN_ID", "ACTIVE  b3-pick"],
+        "csv": ["state,token_id", "ACTIVE,b3-pick"],
+        "id": ["ACTIVE"],
+        "json": ['[{"state":"ACTIVE","token_id":"b3-pick"}]'],
+        "ndjson": ['{"state":"ACTIVE","token_id":"b3-pick"}'],
+        "yaml": ["- state: ACTIVE", "  token_id: b3-pick"],
+    }
     assert out.splitlines() == expected["table" if form == "wide" else form]
 
 
@@ -323,9 +332,20 @@ def test_a_formula_is_text(text):
 
 def test_a_formula_in_a_token(tokctl, tmp_path):
     file = tmp_path / "f.json"
-    file.write_text(json.dumps([{
-        "instance_id": "i", "token_id": "t", "element_id": "e", "element_name": "=cmd()", "state": "ACTIVE", "+key": "@x",
-    }]))  # fmt: skip
+    file.write_text(
+        json.dumps(
+            [
+                {
+                    "instance_id": "i",
+                    "token_id": "t",
+                    "element_id": "e",
+                    "element_name": "=cmd()",
+                    "state": "ACTIVE",
+                    "+key": "@x",
+                }
+            ]
+        )
+    )
     assert "'=cmd()" in tokctl("tokens", "list", "--file", file, "-o", "csv").out
     header, row = rows_of(tokctl("tokens", "show", "t", "--file", file, "-o", "csv").out)
     assert "'+key" in header

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from tokctl.render.result import Output, Result
     from tokctl.store.base import Store
 
+UNBOUNDED = 10_000
+"""Columns of what is no terminal, and names no COLUMNS: whatever reads there has no edge to fold at."""
+
 SEE = "See where instances stand"
 FILL = "Fill and keep a store"
 
@@ -96,7 +99,7 @@ class App:
             tty=sys.stdout.isatty(),
             color=self._wants_color(sys.stdout.isatty()),
             unicode=(sys.stdout.encoding or "").lower().replace("-", "").startswith("utf"),
-            width=max(shutil.get_terminal_size((100, 24)).columns, 20),
+            width=max(shutil.get_terminal_size((UNBOUNDED, 24)).columns, 20),
             now=self.now,
             columns=tuple(c.strip() for c in columns.split(",") if c.strip()) if columns is not None else None,
             query=self.settings.query,

@@ -12,7 +12,8 @@ from tokctl.config import default_store
 from tokctl.recorder.demo import load_demo
 from tokctl.recorder.simulate import simulate
 from tokctl.render.human import count
-from tokctl.render.table import paint
+from tokctl.render.result import Cell
+from tokctl.render.table import join_line, paint
 from tokctl.store.sink import StoreSink
 
 STEPS = (
@@ -47,7 +48,8 @@ def demo(app: App) -> None:
     app.tell(f"An order process ran in SpiffWorkflow: {count(done.instances, 'instance')}, "
              f"{count(done.tokens, 'token')}, recorded in {location}.")  # fmt: skip
     for text, line in STEPS:
-        sys.stdout.write(f"\n{paint(text, 'bold', app.out)}\n{paint(f'$ tokctl {line}', 'cyan', app.out)}\n")
+        said = join_line([Cell(text, "bold")], app.out)
+        sys.stdout.write(f"\n{said}\n{paint(f'$ tokctl {line}', 'cyan', app.out)}\n")
         sys.stdout.flush()
         app.run([*line.split(), "--store", location])
     sys.stdout.write(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from time import monotonic
 
 from tokctl.render.human import safe
 
@@ -13,7 +14,7 @@ DELAY = 0.5  # s; what is done sooner needs no bar
 
 @contextmanager
 def progress(what: str, total: float | None, *, octets: bool = False) -> Iterator[Callable[[float], None]]:
-    """Show a bar while the block runs; yields what to call with each step's size.
+    """Show a bar while the block runs, if that takes a while; yields what to call with each step's size.
 
     Args:
         what: what is being done.
@@ -23,6 +24,25 @@ def progress(what: str, total: float | None, *, octets: bool = False) -> Iterato
     if not sys.stderr.isatty():
         yield lambda _: None
         return
+    begin = monotonic()
+    done = 0.0
+    move: Callable[[float], None] | None = None
+    with ExitStack() as stack:
+
+        def step(size: float) -> None:
+            nonlocal done, move
+            done += size
+            if move is None and monotonic() - begin >= DELAY:
+                move = stack.enter_context(_bar(what, total, octets=octets))
+            if move is not None:
+                move(done)
+
+        yield step
+
+
+@contextmanager
+def _bar(what: str, total: float | None, *, octets: bool) -> Iterator[Callable[[float], None]]:
+    """Show a bar; yields what to call with how far it is."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -41,4 +61,4 @@ def progress(what: str, total: float | None, *, octets: bool = False) -> Iterato
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(safe(what), total=total)
-        yield lambda step: bar.update(task, advance=step)
+        yield lambda done: bar.update(task, completed=done)

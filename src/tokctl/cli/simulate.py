@@ -13,10 +13,12 @@ from tokctl.cli import options as opt
 from tokctl.cli.app import FILL, App, command
 from tokctl.cli.progress import progress
 from tokctl.errors import InputError, NotFoundError, UsageError
+from tokctl.process.model import format_time
 from tokctl.process.query import parse_moment
 from tokctl.recorder.scenario import Scenario, read_scenario
 from tokctl.recorder.simulate import read_models, simulate
 from tokctl.render.human import count
+from tokctl.render.result import Cell, Detail, Section
 from tokctl.store.sink import StoreSink
 
 START = datetime(2025, 1, 1, tzinfo=UTC)  # the same seed gives the same store, whenever it is run
@@ -51,9 +53,10 @@ def simulate_model(
         ),
     ] = None,
     end: Annotated[
-        str | None, typer.Option(metavar="TIME", help="When the clock stops, for a scenario with 'until'.")
+        str | None,
+        typer.Option(metavar="TIME", help="When the clock stops; the start is the scenario's 'until' before it."),
     ] = None,
-) -> None:
+) -> Detail:
     """Run a BPMN model in SpiffWorkflow on a virtual clock, and record its tokens in the store.
 
     Without a scenario there is one instance, every task takes a second, and user tasks are done.
@@ -72,11 +75,23 @@ def simulate_model(
     store = app.store(write=True, create=True)
     with StoreSink(store, every=COMMIT_EVERY) as sink, progress("Simulating", plan.count) as step:
         done = simulate(files, plan, sink, start=begin, end=stop, progress=lambda *_: step(1))
-    app.tell(f"Simulated {count(done.instances, 'instance')} with {count(done.tokens, 'token')}.")
+    if instances is not None and done.instances < instances:
+        app.tell(f"The scenario's clock stopped before more of the {instances:,} could start.")
     if done.tokens and not sink.added:
         app.tell("Nothing changed: the store had all of it." if not sink.updated else "They were in the store before.")
-    if done.newest:
-        app.tell(f"See: tokctl tokens tree {done.newest}")
+    said = f"Simulated {count(done.instances, 'instance')} with {count(done.tokens, 'token')}."
+    document = {
+        "instances": done.instances,
+        "tokens": done.tokens,
+        "added": sink.added,
+        "updated": sink.updated,
+        "unchanged": sink.unchanged,
+        "started_at": format_time(done.start),
+        "ended_at": format_time(done.end),
+        "newest_instance_id": done.newest,
+    }
+    look = Section(block=f"tokctl tokens tree {done.newest}" if done.newest else "")
+    return Detail(ident=done.newest or "", document=document, title=(Cell(said),), sections=(look,))
 
 
 def _scenario(path: str | None, instances: int | None, seed: int | None) -> Scenario:
@@ -95,10 +110,10 @@ def _scenario(path: str | None, instances: int | None, seed: int | None) -> Scen
 
 app = command(
     simulate_model,
-    takes=opt.STORE,
+    takes=(*opt.STORE, *opt.OUTPUT),
     panel=FILL,
     examples=(
-        "tokctl simulate order.bpmn",
+        "tokctl simulate model.bpmn",
         "tokctl simulate order.bpmn --scenario busy.yaml --seed 7 --end now",
         "tokctl simulate order.bpmn -n 100000 --store load.db",
     ),

@@ -99,7 +99,7 @@ class _Rejects:
 def _import(store: Store, path: str, instance: str | None, keep: _Rejects, *, dry_run: bool) -> Imported:
     name = input_name(path)
     before = keep.count
-    with progress(f"Importing {name}", input_size(path), octets=True) as step:
+    with progress(f"Importing {Path(name).name}", input_size(path), octets=True) as step:
         records = read_records(read_chunks(path, step), name=name, instance_id=instance)
         with store.write(keep=not dry_run) as batch:
             report = batch.report

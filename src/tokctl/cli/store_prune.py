@@ -11,6 +11,7 @@ from tokctl.cli.app import App, command
 from tokctl.process.model import format_time
 from tokctl.process.query import parse_moment
 from tokctl.render.human import count
+from tokctl.render.result import Cell, Detail
 
 
 def prune(
@@ -20,7 +21,7 @@ def prune(
         typer.Option(metavar="TIME", help="A time, or a span before now such as 90d.", show_default=False),
     ],
     yes: opt.Yes = False,
-) -> None:
+) -> Detail:
     """Remove instances that came to their end long ago, with their tokens.
 
     Says what it would remove; --yes removes it. Instances with a live token are never removed.
@@ -30,16 +31,18 @@ def prune(
     instances, tokens = store.prune(moment) if yes else store.finished_before(moment)
     what = f"{count(instances, 'instance')} that ended before {format_time(moment)}, with {count(tokens, 'token')}"
     if not instances:
-        app.tell(f"No instance ended before {format_time(moment)}: nothing to remove.")
+        said = f"No instance ended before {format_time(moment)}: nothing to remove."
     elif yes:
-        app.tell(f"Removed {what}.")
+        said = f"Removed {what}."
     else:
-        app.tell(f"Would remove {what}. Say --yes to remove them.")
+        said = f"Would remove {what}. Say --yes to remove them."
+    document = {"before": format_time(moment), "instances": instances, "tokens": tokens, "removed": yes}
+    return Detail(ident=str(instances), document=document, title=(Cell(said),))
 
 
 app = command(
     prune,
-    takes=opt.STORE,
+    takes=(*opt.STORE, *opt.OUTPUT),
     examples=(
         "tokctl store prune --completed-before 90d",
         "tokctl store prune --completed-before 2025-06-01 --yes",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tokctl.engines.base import Engine
 from tokctl.errors import AmbiguousIdError, NotFoundError, UsageError
+from tokctl.process.query import suggest
 
 LATEST = "@latest"
 SHOWN = 5  # candidates that an error lists
@@ -32,6 +33,8 @@ def resolve_instance(engine: Engine, given: str | None) -> str:
         if latest is None:
             raise NotFoundError("there are no process instances here, so none is the latest.")
         return latest
+    if given.startswith("@"):
+        raise UsageError(f"'{given}' names no instance{suggest(given, [LATEST])}.", "@latest is the newest one.")
     ids = engine.instance_ids(given, SHOWN + 1)
     if not ids or not given:
         raise NotFoundError(f"no process instance '{given}'.", "See 'tokctl instances list'.")

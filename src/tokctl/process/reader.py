@@ -42,6 +42,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _scan = json.JSONDecoder().raw_decode
 _strict = msgspec.json.Decoder(Raw)
 _TOKEN_SIGNS = frozenset({"token_id", "element_id", "current_element_id"})
+_DEFINITION_FIELDS = frozenset(Definition.__struct_fields__)
 _INSTANCE_SIGNS = frozenset({"status", "process_key"})
 
 
@@ -222,14 +223,13 @@ class _Reader:
         What only Python takes for JSON (``NaN``, half a surrogate pair) is gone through, too, so that
         just the token that holds it is refused.
         """
-        start = self.at
         try:
             text = self.scan(WINDOW)
         except _TooLong:
             yield from self.walk(where)
         else:
             if text[0] in "{[" and not _is_strict(text):
-                self.at = start
+                self.at -= len(text)
                 yield from self.walk(where)
             else:
                 yield from self.document(text, where)
@@ -355,7 +355,7 @@ class _Reader:
             yield from self.begin(fields, where)
             yield from self.array(fields["tokens"], f"{path}tokens")
             self.end()
-        elif "elements" in fields and "process_id" in fields:
+        elif "process_id" in fields and ("elements" in fields or fields.keys() <= _DEFINITION_FIELDS):
             yield decode_definition(line)
         elif _is_instance(fields):
             yield decode_instance(decode_object(line))

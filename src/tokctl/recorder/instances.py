@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from random import Random
+from threading import Event
 from typing import Any
 from uuid import UUID
 
@@ -54,6 +55,7 @@ class Simulation:
         definitions: Sequence[Definition],
         scenario: Scenario,
         sink: Sink,
+        stopping: Event,
     ) -> None:
         self.spec, self.specs = parse_specs(texts, scenario.process)
         used = {self.spec.name, *self.specs}
@@ -63,6 +65,7 @@ class Simulation:
         self.engine = VirtualEngine(self.describe)
         self.scenario = scenario
         self.sink = sink
+        self.stopping = stopping
         self._plans: dict[str, Plan] = {}
         for definition in self.definitions:
             sink.put_definition(definition)
@@ -212,6 +215,7 @@ class Run:
             self.stopped = True
 
     def _check_end(self, stop: datetime | None) -> None:
+        self.stopped |= self.simulation.stopping.is_set()
         self._events += 1
         if stop is None and self._events > _EVENTS_WITHOUT_END:
             raise InputError(

@@ -37,6 +37,7 @@
 
     messages:                   # by a message's or signal's name: sent when something waits for it
       payment-received: {after: {uniform: [1m, 1h]}, sets: {paid: true}, probability: 90%}
+      shipped: 4m               # that long after the wait began
 
     cancel: {after: 1h, probability: 5%}          # an operator cancels the instance, or
     suspend: {after: 20m, lasts: 1h}              # suspends it; without `lasts`, for good

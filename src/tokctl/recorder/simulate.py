@@ -70,7 +70,8 @@ def simulate(
     scenario there is one instance in which every task takes a second. The scenario's own ``start``
     goes before ``start``; with ``end`` instead the clock stops then, and started ``until`` before.
     Each instance reaches the sink once, when it has ended, has nothing left to wait for or the
-    clock stops, in the order in which they start; ``progress`` is told after each.
+    clock stops, in the order in which they start; ``progress`` is told after each. Both are called
+    from a thread of the simulation's own, while the caller's waits.
 
     Raises ``InputError``, naming the element or construct, for a model that SpiffWorkflow cannot
     run, a condition or script that fails and a loop in which no time passes; ``UsageError`` where
@@ -80,6 +81,7 @@ def simulate(
     begin = _start(scenario, start, end)
     definitions = [d for name, xml in models for d in read_definitions(xml, name)]
     texts = _texts(models, definitions)
+    stopping = threading.Event()
     outcome: list[Simulated] = []
     failure: list[BaseException] = []
 
@@ -88,12 +90,12 @@ def simulate(
             import_module("tokctl.recorder.spiff")  # says what to install where SpiffWorkflow is missing
             from tokctl.recorder.instances import Simulation
 
-            simulation = Simulation(texts, definitions, scenario, sink)
+            simulation = Simulation(texts, definitions, scenario, sink, stopping)
             outcome.append(_run(simulation, scenario, begin, progress))
         except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
             failure.append(error)
 
-    _with_deep_stack(work)
+    _with_deep_stack(work, stopping)
     if failure:
         raise failure[0]
     return outcome[0]
@@ -150,7 +152,7 @@ def _run(simulation: Any, scenario: Scenario, begin: datetime, progress: Progres
     done = tokens = 0
     end, newest = begin, None
     for number, at in starts(scenario, begin):
-        if stop is not None and at > stop:
+        if simulation.stopping.is_set() or (stop is not None and at > stop):
             break
         run = simulation.run(number, at, stop)
         end, newest = max(end, run.now), run.instance_id
@@ -161,8 +163,8 @@ def _run(simulation: Any, scenario: Scenario, begin: datetime, progress: Progres
     return Simulated(begin, stop or end, done, tokens, newest)
 
 
-def _with_deep_stack(work: Callable[[], None]) -> None:
-    """Run it in a thread in which it can recurse deeply.
+def _with_deep_stack(work: Callable[[], None], stopping: threading.Event) -> None:
+    """Run it in a thread in which it can recurse deeply; an interrupt here stops it there.
 
     SpiffWorkflow follows a chain of elements by recursion, in parsing as in running: some hundred
     elements in a row are more than Python allows by itself.
@@ -172,7 +174,12 @@ def _with_deep_stack(work: Callable[[], None]) -> None:
     try:
         thread = threading.Thread(target=work, name="simulation")
         thread.start()
-        thread.join()
+        try:
+            thread.join()
+        except BaseException:
+            stopping.set()
+            thread.join()
+            raise
     finally:
         threading.stack_size(size)
         sys.setrecursionlimit(limit)

@@ -13,6 +13,8 @@ from tokctl.errors import UsageError
 from tokctl.process.model import format_time
 from tokctl.process.query import suggest
 
+MIN_FOLD = 14  # cells
+
 Document = dict[str, Any]
 """What becomes a JSON object: plain values, Raw JSON, and times as text."""
 
@@ -32,7 +34,8 @@ class Column(Struct, frozen=True, kw_only=True):
     """A column of a list: its key, the value for programs, the text for people.
 
     ``rank`` says how dear the column is when the room is short: the highest goes first, 0 never.
-    ``fold`` allows its text to run over several lines. ``wide`` keeps it out of a plain table.
+    ``fold`` allows its text to run over several lines, of no fewer cells than ``least`` while there is
+    another way. ``wide`` keeps it out of a plain table.
     """
 
     key: str
@@ -40,6 +43,7 @@ class Column(Struct, frozen=True, kw_only=True):
     value: Callable[[Any], Any]
     show: Callable[[Any], Cell] | None = None
     fold: bool = False
+    least: int = MIN_FOLD
     right: bool = False
     wide: bool = False
     rank: int = 0

@@ -5,7 +5,7 @@ A list is laid out here and written as it is read, with Rich's styles and cell w
 tokens that is more than a minute. The picture of one thing (``detail``) is made of the same parts.
 
 Columns with nothing in them are not shown. Room is found in this order: text that may fold does, down
-to MIN_FOLD cells, and what is longer than any id should be, down to MAX_SOLID or half the room; then
+to the least that its column bears, and what is longer than any id should be, down to MAX_SOLID or half the room; then
 the columns of the highest rank are left out, and a note on stderr names them; what is left folds as
 narrow as it must. Ids fold last of all: they are there to be copied.
 """
@@ -18,10 +18,10 @@ from functools import lru_cache
 from itertools import chain, islice
 
 from tokctl.render.human import ascii_text, safe
-from tokctl.render.result import Cell, Column, Detail, Listing, Output, Result, pick_columns
+from tokctl.render.result import MIN_FOLD, Cell, Column, Detail, Listing, Output, Result, pick_columns
 
 SAMPLE = 1000  # rows that decide the widths of a list; a wider cell further down folds
-MIN_FOLD = 14
+MAX_FOLD = 100  # cells of a column that folds, however much room there is
 MAX_SOLID = 40
 GAP = 2
 _BATCH = 500
@@ -35,7 +35,7 @@ def emit(result: Result, out: Output) -> None:
         emit_detail(result, out)
         return
     if result.headline:
-        out.stream.write(join_line(result.headline, out) + "\n")
+        out.stream.write(join_line(result.headline, out) + "\n\n")
     count = write_listing(result, out)
     if not count:
         note(result.empty, out)
@@ -46,7 +46,9 @@ def emit(result: Result, out: Output) -> None:
 def note(text: str, out: Output) -> None:
     """Say something that is no result, on stderr; one line, but for a terminal that is too narrow for it."""
     text = clean(Cell(text), out).text
-    lines = wrap(text, out.width) if out.errors.isatty() else [text]
+    said = text.lstrip(" ")
+    indent = text[: len(text) - len(said)]
+    lines = wrap(said, out.width, indent) if out.errors.isatty() else [text]
     out.errors.write("\n".join(lines) + "\n")
 
 
@@ -71,11 +73,11 @@ def write_listing(listing: Listing, out: Output, *, indent: str = "") -> int:
     sample = list(islice(rows, SAMPLE))
     if not sample:
         return 0
-    titles = [Cell(column.title, "bold") for column in columns]
+    titles = [clean(Cell(column.title, "bold"), out) for column in columns]
     natural = [max(_needs(row[i]) for row in chain([titles], sample)) for i in range(len(columns))]
     used = [
-        i for i, column in enumerate(columns) if out.columns or not column.rank or any(row[i].text for row in sample)
-    ]
+        i for i, column in enumerate(columns) if out.columns or not column.rank or any(_needs(row[i]) for row in sample)
+    ] or [0]
     shown, widths = lay_out(columns, natural, out.width - len(indent), used)
     count = 0
     lines: list[str] = []
@@ -119,8 +121,8 @@ def lay_out(columns: list[Column], natural: list[int], room: int, used: list[int
 
 
 def _squeeze(columns: list[Column], natural: list[int], room: int) -> list[int]:
-    widths = [min(cells, room) for cells in natural]
-    least = [MIN_FOLD if column.fold else max(MAX_SOLID, room // 2) for column in columns]
+    widths = [min(cells, MAX_FOLD if column.fold else room) for cells, column in zip(natural, columns, strict=True)]
+    least = [column.least if column.fold else max(MAX_SOLID, room // 2) for column in columns]
     excess = sum(widths) + GAP * (len(widths) - 1) - room
     while excess > 0:
         folding = [i for i, cells in enumerate(widths) if cells > least[i]]
@@ -174,7 +176,7 @@ def _lines(cells: list[Cell], columns: list[Column], widths: list[int], out: Out
 
 
 def wrap(text: str, room: int, stem: str = "") -> list[str]:
-    """Fold a text into lines of at most ``room`` cells: at spaces, else anywhere.
+    """Fold a text into lines of at most ``room`` cells: at spaces, else where they must be.
 
     A fold at spaces takes their place; every other character is kept. ``stem`` stands in front, and its
     branches go on in the lines below; of one that leaves too little room, the end is kept.
@@ -209,11 +211,28 @@ def _shorten(stem: str, room: int) -> str:
 
 
 def _chop(word: str, room: int) -> list[str]:
-    if word.isascii():
-        return [word[i : i + room] for i in range(0, len(word), room)] or [""]
+    """Cut a word that is too long: behind a sign that joins parts of a name, else anywhere."""
+    if width(word) <= room:
+        return [word]
+    lines = [""]
+    for part in _PARTS.findall(word):
+        if width(lines[-1]) + width(part) <= room:
+            lines[-1] += part
+            continue
+        pieces = _cut(part, room)
+        lines[-1:] = [lines[-1], *pieces] if lines[-1] else pieces
+    return lines
+
+
+_PARTS = re.compile(r"[^-_/.:]*[-_/.:]+|[^-_/.:]+")
+
+
+def _cut(text: str, room: int) -> list[str]:
+    if text.isascii():
+        return [text[i : i + room] for i in range(0, len(text), room)]
     from rich.cells import chop_cells
 
-    return chop_cells(word, room)
+    return chop_cells(text, room)
 
 
 def paint(text: str, style: str, out: Output) -> str:

@@ -29,21 +29,29 @@ class _Definitions:
 
     def __init__(self, source: Readable) -> None:
         self.source = source
-        self.told: set[tuple[str, int | None]] = set()
+        self.asked: set[tuple[str, int | None]] = set()
+        self.told: set[tuple[str, int]] = set()
 
     def of(self, status: InstanceStatus) -> Definition | None:
         process_id, version = status.instance.process_id, status.instance.version
-        if process_id is None or (process_id, version) in self.told:
+        if process_id is None or (process_id, version) in self.asked:
             return None
-        self.told.add((process_id, version))
-        return self.source.definition(process_id, version)
+        self.asked.add((process_id, version))
+        return self.untold(self.source.definition(process_id, version))
+
+    def untold(self, definition: Definition | None) -> Definition | None:
+        """Return a definition the first time that it is to be told."""
+        if definition is None or (definition.process_id, definition.version) in self.told:
+            return None
+        self.told.add((definition.process_id, definition.version))
+        return definition
 
 
-def documented(source: Readable, instance_ids: Iterable[str]) -> Iterator[bytes]:
+def documented(source: Readable, instance_ids: Iterable[str], models: Iterable[Definition] = ()) -> Iterator[bytes]:
     """Yield the pieces of one documented answer a line for each instance.
 
     The fields of the instance stand around its tokens, and so does ``definition``, the process
-    model, with the first instance of each.
+    model, with the first instance of each. Of ``models`` those that no instance has follow.
     """
     definitions = _Definitions(source)
     for instance_id in instance_ids:
@@ -60,10 +68,12 @@ def documented(source: Readable, instance_ids: Iterable[str]) -> Iterator[bytes]
             yield comma + _encode(token_document(token))
             comma = b","
         yield b'],"summary":' + _encode(summary_document(source.summary(instance_id))) + b"}}\n"
+    for model in filter(definitions.untold, models):
+        yield _encode(model) + b"\n"
 
 
-def ndjson(source: Readable, instance_ids: Iterable[str]) -> Iterator[bytes]:
-    """Yield a line for each definition, instance and token."""
+def ndjson(source: Readable, instance_ids: Iterable[str], models: Iterable[Definition] = ()) -> Iterator[bytes]:
+    """Yield a line for each definition, instance and token, and those of ``models`` that no instance has."""
     definitions = _Definitions(source)
     for instance_id in instance_ids:
         status = source.instance(instance_id)
@@ -73,3 +83,5 @@ def ndjson(source: Readable, instance_ids: Iterable[str]) -> Iterator[bytes]:
         yield _encode(instance_document(status.instance)) + b"\n"
         for token in source.tokens(instance_id, EVERYTHING, Order("created")):
             yield _encode(token_document(token, instance=True)) + b"\n"
+    for model in filter(definitions.untold, models):
+        yield _encode(model) + b"\n"

@@ -125,8 +125,9 @@ def _page(limit: int | None, offset: int) -> str:
 class Questions:
     """What can be asked of an SQLite store."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, location: str) -> None:
         self.connection = connection
+        self.location = location
         connection.create_function("matches", 2, _matches, deterministic=True)
 
     def ask(self, sql: str, values: list[Any] | tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -134,8 +135,7 @@ class Questions:
         try:
             yield from self.connection.execute(sql, values)
         except sqlite3.Error as error:
-            (_, _, path) = self.connection.execute("PRAGMA database_list").fetchone()
-            raise explain(error, path) from error
+            raise explain(error, self.location) from error
 
     # --- instances ---
 
@@ -204,7 +204,8 @@ class Questions:
         """Tokens of an instance in order."""
         pk, process_id = self.find(instance_id)
         sql = token_where(pk, where)
-        by = f"{_TOKEN_ORDER[order.column]}{' DESC' * order.descending}, created_at, pk"
+        ties = "pk" if order.column == "created" else "created_at, pk"  # named twice, the index would not do
+        by = f"{_TOKEN_ORDER[order.column]}{' DESC' * order.descending}, {ties}"
         rows = self.ask(
             f"SELECT {', '.join(READ_TOKEN)} FROM token{sql} ORDER BY {by}{_page(limit, offset)}", sql.values
         )

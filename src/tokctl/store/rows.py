@@ -8,10 +8,10 @@ import msgspec
 from msgspec import Raw
 
 from tokctl.process.model import (
-    FINAL_STATES,
     NULL,
     Instance,
     Token,
+    finished_at,
     from_micros,
     read_context,
     to_micros,
@@ -52,7 +52,7 @@ def token_row(token: Token) -> tuple[Any, ...]:
     updated = to_micros(token.updated_at)
     completed = to_micros(token.completed_at)
     cancelled = to_micros(token.cancelled_at)
-    finished = (completed or cancelled or updated) if token.state in FINAL_STATES else None
+    finished = to_micros(finished_at(token.state, token.completed_at, token.cancelled_at, token.updated_at))
     children = token.child_tokens
     return (
         token.token_id,

@@ -79,7 +79,7 @@ MIGRATIONS = (
     );
     CREATE UNIQUE INDEX token_by_id ON token (token_id, instance);
     CREATE INDEX token_by_creation ON token (instance, created_at, pk, state, element_type);
-    CREATE INDEX token_live ON token (state, created_at) WHERE {LIVE};
+    CREATE INDEX token_live ON token (instance, created_at) WHERE {LIVE};
     CREATE INDEX token_retried ON token (retries_used) WHERE retries_used > 0;
     """,
 )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
@@ -38,8 +39,6 @@ def open_store(location: str, *, write: bool, create: bool) -> SQLiteStore:
         migrate(connection)
         return SQLiteStore(connection, Path(MEMORY))
     path = Path(location).expanduser()
-    if path.is_dir():
-        raise StoreError(f"the store {path} is a folder, not a file.", "Name a file with --store.")
     with translated(str(path)):
         if not _exists(path):
             if not create:
@@ -65,11 +64,14 @@ def open_store(location: str, *, write: bool, create: bool) -> SQLiteStore:
 
 def _exists(path: Path) -> bool:
     try:
-        return path.stat().st_size > 0
+        status = path.stat()
     except FileNotFoundError:
         return False
     except OSError as error:
         raise StoreError(f"the store {path} cannot be opened: {error.strerror}.") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise StoreError(f"the store {path} is a folder, not a file.", "Name a file with --store.")
+    return status.st_size > 0
 
 
 def _create(path: Path) -> None:
@@ -105,7 +107,8 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         check_same_thread=False,  # a simulation records from a thread with a deep stack, one at a time
     )
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = NORMAL")
+    if mode == "rw":  # it looks at the file, which a reader may not be able to
+        connection.execute("PRAGMA synchronous = NORMAL")
     return connection
 
 
@@ -117,7 +120,8 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
         connection.close()
         # In a read-only folder WAL has nowhere to put its index. With no log there is nothing in it.
         wal = path.with_name(path.name + "-wal")
-        if "unable to open" in str(error) and not (wal.exists() and wal.stat().st_size):
+        barred = "unable to open" in str(error) or "readonly" in str(error)
+        if barred and not (wal.exists() and wal.stat().st_size):
             return _connect(path, "immutable=1")
         raise
     return connection
@@ -161,7 +165,7 @@ class SQLiteStore(Questions):
     """A store in an SQLite file. Implements ``store.base.Store`` and ``engines.base.Engine``."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        super().__init__(connection)
+        super().__init__(connection, str(path))
         self.path = path
 
     def close(self) -> None:
@@ -343,41 +347,30 @@ class SQLiteBatch:
         """Keep tokens; their instances are made where they are missing."""
         tokens = iter(tokens)
         while chunk := list(islice(tokens, CHUNK)):
-            before = self.connection.total_changes
-            last = self._last_token()
-            touched = self._put_chunk(chunk)
+            rows = [(self._pk(token.instance_id), *token_row(token)) for token in chunk]
+            before, last = self.connection.total_changes, self._last_token()
+            for start in range(0, len(rows), ROWS):
+                part = rows[start : start + ROWS]
+                if len(part) == ROWS:
+                    self.connection.execute(_PUT_TOKENS, list(chain.from_iterable(part)))
+                else:
+                    self.connection.executemany(_PUT_TOKEN, part)
             changed = self.connection.total_changes - before
             added = self._last_token() - last
             if changed:
-                self.touched |= touched
+                self.touched.update(row[0] for row in rows)
             self.report.added += added
             self.report.updated += changed - added
-            self.report.unchanged += len(chunk) - changed
-
-    def _put_chunk(self, chunk: list[Token]) -> set[int]:
-        """Put tokens, ROWS at a time; returns the row numbers of their instances."""
-        touched = set()
-        for start in range(0, len(chunk), ROWS):
-            values: list[Any] = []
-            part = chunk[start : start + ROWS]
-            for token in part:
-                pk = self.pks.get(token.instance_id) or self._pk(token.instance_id)
-                touched.add(pk)
-                values.append(pk)
-                values += token_row(token)
-            if len(part) == ROWS:
-                self.connection.execute(_PUT_TOKENS, values)
-            else:
-                width = len(TOKEN_COLUMNS) + 1
-                rows = (values[at : at + width] for at in range(0, len(values), width))
-                self.connection.executemany(_PUT_TOKEN, rows)
-        return touched
+            self.report.unchanged += len(rows) - changed
 
     def _last_token(self) -> int:
         (pk,) = self.connection.execute("SELECT coalesce(max(pk), 0) FROM token").fetchone()
         return int(pk)
 
     def _pk(self, instance_id: str) -> int:
+        known = self.pks.get(instance_id)
+        if known is not None:
+            return known
         if len(self.pks) > 50_000:
             self.pks.clear()
         made = self.connection.execute(

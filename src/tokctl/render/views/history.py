@@ -36,7 +36,7 @@ def history_listing(
         Column(key="timestamp", title="TIME", value=lambda h: format_time(h.timestamp),
                show=lambda h: Cell(_clock(h.timestamp, began)), rank=6),
         Column(key="offset_ms", title="SINCE START", value=lambda h: _offset(h, began), show=since_begin, right=True,
-               rank=3),
+               wide=True, rank=3),
         Column(key="via", title="FROM, OVER FLOW", value=lambda h: h.from_element,
                show=lambda h: _via(h, arrow), fold=True, rank=1),
         Column(key="element_name", title="ELEMENT", value=lambda h: h.element_name, show=lambda h: Cell(h.name),

@@ -47,7 +47,7 @@ def token_columns(now: datetime, *, unicode: bool, variables: bool) -> tuple[Col
         Column(key="state", title="STATE", value=lambda t: t.state,
                show=lambda t: state_cell(t.state, unicode=unicode)),
         Column(key="age_seconds", title="AGE", value=lambda t: seconds_since(t.created_at, now),
-               show=lambda t: age_cell(t.created_at, now), right=True, rank=3),
+               show=lambda t: age_cell(t.created_at, now), right=True, wide=True, rank=3),
         Column(key="duration_ms", title="TOOK", value=took_ms, show=took, right=True, rank=2),
         Column(key="worker_id", title="WORKER", value=lambda t: t.context.worker_id, fold=True, rank=6),
         Column(key="retries_used", title="RETRIES", value=lambda t: t.context.retries_used, right=True, rank=7,

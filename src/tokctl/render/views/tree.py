@@ -8,7 +8,7 @@ from typing import Any
 
 from tokctl.process.draw import HiddenLine, TreeLine
 from tokctl.process.forest import Anomalies
-from tokctl.process.model import Summary, format_time, from_micros
+from tokctl.process.model import Summary, format_time, from_micros, is_final
 from tokctl.process.status import InstanceStatus
 from tokctl.process.wire import summary_document
 from tokctl.render.human import count, duration_cell, seconds_since, span, state_cell
@@ -31,7 +31,7 @@ def tree_listing(
 ) -> Listing:
     """A tree as a list of its lines, from top to bottom: nested JSON would end at a parser's depth."""
     columns = (
-        Column(key="tree", title="TOKEN TREE", value=_tree_text, show=_tree_cell, fold=True),
+        Column(key="tree", title="TOKEN TREE", value=_tree_text, show=_tree_cell, fold=True, least=24),
         Column(key="element_type", title="TYPE", value=lambda x: _of(x, "element_type"), rank=6),
         Column(key="state", title="STATE", value=lambda x: _of(x, "state"),
                show=lambda x: _state_cell(x, unicode=unicode)),
@@ -94,8 +94,9 @@ def _text(line: Line) -> str:
 
 
 def _tree_cell(line: Line) -> Cell:
-    dimmed = isinstance(line, HiddenLine) or line.context
-    return Cell(_text(line), "dim" if dimmed else "", line.prefix)
+    if isinstance(line, HiddenLine) or line.context:
+        return Cell(_text(line), "dim", line.prefix)
+    return Cell(_text(line), "" if is_final(line.token.state) else "bold", line.prefix)
 
 
 def _state_cell(line: Line, *, unicode: bool) -> Cell:

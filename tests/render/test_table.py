@@ -1,0 +1,360 @@
+"""The layout of tables at any width, and screens as they are: ``tests/golden``.
+
+``TOKCTL_GOLDEN=write pytest tests/render`` writes the screens anew; look at what has changed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from builders import FIXTURES
+from commandline import NOW, Stream
+from tokctl.render.detail import emit_detail
+from tokctl.render.human import age_cell, ascii_text, count, safe, size, span
+from tokctl.render.result import Cell, Column, Detail, Field, Listing, Output, Section
+from tokctl.render.table import MAX_SOLID, MIN_FOLD, emit, join_line, lay_out, paint, width, wrap
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+
+letters = st.characters(categories=["L", "N", "P", "S"], exclude_characters="\u3164\u115f\u1160\uffa0")
+wide = st.sampled_from("漢字かな한글🎉👍ＡＢ")
+texts = st.lists(st.one_of(letters, wide, st.just(" ")), max_size=60).map("".join)
+columns_of = st.lists(
+    st.builds(
+        lambda fold, right, rank, title: {"fold": fold, "right": right, "rank": rank, "title": title},
+        st.booleans(), st.booleans(), st.integers(0, 3), st.sampled_from(["A", "TITLE", "A LONG TITLE"]),
+    ),
+    min_size=1, max_size=6,
+)  # fmt: skip
+
+
+def output(room=80, **fields):
+    settings = {"tty": True, "color": False, "unicode": True, "format": "table", "now": NOW}
+    return Output(stream=Stream(), errors=Stream(), width=room, **(settings | fields))
+
+
+def table(specs, rows):
+    columns = tuple(
+        Column(key=f"c{i}", value=lambda row, i=i: row[i], show=lambda row, i=i: Cell(row[i], "bold"), **spec)
+        for i, spec in enumerate(specs)
+    )
+    return Listing(key="rows", items=rows, columns=columns, ident=str, document=dict)
+
+
+def characters(text):
+    return text.replace(" ", "")
+
+
+# --- lay_out ---------------------------------------------------------------------------------------------
+
+
+@given(columns_of, st.data(), st.integers(20, 250))
+def test_columns_fit_the_room_or_are_left_out(specs, data, room):
+    columns = table(specs, []).columns
+    natural = data.draw(st.lists(st.integers(1, 6000), min_size=len(columns), max_size=len(columns)))
+    used = sorted(data.draw(st.sets(st.sampled_from(range(len(columns))), min_size=1)))
+    shown, widths = lay_out(list(columns), natural, room, used)
+    assert shown
+    assert len(shown) == len(widths)
+    assert shown == [i for i in used if i in shown]  # in order
+    assert sum(widths) + 2 * (len(shown) - 1) <= room
+    assert all(2 <= cells <= max(natural[i], 2) or cells == natural[i] for i, cells in zip(shown, widths, strict=True))
+    left = [columns[i].rank for i in used if i not in shown]
+    assert not left or min(left) >= max((columns[i].rank for i in shown if columns[i].rank), default=0)
+    assert len(shown) == 1 or all(rank > 0 for rank in left)
+
+
+@given(columns_of, st.data())
+def test_with_room_for_all_nothing_is_touched(specs, data):
+    columns = table(specs, []).columns
+    natural = data.draw(st.lists(st.integers(1, 50), min_size=len(columns), max_size=len(columns)))
+    used = list(range(len(columns)))
+    assert lay_out(list(columns), natural, sum(natural) + 2 * len(used), used) == (used, natural)
+
+
+def test_room_is_found_in_order():
+    def columns(*specs):
+        return list(table([{"title": "T", "fold": fold, "rank": rank} for fold, rank in specs], []).columns)
+
+    text_and_id = columns((True, 1), (False, 0))
+    assert lay_out(text_and_id, [50, 30], 82, [0, 1]) == ([0, 1], [50, 30])
+    assert lay_out(text_and_id, [50, 30], 60, [0, 1]) == ([0, 1], [28, 30])  # what may fold does
+    assert lay_out(text_and_id, [50, 30], 46, [0, 1]) == ([0, 1], [MIN_FOLD, 30])
+    assert lay_out(text_and_id, [50, 30], 45, [0, 1]) == ([1], [30])  # then a column goes
+    assert lay_out(text_and_id, [50, 30], 20, [0, 1]) == ([1], [20])  # an id folds last of all
+    assert lay_out(text_and_id, [50, 5000], 80, [0, 1]) == ([0, 1], [38, MAX_SOLID])  # but no id is that long
+    ranks = columns((False, 0), (False, 2), (False, 1))
+    assert lay_out(ranks, [10, 10, 10], 34, [0, 1, 2]) == ([0, 1, 2], [10, 10, 10])
+    assert lay_out(ranks, [10, 10, 10], 33, [0, 1, 2]) == ([0, 2], [10, 10])  # the highest rank first
+    assert lay_out(ranks, [10, 10, 10], 21, [0, 1, 2]) == ([0], [10])
+
+
+# --- wrap ---------------------------------------------------------------------------------------------------
+
+
+@given(texts, st.integers(2, 100), st.sampled_from(["", "├─ ", "│  │  └─ ", "|  |- ", "│  " * 24]))
+@example("", 2, "")
+@example(" ", 2, "├─ ")
+@example("a" * 100, 2, "")
+@example("漢" * 9, 3, "")
+def test_lines_fit_and_nothing_is_lost(text, room, stem):
+    lines = wrap(text, room, stem)
+    assert lines
+    if room >= 6:
+        assert all(width(line) <= room for line in lines)
+    if room > len(stem) * 2:
+        assert all(len(line) >= len(stem) for line in lines)
+        assert "".join(characters(line[len(stem) :]) for line in lines) == characters(text)
+    if not stem:
+        assert all(width(line) <= room for line in lines)
+        assert len(lines) <= max(1, width(text))
+
+
+@given(st.lists(st.text("abc", min_size=1, max_size=8), min_size=1, max_size=12), st.integers(8, 40))
+def test_words_are_kept_whole_where_they_fit(words, room):
+    assert [word for line in wrap(" ".join(words), room) for word in line.split()] == words
+
+
+def test_a_long_word_is_cut_behind_a_sign():
+    assert wrap("order-processing", 14) == ["order-", "processing"]
+    assert wrap("https://example.org/a/b", 12) == ["https://", "example.org/", "a/b"]
+    assert wrap("see order-processing", 14) == ["see", "order-", "processing"]
+    assert wrap("abcdefghij", 4) == ["abcd", "efgh", "ij"]
+
+
+def test_branches_go_on_below():
+    assert wrap("one two", 9, "├─ ") == ["├─ one", "│  two"]
+    assert wrap("one two", 9, "└─ ") == ["└─ one", "   two"]
+    assert wrap("one two", 12, "│  ├─ ") == ["│  ├─ one", "│  │  two"]
+    assert wrap("one two", 9, "|- ") == ["|- one", "|  two"]
+    assert wrap("one two", 9, "`- ") == ["`- one", "   two"]
+    assert wrap("├─ no stem of ours", 10) == ["├─ no stem", "of ours"]  # data may look like branches
+
+
+def test_a_stem_that_leaves_no_room_is_cut():
+    lines = wrap("name of it", 30, "│  " * 20 + "└─ ")
+    assert all(width(line) <= 30 for line in lines)
+    assert lines[0].startswith("⋯")
+    assert lines[0].endswith("└─ name of it")
+
+
+@given(texts)
+def test_width_is_what_a_terminal_takes(text):
+    assert width(text) == cell_len(text)
+
+
+# --- tables ---------------------------------------------------------------------------------------------------
+
+
+@given(columns_of, st.data(), st.integers(20, 130), st.booleans())
+def test_no_line_of_a_table_is_wider_than_the_terminal(specs, data, room, unicode):
+    assume(sum(not spec["rank"] for spec in specs) <= 4)
+    rows = data.draw(st.lists(st.lists(texts, min_size=len(specs), max_size=len(specs)), min_size=1, max_size=5))
+    out = output(room, unicode=unicode)
+    emit(table(specs, rows), out)
+    lines = out.stream.written().splitlines()
+    assert all(cell_len(line) <= room for line in lines)
+    assert not any(line.endswith(" ") for line in lines)
+    left = re.findall(r"c\d", out.errors.written().partition(":")[0])
+    for i, spec in enumerate(specs):
+        if f"c{i}" in left:
+            assert spec["rank"]
+
+
+@given(st.lists(texts.filter(str.strip), min_size=1, max_size=6), st.integers(20, 60), st.booleans())
+def test_nothing_of_a_cell_is_lost(cells, room, unicode):
+    out = output(room, unicode=unicode)
+    emit(table([{"title": "T", "fold": True}], [[text] for text in cells]), out)
+    shown = "".join(out.stream.written().splitlines()[1:])
+    expected = "".join(safe(text) if unicode else ascii_text(safe(text)) for text in cells)
+    assert characters(shown) == characters(expected)
+
+
+def test_what_is_left_out_is_named_and_what_is_empty_is_not():
+    out = output(30)
+    specs = [{"title": "ID"}, {"title": "B", "rank": 2}, {"title": "EMPTY", "rank": 3}, {"title": "C", "rank": 1}]
+    emit(table(specs, [["x" * 20, "y" * 20, "", "z" * 6]]), out)
+    assert out.errors.written() == "No room for c1: widen the terminal, or choose with --columns.\n"
+    assert out.stream.written() == f"ID                    C\n{'x' * 20}  zzzzzz\n"
+    out = output(30, tty=False)
+    emit(table(specs, [["x" * 20, "y" * 20, "", "z" * 6]]), out)
+    assert out.errors.written() == "No room for c1: set COLUMNS to a greater width, or choose with --columns.\n"
+
+
+def test_wide_characters_stand_in_columns():
+    out = output(60)
+    emit(
+        table(
+            [{"title": "NAME", "fold": True}, {"title": "N", "right": True}],
+            [["漢字", "1"], ["ab", "22"], ["e\u0301é", "3"]],
+        ),
+        out,
+    )
+    assert out.stream.written().splitlines() == ["NAME   N", "漢字   1", "ab    22", "e\u0301é     3"]
+
+
+def test_a_note_is_one_line_unless_a_terminal_is_too_narrow():
+    for tty in (False, True):
+        out = output(30)
+        out.errors = Stream(tty=tty)
+        emit(Listing(key="k", items=[], columns=(), ident=str, document=dict, empty="word " * 20), out)
+        lines = out.errors.written().splitlines()
+        assert (len(lines) == 1) is not tty
+        assert not tty or max(map(len, lines)) <= 30
+
+
+@given(st.lists(texts, min_size=1, max_size=8), st.integers(20, 100), st.booleans())
+def test_a_headline_folds_and_loses_nothing(parts, room, color):
+    cells = [Cell(text, "bold" if n % 2 else "") for n, text in enumerate(parts)]
+    joined = re.sub("\x1b\\[[0-9;]*m", "", join_line(cells, output(room, color=color)))
+    if sum(width(text) for text in parts) > room:
+        assert all(cell_len(line) <= room for line in joined.split("\n"))
+    assert characters(joined).replace("\n", "") == characters("".join(map(safe, parts)))
+
+
+@given(st.lists(st.tuples(texts, texts), min_size=1, max_size=5), st.integers(20, 100))
+def test_the_fields_of_one_thing_fit_and_lose_nothing(pairs, room):
+    out = output(room)
+    fields = tuple(Field(label, Cell(text, "bold")) for label, text in pairs)
+    emit_detail(Detail(ident="", document={}, title=(Cell("T"),), sections=(Section(fields=fields),)), out)
+    lines = out.stream.written().split("\n")
+    assert all(cell_len(line) <= room for line in lines)
+    shown = Counter(characters("".join(lines[1:])))
+    assert shown == Counter(characters("".join(label + text for label, text in pairs)))
+
+
+def test_a_cell_is_painted_only_where_colours_are_wanted():
+    assert paint("x", "bold green", output(color=True)) == "\x1b[1;32mx\x1b[0m"
+    assert paint("x", "bold green", output()) == "x"
+    assert paint("", "bold", output(color=True)) == ""
+
+
+# --- for people ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0ms"),
+        (0.0004, "0ms"),
+        (0.9994, "999ms"),
+        (0.9996, "1s"),
+        (1, "1s"),
+        (2.7, "2.7s"),
+        (59.94, "59.9s"),
+        (59.96, "1m"),
+        (245, "4m 05s"),
+        (3599.6, "1h"),
+        (12000, "3h 20m"),
+        (86399.6, "1d"),
+        (1051200, "12d 4h"),
+        (59_400_000, "1y 322d"),
+        (-5, "-5s"),
+    ],
+)
+def test_spans(seconds, text):
+    assert span(seconds) == text
+
+
+@given(st.floats(-1e12, 1e12))
+def test_a_span_is_short(seconds):
+    assert len(span(seconds)) <= 12
+
+
+def test_ages_counts_and_sizes():
+    assert age_cell(NOW - timedelta(minutes=5), NOW).text == "5m"
+    assert age_cell(NOW + timedelta(minutes=5), NOW).text == "in 5m"
+    assert age_cell(None, NOW).text == "?"
+    assert (count(1, "token"), count(0, "token"), count(12345, "token")) == ("1 token", "0 tokens", "12,345 tokens")
+    assert [size(n) for n in (0, 999, 1000, 1_440_000, 2.5e9, 3e12)] == [
+        "0 B",
+        "999 B",
+        "1.0 kB",
+        "1.4 MB",
+        "2.5 GB",
+        "3.0 TB",
+    ]
+
+
+# --- screens ----------------------------------------------------------------------------------------------------------
+
+SCREENS = {
+    "instances": ["instances", "list"],
+    "instances-wide": ["instances", "list", "-o", "wide"],
+    "instance": ["instances", "show", "ord-1002"],
+    "list": ["tokens", "list", "ord-1002"],
+    "list-wide": ["tokens", "list", "ord-1002", "-o", "wide"],
+    "list-some": ["tokens", "list", "ord-1001", "-n", "2", "--page", "2"],
+    "show": ["tokens", "show", "b3-pick"],
+    "tree-loop": ["tokens", "tree", "ord-1001"],
+    "tree-expanded": ["tokens", "tree", "ord-1001", "--expand"],
+    "tree-split": ["tokens", "tree", "ord-1002"],
+    "tree-state": ["tokens", "tree", "ord-1002", "--state", "WAITING"],
+    "tree-depth": ["tokens", "tree", "ord-1002", "--depth", "1"],
+    "tree-contradictions": ["tokens", "tree", "pay-2001"],
+    "tree-documented": ["tokens", "tree", "srv1-"],
+    "history": ["tokens", "history", "ord-1001"],
+    "history-token": ["tokens", "history", "ord-1002", "b6-join"],
+    "check": ["store", "check"],
+}
+
+
+def screen(tokctl, known, words, room, *, color):
+    when = "auto" if color else "never"
+    ran = tokctl(*words, "--store", known, "--color", when, width=room, tty=True, err_tty=True)
+    assert ran.code in {0, 1}
+    return f"$ tokctl {' '.join(words)}\n{ran.out}" + (f"--- stderr\n{ran.err}" if ran.err else "")
+
+
+@pytest.mark.parametrize("room", [60, 80, 120])
+@pytest.mark.parametrize("name", SCREENS)
+def test_screens(tokctl, known, name, room):
+    text = screen(tokctl, known, SCREENS[name], room, color=False)
+    assert all(cell_len(line) <= room for line in text.splitlines()[1:])
+    compare(f"{name}-{room}.txt", text)
+
+
+@pytest.mark.parametrize("name", ["instances", "list", "tree-contradictions", "history", "show"])
+def test_screens_in_colour(tokctl, known, name):
+    compare(f"{name}-colour.txt", screen(tokctl, known, SCREENS[name], 80, color=True).replace("\x1b", "␛"))
+
+
+@pytest.mark.parametrize("name", ["list", "tree-split", "tree-loop", "history"])
+def test_screens_in_ascii(tokctl, known, name):
+    ran = tokctl(*SCREENS[name], "--store", known, width=80, encoding="ascii")
+    assert all(len(line) <= 80 for line in ran.out.splitlines())
+    compare(f"{name}-ascii.txt", ran.out)
+
+
+@pytest.mark.parametrize("room", [20, 25, 40])
+@pytest.mark.parametrize("name", SCREENS)
+def test_very_narrow_screens_fit(tokctl, known, name, room):
+    ran = tokctl(*SCREENS[name], "--store", known, width=room, tty=True, encoding="utf-8")
+    lines = re.sub("\x1b\\[[0-9;]*m", "", ran.out).splitlines()
+    block = lines.index("Variables") if "Variables" in lines else len(lines)  # JSON is not folded
+    assert all(cell_len(line) <= room for line in lines[:block])
+
+
+def compare(name: str, text: str) -> None:
+    path = GOLDEN / name
+    if os.environ.get("TOKCTL_GOLDEN") == "write":
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+def test_no_screen_is_left_over():
+    names = {f"{name}-{room}.txt" for name in SCREENS for room in (60, 80, 120)}
+    names |= {f"{name}-colour.txt" for name in ("instances", "list", "tree-contradictions", "history", "show")}
+    names |= {f"{name}-ascii.txt" for name in ("list", "tree-split", "tree-loop", "history")}
+    assert {path.name for path in GOLDEN.iterdir()} == names
+    assert (FIXTURES / "orders.ndjson").is_file()

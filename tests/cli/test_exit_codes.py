@@ -243,9 +243,8 @@ def test_an_export_that_cannot_be_written(shell, known, tmp_path):
 # --- who says what ----------------------------------------------------------------------------------------------------
 
 
-def test_results_on_stdout_and_everything_else_on_stderr(shell, own_store, tmp_path):
+def test_results_on_stdout_and_everything_else_on_stderr(shell, own_store):
     for words in (
-        ["store", "backup", tmp_path / "copy.db"],
         ["tokens", "list", "pay", "-s", "FAILED", "-o", "id"],
         ["store", "check", "--no-links", "-o", "id"],
     ):

@@ -43,7 +43,7 @@ def demo(app: App) -> None:
     models, scenario = load_demo()
     from tokctl.store import open_store
 
-    with open_store(location, write=True, create=True) as store, StoreSink(store, every=10_000) as sink:  # type: ignore[attr-defined]
+    with open_store(location, write=True, create=True) as store, StoreSink(store, every=10_000) as sink:
         done = simulate(models, scenario, sink, end=app.now)
     app.tell(f"An order process ran in SpiffWorkflow: {count(done.instances, 'instance')}, "
              f"{count(done.tokens, 'token')}, recorded in {location}.")  # fmt: skip

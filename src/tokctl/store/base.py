@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from msgspec import Struct
 
@@ -58,7 +58,11 @@ class Batch(Protocol):
 
 
 class Store(Protocol):
-    """A database of process instances."""
+    """A database of process instances. Leaving it as a context closes it."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exception: object) -> None: ...
 
     def write(self, *, keep: bool = True) -> AbstractContextManager[Batch]:
         """Begin a transaction; it waits up to half a minute for another writer.

@@ -175,7 +175,7 @@ class SQLiteStore(Questions):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     @contextmanager

@@ -267,7 +267,7 @@ def test_a_full_disk(small_disk, tmp_path):
     source = tmp_path / "big.ndjson"
     source.write_bytes(ndjson(tokens(40_000, "big", variables={"note": "x" * 200})))
     line = clear_line(run("store", "import", "--store", path, source))
-    assert "disk is full" in line
+    assert "cannot grow: the disk is full" in line
     assert str(path) in line
     assert held(path) == {"i1": 100}
     assert run("store", "import", "--store", path, "-", input=ndjson(tokens(5, "i2")).decode()).returncode == 0
@@ -291,7 +291,7 @@ def test_a_database_that_may_not_grow(store_path):
     fill(store_path)
     with closing(open_store(str(store_path), write=True)) as store:
         store.connection.execute("PRAGMA max_page_count = 40")
-        with pytest.raises(StoreError, match="disk is full") as caught, store.write() as batch:
+        with pytest.raises(StoreError, match="cannot grow: the disk is full") as caught, store.write() as batch:
             batch.put_tokens(tokens(20_000, "big"))
         assert caught.value.exit_code == 6
         assert ids(store) == {"i1": 100}

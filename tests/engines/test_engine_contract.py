@@ -32,7 +32,7 @@ from strategies import (
 )
 from tokctl.config import Settings, default_store, settings_from
 from tokctl.engines import ENGINES, open_engine
-from tokctl.engines.base import Engine
+from tokctl.process.engine import Engine
 from tokctl.engines.file import FileEngine
 from tokctl.engines.ids import resolve_instance, resolve_token
 from tokctl.errors import AmbiguousIdError, InputError, NotFoundError, StoreError, UsageError

@@ -31,9 +31,7 @@ def token(token_id, element, created=None, ended=None, hops=UNKNOWN, parent=None
         raw = msgspec.Raw(hops)
     else:
         raw = msgspec.Raw(
-            msgspec.json.encode(
-                [{"from_element": h[0], "via_flow": h[1], "timestamp": at(h[2])} for h in hops]
-            )
+            msgspec.json.encode([{"from_element": h[0], "via_flow": h[1], "timestamp": at(h[2])} for h in hops])
         )
     return Token(
         token_id=token_id,

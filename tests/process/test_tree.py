@@ -155,9 +155,7 @@ def test_contradictions(rows, expected):
     forest = build(rows)
     assert found(forest) == expected
     assert {line.token.token_id for line in draw(forest, expand=True)} == {r.token_id for r in rows}
-    assert {kind for line in draw(forest, expand=True) for kind in line.anomalies} == {
-        k for k, *_ in expected
-    }
+    assert {kind for line in draw(forest, expand=True) for kind in line.anomalies} == {k for k, *_ in expected}
 
 
 def test_an_early_arrival_at_a_join_may_list_the_token_that_goes_on():
@@ -308,9 +306,7 @@ def test_what_splits_is_no_part_of_a_loop():
     assert picture(build(rows_of(text))) == "a\nb\na\nb\n├─ x\n└─ y"
 
 
-BODIES = "0 - each\n" + "\n".join(
-    f"{n}a 0 work\n{n}b {n}a done{'' if n != 3 else ' FAILED'}" for n in range(1, 6)
-)
+BODIES = "0 - each\n" + "\n".join(f"{n}a 0 work\n{n}b {n}a done{'' if n != 3 else ' FAILED'}" for n in range(1, 6))
 
 
 def test_equal_siblings_fold_and_others_do_not():
@@ -429,10 +425,7 @@ def plain_trees(draw_):
     size = draw_(st.integers(1, 24))
     parents = [draw_(st.integers(max(0, n - 4), n - 1)) for n in range(1, size)]
     elements = draw_(st.lists(st.sampled_from("xxy"), min_size=size, max_size=size))
-    return [
-        row(f"t{n}", f"t{parents[n - 1]}" if n else None, None, elements[n], created_us=n)
-        for n in range(size)
-    ]
+    return [row(f"t{n}", f"t{parents[n - 1]}" if n else None, None, elements[n], created_us=n) for n in range(size)]
 
 
 def first_of_each(rows):

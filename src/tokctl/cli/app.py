@@ -20,7 +20,7 @@ from tokctl.errors import TokctlError, UsageError
 from tokctl.process.query import suggest
 
 if TYPE_CHECKING:
-    from tokctl.engines.base import Engine
+    from tokctl.process.engine import Engine
     from tokctl.render.result import Output, Result
     from tokctl.store.base import Store
 

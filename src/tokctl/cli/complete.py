@@ -11,7 +11,7 @@ import typer
 from tokctl.errors import TokctlError, UnreachableError
 
 if TYPE_CHECKING:
-    from tokctl.engines.base import Engine
+    from tokctl.process.engine import Engine
 
 OFFERED = 100
 LARGE = 20_000_000  # bytes

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, NamedTuple, cast
+from typing import Annotated, NamedTuple
 
 import typer
 
 from tokctl.cli import options as opt
 from tokctl.cli.app import App, command
 from tokctl.cli.progress import progress
-from tokctl.engines.base import Engine
+from tokctl.process.engine import Engine
 from tokctl.process.tree import build
 from tokctl.render.human import count
 from tokctl.render.result import Column, Listing
@@ -40,7 +40,7 @@ def check(
     if links:
         with progress("Checking links", total) as step:
             for instance_id in store.all_instance_ids():
-                found += _contradictions(cast("Engine", store), instance_id)
+                found += _contradictions(store, instance_id)
                 step(1)
     checked = f"Checked {count(total, 'instance')}: " + (
         f"{count(sum(p.number for p in found), 'problem')}." if found else "everything is in order."

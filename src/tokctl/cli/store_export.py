@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO, cast
@@ -17,7 +17,8 @@ from tokctl.cli.app import App, command
 from tokctl.cli.complete import complete_instance
 from tokctl.engines.ids import resolve_instance
 from tokctl.errors import StoreError, UsageError
-from tokctl.store.exporting import Readable, documented, ndjson
+from tokctl.process.model import Definition
+from tokctl.store.exporting import documented, ndjson
 
 
 def export(
@@ -44,8 +45,12 @@ def export(
     if make is None:
         raise UsageError(f"an export cannot be {app.settings.output}.", "Valid with -o: json, ndjson.")
     store = app.store()
-    ids = [resolve_instance(app.engine, given) for given in instances] if instances else store.all_instance_ids()
-    pieces = cast("Generator[bytes, None, None]", make(cast("Readable", store), ids))
+    if instances:
+        ids: Iterable[str] = [resolve_instance(store, given) for given in instances]
+        models: Iterable[Definition] = ()
+    else:
+        ids, models = store.all_instance_ids(), store.definitions()
+    pieces = cast("Generator[bytes, None, None]", make(store, ids, models))
     with _target(to) as stream, closing(pieces):
         for piece in pieces:
             stream.write(piece)

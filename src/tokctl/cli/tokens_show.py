@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tokctl.cli import options as opt
 from tokctl.cli.app import App, command
-from tokctl.engines.base import Engine
 from tokctl.engines.ids import resolve_instance, resolve_token
 from tokctl.errors import NotFoundError, UsageError
+from tokctl.process.engine import Engine
 from tokctl.render.result import Detail
 from tokctl.render.views.tokens import token_detail
 
@@ -16,7 +16,7 @@ def show_token(app: App, ids: opt.Ids) -> Detail:
     engine = app.engine
     instance_id, token_id = find_token(engine, ids)
     token = engine.token(instance_id, token_id)
-    children = (row.token_id for row in engine.tree_rows(instance_id) if row.parent_token_id == token_id)
+    children = engine.children(instance_id, token_id)
     return token_detail(token, engine.instance(instance_id), children, app.now, unicode=app.out.unicode)
 
 

@@ -1,4 +1,4 @@
-"""Engines: where process tokens are read from. ``base`` says what an engine answers.
+"""Engines: where process tokens are read from. ``process.engine`` says what an engine answers.
 
 Each kind is one module with ``open_engine(settings)``, imported when it is used.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from tokctl.config import Settings
-    from tokctl.engines.base import Engine
+    from tokctl.process.engine import Engine
 
 ENGINES = {"store": "tokctl.engines.local", "file": "tokctl.engines.file"}
 """Kind → module."""

@@ -28,7 +28,7 @@ def open_engine(settings: Settings) -> FileEngine:
 
 
 class FileEngine:
-    """Implements ``engines.base.Engine`` over records in memory.
+    """Implements ``process.engine.Engine`` over records in memory.
 
     A token that comes again replaces the earlier one unless its ``updated_at`` is older. Tokens that
     name no instance belong to one called like the file.
@@ -154,6 +154,11 @@ class FileEngine:
             return self._tokens[instance_id][token_id]
         except KeyError:
             raise NotFoundError(f"no token '{token_id}' in instance '{instance_id}'.") from None
+
+    def children(self, instance_id: str, token_id: str) -> list[str]:
+        """Ids of the tokens that name a token as their parent, in order of creation."""
+        found = (token for token in self._all(instance_id) if token.parent_token_id == token_id)
+        return [token.token_id for token in sort_tokens(found, Order("created"))]
 
     def tree_rows(self, instance_id: str) -> Iterator[TreeRow]:
         """What a tree needs of each token, in order of creation."""

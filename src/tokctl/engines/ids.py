@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tokctl.engines.base import Engine
 from tokctl.errors import AmbiguousIdError, NotFoundError, UsageError
+from tokctl.process.engine import Engine
 from tokctl.process.query import suggest
 
 LATEST = "@latest"

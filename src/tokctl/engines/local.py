@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from tokctl.store import open_store
 
 if TYPE_CHECKING:
     from tokctl.config import Settings
-    from tokctl.engines.base import Engine
+    from tokctl.process.engine import Engine
 
 
 def open_engine(settings: Settings) -> Engine:
     """Open the store to be read. Raises StoreError."""
-    return cast("Engine", open_store(settings.store_location))
+    return open_store(settings.store_location)

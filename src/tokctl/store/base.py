@@ -1,4 +1,4 @@
-"""What a store does besides answering questions (``engines.base`` lists those): write and upkeep."""
+"""What a store does besides answering questions (``process.engine`` lists those): write and upkeep."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Protocol, Self
 
 from msgspec import Struct
 
+from tokctl.process.engine import Engine
 from tokctl.process.model import Definition, Instance, Token
 
 
@@ -57,8 +58,8 @@ class Batch(Protocol):
         """Keep tokens; their instances are made where they are missing."""
 
 
-class Store(Protocol):
-    """A database of process instances. Leaving it as a context closes it."""
+class Store(Engine, Protocol):
+    """A database of process instances: an engine to read from, and more. Leaving it as a context closes it."""
 
     def __enter__(self) -> Self: ...
 
@@ -90,6 +91,3 @@ class Store(Protocol):
 
     def prune(self, moment: datetime) -> tuple[int, int]:
         """Remove the instances that ended before a moment; returns what ``finished_before`` counts."""
-
-    def close(self) -> None:
-        """Let go of the database."""

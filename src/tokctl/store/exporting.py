@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
-from tokctl.process.model import Definition, Summary, Token
-from tokctl.process.query import EVERYTHING, Order, TokenFilter
+from tokctl.process.engine import Engine
+from tokctl.process.model import Definition
+from tokctl.process.query import EVERYTHING, Order
 from tokctl.process.status import InstanceStatus
 from tokctl.process.wire import instance_document, summary_document, token_document
 
 _encode = msgspec.json.encode
 
 
-class Readable(Protocol):
-    """What an export asks."""
-
-    def instance(self, instance_id: str) -> InstanceStatus: ...  # noqa: D102
-    def summary(self, instance_id: str) -> Summary: ...  # noqa: D102
-    def tokens(self, instance_id: str, where: TokenFilter, order: Order) -> Iterator[Token]: ...  # noqa: D102
-    def definition(self, process_id: str, version: int | None) -> Definition | None: ...  # noqa: D102
-
-
 class _Definitions:
     """Tells a definition once, with the first instance of it."""
 
-    def __init__(self, source: Readable) -> None:
+    def __init__(self, source: Engine) -> None:
         self.source = source
         self.asked: set[tuple[str, int | None]] = set()
         self.told: set[tuple[str, int]] = set()
@@ -47,7 +39,7 @@ class _Definitions:
         return definition
 
 
-def documented(source: Readable, instance_ids: Iterable[str], models: Iterable[Definition] = ()) -> Iterator[bytes]:
+def documented(source: Engine, instance_ids: Iterable[str], models: Iterable[Definition] = ()) -> Iterator[bytes]:
     """Yield the pieces of one documented answer a line for each instance.
 
     The fields of the instance stand around its tokens, and so does ``definition``, the process
@@ -72,7 +64,7 @@ def documented(source: Readable, instance_ids: Iterable[str], models: Iterable[D
         yield _encode(model) + b"\n"
 
 
-def ndjson(source: Readable, instance_ids: Iterable[str], models: Iterable[Definition] = ()) -> Iterator[bytes]:
+def ndjson(source: Engine, instance_ids: Iterable[str], models: Iterable[Definition] = ()) -> Iterator[bytes]:
     """Yield a line for each definition, instance and token, and those of ``models`` that no instance has."""
     definitions = _Definitions(source)
     for instance_id in instance_ids:

@@ -1,4 +1,4 @@
-"""The questions that an SQLite store answers: the SQL behind ``engines.base.Engine``."""
+"""The questions that an SQLite store answers: the SQL behind ``process.engine.Engine``."""
 
 from __future__ import annotations
 
@@ -243,6 +243,14 @@ class Questions:
         for row in rows:
             return read_token(row, instance_id, process_id)
         raise NotFoundError(f"no token '{token_id}' in instance '{instance_id}'.")
+
+    def children(self, instance_id: str, token_id: str) -> list[str]:
+        """Ids of the tokens that name a token as their parent, in order of creation."""
+        rows = self.ask(
+            "SELECT token_id FROM token WHERE instance = ? AND parent_token_id = ? ORDER BY created_at, pk",
+            [self.find(instance_id)[0], token_id],
+        )
+        return [child for (child,) in rows]
 
     def tree_rows(self, instance_id: str) -> Iterator[TreeRow]:
         """What a tree needs of each token, in order of creation."""

@@ -53,6 +53,7 @@ def open_store(location: str, *, write: bool, create: bool) -> SQLiteStore:
                 with closing(_connect(path, "rw")) as upgrading:
                     migrate(upgrading)
             if write:
+                connection.execute("PRAGMA journal_mode = WAL")  # a backup comes without
                 connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             else:
                 connection.execute("BEGIN")  # everything a command shows is of one moment
@@ -162,7 +163,7 @@ def migrate(connection: sqlite3.Connection, steps: tuple[str, ...] = MIGRATIONS)
 
 
 class SQLiteStore(Questions):
-    """A store in an SQLite file. Implements ``store.base.Store`` and ``engines.base.Engine``."""
+    """A store in an SQLite file. Implements ``store.base.Store`` and ``process.engine.Engine``."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         super().__init__(connection, str(path))
@@ -249,7 +250,10 @@ class SQLiteStore(Questions):
         finally:
             partial.unlink(missing_ok=True)
 
-    _ENDED = "live_tokens = 0 AND coalesce(completed_at, cancelled_at, end_at) < ?"
+    _ENDED = (
+        "live_tokens = 0 AND coalesce(completed_at, cancelled_at, end_at) < ?"
+        f" AND coalesce(status, derived_status) IN ({FINAL})"
+    )
 
     def finished_before(self, moment: datetime) -> tuple[int, int]:
         """How many instances ended before a moment, and how many tokens they have."""

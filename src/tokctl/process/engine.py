@@ -52,6 +52,9 @@ class Engine(Protocol):
     def token(self, instance_id: str, token_id: str) -> Token:
         """One token."""
 
+    def children(self, instance_id: str, token_id: str) -> list[str]:
+        """Ids of the tokens that name a token as their parent, in order of creation."""
+
     def tree_rows(self, instance_id: str) -> Iterator[TreeRow]:
         """What a tree needs of each token, in order of creation."""
 

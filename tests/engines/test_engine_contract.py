@@ -32,10 +32,10 @@ from strategies import (
 )
 from tokctl.config import Settings, default_store, settings_from
 from tokctl.engines import ENGINES, open_engine
-from tokctl.process.engine import Engine
 from tokctl.engines.file import FileEngine
 from tokctl.engines.ids import resolve_instance, resolve_token
 from tokctl.errors import AmbiguousIdError, InputError, NotFoundError, StoreError, UsageError
+from tokctl.process.engine import Engine
 from tokctl.process.model import Definition, Instance, Token, summarize
 from tokctl.process.query import EVERYTHING, InstanceFilter, Order, TokenFilter, sort_tokens
 from tokctl.process.status import InstanceStatus, derive

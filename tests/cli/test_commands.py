@@ -314,7 +314,7 @@ def test_import_reports_and_changes_nothing_the_second_time(tokctl, tmp_path, or
         "file": "", "instances": 3, "added": 17, "updated": 0, "unchanged": 0, "definitions": 0, "rejected": 0,
     }  # fmt: skip
     before = tokctl("store", "export", "--store", store).out
-    ran = tokctl(*words)
+    ran = tokctl(*words, width=500)
     assert ran.err == "Nothing changed: the store had all of it.\n"
     assert ran.out.split()[-6:] == ["0", "0", "0", "17", "0", "0"]
     assert tokctl("store", "export", "--store", store).out == before

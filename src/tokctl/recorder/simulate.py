@@ -171,14 +171,21 @@ def _with_deep_stack(work: Callable[[], None], stopping: threading.Event) -> Non
     """
     limit, size = sys.getrecursionlimit(), threading.stack_size(_STACK)
     sys.setrecursionlimit(max(limit, _RECURSION))
-    try:
-        thread = threading.Thread(target=work, name="simulation")
-        thread.start()
+    done = threading.Event()  # an interrupted join takes the thread for ended (until Python 3.13)
+
+    def run() -> None:
         try:
-            thread.join()
+            work()
+        finally:
+            done.set()
+
+    try:
+        threading.Thread(target=run, name="simulation").start()
+        try:
+            done.wait()
         except BaseException:
             stopping.set()
-            thread.join()
+            done.wait()
             raise
     finally:
         threading.stack_size(size)

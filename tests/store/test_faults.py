@@ -33,11 +33,11 @@ PACKAGE = Path(sqlite.__file__).parents[2]
 BECOME = """
 import os, pkgutil, sys, tokctl.cli, tokctl.render, tokctl.store, tokctl.engines
 from importlib import import_module
+from tokctl.__main__ import main
 for package in (tokctl.cli, tokctl.render, tokctl.store, tokctl.engines):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         import_module(module.name)  # the other user may not be able to reach where they lie
 os.setgroups([]); os.setgid({user}); os.setuid({user})
-from tokctl.__main__ import main
 main()
 """
 

@@ -33,10 +33,13 @@ PACKAGE = Path(sqlite.__file__).parents[2]
 BECOME = """
 import os, pkgutil, sys, tokctl.cli, tokctl.render, tokctl.store, tokctl.engines
 from importlib import import_module
-from tokctl.__main__ import main
+from tokctl.__main__ import main, run
 for package in (tokctl.cli, tokctl.render, tokctl.store, tokctl.engines):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         import_module(module.name)  # the other user may not be able to reach where they lie
+sys.stderr, stderr = open(os.devnull, "w"), sys.stderr
+run(["instances", "list", "--store", "/nowhere"])  # and so where all it needs lies
+sys.stderr = stderr
 os.setgroups([]); os.setgid({user}); os.setuid({user})
 main()
 """

@@ -20,7 +20,6 @@ import string
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +29,18 @@ PYTHON = [sys.executable]
 TOKCTL = [str(BIN / "tokctl")]
 PEER = [str(BIN / "sqlite-utils")]
 SMALL = 100  # tokens of an ordinary instance
+
+
+# Starts a command and measures it. A process of its own, and a small one: what it starts begins with its peak memory.
+RUNNER = """
+import os, sys, time
+nowhere = os.open(os.devnull, os.O_WRONLY)
+began = time.perf_counter()
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, nowhere, 1)])
+_, status, usage = os.wait4(pid, 0)
+print(time.perf_counter() - began, usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 
 
 @dataclass
@@ -45,15 +56,13 @@ class Side:
         """Run the command once, and keep its time and peak memory."""
         for path in self.cleanup:
             path.unlink(missing_ok=True)
-        began = time.perf_counter()
-        # By way of a shell, for a process begins with the peak memory of the one that it was forked from.
-        command = ["sh", "-c", '"$@"; exit $?', "sh", *map(str, self.command)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        _, status, usage = os.wait4(process.pid, 0)
-        self.seconds.append(time.perf_counter() - began)
-        self.peak.append(usage.ru_maxrss)
-        if status:
-            raise SystemExit(f"{' '.join(self.command)}: {process.stderr.read().decode()}")
+        command = [sys.executable, "-I", "-S", "-c", RUNNER, *map(str, self.command)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(self.command)}: {done.stderr}")
+        seconds, peak = done.stdout.split()
+        self.seconds.append(float(seconds))
+        self.peak.append(int(peak))
 
     @property
     def median(self) -> float:

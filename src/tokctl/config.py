@@ -8,6 +8,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from tokctl.errors import UsageError
+
 
 class Settings(Struct, frozen=True, kw_only=True):
     """What every command may want to know. Strings are as they were given; None is "not said"."""
@@ -22,7 +24,13 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def store_location(self) -> str:
-        """The store to use: the one that was named, or that in the platform's data directory."""
+        """The store to use: the one that was named, or that in the platform's data directory.
+
+        Raises:
+            UsageError: the name is empty, as a script's variable may be; the usual store is not meant then.
+        """
+        if self.store == "":
+            raise UsageError("--store names no file.", "Give a path, or leave it out for the usual store.")
         return self.store or str(default_store())
 
 

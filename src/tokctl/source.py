@@ -19,6 +19,14 @@ def input_name(path: str) -> str:
     return "standard input" if path == "-" else path
 
 
+def is_same_file(one: str, other: str) -> bool:
+    """Tell whether two paths lead to the same file, by whatever names."""
+    try:
+        return Path(one).is_file() and Path(one).samefile(other)
+    except OSError:
+        return False
+
+
 def input_size(path: str) -> int | None:
     """Bytes of an input, None where nobody can know beforehand."""
     file = Path(path)

@@ -416,6 +416,28 @@ def test_what_only_python_writes_costs_one_token(bad, window):
         assert "not JSON" in reject.reason
 
 
+@pytest.mark.parametrize(
+    "first",
+    ['{"token_id":"b","inst', '{"a":01}', '{"a":"\\q"}', "{bad}", '{"a":1}}', '{"a":1} {', "a line of a log",
+     '{"v":' + "[" * 50_000 + "]" * 50_000 + "}"],
+)  # fmt: skip
+@pytest.mark.parametrize("size", [7, None])
+def test_a_first_line_that_is_broken_is_a_reject_like_any_other(first, size):
+    lines = [token_json(token("a")), token_json(token("b"))]
+    records = read("\n".join([first, *lines, ""]), size=size)
+    assert of(Token, records) == [token("a"), token("b")]
+    (reject,) = of(Reject, records)
+    assert (reject.where, reject.text) == ("line 1", first)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("before", ["{", '{"instance_id":"i1",', '{"pad":{"a":[1,'])
+def test_a_document_whose_second_line_is_an_object_is_no_list_of_lines(before, window):
+    after = {"{": "", '{"instance_id":"i1",': "", '{"pad":{"a":[1,': "\n{}\n]},"}[before]
+    text = f'{before}{after}"tokens":[\n{token_json(token("a"))}\n]}}\n'
+    assert of(Token, read(text, window=window)) == [token("a")]
+
+
 @pytest.mark.parametrize("window", WINDOWS)
 def test_a_refused_instance_does_not_give_its_tokens_to_another(window):
     text = (

@@ -353,3 +353,15 @@ def test_a_null_is_unknown_and_not_empty():
     assert decode(child_tokens=None).child_tokens is None
     assert decode(child_tokens=[]).child_tokens == ()
     assert isinstance(decode(variables={}).variables, Raw)
+
+
+def test_no_name_of_a_field_is_special():
+    text = '{"token_id":"t","instance_id":"i","element_id":"e","state":"ACTIVE","(undocumented)":{"token_id":1}}'
+    one = decode_token(text)
+    assert one.extra == {"(undocumented)": Raw(b'{"token_id":1}')}
+    assert decode_token(msgspec.json.encode(token_document(one, instance=True))) == one
+
+
+def test_an_object_nested_without_end():
+    with pytest.raises(Fault, match="nested too deeply"):
+        decode_object('{"v":' + "[" * 200_000 + "]" * 200_000 + "}")

@@ -338,6 +338,30 @@ def test_the_same_seed_gives_the_same_tokens(models):
     assert not set(first.tokens) & set(other.tokens)
 
 
+def test_another_scenario_or_model_gives_other_instances():
+    """So that one store holds several simulations, and mixes no tokens of theirs."""
+    base = run("loop")
+    assert set(run("loop", "instances: 2").instances) > set(base.instances)
+    for other in ("tasks: {default: {takes: 2s}}", "until: 1s", "seed: 2"):
+        assert not run("loop", other).instances.keys() & base.instances.keys()
+    sink = MemorySink()
+    files = [(name, xml.replace(b"</", b" </")) for name, xml in read_models([MODELS / "loop.bpmn"])]
+    simulate(files, None, sink, start=START)
+    assert not sink.instances.keys() & base.instances.keys()
+
+
+def test_of_two_flows_between_the_same_elements_the_one_that_was_taken_is_recorded():
+    for x, way in ((1, "first"), (2, "second"), (3, "other")):
+        sink = run("double", f"variables: {{x: {x}}}")
+        assert ways(sink.at("a"))[0] == way
+        assert context(sink.one("g"))["gateway_decision"]["selected_flow"] == way
+    sink = run("double", "variables: {x: 12}")
+    assert sorted(ways(sink.at("b"))) == ["both-1", "both-2"]
+    assert context(sink.one("h"))["gateway_decision"]["selected_flows"] == ["both-1", "both-2"]
+    sink = run("double", "variables: {x: 5}")
+    assert ways(sink.at("b")) == ["both-2"]
+
+
 def test_progress_and_memory_do_not_grow_with_the_instances():
     told = []
     sink = run("sequence", "instances: 5\nvariables: {price: 1}", progress=lambda *done: told.append(done))

@@ -71,6 +71,18 @@ def simulate_text(body, scenario="", sink=None):
             f'{X}<task id="x"/>{END}<sequenceFlow id="b2" sourceRef="x" targetRef="e2"/><endEvent id="e2"/>',
             "SpiffWorkflow cannot run task 'x': Multiple outgoing flows",
         ),
+        (
+            (
+                f'{X}<exclusiveGateway id="x" default="d"/><sequenceFlow id="c" sourceRef="x" targetRef="y">'
+                '<conditionExpression>${f("a") == 1}</conditionExpression></sequenceFlow><task id="y"/>'
+                '<sequenceFlow id="d" sourceRef="x" targetRef="y"/>'
+            ),
+            "exclusiveGateway 'x', flow 'c': '${f(\"a\") == 1}' cannot be evaluated: name 'f' is not defined.",
+        ),
+        (
+            f'{X}<adHocSubProcess id="x"><task id="y"/></adHocSubProcess>{END}',
+            "SpiffWorkflow cannot run adHocSubProcess 'x'.",
+        ),
         ('<task id="x"/>', "SpiffWorkflow cannot run process 'p': No start event found."),
         (
             (
@@ -117,7 +129,7 @@ def test_a_chain_of_thousands_of_elements():
 
 def test_several_processes():
     models = read_models([MODELS / "exclusive.bpmn", MODELS / "parallel.bpmn"])
-    with pytest.raises(InputError, match=r"has several processes: exclusive, parallel\. Say which one"):
+    with pytest.raises(InputError, match=r"has several processes: exclusive, parallel\. Say with --process"):
         simulate(models, None, MemorySink(), start=START)
     sink = run("exclusive parallel", "process: parallel")
     assert sink.instance.process_id == "parallel"

@@ -390,6 +390,10 @@ def test_a_database_that_is_no_store(tmp_path):
     assert path.read_bytes() == before
 
 
+def test_a_device_in_place_of_the_file():
+    assert "is a device or a pipe, not a file" in clear_line(run("store", "info", "--store", os.devnull))
+
+
 def test_a_folder_in_place_of_the_file(tmp_path):
     for write in (False, True):
         with pytest.raises(StoreError, match="is a folder"):

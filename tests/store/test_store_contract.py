@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 import stat
 import threading
@@ -13,6 +15,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from builders import FIXTURES, answer, at, instance, ndjson, raw, token, tokens
 from strategies import few_names, make_instances, make_tokens, names, token_sets
@@ -683,3 +686,39 @@ def test_an_answer_of_many_instances_in_any_order(new):
     load(first, [ndjson(mixed)])
     load(second, [answer(instance("i1"), tokens(60)), b"\n", answer(instance("i2"), tokens(60))])
     assert content(first) == content(second)
+
+
+def test_a_history_that_is_nested_too_deeply_to_be_counted(store):
+    put(store, token("a", flow_history=Raw(b"[" * 3000 + b"]" * 3000)), token("b", flow_history=[{}, {}]))
+    assert [row.hops for row in store.tree_rows("i1")] == [0, 2]
+
+
+def test_a_dry_run_leaves_the_file_as_it_was(new, tmp_path):
+    copy = tmp_path / "copy.db"
+    put(new(), token("a"))
+    with open_store(str(tmp_path / "0.db")) as opened:
+        opened.backup(copy)
+    before = copy.read_bytes()
+    with open_store(str(copy), write=True) as opened, opened.write(keep=False) as batch:
+        batch.put_tokens([token("b")])
+    assert batch.report.added == 1
+    assert copy.read_bytes() == before
+
+
+def test_a_backup_where_files_cannot_be_linked(new, tmp_path, monkeypatch):
+    """As on most memory sticks."""
+    put(new(), *tokens(3))
+
+    def link(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    target = tmp_path / "copy.db"
+    with open_store(str(tmp_path / "0.db")) as opened:
+        opened.backup(target)
+        with pytest.raises(StoreError, match="exists already"):
+            opened.backup(target)
+    with open_store(str(target)) as copy:
+        assert copy.info().tokens == 3
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert not list(tmp_path.glob("*.part"))

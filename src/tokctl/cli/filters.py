@@ -33,10 +33,10 @@ def token_filter(
     """Make a token filter of the options. Raises UsageError for what cannot mean anything."""
     begin, end = period(app, since, until)
     return TokenFilter(
-        states=check_states(words(state), include_completed=not no_completed),
-        types=check_types(words(types)),
-        elements=tuple(elements or ()),
-        workers=tuple(workers or ()),
+        states=check_states(words(state, "--state"), include_completed=not no_completed),
+        types=check_types(words(types, "--type")),
+        elements=patterns(elements, "--element"),
+        workers=patterns(workers, "--worker"),
         since=begin,
         until=end,
         live=live,
@@ -44,6 +44,20 @@ def token_filter(
     )
 
 
-def words(values: list[str] | None) -> list[str]:
-    """The values of an option that may be repeated, or hold several between commas."""
-    return [word for value in values or () for word in value.split(",") if word.strip()]
+def words(values: list[str] | None, option: str) -> list[str]:
+    """The values of an option that may be repeated, or hold several between commas.
+
+    Raises:
+        UsageError: it was given, and names nothing: a script's empty variable must not show everything.
+    """
+    found = [word for value in values or () for word in value.split(",") if word.strip()]
+    if values and not found:
+        raise UsageError(f"{option} names nothing.", "Give it a value, or leave it out.")
+    return found
+
+
+def patterns(values: list[str] | None, option: str) -> tuple[str, ...]:
+    """The patterns of an option that may be repeated. Raises UsageError for an empty one."""
+    if values and not all(values):
+        raise UsageError(f"{option} names nothing.", "Give it a pattern, or leave it out.")
+    return tuple(values or ())

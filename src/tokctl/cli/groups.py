@@ -29,7 +29,7 @@ class Group(Struct, frozen=True, eq=False):
 TREE = Group(
     """Shows where BPMN process instances stand, and looks after the API tokens that guard them.
 
-    New here? Run [bold]tokctl demo[/bold].
+    [not dim]New here? Run [bold]tokctl demo[/bold].[/not dim]
     """,
     "",
     {

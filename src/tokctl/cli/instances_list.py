@@ -8,7 +8,7 @@ import typer
 
 from tokctl.cli import options as opt
 from tokctl.cli.app import App, command
-from tokctl.cli.filters import period, words
+from tokctl.cli.filters import patterns, period, words
 from tokctl.cli.paging import part
 from tokctl.process.query import INSTANCE_ORDERS, InstanceFilter, check_states, parse_order
 from tokctl.render.result import Listing
@@ -48,8 +48,8 @@ def list_instances(
     """  # fmt: skip
     begin, end = period(app, since, until)
     where = InstanceFilter(
-        statuses=check_states(words(status)),
-        processes=tuple(process or ()),
+        statuses=check_states(words(status, "--status")),
+        processes=patterns(process, "--process"),
         since=begin,
         until=end,
         live=live,

@@ -6,10 +6,13 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from tokctl.errors import UsageError
 from tokctl.render.human import count
 
 TABLE_LIMIT = 100
 """Rows of a table unless told otherwise: what a person can look over."""
+
+_MOST = 2**63 - 1  # what a database takes for a number
 
 
 class Slice(Struct, frozen=True):
@@ -40,9 +43,15 @@ class Slice(Struct, frozen=True):
 
 
 def part(limit: int | None, page: int, output_format: str) -> Slice:
-    """Work out the part of a list from ``--limit`` and ``--page``."""
+    """Work out the part of a list from ``--limit`` and ``--page``.
+
+    Raises:
+        UsageError: a further page of everything.
+    """
     if limit is None and (output_format in {"table", "wide"} or page > 1):
         limit = TABLE_LIMIT
     if not limit:
+        if page > 1:
+            raise UsageError(f"--limit 0 is all of it: there is no page {page}.", "Leave one out.")
         return Slice(None, 0)
-    return Slice(limit, (page - 1) * limit)
+    return Slice(min(limit, _MOST), min((page - 1) * limit, _MOST))

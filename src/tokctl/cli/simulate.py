@@ -39,6 +39,10 @@ def simulate_model(
         str | None,
         typer.Option(metavar="FILE.yaml", help="How long tasks take, what fails and hangs, how many instances come."),
     ] = None,
+    process: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Which process is to run, where the model has several.", show_default=False),
+    ] = None,
     instances: Annotated[
         int | None,
         typer.Option("-n", "--instances", min=1, metavar="N", help="So many instances.", show_default=False),
@@ -64,7 +68,7 @@ def simulate_model(
     """  # fmt: skip
     if start is not None and end is not None:
         raise UsageError("--start and --end exclude each other: the scenario says how long the clock runs.")
-    plan = _scenario(scenario, instances, seed)
+    plan = _scenario(scenario, process, instances, seed)
     begin = parse_moment(start, app.now) if start is not None else None
     stop = parse_moment(end, app.now) if end is not None else None
     if begin is not None or stop is not None:
@@ -94,7 +98,7 @@ def simulate_model(
     return Detail(ident=done.newest or "", document=document, title=(Cell(said),), sections=(look,))
 
 
-def _scenario(path: str | None, instances: int | None, seed: int | None) -> Scenario:
+def _scenario(path: str | None, process: str | None, instances: int | None, seed: int | None) -> Scenario:
     plan = Scenario()
     if path is not None:
         try:
@@ -103,6 +107,8 @@ def _scenario(path: str | None, instances: int | None, seed: int | None) -> Scen
             raise NotFoundError(f"there is no file {path}.") from None
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+    if process is not None:
+        plan = replace(plan, process=process)
     if instances is not None:
         plan = replace(plan, count=instances)
     return plan if seed is None else replace(plan, seed=seed)

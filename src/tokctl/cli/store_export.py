@@ -18,6 +18,7 @@ from tokctl.cli.complete import complete_instance
 from tokctl.engines.ids import resolve_instance
 from tokctl.errors import StoreError, UsageError
 from tokctl.process.model import Definition
+from tokctl.store import holds
 from tokctl.store.exporting import documented, ndjson
 
 
@@ -44,6 +45,8 @@ def export(
     make = {None: documented, "json": documented, "ndjson": ndjson}.get(app.settings.output)
     if make is None:
         raise UsageError(f"an export cannot be {app.settings.output}.", "Valid with -o: json, ndjson.")
+    if to is not None and holds(app.settings.store_location, to):
+        raise UsageError(f"--to {to} would overwrite the store.", "Name another file.")
     store = app.store()
     if instances:
         ids: Iterable[str] = [resolve_instance(store, given) for given in instances]

@@ -17,8 +17,8 @@ from tokctl.errors import InputError, UsageError
 from tokctl.process.reader import Reject, read_records
 from tokctl.render.human import count
 from tokctl.render.result import Column, Listing
-from tokctl.source import input_name, input_size, read_chunks
-from tokctl.store import open_store
+from tokctl.source import input_name, input_size, is_same_file, read_chunks
+from tokctl.store import file_of, holds, open_store
 from tokctl.store.base import Store
 from tokctl.store.importing import import_records
 
@@ -57,14 +57,14 @@ def import_files(
     the same id unless its updated_at is older.
     """
     with ExitStack() as stack:
-        keep = _Rejects(app, rejects, stack)
+        keep = _Rejects(app, rejects, files, stack)
         done = [_import(_open(app, dry_run=dry_run), path, instance, keep, dry_run=dry_run) for path in files]
     return _report(done, dry_run=dry_run)
 
 
 def _open(app: App, *, dry_run: bool) -> Store:
     location = app.settings.store_location
-    if dry_run and ":" not in location and not Path(location).exists():
+    if dry_run and (file := file_of(location)) is not None and not file.exists():
         return open_store(":memory:", write=True, create=True)
     return app.store(write=True, create=not dry_run)
 
@@ -72,17 +72,25 @@ def _open(app: App, *, dry_run: bool) -> Store:
 class _Rejects:
     """Keeps refused tokens in a file, and says the first of them."""
 
-    def __init__(self, app: App, path: str | None, stack: ExitStack) -> None:
+    def __init__(self, app: App, path: str | None, inputs: list[str], stack: ExitStack) -> None:
         self.app = app
         self.path = path
         self.count = 0
         self.stream = None
         if path is not None:
+            if holds(app.settings.store_location, path) or any(is_same_file(path, one) for one in inputs):
+                raise UsageError(f"--rejects {path} would overwrite what is to be read or written.",
+                                 "Name another file.")  # fmt: skip
             try:
                 descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
             except OSError as error:
                 raise UsageError(f"--rejects {path} cannot be written: {error.strerror}.") from None
             self.stream = stack.enter_context(os.fdopen(descriptor, "wb"))
+
+    def flush(self) -> None:
+        """Write what was refused, before the rest is committed: on a full disk neither is done."""
+        if self.stream is not None:
+            self.stream.flush()
 
     def refuse(self, name: str, reject: Reject) -> None:
         if self.stream is None:
@@ -104,6 +112,7 @@ def _import(store: Store, path: str, instance: str | None, keep: _Rejects, *, dr
         with store.write(keep=not dry_run) as batch:
             report = batch.report
             import_records(batch, records, lambda reject: keep.refuse(name, reject))
+            keep.flush()
     return Imported(
         file=name,
         instances=report.instances,

@@ -10,7 +10,7 @@ from tokctl.cli import options as opt
 from tokctl.cli.app import App, command
 from tokctl.cli.complete import complete_token
 from tokctl.engines.ids import resolve_instance, resolve_token
-from tokctl.errors import NotFoundError
+from tokctl.errors import NotFoundError, UsageError
 from tokctl.process.history import history
 from tokctl.process.query import EVERYTHING, Order
 from tokctl.render.result import Listing
@@ -37,7 +37,9 @@ def show_history(
     engine = app.engine
     given = list(ids or [])
     token_id = None
-    if len(given) > 1:
+    if len(given) > 2:
+        raise UsageError("too many ids.", "Give an instance, a token, or an instance and a token.")
+    if len(given) == 2:
         instance_id, token_id = resolve_token(engine, given[1], resolve_instance(engine, given[0]))
     else:
         try:

@@ -33,7 +33,7 @@ def find_token(engine: Engine, ids: list[str]) -> tuple[str, str]:
     try:
         return resolve_token(engine, ids[0])
     except NotFoundError:
-        if ids[0] == "@latest" or engine.instance_ids(ids[0], 1):
+        if ids[0] == "@latest" or (ids[0] and engine.instance_ids(ids[0], 1)):
             raise UsageError(f"'{ids[0]}' is a process instance.",
                              f"Name a token of it; 'tokctl tokens list {ids[0]}' lists them.") from None  # fmt: skip
         raise

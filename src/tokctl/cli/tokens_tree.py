@@ -40,7 +40,7 @@ def tree(
     Equal branches and the passes of a loop are drawn once, with their number. +N in counts further
     tokens that are joined there. Links that contradict each other are told below the tree.
     """  # fmt: skip
-    states = set(check_states(words(state)))
+    states = set(check_states(words(state, "--state")))
     engine = app.engine
     instance_id = resolve_instance(engine, instance)
     forest = build(engine.tree_rows(instance_id))

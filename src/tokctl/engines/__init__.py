@@ -18,5 +18,5 @@ ENGINES = {"store": "tokctl.engines.local", "file": "tokctl.engines.file"}
 
 def open_engine(settings: Settings) -> Engine:
     """Open the engine that the settings name: a saved answer if there is one, else the store."""
-    kind = "file" if settings.file else "store"
+    kind = "store" if settings.file is None else "file"
     return cast("Engine", import_module(ENGINES[kind]).open_engine(settings))

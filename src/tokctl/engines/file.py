@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tokctl.errors import InputError, NotFoundError
+from tokctl.errors import InputError, NotFoundError, UsageError
 from tokctl.process.model import Definition, Instance, Summary, Token, summarize
 from tokctl.process.query import InstanceFilter, Order, TokenFilter, sort_tokens
 from tokctl.process.reader import Record, Reject, read_records
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 def open_engine(settings: Settings) -> FileEngine:
     """Read the file that the settings name. Raises InputError where it holds anything but tokens."""
-    path = settings.file or "-"
+    path = settings.file
+    if not path:
+        raise UsageError("--file names no file.", "Give a path, or - for stdin.")
     stem = "stdin" if path == "-" else Path(path).name.partition(".")[0]
     return FileEngine(read_records(read_chunks(path), name=input_name(path), instance_id=stem), name=input_name(path))
 

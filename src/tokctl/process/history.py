@@ -201,6 +201,11 @@ class History:
     def __len__(self) -> int:
         return len(self._order)
 
+    @property
+    def began_at(self) -> datetime | None:
+        """When the first hop was; None where no time is known."""
+        return _time(self._arrival(self._order[0])) if self._order else None
+
     def hops(self) -> Iterator[Hop]:
         """Yield the hops."""
         for sequence, hop in enumerate(self._order, 1):

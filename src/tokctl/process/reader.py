@@ -134,7 +134,7 @@ class _Reader:
         if self.peek() == "":
             raise InputError(f"{self.name}: empty; there is nothing to read.")
         try:
-            if self.starts_with_a_whole_line():
+            if self.starts_with_a_whole_line() or self.starts_with_a_broken_line():
                 yield from self.lines()
                 return
             number = 1
@@ -154,6 +154,27 @@ class _Reader:
         except Fault:
             return False
         return True
+
+    def starts_with_a_broken_line(self) -> bool:
+        """Tell whether the second line is an object on its own, and the first is no part of anything."""
+        end = self.buffer.find("\n", self.at, self.at + WINDOW)
+        if end < 0 or self.buffer[self.at] == "[":
+            return False
+        start = end + 1
+        while (after := self.buffer.find("\n", start, start + WINDOW)) < 0:
+            if len(self.buffer) - start > WINDOW or not self.more():
+                after = len(self.buffer)
+                break
+        try:
+            decode_object(self.buffer[start:after])
+            _, stop = _scan(self.buffer, self.at)
+            return bool(self.buffer[stop:end].strip())
+        except json.JSONDecodeError as error:
+            return error.pos < after  # else it may go on
+        except RecursionError:
+            return True
+        except Fault:
+            return False
 
     def lines(self) -> Iterator[Record]:
         """Read NDJSON: a bad line is a reject, and the next line is read all the same."""

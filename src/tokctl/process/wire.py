@@ -52,7 +52,9 @@ def decode_object(text: str | bytes | Raw) -> dict[str, Raw]:
         return _object.decode(text)
     except msgspec.ValidationError:
         raise Fault("", "expected a JSON object") from None
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+    except RecursionError:
+        raise Fault("", "nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeError) as error:
         raise Fault("", f"not JSON: {error}") from None
 
 
@@ -123,6 +125,8 @@ def decode_token(text: str | bytes | Raw, instance_id: str = "", process_id: str
     try:
         token = _documented.decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return _decode_leniently(text, instance_id, process_id)
+    if token.extra:  # the name that it has there is none that documents are kept from using
         return _decode_leniently(text, instance_id, process_id)
     if not token.instance_id:
         force_setattr(token, "instance_id", instance_id)

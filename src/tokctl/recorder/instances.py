@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from hashlib import blake2b
 from random import Random
 from threading import Event
 from typing import Any
@@ -61,6 +62,7 @@ class Simulation:
         used = {self.spec.name, *self.specs}
         self.definitions = [one for one in definitions if one.process_id in used]
         self.source = texts[0][0]
+        self.key = _key(scenario, self.spec.name, self.definitions)
         self.model = Model(self.definitions)
         self.engine = VirtualEngine(self.describe)
         self.scenario = scenario
@@ -87,11 +89,11 @@ class Simulation:
         """Say in which element, and on which flow, an expression failed."""
         element = self.model.element(task.task_spec)
         flow = self.model.flow_with(task.task_spec, expression)
-        place = f", flow '{flow}'" if flow else ""
+        place = f", flow '{flow.id}'" if flow else ""
         reason = f"{type(error).__name__}: {error}"
         if isinstance(error, (NameError, SyntaxError)):
             reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        what = expression if expression == "the script" else f"'{expression}'"
+        what = expression if expression == "the script" else f"'{flow.condition if flow else expression}'"
         return f"{self.source}: {element.type} '{element.id}'{place}: {what} cannot be evaluated: {reason}."
 
 
@@ -118,7 +120,7 @@ class Run:
         self.number = number
         self.now = start
         self.case = scenario.cases.get(number)
-        self.instance_id = instance_name(f"{scenario.seed}/{simulation.spec.name}/{number}")
+        self.instance_id = instance_name(f"{simulation.key}/{number}")
         self.random = Random(f"{scenario.seed}/{number}")  # noqa: S311 - a simulation needs no secrets
         self.stopped = False
         self._due: list[tuple[datetime, int, Callable[[], None]]] = []
@@ -394,6 +396,17 @@ class Run:
         if not isinstance(error, SpiffWorkflowException):
             what = f"{type(error).__name__}: {what}"
         return f"{self.simulation.source}: SpiffWorkflow stopped{where}: {what}."
+
+
+def _key(scenario: Scenario, process: str, definitions: Sequence[Definition]) -> str:
+    """Return what sets a simulation's instances apart from those of another model, scenario or seed.
+
+    A store that holds both would mix their tokens if the ids were the same.
+    """
+    digest = blake2b(scenario.fingerprint.encode(), digest_size=16)
+    for text in sorted({definition.xml or "" for definition in definitions}):
+        digest.update(text.encode())
+    return f"{scenario.seed}/{process}/{digest.hexdigest()}"
 
 
 def _name(spec: TaskSpec) -> str:

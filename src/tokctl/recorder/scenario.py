@@ -3,7 +3,7 @@
 ::
 
     process: order              # which process, where the model has several
-    seed: 7                     # the same seed gives the same tokens, ids included (default 1)
+    seed: 7                     # the same seed, scenario and model give the same tokens, ids included (default 1)
     start: 2025-01-11T10:00:00Z # when the first instance starts (default: the caller says)
     until: 2h                   # the clock stops this long after the start (default: when all is done)
 
@@ -66,6 +66,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
+from hashlib import blake2b
 from random import Random
 from typing import Any, NoReturn, TypeVar
 
@@ -170,6 +171,7 @@ class Scenario(Case):
     rate: Rate | None = None
     poisson: bool = False
     cases: Mapping[int, Case] = field(default_factory=dict)
+    fingerprint: str = ""  # of what it says, but for the process, the seed and how many instances there are
 
 
 def read_scenario(text: str | bytes, source: str = "scenario") -> Scenario:
@@ -229,6 +231,7 @@ class _Reader:
             rate=self.optional(instances, "rate", "instances", read_rate),
             poisson=arrival == "poisson",
             cases=self.cases(given.get("cases"), count),
+            fingerprint=_fingerprint(given, instances),
         )
 
     def cases(self, data: object, count: int) -> dict[int, Case]:
@@ -347,6 +350,13 @@ class _Reader:
     def fail(self, path: str, what: str) -> NoReturn:
         place = f"{self.source}: {path}" if path else self.source
         raise InputError(f"{place}: {what}.")
+
+
+def _fingerprint(given: Mapping[Any, Any], instances: Mapping[Any, Any]) -> str:
+    said = {name: value for name, value in given.items() if name not in {"process", "seed", "instances"}}
+    arrivals = {name: value for name, value in instances.items() if name != "count"}
+    # Order counts, for chance is drawn in the order in which things stand.
+    return blake2b(repr((said, arrivals)).encode(), digest_size=16).hexdigest() if said or arrivals else ""
 
 
 def _read_timedelta(value: object) -> timedelta:

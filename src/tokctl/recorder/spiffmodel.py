@@ -101,22 +101,17 @@ class Model:
 
     def flow(self, task: Task, source: str) -> str | None:
         """Return the id of the sequence flow that led from the source element to this task."""
-        flows = self._between(task.task_spec, source)
-        if len(flows) < 2:
-            return flows[0].id if flows else None
-        # Several flows between the same two elements: the nth branch took the nth of them.
         branch = task
         while branch.parent is not None and getattr(branch.parent.task_spec, "bpmn_id", None) is None:
             branch = branch.parent
-        siblings = [] if branch.parent is None else branch.parent.children
-        same = [sibling for sibling in siblings if sibling.task_spec is branch.task_spec]
-        return flows[min(same.index(branch) if branch in same else 0, len(flows) - 1)].id
+        taken = _taken(branch, self._between(task.task_spec, source))
+        return None if taken is None else taken.id
 
-    def flow_with(self, gateway: TaskSpec, python: str) -> str | None:
-        """Return the id of a gateway's flow whose condition, translated, is this Python."""
+    def flow_with(self, gateway: TaskSpec, python: str) -> SequenceFlow | None:
+        """Return a gateway's flow whose condition, translated, is this Python."""
         scope = self._scope(gateway)
         flows = [] if scope is None else [f for f in scope.flows.values() if f.source == gateway.bpmn_id]
-        return next((flow.id for flow in flows if flow.condition and to_python(flow.condition) == python), None)
+        return next((flow for flow in flows if flow.condition and to_python(flow.condition) == python), None)
 
     def decision(self, task: Task) -> dict[str, Any] | None:
         """Describe how a gateway chose among its flows (``gateway_decision``); None if it had no choice.
@@ -127,7 +122,8 @@ class Model:
         spec = task.task_spec
         if not isinstance(spec, (MultiChoice, EventBasedGateway)) or len(spec.outputs) < 2:
             return None
-        chosen = [flow for child in task.children for flow in self._chosen(child, spec)]
+        taken = (self._chosen(child, spec) for child in task.children)
+        chosen = [flow for flow in taken if flow is not None]
         conditions = [flow.condition for flow in chosen if flow.condition]
         decision: dict[str, Any] = {
             "condition_evaluated": "; ".join(conditions) or None,
@@ -147,8 +143,8 @@ class Model:
     def _scope(self, spec: TaskSpec) -> Definition | None:
         return self._scopes.get(spec._wf_spec.name)  # noqa: SLF001 - a spec has no other way to its process
 
-    def _chosen(self, child: Task, gateway: TaskSpec) -> list[SequenceFlow]:
-        return self._between(next(_visible(child.task_spec), child.task_spec), gateway.bpmn_id)[:1]
+    def _chosen(self, child: Task, gateway: TaskSpec) -> SequenceFlow | None:
+        return _taken(child, self._between(next(_visible(child.task_spec), child.task_spec), gateway.bpmn_id))
 
     def _between(self, spec: TaskSpec, source: str) -> list[SequenceFlow]:
         scope = self._scope(spec)
@@ -163,6 +159,27 @@ def _visible(spec: TaskSpec) -> Iterator[TaskSpec]:
         yield spec
     elif isinstance(spec, BoundaryEventSplit):
         yield from (output for output in spec.outputs if not isinstance(output, BoundaryEvent))
+
+
+def _taken(branch: Task, flows: list[SequenceFlow]) -> SequenceFlow | None:
+    """Return which flow between the same two elements a branch took: of those chosen, the nth for the nth branch."""
+    if len(flows) < 2 or branch.parent is None:
+        return flows[0] if flows else None
+    spec, name = branch.parent.task_spec, branch.task_spec.name
+    conditions = [condition for condition, target in getattr(spec, "cond_task_specs", ()) if target == name]
+    if len(conditions) == len(flows):  # both are in the order of the model
+        ways = list(zip(conditions, flows, strict=True))
+        met = [flow for condition, flow in ways if condition is not None and _is_met(condition, branch.parent)]
+        flows = met or [flow for condition, flow in ways if condition is None] or flows
+    same = [sibling for sibling in branch.parent.children if sibling.task_spec is branch.task_spec]
+    return flows[min(same.index(branch) if branch in same else 0, len(flows) - 1)]
+
+
+def _is_met(condition: Any, gateway: Task) -> bool:
+    try:
+        return bool(condition._matches(gateway))  # noqa: SLF001 - as the gateway itself asks
+    except Exception:  # noqa: BLE001 - what was met when the gateway asked may fail by now
+        return False
 
 
 def _type_of(spec: TaskSpec) -> str:

@@ -24,6 +24,7 @@ from SpiffWorkflow.bpmn.parser.ValidationException import ValidationException
 from SpiffWorkflow.bpmn.script_engine import PythonScriptEngine, TaskDataEnvironment
 from SpiffWorkflow.bpmn.specs.bpmn_process_spec import BpmnProcessSpec
 from SpiffWorkflow.bpmn.specs.defaults import (
+    AdHocSubprocess,
     BoundaryEvent,
     EndEvent,
     EventBasedGateway,
@@ -129,6 +130,13 @@ class _BoundaryEvent(_Events, event_parsers.BoundaryEventParser): ...  # type: i
 class _EventGateway(_Events, event_parsers.EventBasedGatewayParser): ...  # type: ignore[misc]
 
 
+class _AdHoc(TaskParser):  # type: ignore[misc]
+    """SpiffWorkflow reads ad hoc sub-processes, but fails as soon as one starts."""
+
+    def create_task(self) -> Any:
+        self.raise_validation_exception("no support implemented")
+
+
 class _Gateway(ConditionalGatewayParser):  # type: ignore[misc]
     def parse_condition(self, sequence_flow: Any) -> str | None:
         condition = super().parse_condition(sequence_flow)
@@ -149,6 +157,7 @@ class _Parser(BpmnParser):  # type: ignore[misc]
         full_tag("intermediateThrowEvent"): (_ThrowEvent, IntermediateThrowEvent),
         full_tag("boundaryEvent"): (_BoundaryEvent, CertainBoundaryEvent),
         full_tag("eventBasedGateway"): (_EventGateway, EventBasedGateway),
+        full_tag("adHocSubProcess"): (_AdHoc, AdHocSubprocess),
         full_tag("exclusiveGateway"): (_Gateway, ExclusiveGateway),
         full_tag("inclusiveGateway"): (_Gateway, InclusiveGateway),
     }
@@ -184,7 +193,10 @@ def _chosen_process(parser: BpmnParser, wanted: str | None) -> str:
         callers = [process for process in processes if process not in called] or processes
         if len(callers) == 1:
             return str(callers[0])
-        raise InputError(f"The model has several processes: {', '.join(sorted(callers))}.", "Say which one is to run.")
+        raise InputError(
+            f"The model has several processes: {', '.join(sorted(callers))}.",
+            "Say with --process, or in the scenario, which one is to run.",
+        )
     if wanted not in processes:
         raise InputError(f"The model has no process '{wanted}': it has {', '.join(sorted(processes))}.")
     return wanted
@@ -209,7 +221,7 @@ def _xml_parser() -> Any:
 
 
 def _parse_message(error: ValidationException) -> str:
-    what = str(error).rstrip(". ")
+    what = str(error).rstrip(". ").removesuffix(" for tasks of type")
     tag = error.tag.replace("bpmn:", "").replace(f"{{{MODEL_NAMESPACE}}}", "")
     where = f"{tag} '{error.id}'" if error.id else tag
     place = f"{error.file_name}: " if error.file_name else ""

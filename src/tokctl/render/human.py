@@ -119,6 +119,8 @@ def span(seconds: float) -> str:
     for size, unit, part, part_unit in _STEPS:
         if whole >= size:
             major, rest = divmod(whole, size)
+            if major >= 1_000_000:
+                return f"{sign}{major:.2e}{unit}"
             minor = rest // part
             pad = 2 if part_unit in "ms" else 1
             return f"{sign}{major}{unit}" + (f" {minor:0{pad}}{part_unit}" if minor and major < 1000 else "")

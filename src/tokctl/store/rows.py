@@ -30,15 +30,16 @@ INSTANCE_COLUMNS = (
     "started_at", "updated_at", "completed_at", "cancelled_at", "variables", "extra",
 )  # fmt: skip
 STATUS_COLUMNS = ("derived_status", "first_at", "last_at", "end_at", "total_tokens", "live_tokens")
+_AS_BYTES = tuple(f"CAST({name} AS BLOB)" for name in ("variables", "execution_context", "flow_history"))
 READ_TOKEN = (
     "token_id", "element_id", "element_type", "element_name", "state",
     "created_at", "updated_at", "completed_at", "cancelled_at", "parent_token_id",
-    "variables", "execution_context", "child_tokens", "flow_history", "extra",
+    *_AS_BYTES, "child_tokens", "extra",
 )  # fmt: skip
 READ_TREE = (
     "token_id", "element_id", "state", "parent_token_id", "child_tokens", "element_type",
     "element_name", "created_at", "finished_at", "duration_ms", "worker_id",
-    "coalesce(json_array_length(flow_history), 0)",
+    "CASE WHEN json_valid(flow_history) THEN json_array_length(flow_history) ELSE 0 END",
 )  # fmt: skip
 
 INT64 = 1 << 63
@@ -96,7 +97,7 @@ def _integer(value: int | None) -> int | None:
 def read_token(row: tuple[Any, ...], instance_id: str, process_id: str | None) -> Token:
     """Return the token of a row of READ_TOKEN."""
     (token_id, element_id, kind, name, state, created, updated, completed, cancelled, parent,
-     variables, context, children, history, extra) = row  # fmt: skip
+     variables, context, history, children, extra) = row  # fmt: skip
     return Token(
         token_id=token_id,
         instance_id=instance_id,
@@ -109,11 +110,11 @@ def read_token(row: tuple[Any, ...], instance_id: str, process_id: str | None) -
         updated_at=from_micros(updated),
         completed_at=from_micros(completed),
         cancelled_at=from_micros(cancelled),
-        variables=_raw(variables),
-        execution_context=_raw(context),
+        variables=NULL if variables is None else Raw(variables),
+        execution_context=NULL if context is None else Raw(context),
         parent_token_id=parent,
         child_tokens=() if children == "[]" else None if children is None else _children.decode(children),
-        flow_history=_raw(history),
+        flow_history=NULL if history is None else Raw(history),
         extra=_extra.decode(extra) if extra else {},
     )
 

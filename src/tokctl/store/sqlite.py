@@ -53,7 +53,6 @@ def open_store(location: str, *, write: bool, create: bool) -> SQLiteStore:
                 with closing(_connect(path, "rw")) as upgrading:
                     migrate(upgrading)
             if write:
-                connection.execute("PRAGMA journal_mode = WAL")  # a backup comes without
                 connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             else:
                 connection.execute("BEGIN")  # everything a command shows is of one moment
@@ -70,8 +69,9 @@ def _exists(path: Path) -> bool:
         return False
     except OSError as error:
         raise StoreError(f"the store {path} cannot be opened: {error.strerror}.") from None
-    if stat.S_ISDIR(status.st_mode):
-        raise StoreError(f"the store {path} is a folder, not a file.", "Name a file with --store.")
+    if not stat.S_ISREG(status.st_mode):
+        what = "a folder" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
+        raise StoreError(f"the store {path} is {what}, not a file.", "Name a file with --store.")
     return status.st_size > 0
 
 
@@ -183,6 +183,8 @@ class SQLiteStore(Questions):
     def write(self, *, keep: bool = True) -> Iterator[SQLiteBatch]:
         """Begin a transaction; waits for another writer up to WAIT_SECONDS."""
         with translated(str(self.path)):
+            if keep:
+                self.connection.execute("PRAGMA journal_mode = WAL")  # a backup comes without
             self.connection.execute("BEGIN IMMEDIATE")
             try:
                 batch = SQLiteBatch(self.connection)
@@ -244,7 +246,13 @@ class SQLiteStore(Questions):
             with translated(str(target)), closing(sqlite3.connect(partial)) as copy:
                 self.connection.backup(copy, pages=4096)
                 copy.execute("PRAGMA journal_mode = DELETE")
-            os.link(partial, target)  # unlike rename, this never replaces a file that has just come
+            try:
+                os.link(partial, target)  # unlike rename, this never replaces a file that has just come
+            except FileExistsError:
+                raise
+            except OSError:  # not every file system has links
+                os.close(os.open(target, os.O_CREAT | os.O_EXCL, 0o600))
+                partial.replace(target)
         except OSError as error:
             raise StoreError(f"the backup {target} cannot be written: {error.strerror}.") from None
         finally:

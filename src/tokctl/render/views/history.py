@@ -17,7 +17,8 @@ def history_listing(
     history: History, status: InstanceStatus, summary: Summary, now: datetime, *, unicode: bool
 ) -> Listing:
     """The hops of an instance or of one token, in the order of their times."""
-    began = min((hop.timestamp for hop in history.hops() if hop.timestamp), default=None)
+    began = history.began_at
+    digits = len(str(len(history)))
 
     def since_begin(hop: Hop) -> Cell:
         if hop.timestamp is None or began is None:
@@ -32,13 +33,14 @@ def history_listing(
 
     arrow = "→" if unicode else "->"
     columns = (
-        Column(key="sequence", title="#", value=lambda h: h.sequence, right=True),
+        Column(key="sequence", title="#", value=lambda h: h.sequence,
+               show=lambda h: Cell(f"{h.sequence:>{digits}}"), right=True),
         Column(key="timestamp", title="TIME", value=lambda h: format_time(h.timestamp),
                show=lambda h: Cell(_clock(h.timestamp, began)), rank=6),
         Column(key="offset_ms", title="SINCE START", value=lambda h: _offset(h, began), show=since_begin, right=True,
                wide=True, rank=3),
         Column(key="via", title="FROM, OVER FLOW", value=lambda h: h.from_element,
-               show=lambda h: _via(h, arrow), fold=True, rank=1),
+               show=lambda h: _via(h, arrow), fold=True, least=24, rank=1),
         Column(key="element_name", title="ELEMENT", value=lambda h: h.element_name, show=lambda h: Cell(h.name),
                fold=True),
         Column(key="element_type", title="TYPE", value=lambda h: h.element_type, rank=7),

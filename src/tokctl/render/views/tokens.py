@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -143,12 +143,13 @@ def token_detail(
         Field("instance", Cell(token.instance_id)),
         Field("process", Cell(status.instance.process_id or "—")),
         Field("parent", Cell(token.parent_token_id or "none")),
-        Field("children", Cell(", ".join(listed) or "none") if listed is not None else _UNKNOWN),
+        Field("children", Cell(_some(listed) or "none") if listed is not None else _UNKNOWN),
     ]
-    if listed is not None and (unlisted := [child for child in named if child not in listed]):
-        relations.append(Field("named by", Cell(", ".join(unlisted) + " (which it does not list)", "yellow")))
+    known = frozenset(listed or ())
+    if listed is not None and (unlisted := [child for child in named if child not in known]):
+        relations.append(Field("named by", Cell(f"{_some(unlisted)} (which it does not list)", "yellow")))
     elif listed is None and named:
-        relations.append(Field("named by", Cell(", ".join(named))))
+        relations.append(Field("named by", Cell(_some(named))))
     return Detail(
         ident=token.token_id,
         document=token_document(token, instance=True),
@@ -188,6 +189,13 @@ def token_detail(
 
 
 _UNKNOWN = Cell("unknown", "dim")
+_IDS_SHOWN = 100
+
+
+def _some(ids: Sequence[str]) -> str:
+    """Ids for people: all of them, or the first and how many more."""
+    more = len(ids) - _IDS_SHOWN
+    return ", ".join(ids[:_IDS_SHOWN]) + (f" and {more:,} more: -o json tells them" if more > 0 else "")
 
 
 def _none_or_unknown(raw: Raw) -> Cell:

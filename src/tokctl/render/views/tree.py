@@ -126,7 +126,7 @@ def _took_cell(line: Line, now: datetime) -> Cell:
 
 
 def _running(line: TreeLine, now: datetime) -> float | None:
-    return None if line.token.finished_us is not None else seconds_since(from_micros(line.token.created_us), now)
+    return None if is_final(line.token.state) else seconds_since(from_micros(line.token.created_us), now)
 
 
 def _joins_cell(line: Line) -> Cell:

@@ -1,0 +1,96 @@
+"""What the commands that change a store, or files, must never do."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from builders import token, token_json
+from tokctl.store import open_store
+
+GOOD = token_json(token("a", "new"))
+BAD = '{"token_id":"bad"}'
+
+
+@pytest.fixture
+def mixed(tmp_path) -> Path:
+    """A file with a token, and with something that is none."""
+    path = tmp_path / "mixed.ndjson"
+    path.write_text(f"{GOOD}\n{BAD}\n")
+    return path
+
+
+def held(path: Path) -> int:
+    with open_store(str(path)) as store:
+        assert not list(store.problems())
+        return store.info().tokens
+
+
+def test_rejects_are_kept_word_by_word(tokctl, own_store, mixed, tmp_path):
+    kept = tmp_path / "rejects.ndjson"
+    assert tokctl("store", "import", mixed, "--store", own_store, "--rejects", kept).code == 0
+    assert json.loads(kept.read_text()) == {
+        "file": str(mixed), "where": "line 2", "field": "state", "reason": "missing or empty", "text": BAD,
+    }  # fmt: skip
+
+
+def test_rejects_never_overwrite_what_is_read(tokctl, own_store, mixed, tmp_path):
+    other = tmp_path / "other name"
+    other.hardlink_to(mixed)
+    before = mixed.read_text()
+    for kept in (mixed, other):
+        ran = tokctl("store", "import", mixed, "--store", own_store, "--rejects", kept)
+        assert ran.code == 2
+        assert "would overwrite" in ran.err
+    assert mixed.read_text() == before
+
+
+@pytest.mark.parametrize("prefix", ["", "sqlite:"])
+def test_rejects_never_overwrite_the_store(tokctl, own_store, mixed, prefix):
+    before = held(own_store)
+    ran = tokctl("store", "import", mixed, "--store", f"{prefix}{own_store}", "--rejects", own_store)
+    assert ran.code == 2
+    assert held(own_store) == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_nothing_is_imported_where_rejects_cannot_be_kept(shell, own_store, mixed):
+    before = held(own_store)
+    ran = shell("store", "import", mixed, "--store", own_store, "--rejects", "/dev/full")
+    assert ran.code == 74
+    assert "No space left" in ran.err
+    assert held(own_store) == before
+
+
+def test_an_export_never_overwrites_the_store(tokctl, own_store, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(own_store)
+    before = held(own_store)
+    for to in (own_store, link):
+        ran = tokctl("store", "export", "--store", own_store, "--to", to)
+        assert ran.code == 2
+        assert "would overwrite the store" in ran.err
+    assert held(own_store) == before
+
+
+@pytest.mark.parametrize("prefix", ["", "sqlite:"])
+def test_a_dry_run_makes_no_store(tokctl, mixed, tmp_path, prefix):
+    path = tmp_path / "new.db"
+    ran = tokctl("store", "import", mixed, "--store", f"{prefix}{path}", "--dry-run", "--rejects", os.devnull,
+                 "-o", "json")  # fmt: skip
+    assert ran.code == 0
+    assert json.loads(ran.out)["files"][0]["added"] == 1
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("form", ["json", "ndjson"])
+def test_a_compressed_export_is_an_equal_store(tokctl, known, tmp_path, form):
+    zipped, copy = tmp_path / "all.gz", tmp_path / "copy.db"
+    assert tokctl("store", "export", "-o", form, "--store", known, "--to", zipped).code == 0
+    assert tokctl("store", "import", zipped, "--store", copy).code == 0
+    assert tokctl("store", "export", "--store", copy).out == tokctl("store", "export", "--store", known).out
+    assert gzip.decompress(zipped.read_bytes()).decode() == tokctl("store", "export", "-o", form, "--store", copy).out

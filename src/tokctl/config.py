@@ -21,6 +21,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     query: str | None = None
     color: str | None = None
     debug_traceback: bool = False
+    said: frozenset[str] = frozenset()  # what stands on the command line, not in the environment
 
     @property
     def store_location(self) -> str:
@@ -40,8 +41,8 @@ def settings_from(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
         "store": environ.get("TOKCTL_STORE") or None,
         "output": environ.get("TOKCTL_OUTPUT") or None,
     }
-    values |= {name: value for name, value in flags.items() if value is not None}
-    return Settings(**values)
+    said = {name: value for name, value in flags.items() if value is not None}
+    return Settings(**values | said, said=frozenset(said))
 
 
 def default_store() -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -105,7 +107,15 @@ def test_several_instances_and_none_named(tokctl, known):
 
 
 @pytest.mark.parametrize(
-    "words", [["tokens", "list", "no"], ["tokens", "show", "no"], ["tokens", "show", "ord-1001", "b1"]]
+    "words",
+    [
+        ["tokens", "list", "no"],
+        ["tokens", "show", "no"],
+        ["tokens", "show", "ord-1001", "b1"],
+        ["tokens", "list", ""],
+        ["tokens", "show", ""],
+        ["tokens", "history", ""],
+    ],
 )
 def test_an_unknown_id_is_not_found(tokctl, known, words):
     assert refused(tokctl(*words, "--store", known), "no ", "See 'tokctl") == 3
@@ -204,6 +214,18 @@ def test_variables_are_shown_when_asked_for(tokctl, known):
         (["tokens", "list", "a", "b"], ["unexpected extra argument"]),
         (["tokens", "show"], ["missing argument"]),
         (["tokens", "show", "a", "b", "c"], ["too many ids"]),
+        (["tokens", "history", "a", "b", "c"], ["too many ids"]),
+        (["tokens", "list", "ord-1001", "--limit", "0", "--page", "2"], ["--limit 0 is all of it", "no page 2"]),
+        *(
+            (["tokens", "list", "ord-1001", option, ""], [f"{option} names nothing."])
+            for option in ("--state", "--type", "--element", "--worker")
+        ),
+        (["tokens", "list", "ord-1001", "--state", " , "], ["--state names nothing."]),
+        (["tokens", "tree", "ord-1001", "--state", ""], ["--state names nothing."]),
+        (["instances", "list", "--status", ""], ["--status names nothing."]),
+        (["instances", "list", "--process", ""], ["--process names nothing."]),
+        (["instances", "list", "--file", ""], ["--file names no file."]),
+        (["instances", "list", "--store", ""], ["--store names no file."]),
         (["tokens", "show", "ord-1001"], ["'ord-1001' is a process instance", "tokctl tokens list ord-1001"]),
         (["tokens", "show", "@latest"], ["is a process instance"]),
         (["tokens", "tree", "ord-1001", "--depth", "0"], ["--depth"]),
@@ -231,6 +253,23 @@ def test_a_token_is_found_with_or_without_its_instance(tokctl, known):
 
 def test_a_token_that_is_named_by_what_it_does_not_list_says_so(tokctl, known):
     assert "c3-hold (which it does not list)" in tokctl("tokens", "show", "c2-auth", "--store", known).out
+
+
+@pytest.mark.parametrize(
+    ("flow_history", "said"),
+    [
+        ([{"from_element": "b", "via_flow": 7}, 3], ['[{"from_element": "b", "via_flow": 7}, 3]', "FROM", "b"]),
+        ("gone", ['"gone"']),
+        ([], ["none"]),
+        (None, ["unknown"]),
+    ],
+)
+def test_a_flow_history_that_is_odd_is_shown_too(tokctl, flow_history, said):
+    token = {"token_id": "t", "element_id": "e", "state": "ACTIVE", "variables": {}, "execution_context": {}}
+    ran = tokctl("tokens", "show", "t", "--file", "-", stdin=json.dumps([token | {"flow_history": flow_history}]))
+    shown = ran.out.partition("Flow history\n")[2].partition("Variables")[0].split("\n")
+    assert shown[0].strip() == said[0]
+    assert all(part in ran.out for part in said)
 
 
 # --- tokens tree ----------------------------------------------------------------------------------------
@@ -261,6 +300,49 @@ def test_every_token_stands_in_the_tree_once(tokctl):
     assert document["contradictions"]["total"] == 3
 
 
+def test_only_what_is_live_goes_on(tokctl):
+    made = {"created_at": "2025-01-11T10:30:00Z"}
+    root = {"token_id": "a", "element_id": "split", "state": "COMPLETED", **made}
+    live = [
+        {"token_id": f"b{n}", "element_id": "pack", "state": "ACTIVE", "parent_token_id": "a",
+         "created_at": f"2025-01-11T10:{n}:00Z"}
+        for n in (31, 35, 38)
+    ]  # fmt: skip
+    ran = tokctl("tokens", "tree", "--file", "-", stdin=json.dumps([root, *live]))
+    assert [line.split("  ")[0].strip() for line in ran.out.splitlines()[3:]] == ["split", "└─ pack"]
+    assert "…" not in ran.out.splitlines()[3]  # nobody knows when it ended, but it did
+    assert "●" in ran.out.splitlines()[4]
+    assert "2m… to 9m…" in ran.out.splitlines()[4]  # equal tokens, from the youngest to the oldest
+
+
+def test_a_folded_duration_says_that_it_was_derived(tokctl):
+    def pack(n, took):
+        return {
+            "token_id": f"b{n}", "element_id": "pack", "state": "COMPLETED", "parent_token_id": "a",
+            "created_at": "2025-01-11T10:30:00Z", "completed_at": f"2025-01-11T10:30:0{n}Z",
+            "execution_context": {"duration_ms": took} if took else {},
+        }  # fmt: skip
+
+    root = {"token_id": "a", "element_id": "split", "state": "COMPLETED"}
+    for took, said in ((None, "~2s to 4s"), (7000, " 7s")):
+        tokens = [root, pack(2, took), pack(4, took)]
+        line = tokctl("tokens", "tree", "--file", "-", stdin=json.dumps(tokens)).out.splitlines()[4]
+        assert "pack  ×2" in line
+        assert said in line
+        ran = tokctl("tokens", "tree", "--file", "-", "-o", "json", stdin=json.dumps(tokens))
+        assert json.loads(ran.out)["tree"][1]["durations"]["derived"] is (took is None)
+
+
+def test_the_ids_of_a_tree_are_those_of_every_token_that_is_drawn(ids):
+    assert ids("tokens", "tree", "ord-1001") == ids("tokens", "tree", "ord-1001", "--expand")
+    assert len(ids("tokens", "tree", "ord-1001")) == len(ids("tokens", "list", "ord-1001"))
+
+
+def test_what_is_hidden_has_no_id(tokctl, known):
+    ran = tokctl("tokens", "tree", "ord-1002", "--depth", "1", "-o", "id", "--store", known)
+    assert ran.out == "b1-start\nb2-split\n"
+
+
 # --- tokens history ---------------------------------------------------------------------------------------
 
 
@@ -276,6 +358,78 @@ def test_waits_and_durations(tokctl, known):
     assert [(hop["wait_ms"], hop["duration_ms"]) for hop in hops] == [
         (None, 0), (0, 12000), (0, 0), (18000, 11000), (0, 0), (0, 54000), (0, 0),
     ]  # fmt: skip
+
+
+def test_an_instance_that_ended_at_some_time_does_not_go_on(tokctl):
+    token = {"token_id": "t", "element_id": "e", "created_at": "2025-01-11T10:30:00Z"}
+    for state, lasted, said in (("COMPLETED", None, ""), ("ACTIVE", 600.0, "for 10m")):
+        stdin = json.dumps([token | {"state": state}])
+        row = json.loads(tokctl("instances", "list", "--file", "-", "-o", "ndjson",
+                                "--columns", "lasted_seconds", stdin=stdin).out)  # fmt: skip
+        assert row == {"lasted_seconds": lasted}
+        headline = tokctl("tokens", "list", "--file", "-", stdin=stdin).out.splitlines()[0]
+        assert headline.split("~")[1].split("  ")[1] == (said or "1 token: 1 completed")
+
+
+def test_the_date_is_told_where_it_is_not_todays(tokctl):
+    def visit(name, day):
+        return {"token_id": name, "element_id": name, "state": "ACTIVE", "created_at": f"2025-01-{day}T10:30:00.250Z"}
+
+    def times(*days, now):
+        tokens = json.dumps([visit(f"t{n}", day) for n, day in enumerate(days)])
+        out = tokctl("tokens", "history", "--file", "-", "--columns", "timestamp", stdin=tokens, now=now).out
+        return [line.strip() for line in out.splitlines()[3:]]
+
+    day = datetime(2025, 1, 11, 12, tzinfo=UTC)
+    assert times("11", "11", now=day) == ["10:30:00.250", "10:30:00.250"]
+    assert times("10", "10", "11", now=day) == ["2025-01-10 10:30:00.250", "10:30:00.250", "2025-01-11 10:30:00"]
+
+
+# --- more than a person can look over -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def star():
+    """A token with very many children, all of them live, as a bare list."""
+    children = [f"c{n:05d}" for n in range(20_000)]
+    root = {"token_id": "root", "instance_id": "star", "element_id": "split", "state": "COMPLETED"}
+    listed = {**root, "child_tokens": children}
+    fan = [
+        {"token_id": child, "instance_id": "star", "element_id": "pack", "state": "ACTIVE", "parent_token_id": "root"}
+        for child in children
+    ]
+    return json.dumps([listed, *fan])
+
+
+def test_a_token_with_very_many_children_is_shown_at_once(tokctl, star):
+    begin = time.process_time()
+    ran = tokctl("tokens", "show", "root", "--file", "-", stdin=star)
+    assert time.process_time() - begin < 5  # comparing each with each takes longer
+    assert "c00099 and 19,900 more: -o json tells them" in " ".join(ran.out.split())
+    assert "c00100" not in ran.out
+    document = json.loads(tokctl("tokens", "show", "root", "--file", "-", "-o", "json", stdin=star).out)
+    assert len(document["child_tokens"]) == 20_000
+
+
+def test_an_instance_says_how_many_of_its_live_tokens_it_shows(tokctl, star, known):
+    ran = tokctl("instances", "show", "--file", "-", stdin=star)
+    assert "Where it stands: the first 1,000 of 20,000 live tokens\n" in ran.out
+    assert "\nWhere it stands\n" in tokctl("instances", "show", "ord-1002", "--store", known).out
+
+
+def test_numbers_of_hops_stand_on_one_line(tokctl):
+    tokens = [{"token_id": f"t{n}", "element_id": "e", "state": "ACTIVE"} for n in range(10_001)]
+    ran = tokctl("tokens", "history", "--file", "-", stdin=json.dumps(tokens), width=40)
+    assert [line.split()[0] for line in ran.out.splitlines() if "\u25cf" in line][-2:] == ["10000", "10001"]
+
+
+@pytest.mark.parametrize("kind", ["--store", "--file"])
+@pytest.mark.parametrize("paging", [["--limit"], ["--limit", "5", "--page"]])
+def test_a_number_may_be_larger_than_any_database_counts(tokctl, known, orders, kind, paging):
+    source = known if kind == "--store" else orders
+    ran = tokctl("tokens", "list", "ord-1002", *paging, "9" * 25, "-o", "id", kind, source)
+    assert ran.code == 0
+    assert len(ran.out.split()) == (6 if len(paging) == 1 else 0)
 
 
 # --- a saved answer, and stdin ------------------------------------------------------------------------------
@@ -508,6 +662,7 @@ def test_demo_has_a_store_of_its_own(tokctl, tmp_path, monkeypatch):
         ("tokctl tokens list --type gat", ["gateway"]),
         ("tokctl tokens list -o js", ["json"]),
         ("tokctl tokens list --sort dur", ["duration"]),
+        ("tokctl instances list --sort sta", ["started", "status"]),
         ("tokctl tokens li", ["list"]),
         ("tokctl tokens show nothing-like-it", []),
     ],

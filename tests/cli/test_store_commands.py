@@ -94,3 +94,60 @@ def test_a_compressed_export_is_an_equal_store(tokctl, known, tmp_path, form):
     assert tokctl("store", "import", zipped, "--store", copy).code == 0
     assert tokctl("store", "export", "--store", copy).out == tokctl("store", "export", "--store", known).out
     assert gzip.decompress(zipped.read_bytes()).decode() == tokctl("store", "export", "-o", form, "--store", copy).out
+
+
+def test_the_demonstration_leaves_the_store_in_use_alone(tokctl, own_store, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    before = held(own_store)
+    with monkeypatch.context() as patch:
+        patch.setenv("TOKCTL_STORE", str(own_store))
+        ran = tokctl("demo")
+    assert "20 instances" in ran.err
+    assert held(own_store) == before
+    assert held(tmp_path / "data" / "tokctl" / "demo.db") > 0
+
+
+def test_a_simulation_of_one_process_of_several(tokctl, tmp_path):
+    models = Path(__file__).parents[1] / "recorder" / "models"
+    words = (
+        "simulate",
+        models / "parallel.bpmn",
+        models / "boundary.bpmn",
+        "--store",
+        tmp_path / "new.db",
+        "-o",
+        "json",
+    )
+    ran = tokctl(*words)
+    assert ran.code == 7
+    assert "--process" in ran.err
+    assert json.loads(tokctl(*words, "--process", "parallel").out)["instances"] == 1
+
+
+def test_what_was_imported_before_a_file_that_fails_is_told(tokctl, own_store, mixed, tmp_path):
+    good = tmp_path / "good.ndjson"
+    good.write_text(GOOD)
+    before = held(own_store)
+    ran = tokctl("store", "import", good, mixed, "--store", own_store)
+    assert (ran.code, ran.out) == (7, "")
+    assert f"Imported before that: {good}." in ran.err
+    assert held(own_store) == before + 1
+
+
+def test_an_export_does_not_mind_how_tables_are_to_look(tokctl, known, monkeypatch):
+    plain = tokctl("store", "export", "--store", known)
+    for form in ("table", "yaml", "ndjson"):
+        monkeypatch.setenv("TOKCTL_OUTPUT", form)
+        ran = tokctl("store", "export", "--store", known)
+        assert ran.code == 0
+        assert (ran.out == plain.out) == (form != "ndjson")
+    assert tokctl("store", "export", "--store", known, "-o", "yaml").code == 2
+
+
+def test_tasks_of_a_scenario_that_the_model_has_not_are_told(tokctl, tmp_path):
+    model = Path(__file__).parents[1] / "recorder" / "models" / "parallel.bpmn"
+    scenario = tmp_path / "scenario.yaml"
+    scenario.write_text("tasks: {default: {takes: 2s}, 'b*': {takes: 3s}, nosuch: {hangs: true}}")
+    ran = tokctl("simulate", model, "--scenario", scenario, "--store", tmp_path / "new.db")
+    assert ran.code == 0
+    assert "The scenario names tasks that the model has not: nosuch." in ran.err

@@ -233,6 +233,14 @@ def test_nonsense_is_counted_and_the_rest_kept(raw, count, unreadable, recorded)
     assert hop.timestamp == at(1)
 
 
+def test_the_beginning_is_the_first_time_known():
+    several = [token("a", "x"), token("b", "y", 7), token("c", "z", 9, hops=[("y", "f", 5)])]
+    found = history(several)
+    assert found.began_at == at(5) == min(hop.timestamp for hop in found.hops() if hop.timestamp)
+    assert history([token("a", "x")]).began_at is None
+    assert history([]).began_at is None
+
+
 def test_a_cycle_of_parents_ends():
     tokens = [token(f"t{n}", f"e{n % 2}", n, n, parent=f"t{(n - 1) % 20_000}") for n in range(20_000)]
     assert len(history(tokens, token_id="t777")) == 20_000

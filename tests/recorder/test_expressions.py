@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tokctl.recorder.expressions import timer_value, to_python
@@ -35,6 +35,7 @@ def test_what_is_no_expression_stays_one_that_fails(text):
 
 
 @given(st.text())
+@example("0\r\x80")
 def test_any_text_is_taken(text):
     assert isinstance(to_python(text), str)
     assert isinstance(timer_value(text), str)

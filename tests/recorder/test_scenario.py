@@ -125,6 +125,11 @@ def test_what_is_nearer_goes_first_field_by_field():
     assert scenario.task("other").takes(random).seconds == 9
 
 
+def test_a_set_has_the_order_in_which_it_stands():
+    draw = read_scenario("variables: {x: !!set {b, a, c}}").variables["x"]
+    assert draw(Random(1), 1) == ["b", "a", "c"]
+
+
 def test_nothing_is_a_scenario():
     assert read_scenario("") == read_scenario("{}") == module.Scenario()
 
@@ -162,6 +167,8 @@ def test_nothing_is_a_scenario():
         ("a: [", "s.yaml, line 2: no YAML"),
         ("a: !!python/object:os.system {}", "s.yaml, line 1: no YAML"),
         ("a: \x00", "s.yaml: no YAML"),
+        ("start: 2025-02-30", "s.yaml: no YAML: day is out of range"),
+        ("seed: !!int x", "s.yaml: no YAML: invalid literal"),
     ],
 )
 def test_what_cannot_be_meant_is_one_clear_line(text, message):

@@ -340,12 +340,12 @@ def test_the_same_seed_gives_the_same_tokens(models):
 
 def test_another_scenario_or_model_gives_other_instances():
     """So that one store holds several simulations, and mixes no tokens of theirs."""
-    base = run("loop")
-    assert set(run("loop", "instances: 2").instances) > set(base.instances)
+    base = run("parallel")
+    assert set(run("parallel", "instances: 2").instances) > set(base.instances)
     for other in ("tasks: {default: {takes: 2s}}", "until: 1s", "seed: 2"):
-        assert not run("loop", other).instances.keys() & base.instances.keys()
+        assert not run("parallel", other).instances.keys() & base.instances.keys()
     sink = MemorySink()
-    files = [(name, xml.replace(b"</", b" </")) for name, xml in read_models([MODELS / "loop.bpmn"])]
+    files = [(name, xml.replace(b"</", b" </")) for name, xml in read_models([MODELS / "parallel.bpmn"])]
     simulate(files, None, sink, start=START)
     assert not sink.instances.keys() & base.instances.keys()
 

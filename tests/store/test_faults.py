@@ -31,7 +31,7 @@ PACKAGE = Path(sqlite.__file__).parents[2]
 
 
 BECOME = """
-import os, pkgutil, sys, tokctl.cli, tokctl.render, tokctl.store, tokctl.engines
+import os, pkgutil, sys, urllib.parse, urllib.request, tokctl.cli, tokctl.render, tokctl.store, tokctl.engines
 from importlib import import_module
 from tokctl.__main__ import main, run
 for package in (tokctl.cli, tokctl.render, tokctl.store, tokctl.engines):

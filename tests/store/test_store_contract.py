@@ -460,6 +460,17 @@ def test_prune(store):
     assert put(store, *tokens(3, "ended")).added == 3
 
 
+def test_prune_gives_the_room_back(store):
+    put(store, *tokens(2000, "ended", variables={"note": "x" * 500}), *tokens(1, "later", created_at=at(9000)))
+    with store.write() as batch:
+        batch.put_tokens([token("t", "live", state="ACTIVE")])
+    location, full = store.info().location, store.info().size_bytes
+    store.prune(at(5000))
+    store.close()
+    with open_store(location) as again:
+        assert again.info().size_bytes < full / 5
+
+
 def test_backup_while_a_writer_is_active(store, new, tmp_path):
     put(store, *tokens(500))
     before = content(store)
@@ -722,3 +733,25 @@ def test_a_backup_where_files_cannot_be_linked(new, tmp_path, monkeypatch):
         assert copy.info().tokens == 3
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_more_instances_than_are_kept_in_memory(store, monkeypatch):
+    monkeypatch.setattr(sqlite, "KNOWN", 100)
+    many = [token(f"t{n}", f"i{n % 700}", state="ACTIVE" if n % 7 else "COMPLETED") for n in range(3500)]
+    for added in (3500, 0):
+        with store.write() as batch:
+            batch.put_tokens(many)
+        assert batch.report.added == added
+        assert not list(store.problems())
+        assert store.info().live_tokens == 3000
+        assert store.instance("i0").status == "COMPLETED"
+        assert store.instance("i1").status == "ACTIVE"
+
+    def failing():
+        yield from (token("more", f"n{n}") for n in range(1500))
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError), store.write() as batch:
+        batch.put_tokens(failing())
+    assert (store.info().instances, store.info().tokens) == (700, 3500)
+    assert put(store, token("again", "i0")).added == 1

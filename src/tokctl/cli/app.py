@@ -186,7 +186,7 @@ def command(
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
     app.command(
         help=paragraphs(function.__doc__),
-        epilog="\n".join(("[bold]Examples[/bold]", *(f"$ {example}" for example in examples))) if examples else None,
+        epilog=examples_text(examples),
         context_settings={"help_option_names": ["-h", "--help"]},
         rich_help_panel=panel,
     )(run)
@@ -196,6 +196,11 @@ def command(
 def paragraphs(text: str | None) -> str:
     """A docstring with a line for each of its paragraphs: the terminal's width folds them."""
     return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(text or "").split("\n\n"))
+
+
+def examples_text(examples: Sequence[str]) -> str | None:
+    """The examples below a help text; None where there are none."""
+    return "\n".join(("[bold]Examples[/bold]", *(f"$ {example}" for example in examples))) if examples else None
 
 
 def group_callback(help_text: str, *, version: bool = False) -> Callable[..., None]:

@@ -95,6 +95,13 @@ def complete_order(incomplete: str) -> list[str]:
     return _fitting((*TOKEN_ORDERS, *(f"-{order}" for order in TOKEN_ORDERS)), incomplete)
 
 
+def complete_instance_order(incomplete: str) -> list[str]:
+    """Orders of instances."""
+    from tokctl.process.query import INSTANCE_ORDERS
+
+    return _fitting((*INSTANCE_ORDERS, *(f"-{order}" for order in INSTANCE_ORDERS)), incomplete)
+
+
 def complete_color(incomplete: str) -> list[str]:
     """When to colour."""
     return _fitting(("auto", "always", "never"), incomplete)

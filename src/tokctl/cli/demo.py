@@ -36,8 +36,9 @@ def demo(app: App) -> None:
 
     It fills a store of its own, beside yours, and shows the commands on it.
     """
-    location = app.settings.store or str(default_store().with_name("demo.db"))
-    if app.settings.store is None:
+    named = app.settings.store if "store" in app.settings.said else None  # TOKCTL_STORE names yours
+    location = named or str(default_store().with_name("demo.db"))
+    if named is None:
         for suffix in ("", "-wal", "-shm"):
             Path(location + suffix).unlink(missing_ok=True)
     models, scenario = load_demo()

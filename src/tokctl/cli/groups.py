@@ -11,7 +11,7 @@ from msgspec import Struct
 from typer._click.types import StringParamType
 from typer.core import TyperArgument, TyperGroup
 
-from tokctl.cli.app import FILL, SEE, group_callback
+from tokctl.cli.app import FILL, SEE, examples_text, group_callback
 from tokctl.process.query import suggest
 
 
@@ -24,6 +24,7 @@ class Group(Struct, frozen=True, eq=False):
     help: str
     panel: str
     commands: dict[str, str | Group]
+    examples: tuple[str, ...] = ()
 
 
 TREE = Group(
@@ -37,6 +38,7 @@ TREE = Group(
             "Process instances: list them, show one.",
             SEE,
             {"list": "tokctl.cli.instances_list", "show": "tokctl.cli.instances_show"},
+            ("tokctl instances list --live", "tokctl instances show @latest"),
         ),
         "tokens": Group(
             "Tokens of a process instance: list, tree, history, one in detail.",
@@ -47,6 +49,7 @@ TREE = Group(
                 "tree": "tokctl.cli.tokens_tree",
                 "history": "tokctl.cli.tokens_history",
             },
+            ("tokctl tokens list @latest --live", "tokctl tokens tree @latest", "tokctl tokens show srv1-token-aB3"),
         ),
         "store": Group(
             "The local store: import, export, check, back up, prune.",
@@ -59,10 +62,17 @@ TREE = Group(
                 "backup": "tokctl.cli.store_backup",
                 "prune": "tokctl.cli.store_prune",
             },
+            ("tokctl store import answer.json", "tokctl store export @latest", "tokctl store info"),
         ),
         "simulate": "tokctl.cli.simulate",
         "demo": "tokctl.cli.demo",
     },
+    (
+        "tokctl instances list --live",
+        "tokctl tokens tree @latest",
+        "tokctl tokens list @latest --state FAILED -o json",
+        "curl ... | tokctl tokens list --file -",
+    ),
 )
 
 
@@ -118,6 +128,7 @@ def make_group(name: str, group: Group) -> Any:
         rich_markup_mode="rich",
         add_completion=False,
         no_args_is_help=True,
+        epilog=examples_text(group.examples),
         context_settings={"help_option_names": ["-h", "--help"]},
         rich_help_panel=group.panel or None,
     )

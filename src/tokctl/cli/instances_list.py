@@ -8,6 +8,7 @@ import typer
 
 from tokctl.cli import options as opt
 from tokctl.cli.app import App, command
+from tokctl.cli.complete import complete_instance_order
 from tokctl.cli.filters import patterns, period, words
 from tokctl.cli.paging import part
 from tokctl.process.query import INSTANCE_ORDERS, InstanceFilter, check_states, parse_order
@@ -36,6 +37,7 @@ def list_instances(
         typer.Option(
             help="started, updated, status, process, tokens or live; '-' in front for the reverse.",
             metavar="ORDER",
+            autocompletion=complete_instance_order,
             rich_help_panel="In which order, how many",
         ),
     ] = "-started",

@@ -12,7 +12,7 @@ from tokctl.render.human import count
 TABLE_LIMIT = 100
 """Rows of a table unless told otherwise: what a person can look over."""
 
-_MOST = 2**63 - 1  # what a database takes for a number
+_MOST = 2**61  # what a database takes for a number, and the sum of two as well
 
 
 class Slice(Struct, frozen=True):

@@ -81,6 +81,8 @@ def simulate_model(
         done = simulate(files, plan, sink, start=begin, end=stop, progress=lambda *_: step(1))
     if instances is not None and done.instances < instances:
         app.tell(f"The scenario's clock stopped before more of the {instances:,} could start.")
+    if done.unused:
+        app.tell(f"The scenario names tasks that the model has not: {', '.join(done.unused)}.")
     if done.tokens and not sink.added:
         app.tell("Nothing changed: the store had all of it." if not sink.updated else "They were in the store before.")
     said = f"Simulated {count(done.instances, 'instance')} with {count(done.tokens, 'token')}."

@@ -43,6 +43,8 @@ def export(
     The documented shape is one answer of the API a line. Importing an export gives an equal store.
     """  # fmt: skip
     make = {None: documented, "json": documented, "ndjson": ndjson}.get(app.settings.output)
+    if make is None and "output" not in app.settings.said:  # TOKCTL_OUTPUT is about what is looked at
+        make = documented
     if make is None:
         raise UsageError(f"an export cannot be {app.settings.output}.", "Valid with -o: json, ndjson.")
     if to is not None and holds(app.settings.store_location, to):

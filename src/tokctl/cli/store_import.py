@@ -13,7 +13,7 @@ import typer
 from tokctl.cli import options as opt
 from tokctl.cli.app import App, command
 from tokctl.cli.progress import progress
-from tokctl.errors import InputError, UsageError
+from tokctl.errors import InputError, TokctlError, UsageError
 from tokctl.process.reader import Reject, read_records
 from tokctl.render.human import count
 from tokctl.render.result import Column, Listing
@@ -58,7 +58,14 @@ def import_files(
     """
     with ExitStack() as stack:
         keep = _Rejects(app, rejects, files, stack)
-        done = [_import(_open(app, dry_run=dry_run), path, instance, keep, dry_run=dry_run) for path in files]
+        done: list[Imported] = []
+        for path in files:
+            try:
+                done.append(_import(_open(app, dry_run=dry_run), path, instance, keep, dry_run=dry_run))
+            except TokctlError:
+                if done and not dry_run:
+                    app.tell(f"Imported before that: {', '.join(one.file for one in done)}.")
+                raise
     return _report(done, dry_run=dry_run)
 
 

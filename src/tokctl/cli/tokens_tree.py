@@ -46,7 +46,7 @@ def tree(
     forest = build(engine.tree_rows(instance_id))
     lines = draw(
         forest,
-        expand=expand,
+        expand=expand or app.out.format == "id",  # a folded line has the ids of two tokens at most
         depth=depth,
         keep=(lambda row: row.state in states) if states else None,
         signs=UNICODE if app.out.unicode else ASCII,

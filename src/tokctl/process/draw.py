@@ -7,6 +7,7 @@ and in which colours is the renderer's business.
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import Counter
 from itertools import repeat
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import Struct
 
 from tokctl.process import fold
-from tokctl.process.forest import Forest, Groups, TreeRow, top_down
+from tokctl.process.forest import NO_TIME, Forest, Groups, TreeRow, top_down
 from tokctl.process.model import is_final
 
 if TYPE_CHECKING:
@@ -52,12 +53,16 @@ class Loop(NamedTuple):
 
 
 class Durations(Struct, frozen=True):
-    """Durations (ms) of the tokens behind a line: how many are known, and their range and sum."""
+    """Durations (ms) of the tokens behind a line: how many are known, and their range and sum.
+
+    ``derived`` tells whether any of them was computed from times.
+    """
 
     known: int
     min_ms: float
     max_ms: float
     total_ms: float
+    derived: bool = False
 
 
 class TreeLine(Struct, frozen=True, kw_only=True):
@@ -65,8 +70,9 @@ class TreeLine(Struct, frozen=True, kw_only=True):
 
     ``level`` counts indents, ``depth`` the tokens above. ``joins`` are the ids of further parents,
     ``anomalies`` kinds of contradiction; of a folded line, both are those of its first token.
-    ``durations`` is None for one token (it has its own) and where none is known. ``context`` marks
-    a line that matches no filter and only leads to one that does.
+    ``durations`` is None for one token (it has its own) and where none is known, and so is
+    ``created_us``, the first and the last time of creation. ``context`` marks a line that matches no
+    filter and only leads to one that does.
     """
 
     prefix: str
@@ -81,6 +87,7 @@ class TreeLine(Struct, frozen=True, kw_only=True):
     last_token_id: str
     loop: Loop | None = None
     durations: Durations | None = None
+    created_us: tuple[int, int] | None = None
     context: bool = False
 
 
@@ -134,28 +141,39 @@ class _Frame:
 class _Tally:
     """The tokens behind one line."""
 
-    __slots__ = ("count", "first", "known", "last", "longest", "shortest", "total")
+    __slots__ = ("count", "created", "derived", "first", "known", "last", "longest", "shortest", "total")
 
     def __init__(self, first: int) -> None:
         self.first = self.last = first
         self.count = self.known = 0
         self.shortest = self.longest = self.total = 0.0
+        self.created: tuple[int, int] | None = None
+        self.derived = False
 
     def add(self, forest: Forest, members: Sequence[int]) -> None:
         self.count += len(members)
         self.last = members[-1]
         for member in members:
+            created = forest.created[member]
+            if created != NO_TIME:
+                if self.created is None:
+                    self.created = (created, created)
+                elif created > self.created[1]:  # mostly: they come in this order
+                    self.created = (self.created[0], created)
+                elif created < self.created[0]:
+                    self.created = (created, self.created[1])
             ms = forest.duration_ms(member)
             if ms is not None:
                 self.shortest = ms if not self.known else min(self.shortest, ms)
                 self.longest = ms if not self.known else max(self.longest, ms)
                 self.total += ms
                 self.known += 1
+                self.derived = self.derived or not math.isfinite(forest.durations[member])
 
     def durations(self) -> Durations | None:
         if self.count == 1 or not self.known:
             return None
-        return Durations(self.known, self.shortest, self.longest, self.total)
+        return Durations(self.known, self.shortest, self.longest, self.total, self.derived)
 
 
 class _Drawing:
@@ -320,6 +338,7 @@ class _Drawing:
             last_token_id=forest.ids[tally.last if tally else node],
             loop=loop,
             durations=tally.durations() if tally else None,
+            created_us=tally.created if tally and tally.count > 1 else None,
             context=self.context is not None and bool(self.context[node]),
         )
 

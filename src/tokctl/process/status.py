@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from tokctl.process.model import ACTIVE, COMPLETED, Instance, Token
+from tokctl.process.model import ACTIVE, COMPLETED, Instance, Token, is_final
 
 
 class InstanceStatus(Struct, frozen=True, kw_only=True):
@@ -21,6 +21,12 @@ class InstanceStatus(Struct, frozen=True, kw_only=True):
     started_at: datetime | None
     updated_at: datetime | None
     ended_at: datetime | None
+
+    def lasted(self, now: datetime) -> timedelta | None:
+        """How long it took, or has been going on; None where nobody knows, as of one that ended at some time."""
+        ended = self.ended_at is not None or (self.status is not None and is_final(self.status))
+        end = self.ended_at if ended else now
+        return None if self.started_at is None or end is None else end - self.started_at
 
 
 def derive(instance: Instance, tokens: Iterable[Token]) -> InstanceStatus:

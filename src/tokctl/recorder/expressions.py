@@ -59,7 +59,7 @@ def _translate(text: str, equals: str) -> str:
         text = _outside_strings(text, pair, f" {word} ")
     try:
         tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
-    except (tokenize.TokenError, SyntaxError, IndentationError):
+    except (tokenize.TokenError, SyntaxError, ValueError):  # from Python 3.12 on, text that ends amid a character
         return text
     words: list[str] = []
     for token in tokens:

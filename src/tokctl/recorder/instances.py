@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from functools import partial
 from hashlib import blake2b
 from random import Random
@@ -63,6 +64,7 @@ class Simulation:
         self.definitions = [one for one in definitions if one.process_id in used]
         self.source = texts[0][0]
         self.key = _key(scenario, self.spec.name, self.definitions)
+        self.unused = _unused(scenario, self.definitions)
         self.model = Model(self.definitions)
         self.engine = VirtualEngine(self.describe)
         self.scenario = scenario
@@ -396,6 +398,15 @@ class Run:
         if not isinstance(error, SpiffWorkflowException):
             what = f"{type(error).__name__}: {what}"
         return f"{self.simulation.source}: SpiffWorkflow stopped{where}: {what}."
+
+
+def _unused(scenario: Scenario, definitions: Sequence[Definition]) -> tuple[str, ...]:
+    """Return the names of tasks in a scenario that fit no element."""
+    elements = [element for definition in definitions for element in definition.elements]
+    named = dict.fromkeys(name for case in (scenario, *scenario.cases.values()) for name in case.tasks)
+    return tuple(
+        n for n in named if n != "default" and not any(fnmatchcase(e, n) for e in elements) and n not in elements
+    )
 
 
 def _key(scenario: Scenario, process: str, definitions: Sequence[Definition]) -> str:

@@ -174,19 +174,27 @@ class Scenario(Case):
     fingerprint: str = ""  # of what it says, but for the process, the seed and how many instances there are
 
 
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Reads a set as a list: a set's order changes from run to run."""
+
+
+_Loader.add_constructor("tag:yaml.org,2002:set", lambda loader, node: list(loader.construct_mapping(node)))
+
+
 def read_scenario(text: str | bytes, source: str = "scenario") -> Scenario:
     """Read a scenario from YAML.
 
     Raises ``InputError``, with the path of the field, for what is no YAML, for unknown fields
     (naming the nearest that exists) and for values that mean nothing.
     """
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        data = yaml.load(text, loader)  # noqa: S506 - a safe loader, in C where there is one
+        data = yaml.load(text, _Loader)  # noqa: S506 - a safe loader, in C where there is one
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
         raise InputError(f"{source}{line}: no YAML: {error.problem or error.context}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise InputError(f"{source}: nested too deeply.") from None
+    except (yaml.YAMLError, ValueError) as error:  # a date that there is not, say, is no YAMLError
         raise InputError(f"{source}: no YAML: {' '.join(str(error).split())}.") from None
     return _Reader(source).scenario({} if data is None else data)
 

@@ -33,13 +33,17 @@ _STACK = 512 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """What came of a simulation: when the clock started and stopped, and how much was recorded."""
+    """What came of a simulation: when the clock started and stopped, and how much was recorded.
+
+    ``unused`` are the names among the scenario's tasks that fit no element of the model.
+    """
 
     start: datetime
     end: datetime
     instances: int
     tokens: int
     newest: str | None
+    unused: tuple[str, ...] = ()
 
 
 def read_models(paths: Iterable[Path]) -> list[tuple[str, bytes]]:
@@ -160,7 +164,7 @@ def _run(simulation: Any, scenario: Scenario, begin: datetime, progress: Progres
         tokens += run.tokens
         if progress is not None:
             progress(done, scenario.count)
-    return Simulated(begin, stop or end, done, tokens, newest)
+    return Simulated(begin, stop or end, done, tokens, newest, simulation.unused)
 
 
 def _with_deep_stack(work: Callable[[], None], stopping: threading.Event) -> None:

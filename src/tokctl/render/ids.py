@@ -7,10 +7,14 @@ from tokctl.render.result import Detail, Output, Result
 
 
 def emit(result: Result, out: Output) -> None:
-    """Write an id a line; one with a line break in it is written with an escape."""
+    """Write an id a line; one with a line break in it is written with an escape.
+
+    An item without an id, such as the count of what a tree hides, is left out.
+    """
     write = DataStream(out).write
     if isinstance(result, Detail):
         write(safe(result.ident) + "\n")
         return
-    for item in result.items:
-        write(safe(result.ident(item)) + "\n")
+    for ident in map(result.ident, result.items):
+        if ident:
+            write(safe(ident) + "\n")

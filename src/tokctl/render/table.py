@@ -160,8 +160,16 @@ def _needs(cell: Cell) -> int:
 
 
 def _lines(cells: list[Cell], columns: list[Column], widths: list[int], out: Output) -> Iterator[str]:
-    wrapped = [wrap(cell.text, room, cell.stem) for cell, room in zip(cells, widths, strict=True)]
     last = len(cells) - 1
+    free = [room - _needs(cell) for cell, room in zip(cells, widths, strict=True)]
+    if min(free) >= 0:  # most rows: nothing folds
+        parts = []
+        for i, (text, style, stem) in enumerate(cells):
+            painted, pad = paint(stem + text, style, out), " " * free[i]
+            parts.append(pad + painted if columns[i].right else painted if i == last else painted + pad)
+        yield (" " * GAP).join(parts).rstrip()
+        return
+    wrapped = [wrap(cell.text, room, cell.stem) for cell, room in zip(cells, widths, strict=True)]
     for number in range(max(map(len, wrapped))):
         parts = []
         for i, lines in enumerate(wrapped):

@@ -26,6 +26,7 @@ from tokctl.store.schema import APPLICATION_ID, FINAL, LIVE, MIGRATIONS, SCHEMA_
 MEMORY = ":memory:"  # a store that is gone when it is closed
 CHUNK = 1000  # tokens between two looks at what has changed
 ROWS = 50  # tokens a statement: a quarter faster than one by one
+KNOWN = 50_000  # instances that a transaction keeps in memory
 CACHE_KIB = 16 << 10
 
 
@@ -277,8 +278,8 @@ class SQLiteStore(Questions):
         with self.write():
             counted = self.finished_before(moment)
             self.connection.execute(f"DELETE FROM instance WHERE {self._ENDED}", (to_micros(moment),))
-        with translated(str(self.path)):
-            self.connection.execute("PRAGMA incremental_vacuum").fetchall()
+        with suppress(sqlite3.OperationalError):  # with another writer at work the room is kept, and used again
+            self.connection.executescript("PRAGMA incremental_vacuum")  # execute would free a single page
         return counted
 
 
@@ -342,6 +343,7 @@ class SQLiteBatch:
         self.report = WriteReport()
         self.pks: dict[str, int] = {}
         self.touched: set[int] = set()
+        self.spilled = False
 
     def put_definition(self, definition: Definition) -> None:
         """Keep a definition."""
@@ -374,6 +376,8 @@ class SQLiteBatch:
             self.report.added += added
             self.report.updated += changed - added
             self.report.unchanged += len(rows) - changed
+            if len(self.touched) > KNOWN:
+                self._spill()
 
     def _last_token(self) -> int:
         (pk,) = self.connection.execute("SELECT coalesce(max(pk), 0) FROM token").fetchone()
@@ -383,7 +387,7 @@ class SQLiteBatch:
         known = self.pks.get(instance_id)
         if known is not None:
             return known
-        if len(self.pks) > 50_000:
+        if len(self.pks) > KNOWN:
             self.pks.clear()
         made = self.connection.execute(
             "INSERT INTO instance (instance_id) VALUES (?) ON CONFLICT DO NOTHING", (instance_id,)
@@ -395,6 +399,21 @@ class SQLiteBatch:
 
     def finish(self) -> None:
         """Bring what is worked out from the tokens up to date."""
-        touched = [(pk,) for pk in sorted(self.touched)]
-        self.connection.executemany(_TOTALS, touched)
-        self.connection.executemany(_STATUS, touched)
+        if self.spilled:
+            self._spill()
+        for work in (_TOTALS, _STATUS):
+            pks = (
+                self.connection.execute("SELECT pk FROM temp.touched ORDER BY pk")
+                if self.spilled
+                else ((pk,) for pk in sorted(self.touched))
+            )
+            self.connection.executemany(work, pks)
+        if self.spilled:
+            self.connection.execute("DROP TABLE temp.touched")
+
+    def _spill(self) -> None:
+        """Put down which instances were touched: an input may have millions of them."""
+        self.connection.execute("CREATE TEMP TABLE IF NOT EXISTS touched (pk INTEGER PRIMARY KEY)")
+        self.connection.executemany("INSERT OR IGNORE INTO temp.touched VALUES (?)", ((pk,) for pk in self.touched))
+        self.touched.clear()
+        self.spilled = True

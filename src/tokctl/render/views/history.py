@@ -36,7 +36,7 @@ def history_listing(
         Column(key="sequence", title="#", value=lambda h: h.sequence,
                show=lambda h: Cell(f"{h.sequence:>{digits}}"), right=True),
         Column(key="timestamp", title="TIME", value=lambda h: format_time(h.timestamp),
-               show=lambda h: Cell(_clock(h.timestamp, began)), rank=6),
+               show=lambda h: Cell(_clock(h, began, now)), rank=6),
         Column(key="offset_ms", title="SINCE START", value=lambda h: _offset(h, began), show=since_begin, right=True,
                wide=True, rank=3),
         Column(key="via", title="FROM, OVER FLOW", value=lambda h: h.from_element,
@@ -88,15 +88,15 @@ def _offset(hop: Hop, began: datetime | None) -> float | None:
     return (hop.timestamp - began).total_seconds() * 1000
 
 
-def _clock(time: datetime | None, began: datetime | None) -> str:
-    """A time of day, with the date where it is another than at the beginning."""
-    text = format_time(time)
-    if text is None:
+def _clock(hop: Hop, began: datetime | None, now: datetime) -> str:
+    """A time of day, with the date where it is another than at the beginning, and there unless it is today's."""
+    text = format_time(hop.timestamp)
+    if text is None or began is None or hop.timestamp is None:
         return "?"
     date, _, clock = text.rstrip("Z").partition("T")
-    return (
-        clock[:12] if began is not None and time is not None and time.date() == began.date() else f"{date} {clock[:8]}"
-    )
+    if hop.timestamp.date() != began.date():
+        return f"{date} {clock[:8]}"
+    return f"{date} {clock[:12]}" if hop.sequence == 1 and began.date() != now.date() else clock[:12]
 
 
 def _via(hop: Hop, arrow: str) -> Cell:

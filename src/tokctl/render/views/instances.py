@@ -37,9 +37,8 @@ def instance_listing(
     """A list of instances."""
 
     def lasted(status: InstanceStatus) -> float | None:
-        if status.started_at is None:
-            return None
-        return ((status.ended_at or now) - status.started_at).total_seconds()
+        known = status.lasted(now)
+        return None if known is None else known.total_seconds()
 
     def lasted_cell(status: InstanceStatus) -> Cell:
         seconds = lasted(status)
@@ -79,6 +78,12 @@ def instance_listing(
     )
 
 
+def _standing_title(shown: int, live: int) -> str:
+    if not shown:
+        return ""
+    return "Where it stands" + (f": the first {shown:,} of {count(live, 'live token')}" if shown < live else "")
+
+
 def instance_detail(
     status: InstanceStatus, summary: Summary, live: Iterable[Token], now: datetime, *, unicode: bool
 ) -> Detail:
@@ -115,7 +120,7 @@ def instance_detail(
         title=headline(status, summary, now, unicode=unicode),
         sections=(
             Section(fields=tuple(field for field in fields if field.cell.text)),
-            Section(title="Where it stands" if live else "", listing=standing if live else None),
+            Section(title=_standing_title(len(live), status.live_tokens), listing=standing if live else None),
             Section(title=count(summary.total_tokens, "token"), fields=tuple(states)),
             Section(title="Element types", fields=tuple(types)),
             Section(

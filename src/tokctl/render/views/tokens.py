@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from tokctl.process.model import NULL, Summary, Token, duration, format_time
+from tokctl.process.model import NULL, FlowHop, Summary, Token, duration, format_time
 from tokctl.process.status import InstanceStatus
 from tokctl.process.wire import summary_document, token_document
 from tokctl.render.human import (
@@ -113,10 +113,8 @@ def headline(status: InstanceStatus, summary: Summary, now: datetime, *, unicode
     gap = Cell("  ")
     cells = [Cell(instance.process_id or "process unknown", "bold"), gap, Cell(instance.instance_id), gap]
     cells.append(state_cell(status.status, unicode=unicode, derived=status.status_derived))
-    if status.started_at is not None:
-        end = status.ended_at
-        seconds = ((end or now) - status.started_at).total_seconds()
-        cells += [gap, Cell(f"took {span(seconds)}" if end else f"for {span(seconds)}", "dim")]
+    if (lasted := status.lasted(now)) is not None:
+        cells += [gap, Cell(f"{'took' if status.ended_at else 'for'} {span(lasted.total_seconds())}", "dim")]
     cells += [gap, Cell(count(summary.total_tokens, "token"))]
     parts = [(state, n) for state, n in summary.token_states.items() if n]
     for position, (state, number) in enumerate(parts):
@@ -170,11 +168,7 @@ def token_detail(
             Section(title="Times", fields=tuple(times)),
             Section(title="Relations", fields=tuple(relations)),
             Section(title="Execution context", fields=_context_fields(token, now)),
-            Section(
-                title="Flow history",
-                fields=() if token.hops else (Field("", _none_or_unknown(token.flow_history)),),
-                listing=_hop_listing(token, now) if token.hops else None,
-            ),
+            _flow_section(token, now),
             Section(
                 title="Variables",
                 block=pretty(token.variables),
@@ -198,8 +192,23 @@ def _some(ids: Sequence[str]) -> str:
     return ", ".join(ids[:_IDS_SHOWN]) + (f" and {more:,} more: -o json tells them" if more > 0 else "")
 
 
-def _none_or_unknown(raw: Raw) -> Cell:
-    return _UNKNOWN if raw == NULL else Cell("none", "dim")
+def _flow_section(token: Token, now: datetime) -> Section:
+    """The flow history as far as it can be read; what cannot stands there as it came."""
+    from tokctl.process.history import read_hops
+
+    hops, unreadable = read_hops(token)
+    fields = []
+    if token.flow_history == NULL:
+        fields.append(Field("", _UNKNOWN))
+    elif unreadable:
+        fields.append(Field("", Cell(raw_text(token.flow_history), "yellow")))
+    elif not hops:
+        fields.append(Field("", Cell("none", "dim")))
+    return Section(
+        title="Flow history",
+        fields=tuple(fields),
+        listing=_hop_listing(hops, now) if hops else None,
+    )
 
 
 def pretty(raw: Raw) -> str:
@@ -234,10 +243,10 @@ def _json_text(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def _hop_listing(token: Token, now: datetime) -> Listing:
+def _hop_listing(hops: list[FlowHop], now: datetime) -> Listing:
     return Listing(
         key="flow_history",
-        items=token.hops,
+        items=hops,
         columns=(
             Column(key="timestamp", title="TIME", value=lambda h: format_time(h.timestamp),
                    show=lambda h: time_cell(h.timestamp, now)),

@@ -120,13 +120,14 @@ def _took_cell(line: Line, now: datetime) -> Cell:
         return Cell("")
     if line.durations is not None:
         low, high = span(line.durations.min_ms / 1000), span(line.durations.max_ms / 1000)
-        return Cell(low if low == high else f"{low} to {high}")
+        return Cell("~" * line.durations.derived + (low if low == high else f"{low} to {high}"))
     took = line.token.duration
-    return duration_cell(took, None if took else _running(line, now))
-
-
-def _running(line: TreeLine, now: datetime) -> float | None:
-    return None if is_final(line.token.state) else seconds_since(from_micros(line.token.created_us), now)
+    if took is not None or is_final(line.token.state):
+        return duration_cell(took)
+    first, last = line.created_us or (line.token.created_us, line.token.created_us)
+    cells = [duration_cell(None, seconds_since(from_micros(time), now)) for time in (last, first)]
+    texts = dict.fromkeys(cell.text for cell in cells)
+    return Cell(" to ".join(texts), cells[0].style)
 
 
 def _joins_cell(line: Line) -> Cell:

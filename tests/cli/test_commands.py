@@ -330,7 +330,9 @@ def test_a_folded_duration_says_that_it_was_derived(tokctl):
         assert "pack  ×2" in line
         assert said in line
         ran = tokctl("tokens", "tree", "--file", "-", "-o", "json", stdin=json.dumps(tokens))
-        assert json.loads(ran.out)["tree"][1]["durations"]["derived"] is (took is None)
+        lines = json.loads(ran.out)["tree"]
+        assert [line["token_id"] for line in lines] == ["a", "b2", "b4"]  # programs get every token
+        assert lines[1]["duration_derived"] is (took is None)
 
 
 def test_the_ids_of_a_tree_are_those_of_every_token_that_is_drawn(ids):

@@ -178,6 +178,16 @@ def test_tokens_by_atomd():
     assert read((ATOMD / "p0_tokens.json").read_bytes()) == []
 
 
+@pytest.mark.parametrize("window", WINDOWS)
+def test_a_list_of_instances_by_atomd(window):
+    records = read((ATOMD / "processes_typed.json").read_bytes(), window=window)
+    assert [(r.instance_id, r.process_id, r.status) for r in records] == [
+        ("srv1-6iQSX7z5IzZTZDEnO1", "order-proc", "COMPLETED"),
+        ("srv1-gbf2HaqHNivynfHHuZ", "order-proc", "ACTIVE"),
+        ("srv1-" + records[2].instance_id[5:], "order-proc", "ACTIVE"),
+    ]
+
+
 @pytest.mark.parametrize("name", ["p0.json", "processes.json"])
 def test_instances_by_atomd(name):
     records = read((ATOMD / name).read_bytes())

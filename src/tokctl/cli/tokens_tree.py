@@ -16,6 +16,8 @@ from tokctl.process.tree import build
 from tokctl.render.result import Listing
 from tokctl.render.views.tree import tree_listing
 
+FOR_PEOPLE = ("table", "wide")
+
 
 def tree(
     app: App,
@@ -37,8 +39,9 @@ def tree(
     """Draw the tree of an instance's tokens, every token once.
 
     A token stands below the one that it came from; where there are several, they are its branches.
-    Equal branches and the passes of a loop are drawn once, with their number. +N in counts further
-    tokens that are joined there. Links that contradict each other are told below the tree.
+    Tables draw equal branches and the passes of a loop once, with their number; other formats have
+    every token. +N in counts further tokens that are joined there. Links that contradict each other
+    are told below the tree.
     """  # fmt: skip
     states = set(check_states(words(state, "--state")))
     engine = app.engine
@@ -46,7 +49,7 @@ def tree(
     forest = build(engine.tree_rows(instance_id))
     lines = draw(
         forest,
-        expand=expand or app.out.format == "id",  # a folded line has the ids of two tokens at most
+        expand=expand or app.out.query is not None or app.out.format not in FOR_PEOPLE,
         depth=depth,
         keep=(lambda row: row.state in states) if states else None,
         signs=UNICODE if app.out.unicode else ASCII,

@@ -1,9 +1,9 @@
 """Reads documents of any size as a stream of records, in bounded memory.
 
 What is understood, one after another in the same input: the documented answer (with its envelope
-or without), a bare list of tokens, single tokens, instances and definitions; one document over many
-lines, or one a line (NDJSON). Pure: chunks of bytes come in, records go out; opening files is
-``source``.
+or without), lists of instances or tokens, single tokens, instances and definitions; one document
+over many lines, or one a line (NDJSON). Pure: chunks of bytes come in, records go out; opening files
+is ``source``.
 
 Small documents are decoded whole. Of one that outgrows the window, only the member being read is in
 memory: the scanner of the standard library finds where each value ends, and msgspec decodes that
@@ -41,6 +41,7 @@ _ANY = 1 << 62  # characters: as many as there are
 _SPACE = re.compile(r"[ \t\r\n]*")
 _scan = json.JSONDecoder().raw_decode
 _strict = msgspec.json.Decoder(Raw)
+_LISTS = frozenset({"data", "tokens", "instances"})
 _TOKEN_SIGNS = frozenset({"token_id", "element_id", "current_element_id"})
 _DEFINITION_FIELDS = frozenset(Definition.__struct_fields__)
 _INSTANCE_SIGNS = frozenset({"status", "process_key"})
@@ -157,17 +158,19 @@ class _Reader:
 
     def starts_with_a_broken_line(self) -> bool:
         """Tell whether the second line is an object on its own, and the first is no part of anything."""
-        end = self.buffer.find("\n", self.at, self.at + WINDOW)
+        end = self.buffer.find("\n", self.at, self.at + WINDOW + 1)
         if end < 0 or self.buffer[self.at] == "[":
             return False
         start = end + 1
-        while (after := self.buffer.find("\n", start, start + WINDOW)) < 0:
-            if len(self.buffer) - start > WINDOW or not self.more():
+        while (after := self.buffer.find("\n", start, start + WINDOW + 1)) < 0:
+            if len(self.buffer) - start > WINDOW:
+                return False
+            if not self.more():
                 after = len(self.buffer)
                 break
         try:
             decode_object(self.buffer[start:after])
-            _, stop = _scan(self.buffer, self.at)
+            _, stop = _scan(self.buffer[:after], self.at)
             return bool(self.buffer[stop:end].strip())
         except json.JSONDecodeError as error:
             return error.pos < after  # else it may go on
@@ -289,7 +292,7 @@ class _Reader:
             key = json.loads(self.scan(_ANY))
             self.expect(":")
             path = f"{where}.{key}" if where else str(key)
-            if key not in {"tokens", "data"} or self.peek() not in {"[", "{"} or fields.keys() & _TOKEN_SIGNS:
+            if key not in _LISTS or self.peek() not in {"[", "{"} or fields.keys() & _TOKEN_SIGNS:
                 self.peek()
                 fields[key] = Raw(self.scan(_ANY).encode(errors="surrogatepass"))
                 continue
@@ -376,6 +379,8 @@ class _Reader:
             yield from self.begin(fields, where)
             yield from self.array(fields["tokens"], f"{path}tokens")
             self.end()
+        elif "instances" in fields and not fields.keys() & _TOKEN_SIGNS:
+            yield from self.array(fields["instances"], f"{path}instances")
         elif "process_id" in fields and ("elements" in fields or fields.keys() <= _DEFINITION_FIELDS):
             yield decode_definition(line)
         elif _is_instance(fields):

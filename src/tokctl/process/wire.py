@@ -253,6 +253,12 @@ def token_document(token: Token, *, instance: bool = False) -> dict[str, Any]:
 
 # --- instances and definitions ----------------------------------------------------------------------
 
+_INSTANCE_ALIASES = (
+    ("id", "instance_id"),
+    ("process_instance_id", "instance_id"),
+    ("state", "status"),
+    ("process_definition_id", "process_id"),
+)
 _INSTANCE_TIMES = ("started_at", "updated_at", "completed_at", "cancelled_at")
 _INSTANCE_TEXTS = ("instance_id", "process_id", "process_key", "status", "tenant_id")
 # Worked out from the tokens or the store whenever an instance is shown: never read back.
@@ -270,7 +276,7 @@ def decode_instance(fields: dict[str, Raw]) -> Instance:
     """
     fields = dict(fields)
     derived = bytes(fields.get("status_derived", NULL)) == b"true"
-    for alias, name in (("id", "instance_id"), ("process_instance_id", "instance_id"), ("state", "status")):
+    for alias, name in _INSTANCE_ALIASES:
         if alias in fields and name not in fields:
             fields[name] = fields.pop(alias)
     good: dict[str, Any] = {}

@@ -176,13 +176,7 @@ def _document(line: Line) -> Document:
         "linked_by": line.linked_by,
         "joins": line.joins,
         "contradictions": line.anomalies,
-        "count": line.count,
     }
-    if line.count > 1:
-        document["last_token_id"] = line.last_token_id
-        document["durations"] = line.durations
-    if line.loop is not None:
-        document["loop"] = line.loop._asdict()
     if line.context:
         document["context"] = True
     return document

@@ -76,14 +76,14 @@ class Side:
 
 
 def token_lines(path: Path, count: int) -> None:
-    """Write tokens as NDJSON: one instance with half of them, the others of SMALL tokens each.
+    """Write tokens as NDJSON: one instance with all of them but the last 1,000, those ten of SMALL each.
 
     They are linked as an engine links them: sequences, and every tenth token a split in two.
     """
     chance = random.Random(1)
     alphabet = string.ascii_letters + string.digits
     kinds = ("serviceTask", "exclusiveGateway", "userTask", "parallelGateway", "scriptTask")
-    big = count // 2
+    big = count - 10 * SMALL
     with path.open("w") as stream:
         ids: list[str] = []
         for number in range(count):
@@ -145,7 +145,7 @@ def measure(title: str, aim: str, ours: Side, peer: Side, name: str, rounds: int
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=9, help="measured runs of each short command")
-    parser.add_argument("--tokens", type=int, default=200_000)
+    parser.add_argument("--tokens", type=int, default=201_000)
     parser.add_argument("--only", default="", help="lines whose title holds this")
     options = parser.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -159,7 +159,7 @@ def bench(here: Path, options: argparse.Namespace) -> None:
     subprocess.run([*TOKCTL, "store", "import", lines, "--store", store], check=True, capture_output=True)
     subprocess.run([*PEER, "insert", peer, "tokens", lines, "--nl", "--silent"], check=True)
     subprocess.run([*PEER, "create-index", peer, "tokens", "instance_id"], check=True)
-    big, few = options.tokens // 2, max(options.rounds // 3, 3)
+    big, few = options.tokens - 10 * SMALL, max(options.rounds // 3, 3)
     small = ["--where", "instance_id = 'srv1-small000000'"]
     large = ["--where", "instance_id = 'srv1-big'"]
 

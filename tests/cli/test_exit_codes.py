@@ -318,3 +318,11 @@ def test_version(shell):
 
     assert shell("--version") == (0, f"tokctl {__version__}\n", "")
     assert shell("--color", "never", "--version") == (0, f"tokctl {__version__}\n", "")
+
+
+def test_data_that_a_format_cannot_nest_as_deeply(shell):
+    deep = '{"a":' * 950 + "1" + "}" * 950
+    token = f'{{"token_id":"t","element_id":"e","state":"ACTIVE","instance_id":"i","variables":{deep}}}'
+    assert shell("tokens", "list", "--file", "-", "-o", "json", stdin=token.encode()).code == 0
+    ran = shell("tokens", "list", "--file", "-", "-o", "yaml", stdin=token.encode())
+    assert (ran.code, "nested too deeply" in ran.err, ran.err.count("\n")) == (7, True, 1)

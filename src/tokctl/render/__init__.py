@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from tokctl.errors import UsageError
+from tokctl.errors import InputError, UsageError
 from tokctl.process.query import suggest
 from tokctl.render.result import Detail, Output, Result, pick_columns
 
@@ -50,4 +50,7 @@ def emit(result: Result, out: Output) -> None:
         if isinstance(result, Detail):
             raise UsageError("--columns is for lists, and this is one thing.", "Say --query for a part of it.")
         pick_columns(result, out)  # before anything is written
-    import_module(FORMATS[out.format]).emit(result, out)
+    try:
+        import_module(FORMATS[out.format]).emit(result, out)
+    except RecursionError:
+        raise InputError(f"the data is nested too deeply for {out.format}.", "Say -o json.") from None

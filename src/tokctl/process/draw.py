@@ -116,8 +116,9 @@ def draw(
 ) -> Iterator[TreeLine | HiddenLine]:
     """Yield the lines of a forest from top to bottom.
 
-    Equal sibling subtrees fold into one, where the first stands, and so do the passes of a loop
-    along a sequence; ``expand`` draws every token by itself. Only equal elements in an equal state
+    Equal sibling subtrees fold into one, where the first stands, and so do the passes of a loop; one
+    whose passes split is drawn with the way that leads on as its last branch, and folds unless there
+    is a limit of depth. ``expand`` draws every token by itself. Only equal elements in an equal state
     fold. ``depth`` is a number of levels as drawn: 1 shows the main sequence and hides what is
     indented. ``keep`` drops every token that neither matches nor leads to one that does. The counts
     of all lines add up to the tokens that are not dropped.
@@ -127,15 +128,37 @@ def draw(
     return _Drawing(forest, expand=expand, depth=depth, keep=keep, signs=signs).lines()
 
 
+class _Round(NamedTuple):
+    """A loop whose passes split, as far as it is drawn: the tokens of all passes at one of its steps."""
+
+    members: array[int]
+    step: int
+    steps: int
+    depth: int  # of the first token of the loop
+
+
 class _Frame:
-    """Siblings that are still to be drawn: each a node, or an array of equal ones."""
+    """Siblings that are still to be drawn: each a node, an array of equal ones, or a loop to go on with.
 
-    __slots__ = ("depth", "groups", "level", "next", "stem")
+    With ``plain`` there is one, and it goes on with the sequence above.
+    """
 
-    def __init__(self, groups: Sequence[int | array[int]], stem: str | None, level: int, depth: int) -> None:
-        self.groups, self.next = groups, 0
+    __slots__ = ("depth", "groups", "last_depth", "level", "next", "plain", "stem")
+
+    def __init__(
+        self,
+        groups: Sequence[int | array[int] | _Round],
+        stem: str | None,
+        level: int,
+        depth: int,
+        *,
+        plain: bool = False,
+        last_depth: int | None = None,
+    ) -> None:
+        self.groups, self.next, self.plain = groups, 0, plain
         self.stem = stem  # what stands before the branch signs; None for a single root, which has none
         self.level, self.depth = level, depth
+        self.last_depth = depth if last_depth is None else last_depth  # of the last one, behind a loop
 
 
 class _Tally:
@@ -192,9 +215,12 @@ class _Drawing:
         if keep is not None:
             self._filter(keep)
         self.codes: array[int] | None = None
+        self.rounds: dict[int, tuple[int, int]] = {}
         if not expand:
             self.codes = fold.labels(forest, self.context)
             self.shapes = fold.shapes(self.codes, self.children)
+            if depth is None:  # else what is hidden below a pass would be the next pass
+                self.rounds, self.heirs = fold.rounds(self.codes, self.shapes, self.children)
 
     def _filter(self, keep: Callable[[TreeRow], bool]) -> None:
         forest, size = self.forest, self.forest.size
@@ -222,15 +248,19 @@ class _Drawing:
             frame = stack[-1]
             group = frame.groups[frame.next]
             frame.next += 1
-            stem, first, level, depth = frame.stem, "", frame.level, frame.depth
+            level, depth = frame.level, frame.depth
+            first, stem = self._signs_of(frame)
             if frame.next == len(frame.groups):
+                depth = frame.last_depth
                 stack.pop()
-                if stem is not None:
-                    first, stem = stem + signs.last_branch, stem + signs.blank
-            elif stem is not None:
-                first, stem = stem + signs.branch, stem + signs.bar
-            stem = stem or ""
 
+            if isinstance(group, int) and group in self.rounds:
+                group = self._begin(group, depth)
+            if isinstance(group, _Round):
+                stack.append((yield from self._round(group, first, stem, level)))
+                if not stack[-1].groups:
+                    stack.pop()
+                continue
             if isinstance(group, int) and starts[group + 1] - starts[group] != 1:
                 yield self._line(group, first, level, depth)  # most lines, by the shortest way
                 tail: Sequence[int] = (group,)
@@ -239,16 +269,67 @@ class _Drawing:
                 members = (group,) if isinstance(group, int) else group
                 tail, length = yield from self._sequence(members, first, stem, level, depth)
                 depth += length
-            if starts[tail[0]] == starts[tail[0] + 1]:
+            following = starts[tail[0] + 1] - starts[tail[0]]
+            if not following:
                 continue
-            if len(stem) > _MAX_STEM:
-                stem = stem[:_HEAD] + signs.elided + stem[_HEAD + _WIDTH - _MAX_STEM :]
+            if following == 1:  # a loop begins here
+                stack.append(_Frame(self._siblings(tail), stem, level, depth, plain=True))
+                continue
+            stem = self._bounded(stem)
             if self.limit is not None and level + 1 >= self.limit:
                 yield self._hidden(tail, stem + signs.last_branch, level + 1, depth)
             else:
                 stack.append(_Frame(self._siblings(tail), stem, level + 1, depth))
 
-    def _siblings(self, parents: Sequence[int]) -> Sequence[int | array[int]]:
+    def _signs_of(self, frame: _Frame) -> tuple[str, str]:
+        """Return what stands before the first line of the group just taken, and before the others."""
+        stem = frame.stem or ""
+        if frame.stem is None or frame.plain:
+            return stem, stem
+        if frame.next == len(frame.groups):
+            return stem + self.signs.last_branch, stem + self.signs.blank
+        return stem + self.signs.branch, stem + self.signs.bar
+
+    def _bounded(self, stem: str) -> str:
+        if len(stem) <= _MAX_STEM:
+            return stem
+        return stem[:_HEAD] + self.signs.elided + stem[_HEAD + _WIDTH - _MAX_STEM :]
+
+    def _begin(self, node: int, depth: int) -> _Round:
+        """Return a loop at its first step."""
+        steps, passes = self.rounds[node]
+        members = array("i")
+        for position in range(steps * passes):
+            if position % steps == 0:
+                members.append(node)
+            node = self.heirs[node]
+        return _Round(members, 0, steps, depth)
+
+    def _round(self, loop: _Round, first: str, stem: str, level: int) -> Generator[TreeLine, None, _Frame]:
+        """Draw the steps of a loop up to where it splits or ends; return what comes next."""
+        starts = self.children.starts
+        members, step, prefix = loop.members, loop.step, first
+        while True:
+            tally = _Tally(members[0])
+            tally.add(self.forest, members)
+            place = Loop(step, loop.steps, len(members))
+            yield self._line(members[0], prefix, level, loop.depth + step, tally, place)
+            prefix, step = stem, step + 1
+            splits = starts[members[0] + 1] - starts[members[0]] > 1
+            if splits or step == loop.steps:
+                break
+            members = array("i", (self.heirs[member] for member in members))
+        after = loop.depth + loop.steps * len(members)
+        on = self.heirs[members[-1]]
+        if not splits:
+            return _Frame([on] if on >= 0 else [], stem, level, after, plain=True)
+        heirs = array("i", (self.heirs[member] for member in members))
+        groups: list[int | array[int] | _Round] = [*self._siblings(members, without=frozenset(heirs))]
+        ended = step == loop.steps
+        groups.append(on if ended else _Round(heirs, step, loop.steps, loop.depth))
+        return _Frame(groups, self._bounded(stem), level + 1, loop.depth + step, last_depth=after if ended else None)
+
+    def _siblings(self, parents: Sequence[int], without: frozenset[int] = frozenset()) -> Sequence[int | array[int]]:
         """Return the children of equal parents, equal ones put together."""
         starts, items = self.children
         if self.codes is None:
@@ -257,6 +338,8 @@ class _Drawing:
         for parent in parents:
             for position in range(starts[parent], starts[parent + 1]):
                 node = items[position]
+                if node in without:
+                    continue
                 shape = self.shapes[node]
                 group = groups.get(shape)
                 if group is None:
@@ -271,7 +354,7 @@ class _Drawing:
         self, members: Sequence[int], first: str, stem: str, level: int, depth: int
     ) -> Generator[TreeLine, None, tuple[Sequence[int], int]]:
         """Draw equal tokens and what follows each as an only child; return the last, and how many."""
-        chain = self._chain(members[0])
+        chain = self._chain(members[0], whole=len(members) > 1)
         prefix, position = first, 0
         for steps, passes in self._runs(chain):
             if passes == 1 and len(members) == 1:
@@ -293,11 +376,14 @@ class _Drawing:
                 prefix = stem
         return members, len(chain)
 
-    def _chain(self, node: int) -> array[int]:
+    def _chain(self, node: int, *, whole: bool) -> array[int]:
+        """Return a token and what follows it as an only child, up to where a loop begins that splits."""
         starts, items = self.children
         chain = array("i", (node,))
         while starts[node + 1] - starts[node] == 1:
             node = items[starts[node]]
+            if node in self.rounds and not whole:
+                break
             chain.append(node)
         return chain
 
@@ -311,7 +397,7 @@ class _Drawing:
         if self.codes is None or len(chain) == 1:
             return repeat((1, 1), len(chain))
         starts, codes = self.children.starts, array("i", (self.codes[node] for node in chain))
-        if starts[chain[-1]] < starts[chain[-1] + 1]:
+        if starts[chain[-1] + 1] - starts[chain[-1]] > 1:
             codes[-1] = -1  # what splits is no part of a loop: its branches hang on it alone
         return fold.loops(codes)
 

@@ -1,4 +1,4 @@
-"""What may be folded in a drawing of a forest: equal subtrees, and loops along a sequence.
+"""What may be folded in a drawing of a forest: equal subtrees and the passes of loops.
 
 Works on numbers only: nodes, labels and shapes. Drawing is ``process.draw``.
 """
@@ -67,6 +67,55 @@ def shapes(codes: array[int], children: Groups) -> array[int]:
             key = (codes[node], *sorted(result[child] for child in items[start:end]))
         result[node] = known.setdefault(key, len(known) + 1)
     return result
+
+
+def rounds(codes: array[int], shapes: array[int], children: Groups) -> tuple[dict[int, tuple[int, int]], array[int]]:
+    """Find the loops whose passes split: by the node that each begins with, its (elements, passes).
+
+    Where a pass splits, the next one hangs below one of its branches. The way that leads on is taken
+    to be the child with most tokens below it: the second result has it for every node that has
+    children. Two passes are the same when the elements along that way are, and the other branches.
+    """
+    size = len(codes)
+    starts, items = children
+    order = top_down(children, size)
+    heirs, below, splits = array("i", [-1]) * size, array("i", [1]) * size, False
+    for node in reversed(order):
+        for position in range(starts[node], starts[node + 1]):
+            child = items[position]
+            below[node] += below[child]
+            if heirs[node] < 0 or below[child] > below[heirs[node]]:
+                heirs[node] = child
+        splits = splits or starts[node + 1] - starts[node] > 1
+
+    found: dict[int, tuple[int, int]] = {}
+    if not splits:
+        return found, heirs
+    known: dict[tuple[int, ...], int] = {}
+    on_the_way = bytearray(size)
+    for top in order:  # each node is on one way: that of the first node above it that is nobody's heir
+        if on_the_way[top]:
+            continue
+        way, labels, at_splits = array("i"), array("i"), []
+        node = top
+        while node >= 0:
+            on_the_way[node] = 1
+            label = codes[node]
+            if starts[node + 1] - starts[node] > 1:
+                at_splits.append(len(way))
+                others = (shapes[child] for child in children.of(node) if child != heirs[node])
+                label = -1 - known.setdefault((label, *sorted(others)), len(known))
+            way.append(node)
+            labels.append(label)
+            node = heirs[node]
+        if len(at_splits) < 2:
+            continue
+        position = 0
+        for steps, passes in loops(labels):
+            if passes > 1 and any(position <= split < position + steps for split in at_splits):
+                found[way[position]] = (steps, passes)
+            position += steps * passes
+    return found, heirs
 
 
 def loops(codes: array[int]) -> Iterator[tuple[int, int]]:

@@ -233,3 +233,13 @@ def test_live_and_final_share_out_every_token():
     several = [token(state, state=state) for state in (*STATES, "STUCK")] + tokens(3)
     live = [one for one in several if TokenFilter(live=True).matches(one)]
     assert {one.state for one in live} == {"ACTIVE", "WAITING", "SUSPENDED", "STUCK"}
+
+
+def test_an_instance_that_its_source_calls_live_has_not_ended():
+    from tokctl.process.model import Instance, Token
+    from tokctl.process.status import derive
+
+    end = datetime(2025, 1, 11, tzinfo=UTC)
+    failed = Token(token_id="t", element_id="e", state="FAILED", instance_id="i", completed_at=end)
+    assert derive(Instance(instance_id="i", status="ACTIVE"), [failed]).ended_at is None
+    assert derive(Instance(instance_id="i"), [failed]).ended_at == end

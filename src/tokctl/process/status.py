@@ -34,7 +34,8 @@ def derive(instance: Instance, tokens: Iterable[Token]) -> InstanceStatus:
 
     The status is what the source said. If it said nothing, an instance with a live token is ACTIVE,
     and one without takes the state of the token that finished last (COMPLETED before others, at the
-    same moment). An instance without tokens has no status.
+    same moment). An instance that its source calls live has not ended, whatever its tokens say; one
+    without tokens has no status.
     """
     total = live = 0
     last: tuple[bool, datetime | int, bool, str] | None = None
@@ -53,13 +54,14 @@ def derive(instance: Instance, tokens: Iterable[Token]) -> InstanceStatus:
             last = key if last is None or key > last else last
     derived = ACTIVE if live else last[3] if last else None
     end = last[1] if last and not live and isinstance(last[1], datetime) else None
+    status = instance.status or derived
     return InstanceStatus(
         instance=instance,
-        status=instance.status or derived,
+        status=status,
         status_derived=instance.status is None and derived is not None,
         total_tokens=total,
         live_tokens=live,
         started_at=instance.started_at or started,
         updated_at=instance.updated_at or updated,
-        ended_at=instance.completed_at or instance.cancelled_at or end,
+        ended_at=instance.completed_at or instance.cancelled_at or (end if is_final(status or "") else None),
     )

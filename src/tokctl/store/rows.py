@@ -13,6 +13,7 @@ from tokctl.process.model import (
     Token,
     finished_at,
     from_micros,
+    is_final,
     read_context,
     to_micros,
 )
@@ -171,5 +172,7 @@ def read_status(row: tuple[Any, ...]) -> InstanceStatus:
         live_tokens=live,
         started_at=instance.started_at or from_micros(first),
         updated_at=instance.updated_at or from_micros(last),
-        ended_at=instance.completed_at or instance.cancelled_at or from_micros(end),
+        ended_at=instance.completed_at
+        or instance.cancelled_at
+        or (from_micros(end) if is_final(status or derived or "") else None),
     )

@@ -133,22 +133,6 @@ class App:
 
         sys.stderr.write(safe(text) + "\n")
 
-    def confirm(self, question: str, *, yes: bool) -> None:
-        """Go on only if the user agrees, by ``--yes`` or at the terminal.
-
-        Raises:
-            UsageError: nobody is there to ask.
-        """
-        if yes:
-            return
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise UsageError(f"{question} Nobody can answer here.", "Say --yes to go on.")
-        sys.stderr.write(f"{question} [y/N] ")
-        sys.stderr.flush()
-        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-            self.tell("Nothing was changed.")
-            raise typer.Exit(0)
-
 
 def command(
     function: Callable[..., Result | int | None],

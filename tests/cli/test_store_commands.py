@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from builders import token, token_json
+from tokctl.process.model import Definition
 from tokctl.store import open_store
 
 GOOD = token_json(token("a", "new"))
@@ -151,3 +152,14 @@ def test_tasks_of_a_scenario_that_the_model_has_not_are_told(tokctl, tmp_path):
     ran = tokctl("simulate", model, "--scenario", scenario, "--store", tmp_path / "new.db")
     assert ran.code == 0
     assert "The scenario names tasks that the model has not: nosuch." in ran.err
+
+
+@pytest.mark.parametrize("form", ["json", "ndjson"])
+def test_an_export_has_the_models_that_no_instance_uses(tokctl, tmp_path, form):
+    store, other = tmp_path / "a.db", tmp_path / "b.db"
+    with open_store(str(store), write=True, create=True) as opened, opened.write() as batch:
+        batch.put_definition(Definition(process_id="unused", name="Nobody's"))
+    exported = tokctl("store", "export", "-o", form, "--store", store).out
+    assert tokctl("store", "import", "-", "--store", other, stdin=exported).code == 0
+    with open_store(str(other)) as copy:
+        assert [model.name for model in copy.definitions()] == ["Nobody's"]

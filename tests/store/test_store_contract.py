@@ -460,6 +460,25 @@ def test_prune(store):
     assert put(store, *tokens(3, "ended")).added == 3
 
 
+def test_prune_believes_a_source_that_calls_an_instance_live(store):
+    put(store, instance("open", status="ACTIVE"), *tokens(3, "open"), instance("bare", completed_at=at(0)))
+    assert store.instance("open").ended_at is None
+    assert store.instance("open") == derive(instance("open", status="ACTIVE"), tokens(3, "open"))
+    assert store.prune(at(5000)) == (1, 0)
+    assert list(store.all_instance_ids()) == ["open"]
+
+
+def test_a_backup_that_is_written_to_is_a_store_like_any_other(store, new, tmp_path):
+    put(store, *tokens(3))
+    target = tmp_path / "copy.db"
+    store.backup(target)
+    with open_store(str(target), write=True) as copy, open_store(str(target)) as reader, copy.write() as batch:
+        batch.put_tokens(tokens(5, "i2"))
+        assert reader.info().tokens == 3  # neither waits for the other
+    with closing(sqlite3.connect(target)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
 def test_prune_gives_the_room_back(store):
     put(store, *tokens(2000, "ended", variables={"note": "x" * 500}), *tokens(1, "later", created_at=at(9000)))
     with store.write() as batch:

@@ -261,7 +261,7 @@ class SQLiteStore(Questions):
 
     _ENDED = (
         "live_tokens = 0 AND coalesce(completed_at, cancelled_at, end_at) < ?"
-        f" AND coalesce(status, derived_status) IN ({FINAL})"
+        f" AND coalesce(status, derived_status, 'COMPLETED') IN ({FINAL})"  # an end alone will do
     )
 
     def finished_before(self, moment: datetime) -> tuple[int, int]:

@@ -1,4 +1,8 @@
-"""Settings: what the command line and the environment say, in one frozen object."""
+"""Settings: what the command line, the environment and the configuration file say.
+
+The file is ``config.yaml`` in the platform's configuration directory, or the one that ``TOKCTL_CONFIG``
+names. It is read by what needs it, and need not be there.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from tokctl.errors import UsageError
+from tokctl.errors import InputError, NotFoundError, UsageError
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -50,3 +54,48 @@ def default_store() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path("tokctl", appauthor=False) / "tokctl.db"
+
+
+def config_file(environ: Mapping[str, str]) -> Path:
+    """Where the configuration file is, or would be."""
+    if named := environ.get("TOKCTL_CONFIG"):
+        return Path(named).expanduser()
+    from platformdirs import user_config_path
+
+    return user_config_path("tokctl", appauthor=False) / "config.yaml"
+
+
+def config_section(name: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Read a section of the configuration file; empty where there is none.
+
+    Raises:
+        NotFoundError: ``TOKCTL_CONFIG`` names a file that is not there.
+        InputError: the file cannot be read, is no YAML, or the section is no mapping.
+    """
+    file = config_file(environ)
+    try:
+        text = file.read_bytes()
+    except FileNotFoundError:
+        if environ.get("TOKCTL_CONFIG"):
+            raise NotFoundError(f"there is no configuration file {file}, which TOKCTL_CONFIG names.") from None
+        return {}
+    except OSError as error:
+        raise InputError(f"the configuration {file} cannot be read: {error.strerror}.") from None
+    import yaml
+
+    try:
+        document = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+    except (yaml.YAMLError, UnicodeError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or str(error)
+        raise InputError(f"the configuration {file}{where} is no YAML: {' '.join(reason.split())}.") from None
+    if document is None:
+        return {}
+    section = document.get(name) if isinstance(document, dict) else document
+    if section is None:
+        return {}
+    if not isinstance(section, dict):
+        what = f"'{name}'" if isinstance(document, dict) else "it"
+        raise InputError(f"the configuration {file}: {what} has to hold names and values.")
+    return {str(key): value for key, value in section.items()}

@@ -94,7 +94,7 @@ def test_a_traceback_only_when_it_is_asked_for(shell, known, words):
 def test_a_fault_of_our_own_is_one_line_too(shell, known, monkeypatch):
     code = (
         "import sys, tokctl.engines.local as local\n"
-        "def broken(settings): raise RuntimeError('first\\nsecond')\n"
+        "def broken(settings, reading): raise RuntimeError('first\\nsecond')\n"
         "local.open_engine = broken\n"
         "from tokctl.__main__ import main\n"
         "sys.argv[1:] = ['tokens', 'list']\n"

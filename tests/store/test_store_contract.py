@@ -688,11 +688,8 @@ def test_what_is_live_is_found_without_a_look_at_what_is_finished(filled, where)
         assert "token_live" in plans(filled, ask)
 
 
-def test_retries_are_found_by_their_index(filled):
-    plan = filled.connection.execute(
-        "EXPLAIN QUERY PLAN SELECT token_id FROM token WHERE retries_used > 0 AND retries_used > 2"
-    ).fetchall()
-    assert "token_retried" in str(plan)
+def test_what_is_open_is_found_without_a_look_at_what_has_ended(filled):
+    assert "instance_open" in plans(filled, lambda: list(filled.all_visits(InstanceFilter(open=True))))
 
 
 def test_ids_are_found_by_their_index(filled):

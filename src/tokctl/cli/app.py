@@ -20,6 +20,7 @@ from tokctl.errors import TokctlError, UsageError
 from tokctl.process.query import suggest
 
 if TYPE_CHECKING:
+    from tokctl.engines.base import Reading
     from tokctl.process.engine import Engine
     from tokctl.render.result import Output, Result
     from tokctl.store.base import Store
@@ -69,9 +70,15 @@ class App:
     @cached_property
     def engine(self) -> Engine:
         """Where process tokens are read from."""
+        from tokctl.engines.base import Reading
+
+        return self.open_engine(Reading.TOKENS)
+
+    def open_engine(self, reading: Reading) -> Engine:
+        """Open what process tokens are read from, for a command that needs no more of them than that."""
         from tokctl.engines import open_engine
 
-        engine = open_engine(self.settings)
+        engine = open_engine(self.settings, reading)
         self._invocation.opened.append(engine)
         return engine
 

@@ -2,54 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
-from itertools import islice
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import groupby, islice
+from operator import attrgetter, gt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from tokctl.engines.base import Reading
 from tokctl.errors import InputError, NotFoundError, UsageError
-from tokctl.process.model import Definition, Instance, Summary, Token, summarize
-from tokctl.process.query import InstanceFilter, Order, TokenFilter, sort_tokens
-from tokctl.process.reader import Record, Reject, read_records
+from tokctl.process.model import COMPLETED, Definition, Instance, Summary, Token, duration_of, summarize
+from tokctl.process.query import EVERYTHING, InstanceFilter, Order, TokenFilter, sort_tokens
+from tokctl.process.reader import LeanRecord, Record, Reject, read_lean_records, read_records
 from tokctl.process.status import InstanceStatus, derive
 from tokctl.process.tree import TreeRow
+from tokctl.process.visit import Visit
 from tokctl.source import input_name, read_chunks
 
 if TYPE_CHECKING:
     from tokctl.config import Settings
 
 
-def open_engine(settings: Settings) -> FileEngine:
+def open_engine(settings: Settings, reading: Reading) -> FileEngine:
     """Read the file that the settings name. Raises InputError where it holds anything but tokens."""
     path = settings.file
     if not path:
         raise UsageError("--file names no file.", "Give a path, or - for stdin.")
     stem = "stdin" if path == "-" else Path(path).name.partition(".")[0]
-    return FileEngine(read_records(read_chunks(path), name=input_name(path), instance_id=stem), name=input_name(path))
+    name, chunks = input_name(path), read_chunks(path)
+    if reading is Reading.TOKENS:
+        return FileEngine(read_records(chunks, name=name, instance_id=stem), name=name)
+    flows = reading is Reading.VISITS_WITH_FLOWS
+    return FileEngine(read_lean_records(chunks, name=name, instance_id=stem, flows=flows), name=name)
 
 
 class FileEngine:
     """Implements ``process.engine.Engine`` over records in memory.
 
-    A token that comes again replaces the earlier one unless its ``updated_at`` is older. Tokens that
-    name no instance belong to one called like the file.
+    One that holds visits only (``Reading.VISITS``) answers all but what needs whole tokens. A token
+    that comes again replaces the earlier one unless its ``updated_at`` is older. Tokens that name no
+    instance belong to one called like the file.
     """
 
-    def __init__(self, records: Iterable[Record], *, name: str) -> None:
+    def __init__(self, records: Iterable[Record | LeanRecord], *, name: str) -> None:
         self.name = name
         self._instances: dict[str, Instance] = {}
-        self._tokens: dict[str, dict[str, Token]] = {}
+        self._tokens: dict[str, dict[str, Any]] = {}  # all of them Token, or all of them Visit
         self._definitions: dict[tuple[str, int], Definition] = {}
         for record in records:
             if isinstance(record, Token):
-                tokens = self._tokens.setdefault(record.instance_id, {})
-                if not _older(record, tokens.get(record.token_id)):
-                    tokens[record.token_id] = record
-                if record.instance_id not in self._instances:
-                    self._instances[record.instance_id] = Instance(
-                        instance_id=record.instance_id, process_id=record.process_id
-                    )
+                self._add(record.instance_id, [record])
+            elif isinstance(record, Sequence):
+                for instance_id, visits in groupby(record, key=attrgetter("instance_id")):
+                    self._add(instance_id, list(visits))
             elif isinstance(record, Instance):
                 self._instances[record.instance_id] = _merge(self._instances.get(record.instance_id), record)
             elif isinstance(record, Definition):
@@ -57,6 +61,18 @@ class FileEngine:
             else:
                 raise self._refuse(record)
         self._statuses: dict[str, InstanceStatus] = {}
+
+    def _add(self, instance_id: str, tokens: list[Any]) -> None:
+        if instance_id not in self._instances:
+            self._instances[instance_id] = Instance(instance_id=instance_id, process_id=tokens[0].process_id)
+        known = self._tokens.setdefault(instance_id, {})
+        new = {token.token_id: token for token in tokens}
+        if len(new) == len(tokens) and known.keys().isdisjoint(new):  # as a rule
+            known.update(new)
+            return
+        for token in tokens:
+            if not _older(token, known.get(token.token_id)):
+                known[token.token_id] = token
 
     def _refuse(self, reject: Reject) -> InputError:
         return InputError(f"{self.name}: {reject}.", "'tokctl store import --rejects FILE' keeps what can be read.")
@@ -67,15 +83,7 @@ class FileEngine:
     # --- instances ---
 
     def _matching(self, where: InstanceFilter) -> list[InstanceStatus]:
-        return [
-            status
-            for status in map(self.instance, sorted(self._instances))
-            if (not where.statuses or status.status in where.statuses)
-            and (not where.live or status.live_tokens)
-            and (not where.processes or any(_matches(status.instance.process_id, p) for p in where.processes))
-            and (where.since is None or (status.updated_at is not None and status.updated_at >= where.since))
-            and (where.until is None or (status.started_at is not None and status.started_at < where.until))
-        ]
+        return [status for status in map(self.instance, sorted(self._instances)) if where.matches(status)]
 
     def instances(
         self, where: InstanceFilter, order: Order, *, limit: int | None = None, offset: int = 0
@@ -123,7 +131,7 @@ class FileEngine:
 
     # --- tokens ---
 
-    def _all(self, instance_id: str) -> list[Token]:
+    def _all(self, instance_id: str) -> list[Any]:
         if instance_id not in self._instances:
             raise NotFoundError(f"no process instance '{instance_id}' in {self.name}.")
         return list(self._tokens.get(instance_id, {}).values())
@@ -139,6 +147,38 @@ class FileEngine:
         matching = (token for token in self._all(instance_id) if where.matches(token))
         return _page(sort_tokens(matching, order), limit, offset)
 
+    def visits(self, instance_id: str, where: TokenFilter = EVERYTHING, *, flows: bool = False) -> Iterator[Visit]:
+        """What the analyses read of an instance's tokens, in order of creation."""
+        visits = self._all(instance_id)
+        if visits and isinstance(visits[0], Token):
+            visits = [Visit.of(token, flows=flows) for token in visits]
+        if where != EVERYTHING:
+            visits = [visit for visit in visits if where.matches(visit)]
+        times = [visit.created_at for visit in visits]
+        if None in times or any(map(gt, times, islice(times, 1, None))):
+            visits.sort(key=lambda v: (v.created_at is not None, v.created_at or 0))
+        return iter(visits)
+
+    def all_visits(
+        self, instances: InstanceFilter, where: TokenFilter = EVERYTHING, *, flows: bool = False
+    ) -> Iterator[tuple[InstanceStatus, Iterator[Visit]]]:
+        """The same of every instance that matches, in the order in which they stand in the file."""
+        for status in map(self.instance, self._instances):
+            if instances.matches(status):
+                yield status, self.visits(status.instance.instance_id, where, flows=flows)
+
+    def visit_durations(
+        self, process_id: str | None, elements: Collection[str], instances: int
+    ) -> Iterator[tuple[str, str, float]]:
+        """(instance id, element id, ms) of the COMPLETED visits of elements in the last instances of a process."""
+        same = [i for i in reversed(self._instances) if self._instances[i].process_id == process_id]
+        for instance_id in same[:instances]:
+            for token in self._all(instance_id):
+                if token.state == COMPLETED and token.element_id in elements:
+                    took = duration_of(token.context.duration_ms, token.created_at, token.finished_at)
+                    if took is not None:
+                        yield instance_id, token.element_id, took.ms
+
     def count_tokens(self, instance_id: str, where: TokenFilter) -> int:
         """How many tokens of an instance match."""
         return sum(map(where.matches, self._all(instance_id)))
@@ -153,7 +193,7 @@ class FileEngine:
         """One token."""
         self._all(instance_id)
         try:
-            return self._tokens[instance_id][token_id]
+            return cast(Token, self._tokens[instance_id][token_id])
         except KeyError:
             raise NotFoundError(f"no token '{token_id}' in instance '{instance_id}'.") from None
 
@@ -174,11 +214,7 @@ class FileEngine:
         return self._definitions[process_id, max(versions)] if versions else None
 
 
-def _matches(value: str | None, glob: str) -> bool:
-    return value is not None and fnmatchcase(value, glob)
-
-
-def _older(new: Token | Instance, old: Token | Instance | None) -> bool:
+def _older(new: Token | Visit | Instance, old: Token | Visit | Instance | None) -> bool:
     """Tell whether a record says of itself that it is older than one that is known."""
     return old is not None and None not in {old.updated_at, new.updated_at} and new.updated_at < old.updated_at  # type: ignore[operator]
 

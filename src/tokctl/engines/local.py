@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tokctl.engines.base import Reading
 from tokctl.store import open_store
 
 if TYPE_CHECKING:
@@ -11,6 +12,6 @@ if TYPE_CHECKING:
     from tokctl.process.engine import Engine
 
 
-def open_engine(settings: Settings) -> Engine:
+def open_engine(settings: Settings, reading: Reading) -> Engine:  # noqa: ARG001 - a store reads what it is asked for
     """Open the store to be read. Raises StoreError."""
     return open_store(settings.store_location)

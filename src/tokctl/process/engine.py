@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Protocol
 
 from tokctl.process.model import Definition, Summary, Token
-from tokctl.process.query import InstanceFilter, Order, TokenFilter
+from tokctl.process.query import EVERYTHING, InstanceFilter, Order, TokenFilter
 from tokctl.process.status import InstanceStatus
 from tokctl.process.tree import TreeRow
+from tokctl.process.visit import Visit
 
 
 class Engine(Protocol):
@@ -42,6 +43,25 @@ class Engine(Protocol):
         self, instance_id: str, where: TokenFilter, order: Order, *, limit: int | None = None, offset: int = 0
     ) -> Iterator[Token]:
         """Tokens of an instance in order."""
+
+    def visits(self, instance_id: str, where: TokenFilter = EVERYTHING, *, flows: bool = False) -> Iterator[Visit]:
+        """What the analyses read of an instance's tokens, in order of creation; ``flows``: flow histories, too."""
+
+    def all_visits(
+        self, instances: InstanceFilter, where: TokenFilter = EVERYTHING, *, flows: bool = False
+    ) -> Iterator[tuple[InstanceStatus, Iterator[Visit]]]:
+        """The same of every instance that matches, in the order in which they came to be known.
+
+        Each instance's visits have to be read before the next instance is asked for.
+        """
+
+    def visit_durations(
+        self, process_id: str | None, elements: Collection[str], instances: int
+    ) -> Iterator[tuple[str, str, float]]:
+        """(instance id, element id, ms) of the COMPLETED visits of elements that have a duration.
+
+        Only those in the instances of the process that came to be known last, so many of them.
+        """
 
     def count_tokens(self, instance_id: str, where: TokenFilter) -> int:
         """How many tokens of an instance match."""

@@ -21,6 +21,7 @@ from msgspec import Raw, Struct
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 def to_micros(time: datetime | None) -> int | None:
@@ -139,7 +140,7 @@ class FlowHop(Struct, frozen=True, omit_defaults=True):
     timestamp: datetime | None = None
 
 
-class GatewayDecision(Struct, frozen=True, omit_defaults=True):
+class GatewayDecision(Struct, frozen=True, omit_defaults=True, gc=False):
     """How a gateway chose: the condition, the flow, and how long it took (ms)."""
 
     condition_evaluated: str | None = None
@@ -151,10 +152,11 @@ Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 """A number that a database can hold, too."""
 
 
-class Context(Struct, frozen=True):
+class Context(Struct, frozen=True, gc=False):
     """What the analyses read of an execution context; everything else stays in the raw JSON."""
 
     job_key: str | None = None
+    job_type: str | None = None
     worker_id: str | None = None
     retries_left: Int64 | None = None
     retries_used: Int64 | None = None
@@ -206,6 +208,22 @@ def _read_context_leniently(raw: Raw) -> Context:
     return Context(**good)
 
 
+def hops_of(raw: Raw) -> list[FlowHop]:
+    """Read a flow history; empty where it is unknown or cannot be read."""
+    if raw is NULL:
+        return []
+    try:
+        hops = _hops_decoder.decode(raw)
+    except msgspec.MsgspecError:
+        return []
+    return [
+        hop
+        if hop.timestamp is None or hop.timestamp.tzinfo is UTC
+        else msgspec.structs.replace(hop, timestamp=utc(hop.timestamp))
+        for hop in hops or ()
+    ]
+
+
 # --- tokens -------------------------------------------------------------------------------------
 
 
@@ -249,11 +267,7 @@ class Token(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=Fa
     @property
     def hops(self) -> list[FlowHop]:
         """The flow history; empty where it is unknown or cannot be read."""
-        try:
-            hops = _hops_decoder.decode(self.flow_history)
-        except msgspec.MsgspecError:
-            return []
-        return [msgspec.structs.replace(hop, timestamp=utc(hop.timestamp)) for hop in hops or ()]
+        return hops_of(self.flow_history)
 
     @property
     def name(self) -> str:
@@ -281,13 +295,16 @@ def duration(token: Token) -> Duration | None:
     ``duration_ms`` counts where it is given, 0 included; otherwise it is the end less
     ``created_at``, marked as derived.
     """
-    given = token.context.duration_ms
+    return duration_of(token.context.duration_ms, token.created_at, token.finished_at)
+
+
+def duration_of(given: float | None, created_at: datetime | None, finished_at: datetime | None) -> Duration | None:
+    """Return a duration from what is known of a token; see ``duration``."""
     if given is not None and math.isfinite(given):
         return Duration(given, derived=False)
-    end = token.finished_at
-    if end is None or token.created_at is None:
+    if finished_at is None or created_at is None:
         return None
-    return Duration((end - token.created_at) / timedelta(milliseconds=1), derived=True)
+    return Duration((finished_at - created_at) / _MILLISECOND, derived=True)
 
 
 # --- summaries ----------------------------------------------------------------------------------

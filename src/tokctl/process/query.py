@@ -25,8 +25,11 @@ from tokctl.process.model import (
     canonical_state,
     canonical_type,
     duration,
+    is_final,
     type_matches,
 )
+from tokctl.process.status import InstanceStatus
+from tokctl.process.visit import Visit
 from tokctl.process.wire import parse_time
 
 
@@ -47,7 +50,7 @@ class TokenFilter(Struct, frozen=True, kw_only=True):
     live: bool = False
     include_completed: bool = True
 
-    def matches(self, token: Token) -> bool:
+    def matches(self, token: Token | Visit) -> bool:
         """Tell whether a token is one of those asked for."""
         changed = token.updated_at or token.created_at
         worker = token.context.worker_id
@@ -166,17 +169,33 @@ def sort_tokens(tokens: Iterable[Token], order: Order) -> list[Token]:
 
 
 class InstanceFilter(Struct, frozen=True, kw_only=True):
-    """Which instances to show: statuses, globs over the process id, a period, live ones only.
+    """Which instances to show: statuses, globs over the process id, a version of it, a period, live ones only.
 
     An instance lies in a period when it was updated at or after ``since`` and started before
-    ``until``.
+    ``until``. ``live`` ones have a live token. ``open`` ones have not come to their end, or have a live
+    token all the same.
     """
 
     statuses: tuple[str, ...] = ()
     processes: tuple[str, ...] = ()
+    version: int | None = None
     since: datetime | None = None
     until: datetime | None = None
     live: bool = False
+    open: bool = False
+
+    def matches(self, status: InstanceStatus) -> bool:
+        """Tell whether an instance is one of those asked for."""
+        process = status.instance.process_id
+        return (
+            (not self.statuses or status.status in self.statuses)
+            and (not self.live or status.live_tokens > 0)
+            and (not self.open or status.live_tokens > 0 or not (status.status is None or is_final(status.status)))
+            and (not self.processes or (process is not None and any(fnmatchcase(process, p) for p in self.processes)))
+            and (self.version is None or status.instance.version == self.version)
+            and (self.since is None or (status.updated_at is not None and status.updated_at >= self.since))
+            and (self.until is None or (status.started_at is not None and status.started_at < self.until))
+        )
 
 
 # --- times and spans as people type them ------------------------------------------------------------

@@ -5,9 +5,10 @@ or without), lists of instances or tokens, single tokens, instances and definiti
 over many lines, or one a line (NDJSON). Pure: chunks of bytes come in, records go out; opening files
 is ``source``.
 
-Small documents are decoded whole. Of one that outgrows the window, only the member being read is in
-memory: the scanner of the standard library finds where each value ends, and msgspec decodes that
-slice.
+Small documents are decoded whole. Of one that outgrows the window, only a piece is in memory. Its
+tokens are decoded many at once: a place that looks like the end of one is where one ends if, and
+only if, all from the last such place up to it is an array's content. Where nothing looks like it, the
+scanner of the standard library finds where each value ends, and msgspec decodes that slice.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import overload
+from typing import cast, overload
 
 import msgspec
 from msgspec import Raw, Struct
 
 from tokctl.errors import InputError
 from tokctl.process.model import NULL, Definition, Instance, Token
+from tokctl.process.visit import Visit, decode_visits
 from tokctl.process.wire import (
     UNREAD_FIELDS,
     Fault,
@@ -37,8 +39,16 @@ from tokctl.process.wire import (
 WINDOW = 4 << 20
 """Characters of one value that are decoded at once; a longer one is read member by member."""
 
+BATCH = 1 << 20
+"""Characters of tokens that are decoded together."""
+
 _ANY = 1 << 62  # characters: as many as there are
 _SPACE = re.compile(r"[ \t\r\n]*")
+_FIRST_KEY = re.compile(r'\{[ \t\r\n]*("[^"\\]{1,100}")')
+_BETWEEN = re.compile(r"\}[ \t\r\n]*,[ \t\r\n]*\{[ \t\r\n]*\Z")
+_TRIES = 50  # places that look like the end of a token
+_SINGLE = 1000  # tokens that are read one by one once many together could not be
+_items = msgspec.json.Decoder(list[Raw])
 _scan = json.JSONDecoder().raw_decode
 _strict = msgspec.json.Decoder(Raw)
 _LISTS = frozenset({"data", "tokens", "instances"})
@@ -60,6 +70,7 @@ class Reject(Struct, frozen=True):
 
 
 Record = Token | Instance | Definition | Reject
+LeanRecord = Sequence[Visit] | Instance | Definition | Reject
 
 
 def read_records(chunks: Iterable[bytes], *, name: str, instance_id: str | None = None) -> Iterator[Record]:
@@ -73,7 +84,18 @@ def read_records(chunks: Iterable[bytes], *, name: str, instance_id: str | None 
     Raises:
         InputError: the input is no JSON, breaks off, or holds an error answer.
     """
-    return _Reader(chunks, name, instance_id).records()
+    return cast("Iterator[Record]", _Reader(chunks, name, instance_id).records())
+
+
+def read_lean_records(
+    chunks: Iterable[bytes], *, name: str, instance_id: str | None = None, flows: bool = False
+) -> Iterator[LeanRecord]:
+    """Read the same, of tokens only what the analyses read, many at once.
+
+    ``flows`` says whether flow histories are wanted.
+    """
+    for record in _Reader(chunks, name, instance_id, lean=True, flows=flows).records():
+        yield [Visit.of(record, flows=flows)] if isinstance(record, Token) else record
 
 
 class _TooLong(Exception):  # noqa: N818 - a signal, not an error
@@ -81,13 +103,18 @@ class _TooLong(Exception):  # noqa: N818 - a signal, not an error
 
 
 class _Reader:
-    def __init__(self, chunks: Iterable[bytes], name: str, instance_id: str | None) -> None:
+    def __init__(
+        self, chunks: Iterable[bytes], name: str, instance_id: str | None, *, lean: bool = False, flows: bool = False
+    ) -> None:
         self.name = name
+        self.lean = lean
+        self.flows = flows
         self.chunks = iter(chunks)
         self.decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self.buffer = ""
         self.at = 0
         self.ended = False
+        self.single = 0  # tokens that are to be read one by one
         self.line = 1  # of the buffer's first character
         self.default = instance_id or ""
         self.instance_id = self.default  # of the document that is being read
@@ -98,18 +125,27 @@ class _Reader:
 
     def more(self) -> bool:
         """Append the next piece of the input; False at its end."""
-        if self.ended:
-            return False
-        chunk = next(self.chunks, None)  # an empty piece is not the end: gzip headers unpack to nothing
-        try:
-            text = self.decoder.decode(chunk or b"", final=chunk is None)
-        except UnicodeDecodeError as error:
-            line = self.line + self.buffer.count("\n") + error.object.count(b"\n", 0, error.start)
-            raise InputError(f"{self.name}: line {line}: not UTF-8 text: {error.reason}.") from None
-        self.ended = chunk is None
+        return self.fill(len(self.buffer) - self.at + 1)
+
+    def fill(self, size: int) -> bool:
+        """Have so many characters from here on, as far as the input has them; False at its end."""
+        have = len(self.buffer) - self.at
+        if have >= size or self.ended:
+            return not self.ended
+        pieces = [self.buffer[self.at :]]
+        while have < size and not self.ended:
+            chunk = next(self.chunks, None)  # an empty piece is not the end: gzip headers unpack to nothing
+            try:
+                pieces.append(self.decoder.decode(chunk or b"", final=chunk is None))
+            except UnicodeDecodeError as error:
+                line = self.line + sum(piece.count("\n") for piece in (self.buffer[: self.at], *pieces))
+                line += error.object.count(b"\n", 0, error.start)
+                raise InputError(f"{self.name}: line {line}: not UTF-8 text: {error.reason}.") from None
+            have += len(pieces[-1])
+            self.ended = chunk is None
         if self.at:
             self.line += self.buffer.count("\n", 0, self.at)
-        self.buffer = self.buffer[self.at :] + text
+        self.buffer = "".join(pieces)
         self.at = 0
         return True
 
@@ -131,7 +167,7 @@ class _Reader:
 
     # --- the grammar ---
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[Record | Sequence[Visit]]:
         if self.peek() == "":
             raise InputError(f"{self.name}: empty; there is nothing to read.")
         try:
@@ -179,10 +215,14 @@ class _Reader:
         except Fault:
             return False
 
-    def lines(self) -> Iterator[Record]:
+    def lines(self) -> Iterator[Record | Sequence[Visit]]:
         """Read NDJSON: a bad line is a reject, and the next line is read all the same."""
         number = self.line + self.buffer.count("\n", 0, self.at) - 1
         while True:
+            if self.lean and (visits := self.whole_lines()):
+                number += len(visits)
+                yield from self.with_instances(visits)
+                continue
             end = self.buffer.find("\n", self.at, self.at + WINDOW + 1)
             if end < 0 and len(self.buffer) - self.at > WINDOW:
                 if self.buffer[self.at] in "{[":
@@ -208,12 +248,40 @@ class _Reader:
             if end >= len(self.buffer) and self.ended:
                 return
 
+    def whole_lines(self) -> Sequence[Visit] | None:
+        """Decode the lines that are there, if all of them are tokens as documented."""
+        if self.single:
+            self.single -= 1
+            return None
+        self.fill(BATCH)
+        end = self.buffer.rfind("\n", self.at)
+        visits = self.visits(self.buffer[self.at : end], lines=True) if end > self.at else None
+        if visits is None or len(visits) != self.buffer.count("\n", self.at, end) + 1:  # empty lines count, too
+            self.single = _SINGLE
+            return None
+        self.at = end + 1
+        return visits
+
+    def with_instances(self, visits: Sequence[Visit]) -> Iterator[Sequence[Visit] | Record]:
+        """Tell of each instance that visits name, with its process, before the first of them."""
+        begin = 0
+        for position, visit in enumerate(visits):
+            if visit.process_id is not None and (visit.instance_id, visit.process_id) != self.known:
+                if position > begin:
+                    yield visits[begin:position]
+                begin = position
+                self.known = visit.instance_id, visit.process_id
+                yield Instance(instance_id=visit.instance_id, process_id=visit.process_id)
+        yield visits[begin:]
+
     def scan(self, limit: int) -> str:
         """Return the text of the value that starts here, and step over it.
 
         Raises _TooLong when it is longer than limit.
         """
         want = 0
+        if self.outgrows(limit):
+            raise _TooLong
         while True:
             try:
                 _, end = _scan(self.buffer, self.at)
@@ -241,7 +309,19 @@ class _Reader:
             while len(self.buffer) - self.at < have + want and self.more():
                 pass
 
-    def value(self, where: str) -> Iterator[Record]:
+    def outgrows(self, limit: int) -> bool:
+        """Tell quickly whether the value that starts here is longer than limit, if that much is there."""
+        if limit > len(self.buffer) - self.at:
+            return False
+        try:
+            _strict.decode(self.buffer[self.at : self.at + limit])
+        except msgspec.DecodeError as error:
+            return "truncated" in str(error)
+        except (UnicodeError, RecursionError):
+            pass
+        return False
+
+    def value(self, where: str) -> Iterator[Record | Sequence[Visit]]:
         """Read one value: whole if it is short, member by member if it is long.
 
         What only Python takes for JSON (``NaN``, half a surrogate pair) is gone through, too, so that
@@ -258,7 +338,7 @@ class _Reader:
             else:
                 yield from self.document(text, where)
 
-    def walk(self, where: str) -> Iterator[Record]:
+    def walk(self, where: str) -> Iterator[Record | Sequence[Visit]]:
         opening = self.peek()
         if opening == "[":
             yield from self.walk_array(where)
@@ -267,18 +347,62 @@ class _Reader:
         else:
             raise self.broken("expected tokens")
 
-    def walk_array(self, where: str) -> Iterator[Record]:
+    def walk_array(self, where: str) -> Iterator[Record | Sequence[Visit]]:
         self.at += 1
         index = 0
         while self.peek() != "]":
             if index:
                 self.expect(",")
                 self.peek()
+            batch, end = self.batch()
+            if batch:
+                if self.lean and (visits := self.visits(batch, lines=False)) is not None:
+                    self.at = end
+                    index += len(visits)
+                    yield visits
+                    continue
+                try:
+                    items = _items.decode(batch)
+                except (msgspec.MsgspecError, UnicodeError, RecursionError):
+                    self.single = _SINGLE
+                else:
+                    self.at = end
+                    for item in items:
+                        yield from self.document(item, f"{where}[{index}]")
+                        index += 1
+                    continue
             yield from self.value(f"{where}[{index}]")
             index += 1
         self.at += 1
 
-    def walk_object(self, where: str) -> Iterator[Record]:
+    def batch(self) -> tuple[str, int]:
+        """Return what seem to be several items of the array, as an array, and where they end; '' for none."""
+        if self.single:
+            self.single -= 1
+            return "", 0
+        self.fill(BATCH)
+        first = _FIRST_KEY.match(self.buffer, self.at)
+        if first is None:
+            return "", 0
+        end = len(self.buffer)
+        for _ in range(_TRIES):
+            end = self.buffer.rfind(first[1], first.end(), end)
+            if end < 0:
+                break
+            if between := _BETWEEN.search(self.buffer, max(end - 200, self.at), end):
+                return f"[{self.buffer[self.at : between.start() + 1]}]", between.start() + 1
+        return "", 0
+
+    def visits(self, text: str, *, lines: bool) -> Sequence[Visit] | None:
+        """Decode tokens that are exactly as documented; None where one is not."""
+        try:
+            return decode_visits(
+                text, lines=lines, flows=self.flows, instance_id=self.instance_id, process_id=self.process_id
+            )
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return None
+
+    def walk_object(self, where: str) -> Iterator[Record | Sequence[Visit]]:
         """Read a long object: its lists of tokens as a stream, its other members whole."""
         self.at += 1
         fields: dict[str, Raw] = {}

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from tokctl.process.model import ACTIVE, COMPLETED, Instance, Token, is_final
+from tokctl.process.visit import Visit
 
 
 class InstanceStatus(Struct, frozen=True, kw_only=True):
@@ -29,7 +30,7 @@ class InstanceStatus(Struct, frozen=True, kw_only=True):
         return None if self.started_at is None or end is None else end - self.started_at
 
 
-def derive(instance: Instance, tokens: Iterable[Token]) -> InstanceStatus:
+def derive(instance: Instance, tokens: Iterable[Token | Visit]) -> InstanceStatus:
     """Work out how an instance stands.
 
     The status is what the source said. If it said nothing, an instance with a live token is ACTIVE,

@@ -23,13 +23,16 @@ FORMATS = {
 }
 """Format → module."""
 
+OWN_FORMATS = ("junit", "mermaid")
+"""Formats that only some results have, and make themselves (``Listing.texts``)."""
+
 
 def check_format(name: str | None) -> str:
     """Return the format that was asked for, a table if none was. Raises UsageError."""
     chosen = (name or "table").lower()
-    if chosen not in FORMATS:
-        raise UsageError(f"unknown output format '{name}'{suggest(chosen, FORMATS)}.",
-                         f"Valid: {', '.join(FORMATS)}.")  # fmt: skip
+    if chosen not in FORMATS and chosen not in OWN_FORMATS:
+        raise UsageError(f"unknown output format '{name}'{suggest(chosen, (*FORMATS, *OWN_FORMATS))}.",
+                         f"Valid: {', '.join(FORMATS)}; junit of debug, mermaid of flow.")  # fmt: skip
     return chosen
 
 
@@ -39,6 +42,9 @@ def emit(result: Result, out: Output) -> None:
     Raises:
         UsageError: a column or a query that does not exist or cannot be read.
     """
+    if out.format in OWN_FORMATS:
+        _emit_own(result, out)
+        return
     if out.query is not None:
         from tokctl.render.query import apply_query
 
@@ -54,3 +60,15 @@ def emit(result: Result, out: Output) -> None:
         import_module(FORMATS[out.format]).emit(result, out)
     except RecursionError:
         raise InputError(f"the data is nested too deeply for {out.format}.", "Say -o json.") from None
+
+
+def _emit_own(result: Result, out: Output) -> None:
+    if out.format not in result.texts:
+        raise UsageError(f"this command has no output as {out.format}.", f"Valid: {', '.join(FORMATS)}.")
+    if out.columns is not None or out.query is not None:
+        raise UsageError(f"{out.format} is the whole of it: --columns and --query pick from other formats.")
+    from tokctl.render.human import DataStream
+
+    write = DataStream(out).write
+    for piece in result.texts[out.format]():
+        write(piece)

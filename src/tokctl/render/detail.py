@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import zip_longest
 
 from tokctl.render.human import DataStream, safe_lines
@@ -12,16 +13,29 @@ INDENT = " " * GAP
 
 
 def emit_detail(detail: Detail, out: Output) -> None:
-    """Write the sections one below the other; a section with nothing in it is left out."""
+    """Write the title and the sections below it."""
     out.stream.write(join_line(detail.title, out) + "\n")
-    for section in detail.sections:
-        if not section.fields and not section.block and section.listing is None:
+    write_sections(detail.sections, out)
+
+
+def write_sections(sections: Iterable[Section], out: Output, *, gap: bool = True) -> None:
+    """Write sections one below the other, a blank line before each; one with nothing in it is left out.
+
+    Without ``gap`` there is none before the first.
+    """
+    for section in sections:
+        if not section.fields and not section.block and section.listing is None and not section.lines:
             continue
-        out.stream.write("\n")
+        if gap:
+            out.stream.write("\n")
+        gap = True
         if section.title:
-            out.stream.write(join_line([Cell(section.title, "bold")], out) + "\n")
+            title = [Cell(section.title, "bold")] if isinstance(section.title, str) else section.title
+            out.stream.write(join_line(title, out) + "\n")
         if section.fields:
             _fields(section, out)
+        for line in section.lines:
+            out.stream.write(INDENT + join_line(line, out).replace("\n", f"\n{INDENT}") + "\n")
         if section.block:
             lines = safe_lines(section.block).splitlines()
             DataStream(out).write("".join(f"{INDENT}{line}\n" for line in lines))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TextIO
 
@@ -60,7 +60,9 @@ class Listing(Struct, kw_only=True):
     """A list, made as it is read. ``head`` and ``tail`` are the documented members around it.
 
     ``line`` is an item that stands alone (NDJSON). ``headline`` stands above a table, ``notes``
-    go to stderr once the list is out, ``empty`` in place of a table without rows.
+    go to stderr once the list is out, ``empty`` in place of a table without rows. ``sections`` are what
+    people see in place of a table, unless they ask for columns. ``texts`` makes the formats that only this
+    result has, by name: text in pieces.
     """
 
     key: str
@@ -75,6 +77,8 @@ class Listing(Struct, kw_only=True):
     notes: Callable[[int], list[str]] = lambda _: []
     empty: str = "Nothing to show."
     exit_code: int = 0
+    sections: Callable[[], Iterable[Section]] | None = None
+    texts: dict[str, Callable[[], Iterable[str]]] = {}
 
 
 class Field(NamedTuple):
@@ -85,10 +89,14 @@ class Field(NamedTuple):
 
 
 class Section(Struct, kw_only=True):
-    """A part of the picture of one thing: fields, a list, or a block of text."""
+    """A part of the picture of one thing: fields, lines, a block of text, or a list.
 
-    title: str = ""
+    ``lines`` are of cells one after another; what is longer than the room folds.
+    """
+
+    title: str | tuple[Cell, ...] = ""
     fields: tuple[Field, ...] = ()
+    lines: Sequence[tuple[Cell, ...]] = ()
     listing: Listing | None = None
     block: str = ""
 
@@ -101,6 +109,7 @@ class Detail(Struct, kw_only=True):
     title: tuple[Cell, ...]
     sections: tuple[Section, ...] = ()
     exit_code: int = 0
+    texts: dict[str, Callable[[], Iterable[str]]] = {}
 
 
 Result = Listing | Detail

@@ -36,6 +36,13 @@ def emit(result: Result, out: Output) -> None:
         return
     if result.headline:
         out.stream.write(join_line(result.headline, out) + "\n\n")
+    if result.sections is not None and out.columns is None:
+        from tokctl.render.detail import write_sections
+
+        write_sections(result.sections(), out, gap=False)
+        for text in result.notes(0):
+            note(text, out)
+        return
     count = write_listing(result, out)
     if not count:
         note(result.empty, out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -11,20 +11,24 @@ import msgspec
 
 from tokctl.errors import NotFoundError
 from tokctl.process.model import FAMILIES, Definition, Summary, Token, canonical_type, summarize, to_micros
-from tokctl.process.query import InstanceFilter, Order, TokenFilter
+from tokctl.process.query import EVERYTHING, InstanceFilter, Order, TokenFilter
 from tokctl.process.status import InstanceStatus
 from tokctl.process.tree import TreeRow
+from tokctl.process.visit import Visit
 from tokctl.store.faults import explain
 from tokctl.store.rows import (
+    FLOWS,
     INSTANCE_COLUMNS,
     READ_TOKEN,
     READ_TREE,
+    READ_VISIT,
     STATUS_COLUMNS,
     read_status,
     read_token,
     read_tree_row,
+    read_visit,
 )
-from tokctl.store.schema import LIVE
+from tokctl.store.schema import LIVE, OPEN
 
 _TOKEN_ORDER = {
     "created": "created_at",
@@ -107,6 +111,10 @@ def instance_where(where: InstanceFilter) -> Where:
     sql.any_of([("matches(process_id, ?)", glob) for glob in where.processes])
     if where.live:
         sql.add("live_tokens > 0")
+    if where.open:
+        sql.add(OPEN)
+    if where.version is not None:
+        sql.add("version = ?", where.version)
     if where.since is not None:
         sql.add(f"{_UPDATED} >= ?", to_micros(where.since))
     if where.until is not None:
@@ -211,6 +219,44 @@ class Questions:
         )
         for row in rows:
             yield read_token(row, instance_id, process_id)
+
+    def visits(self, instance_id: str, where: TokenFilter = EVERYTHING, *, flows: bool = False) -> Iterator[Visit]:
+        """What the analyses read of an instance's tokens, in order of creation."""
+        pk, process_id = self.find(instance_id)
+        return self._visits(pk, instance_id, process_id, where, flows=flows)
+
+    def _visits(
+        self, pk: int, instance_id: str, process_id: str | None, where: TokenFilter, *, flows: bool
+    ) -> Iterator[Visit]:
+        sql = token_where(pk, where)
+        columns = ", ".join((*READ_VISIT, FLOWS if flows else "NULL"))
+        rows = self.ask(f"SELECT {columns} FROM token{sql} ORDER BY created_at, pk", sql.values)
+        return (read_visit(row, instance_id, process_id) for row in rows)
+
+    def all_visits(
+        self, instances: InstanceFilter, where: TokenFilter = EVERYTHING, *, flows: bool = False
+    ) -> Iterator[tuple[InstanceStatus, Iterator[Visit]]]:
+        """The same of every instance that matches, in the order in which they came to be known."""
+        sql = instance_where(instances)
+        columns = ", ".join(("pk", *INSTANCE_COLUMNS, *STATUS_COLUMNS))
+        for pk, *row in self.ask(f"SELECT {columns} FROM instance{sql} ORDER BY pk", sql.values):
+            status = read_status(tuple(row))
+            instance = status.instance
+            yield status, self._visits(pk, instance.instance_id, instance.process_id, where, flows=flows)
+
+    def visit_durations(
+        self, process_id: str | None, elements: Collection[str], instances: int
+    ) -> Iterator[tuple[str, str, float]]:
+        """(instance id, element id, ms) of the COMPLETED visits of elements in the last instances of a process."""
+        took = "coalesce(t.duration_ms, (t.finished_at - t.created_at) / 1000.0)"
+        return self.ask(
+            f"""SELECT i.instance_id, t.element_id, {took}
+                FROM (SELECT pk, instance_id FROM instance WHERE process_id IS ? ORDER BY pk DESC LIMIT ?) i
+                CROSS JOIN token t ON t.instance = i.pk
+                WHERE t.state = 'COMPLETED' AND {took} IS NOT NULL
+                AND t.element_id IN (SELECT value FROM json_each(?))""",
+            [process_id, instances, msgspec.json.encode(list(elements)).decode()],
+        )
 
     def count_tokens(self, instance_id: str, where: TokenFilter) -> int:
         """How many tokens of an instance match."""

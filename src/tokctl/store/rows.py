@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from tokctl.process.model import (
+    NO_CONTEXT,
     NULL,
     Instance,
     Token,
@@ -19,6 +20,7 @@ from tokctl.process.model import (
 )
 from tokctl.process.status import InstanceStatus
 from tokctl.process.tree import TreeRow
+from tokctl.process.visit import Visit
 
 TOKEN_COLUMNS = (
     "token_id", "element_id", "element_type", "element_name", "state",
@@ -41,6 +43,12 @@ READ_TREE = (
     "token_id", "element_id", "state", "parent_token_id", "child_tokens", "element_type",
     "element_name", "created_at", "finished_at", "duration_ms", "worker_id",
     "CASE WHEN json_valid(flow_history) THEN json_array_length(flow_history) ELSE 0 END",
+)  # fmt: skip
+FLOWS = "CAST(flow_history AS BLOB)"
+READ_VISIT = (
+    "token_id", "element_id", "element_type", "element_name", "state",
+    "created_at", "updated_at", "completed_at", "cancelled_at", "parent_token_id",
+    "CAST(execution_context AS BLOB)", "child_tokens",
 )  # fmt: skip
 
 INT64 = 1 << 63
@@ -117,6 +125,29 @@ def read_token(row: tuple[Any, ...], instance_id: str, process_id: str | None) -
         child_tokens=() if children == "[]" else None if children is None else _children.decode(children),
         flow_history=NULL if history is None else Raw(history),
         extra=_extra.decode(extra) if extra else {},
+    )
+
+
+def read_visit(row: tuple[Any, ...], instance_id: str, process_id: str | None) -> Visit:
+    """Return the visit of a row of READ_VISIT and a flow history."""
+    (token_id, element_id, kind, name, state, created, updated, completed, cancelled, parent,
+     context, children, history) = row  # fmt: skip
+    return Visit(
+        token_id=token_id,
+        instance_id=instance_id,
+        process_id=process_id,
+        element_id=element_id,
+        element_type=kind,
+        element_name=name,
+        state=state,
+        created_at=from_micros(created),
+        updated_at=from_micros(updated),
+        completed_at=from_micros(completed),
+        cancelled_at=from_micros(cancelled),
+        context=NO_CONTEXT if context is None else read_context(Raw(context)),
+        parent_token_id=parent,
+        child_tokens=() if children == "[]" else None if children is None else _children.decode(children),
+        flow_history=NULL if history is None else Raw(history),
     )
 
 

@@ -14,7 +14,9 @@ from tokctl.process.model import FINAL_STATES
 APPLICATION_ID = 0x746F6B63  # "tokc", in the header of every store
 FINAL = ", ".join(f"'{state}'" for state in sorted(FINAL_STATES))
 LIVE = f"state NOT IN ({FINAL})"
-"""The condition of the partial index over live tokens; a query that repeats it can use the index."""
+"""The condition of the partial index over live tokens: a query that repeats it can use the index."""
+OPEN = f"(live_tokens > 0 OR coalesce(status, derived_status, 'COMPLETED') NOT IN ({FINAL}))"
+"""The same for instances that have not come to their end, or have a live token all the same."""
 
 MIGRATIONS = (
     f"""
@@ -81,6 +83,10 @@ MIGRATIONS = (
     CREATE INDEX token_by_creation ON token (instance, created_at, pk, state, element_type);
     CREATE INDEX token_live ON token (instance, created_at) WHERE {LIVE};
     CREATE INDEX token_retried ON token (retries_used) WHERE retries_used > 0;
+    """,
+    f"""
+    DROP INDEX token_retried;
+    CREATE INDEX instance_open ON instance (pk) WHERE {OPEN};
     """,
 )
 """Step n brings a store of schema version n to n + 1."""

@@ -42,6 +42,10 @@ json_values = st.recursive(
 """Any JSON value, numbers that no machine word holds among them."""
 
 _small = st.integers(-1, 4)
+time_texts = st.sampled_from(
+    ["2025-01-11T10:31:30.789Z", "2025-01-11T12:00:02.000Z", "2025-01-11T14:00:05+02:00", "2025-01-11T12:00:07Z", None]
+)
+"""Times as a source writes them, some of them among ``moments``."""
 contexts = st.fixed_dictionaries(
     {},
     optional={
@@ -52,6 +56,7 @@ contexts = st.fixed_dictionaries(
         "timeout_at": st.sampled_from(["2025-01-11T10:31:30.789Z", "2025-01-11T10:31:30.123456789+02:00", None]),
         "duration_ms": st.one_of(st.none(), _small, st.floats(-1e9, 1e9), st.just(0)),
         "gateway_decision": st.just({"condition_evaluated": "a = 1", "selected_flow": "f"}),
+        "state_history": st.lists(st.fixed_dictionaries({"state": states, "at": time_texts.filter(bool)}), max_size=3),
         "note": json_values,
     },
 )
@@ -63,7 +68,7 @@ wild_contexts = st.one_of(
 )
 hops = st.lists(
     st.fixed_dictionaries(
-        {"from_element": names, "via_flow": names, "timestamp": st.just("2025-01-11T10:31:30.789Z")},
+        {"from_element": names, "via_flow": names, "timestamp": time_texts},
         optional={"note": json_values},
     ),
     max_size=3,

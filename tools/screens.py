@@ -31,6 +31,10 @@ SCREENS = {
     "tokens-tree": "tokens tree @latest",
     "tokens-history": "tokens history @latest",
     "tokens-show": "tokens show @latest TOKEN",
+    "debug": "debug --severity high",
+    "explain": "explain JOIN",
+    "flow": "flow @latest",
+    "perf": "perf --limit 10",
 }
 FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 WIDTH, HEIGHT, LEFT, TOP = 8.4, 18, 20, 60  # of a character and a line of 14px; where the text begins
@@ -58,8 +62,10 @@ def pictures() -> Iterator[tuple[str, str]]:
         os.environ["TOKCTL_STORE"] = str(Path(folder) / "demo.db")
         output("demo --store", os.environ["TOKCTL_STORE"])
         token = output("tokens list @latest --type task --live -o id").split()[0]
+        stuck = "issues[?type=='STUCK_GATEWAY_TOKENS'].tokens[-1].id | [0]"
+        join = output("debug -r STUCK_GATEWAY_TOKENS -o csv", "--query", stuck).strip()
         for name, line in SCREENS.items():
-            shown = line.replace("TOKEN", token)
+            shown = line.replace("TOKEN", token).replace("JOIN", join)
             yield name, picture(f"tokctl {shown}", output(shown, "--color", "always"))
 
 

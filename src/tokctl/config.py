@@ -20,6 +20,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     store: str | None = None
     file: str | None = None
+    at: str | None = None
     output: str | None = None
     columns: str | None = None
     query: str | None = None

@@ -73,6 +73,10 @@ class StoreError(TokctlError):
     exit_code = 6
 
 
+class WrongStoreError(StoreError):
+    """What is there is no store, or none that this program can read."""
+
+
 class InputError(TokctlError):
     """Data that was handed in cannot be read as what it should be."""
 

@@ -11,6 +11,7 @@ from tokctl.cli.options import SHARED
 FLAGS = {
     "store": ["--store", "{known}"],
     "file": ["--file", "{orders}"],
+    "at": ["--at", "2025-01-11T10:00:05Z"],
     "output": ["-o", "json"],
     "columns": ["--columns", "token_id,state"],
     "query": ["--query", "tokens[0].token_id"],
@@ -46,6 +47,8 @@ def test_each_works_in_each_place(tokctl, known, orders, name, place):
     assert ran.code == 0
     if name in {"store", "file"}:
         assert "a2-check-1" in ran.out
+    elif name == "at":
+        assert "1 completed, 1 active" in ran.out or "1 active, 1 completed" in ran.out
     elif name == "output":
         assert json.loads(ran.out)["instance_id"] == "ord-1001"
     elif name == "columns":

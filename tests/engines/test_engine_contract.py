@@ -356,7 +356,7 @@ def test_a_flag_wins_over_the_environment():
 @pytest.mark.parametrize(
     ("package", "registry", "shared"),
     [
-        (tokctl.engines, tokctl.engines.ENGINES, {"base", "ids"}),
+        (tokctl.engines, tokctl.engines.ENGINES, {"base", "ids", "past"}),
         (tokctl.store, tokctl.store.STORES,
          {"base", "exporting", "faults", "importing", "queries", "rows", "schema", "sink"}),
         (tokctl.render, tokctl.render.FORMATS, {"result", "human", "detail", "query", "views"}),

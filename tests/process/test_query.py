@@ -56,6 +56,8 @@ def test_what_is_no_span(text):
         ("2025-01-11T10:30:00+02:00", datetime(2025, 1, 11, 8, 30, tzinfo=UTC)),
         ("2025-01-11 10:30:00", datetime(2025, 1, 11, 10, 30, tzinfo=UTC)),
         ("2025-01-11 10:30", datetime(2025, 1, 11, 10, 30, tzinfo=UTC)),
+        ("2025-01-11T10:30Z", datetime(2025, 1, 11, 10, 30, tzinfo=UTC)),
+        ("2025-01-11 10:30+02:00", datetime(2025, 1, 11, 8, 30, tzinfo=UTC)),
         (" 2025-01-11 ", datetime(2025, 1, 11, tzinfo=UTC)),
         ("0001-01-01T00:00:00+10:00", datetime(1, 1, 1, tzinfo=UTC)),
     ],

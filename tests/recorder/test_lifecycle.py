@@ -96,6 +96,36 @@ def test_times_do_not_run_back_with_the_clock(clock, lifecycle):
     assert done.cancelled_at == done.created_at == START
 
 
+def test_which_live_states_a_token_was_in_is_kept_where_it_was_in_several(clock, lifecycle):
+    token = lifecycle.create("t", "pay", "serviceTask")
+
+    def history(*states):
+        for state in states:
+            lifecycle.move(token, state)
+        clock.tick()
+        changes = lifecycle.drain()[0].context.state_history
+        return None if changes is None else [(change.state, (change.at - START).seconds) for change in changes]
+
+    assert history("SUSPENDED", "WAITING", "ACTIVE") is None  # all in no time
+    assert history("WAITING") == [("WAITING", 1)]
+    assert history("ACTIVE", "SUSPENDED", "WAITING") == [("WAITING", 1)]
+    assert history("SUSPENDED") == [("WAITING", 1), ("SUSPENDED", 3)]
+    assert history("ACTIVE") == [("WAITING", 1), ("SUSPENDED", 3), ("ACTIVE", 4)]
+    assert history("COMPLETED") == [("WAITING", 1), ("SUSPENDED", 3), ("ACTIVE", 4)]
+    plain = lifecycle.create("u", "pay", "serviceTask")
+    lifecycle.move(plain, "COMPLETED")
+    assert b"state_history" not in bytes(lifecycle.drain()[0].execution_context)
+
+
+def test_variables_of_a_live_token_change_with_a_time_where_it_is_wanted(clock, lifecycle):
+    token = lifecycle.create("t", "pay", "serviceTask")
+    clock.tick()
+    lifecycle.set_variables(token, b"{}", timed=True)
+    assert lifecycle.drain()[0].updated_at == START  # the same
+    lifecycle.set_variables(token, b'{"x":1}', timed=True)
+    assert lifecycle.drain()[0].updated_at == clock.now
+
+
 def test_only_what_changed_is_drained(clock, lifecycle):
     parent = lifecycle.create("p", "split", "parallelGateway")
     other = lifecycle.create("o", "split", "parallelGateway")

@@ -304,13 +304,33 @@ SCREENS = {
     "tree-documented": ["tokens", "tree", "srv1-"],
     "history": ["tokens", "history", "ord-1001"],
     "history-token": ["tokens", "history", "ord-1002", "b6-join"],
+    "trace": ["tokens", "trace", "ord-1002"],
+    "trace-summary": ["tokens", "trace", "ord-1001", "--format", "summary"],
+    "perf": ["perf"],
+    "perf-worker": ["perf", "ord-1002", "--by", "worker,element"],
+    "perf-compare": ["perf", "ord-1001", "--compare", "ord-1002"],
+    "flow": ["flow", "ord-1001"],
+    "flow-live": ["flow", "ord-1002"],
+    "flow-unsure": ["flow", "pay-2001", "--variables"],
+    "debug": ["debug"],
+    "debug-none": ["debug", "ord-1001"],
+    "debug-rules": ["debug", "--list-rules"],
     "check": ["store", "check"],
 }
+COLOURED = ("instances", "list", "tree-contradictions", "history", "show", "flow-live", "debug")
+IN_ASCII = ("list", "tree-split", "tree-loop", "history", "perf", "flow-live", "debug")
+
+
+def at_known(tokctl, known, *words, **options):
+    """Run a command over the known store without naming it: debug says again what stands on the command line."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOKCTL_STORE", str(known))
+        return tokctl(*words, **options)
 
 
 def screen(tokctl, known, words, room, *, color):
     when = "auto" if color else "never"
-    ran = tokctl(*words, "--store", known, "--color", when, width=room, tty=True, err_tty=True)
+    ran = at_known(tokctl, known, *words, "--color", when, width=room, tty=True, err_tty=True)
     assert ran.code in {0, 1}
     return f"$ tokctl {' '.join(words)}\n{ran.out}" + (f"--- stderr\n{ran.err}" if ran.err else "")
 
@@ -323,14 +343,14 @@ def test_screens(tokctl, known, name, room):
     compare(f"{name}-{room}.txt", text)
 
 
-@pytest.mark.parametrize("name", ["instances", "list", "tree-contradictions", "history", "show"])
+@pytest.mark.parametrize("name", COLOURED)
 def test_screens_in_colour(tokctl, known, name):
     compare(f"{name}-colour.txt", screen(tokctl, known, SCREENS[name], 80, color=True).replace("\x1b", "␛"))
 
 
-@pytest.mark.parametrize("name", ["list", "tree-split", "tree-loop", "history"])
+@pytest.mark.parametrize("name", IN_ASCII)
 def test_screens_in_ascii(tokctl, known, name):
-    ran = tokctl(*SCREENS[name], "--store", known, width=80, encoding="ascii")
+    ran = at_known(tokctl, known, *SCREENS[name], width=80, encoding="ascii")
     assert all(len(line) <= 80 for line in ran.out.splitlines())
     compare(f"{name}-ascii.txt", ran.out)
 
@@ -354,7 +374,8 @@ def compare(name: str, text: str) -> None:
 
 def test_no_screen_is_left_over():
     names = {f"{name}-{room}.txt" for name in SCREENS for room in (60, 80, 120)}
-    names |= {f"{name}-colour.txt" for name in ("instances", "list", "tree-contradictions", "history", "show")}
-    names |= {f"{name}-ascii.txt" for name in ("list", "tree-split", "tree-loop", "history")}
+    names |= {f"{name}-colour.txt" for name in COLOURED} | {f"{name}-ascii.txt" for name in IN_ASCII}
+    names |= {f"explain-{place}-{room}.txt" for place in ("waits", "blocker", "incident", "dead") for room in (80, 120)}
+    names |= {f"watch-{room}.txt" for room in (80, 120)}
     assert {path.name for path in GOLDEN.iterdir()} == names
     assert (FIXTURES / "orders.ndjson").is_file()

@@ -17,7 +17,7 @@ from typer._click.exceptions import ClickException, NoArgsIsHelpError
 from tokctl.cli.options import GLOBAL, SHARED
 from tokctl.config import Settings, settings_from
 from tokctl.errors import TokctlError, UsageError
-from tokctl.process.query import suggest
+from tokctl.process.query import parse_moment, suggest
 
 if TYPE_CHECKING:
     from tokctl.engines.base import Reading
@@ -64,8 +64,23 @@ class App:
 
     @cached_property
     def now(self) -> datetime:
-        """The moment of the command, the same for all that it says."""
-        return self._invocation.clock()
+        """The moment of the command, the same for all that it says: the present one, or that of ``--at``.
+
+        Raises:
+            UsageError: ``--at`` is no time, or one that is still to come.
+        """
+        present = self._invocation.clock()
+        if self.settings.at is None:
+            return present
+        moment = parse_moment(self.settings.at, present)
+        if moment > present:
+            raise UsageError(f"--at {self.settings.at} lies in the future.", "Give a time that has been.")
+        return moment
+
+    @property
+    def clock(self) -> Callable[[], datetime]:
+        """What tells the time, for a command that goes on for a while."""
+        return self._invocation.clock
 
     @cached_property
     def engine(self) -> Engine:
@@ -78,7 +93,12 @@ class App:
         """Open what process tokens are read from, for a command that needs no more of them than that."""
         from tokctl.engines import open_engine
 
-        engine = open_engine(self.settings, reading)
+        if self.settings.at is None:
+            engine = open_engine(self.settings, reading)
+        else:
+            from tokctl.engines.past import open_past
+
+            engine = open_past(self.settings, reading, self.now)
         self._invocation.opened.append(engine)
         return engine
 
@@ -155,6 +175,7 @@ def command(
     """
     own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "app"]
     shared = [SHARED[name] for name in (*takes, *GLOBAL)]
+    timeless = SHARED["at"] not in shared
 
     @wraps(function)
     def run(ctx: typer.Context, **values: Any) -> int:
@@ -163,6 +184,8 @@ def command(
             value = values.pop(parameter.name)
             if value is not None:
                 invocation.flags[parameter.name] = value
+        if timeless and invocation.flags.get("at") is not None:
+            raise UsageError(f"--at means nothing to '{ctx.command_path}'.", "Leave it out.")
         app = App(invocation)
         result = function(app, **values)
         if result is None or isinstance(result, int):

@@ -112,3 +112,15 @@ def complete_format(incomplete: str) -> list[str]:
     from tokctl.render import FORMATS
 
     return _fitting(FORMATS, incomplete)
+
+
+def complete_rule(incomplete: str) -> list[str]:
+    """Debug rules."""
+    from tokctl.process.rules import RULES
+
+    return [name for name in RULES if name.startswith(incomplete.upper().replace("-", "_"))]
+
+
+def complete_severity(incomplete: str) -> list[str]:
+    """Severities of findings."""
+    return [name for name in ("low", "medium", "high") if name.startswith(incomplete.lower())]

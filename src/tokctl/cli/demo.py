@@ -23,7 +23,9 @@ STEPS = (
         "tokens list @latest",
     ),
     ("The same as a tree: what came from what, and what ran side by side.", "tokens tree @latest"),
-    ("The way through the model, hop by hop.", "tokens history @latest"),
+    ("The way that it took, beside the clock: what ran when, and what decided how long it all took.", "flow @latest"),
+    ("What is wrong, in all that is under way?", "debug --severity high"),
+    ("Where does the time go?", "perf --limit 8"),
     (
         "What is still live, in numbers that a script can use.",
         "instances list --live -o csv --columns instance_id,live_tokens",
@@ -55,6 +57,7 @@ def demo(app: App) -> None:
         app.run([*line.split(), "--store", location])
     sys.stdout.write(
         f"\n{paint('Go on by yourself:', 'bold', app.out)}\n  export TOKCTL_STORE={quote(location)}\n"
+        "  tokctl explain TOKEN                 why does it wait, and on what?\n"
         "  tokctl tokens show @latest TOKEN     everything known of one token\n"
         "  tokctl instances show @latest        an instance, and where it stands\n"
         "  tokctl simulate MODEL.bpmn           your own model\n"

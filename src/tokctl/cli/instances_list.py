@@ -70,7 +70,7 @@ def list_instances(
 
 app = command(
     list_instances,
-    takes=(*opt.ENGINE, *opt.OUTPUT),
+    takes=(*opt.ENGINE, *opt.AT, *opt.OUTPUT),
     examples=(
         "tokctl instances list --live",
         "tokctl instances list --process 'order-*' --since 1h --sort -live",

@@ -24,6 +24,6 @@ def show_instance(app: App, instance: opt.Instance = None) -> Detail:
 
 app = command(
     show_instance,
-    takes=(*opt.ENGINE, *opt.OUTPUT),
+    takes=(*opt.ENGINE, *opt.AT, *opt.OUTPUT),
     examples=("tokctl instances show @latest", "tokctl instances show srv1-aB3 -o json --query summary"),
 )

@@ -42,6 +42,14 @@ def _shared(
             rich_help_panel=_PANEL,
         ),
     ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            help="As it stood then: a time, or a span before now such as 15m.",
+            metavar="TIME",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -82,6 +90,7 @@ SHARED = dict(inspect.signature(_shared, eval_str=True).parameters)
 GLOBAL = ("color", "debug_traceback")
 STORE = ("store",)
 ENGINE = ("store", "file")
+AT = ("at",)
 OUTPUT = ("output", "columns", "query")
 
 # --- arguments ------------------------------------------------------------------------------------

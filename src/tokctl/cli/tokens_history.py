@@ -57,6 +57,6 @@ def show_history(
 
 app = command(
     show_history,
-    takes=(*opt.ENGINE, *opt.OUTPUT),
+    takes=(*opt.ENGINE, *opt.AT, *opt.OUTPUT),
     examples=("tokctl tokens history @latest", "tokctl tokens history @latest srv1-token-aB3 -o ndjson"),
 )

@@ -55,7 +55,7 @@ def list_tokens(
 
 app = command(
     list_tokens,
-    takes=(*opt.ENGINE, *opt.OUTPUT),
+    takes=(*opt.ENGINE, *opt.AT, *opt.OUTPUT),
     examples=(
         "tokctl tokens list @latest --live",
         "tokctl tokens list srv1-aB3 --type gateway --state WAITING",

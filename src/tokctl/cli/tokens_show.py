@@ -41,7 +41,7 @@ def find_token(engine: Engine, ids: list[str]) -> tuple[str, str]:
 
 app = command(
     show_token,
-    takes=(*opt.ENGINE, *opt.OUTPUT),
+    takes=(*opt.ENGINE, *opt.AT, *opt.OUTPUT),
     examples=(
         "tokctl tokens show srv1-token-aB3",
         "tokctl tokens show @latest srv1-token-aB3 -o json --query variables",

@@ -66,7 +66,7 @@ def tree(
 
 app = command(
     tree,
-    takes=(*opt.ENGINE, *opt.OUTPUT),
+    takes=(*opt.ENGINE, *opt.AT, *opt.OUTPUT),
     examples=(
         "tokctl tokens tree @latest",
         "tokctl tokens tree srv1-aB3 --state ACTIVE,WAITING",

@@ -10,4 +10,5 @@ class Reading(Enum):
 
     TOKENS = "whole tokens"
     VISITS = "what the analyses read"
+    VISITS_WITH_JOINS = "that, and the flow histories of tokens that several flows lead to"
     VISITS_WITH_FLOWS = "that, and flow histories"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import groupby, islice
 from operator import attrgetter, gt
 from pathlib import Path
@@ -11,15 +13,23 @@ from typing import TYPE_CHECKING, Any, cast
 from tokctl.engines.base import Reading
 from tokctl.errors import InputError, NotFoundError, UsageError
 from tokctl.process.model import COMPLETED, Definition, Instance, Summary, Token, duration_of, summarize
-from tokctl.process.query import EVERYTHING, InstanceFilter, Order, TokenFilter, sort_tokens
+from tokctl.process.query import EVERYTHING, InstanceFilter, Order, TokenFilter, sort_instances, sort_tokens
 from tokctl.process.reader import LeanRecord, Record, Reject, read_lean_records, read_records
 from tokctl.process.status import InstanceStatus, derive
 from tokctl.process.tree import TreeRow
-from tokctl.process.visit import Visit
+from tokctl.process.visit import Flows, Visit
 from tokctl.source import input_name, read_chunks
 
 if TYPE_CHECKING:
     from tokctl.config import Settings
+    from tokctl.process.performance import Stays
+
+
+_FLOWS = {
+    Reading.VISITS: Flows.NONE,
+    Reading.VISITS_WITH_JOINS: Flows.OF_JOINS,
+    Reading.VISITS_WITH_FLOWS: Flows.ALL,
+}
 
 
 def open_engine(settings: Settings, reading: Reading) -> FileEngine:
@@ -31,7 +41,7 @@ def open_engine(settings: Settings, reading: Reading) -> FileEngine:
     name, chunks = input_name(path), read_chunks(path)
     if reading is Reading.TOKENS:
         return FileEngine(read_records(chunks, name=name, instance_id=stem), name=name)
-    flows = reading is Reading.VISITS_WITH_FLOWS
+    flows = _FLOWS[reading]
     return FileEngine(read_lean_records(chunks, name=name, instance_id=stem, flows=flows), name=name)
 
 
@@ -80,28 +90,23 @@ class FileEngine:
     def close(self) -> None:
         """Nothing is open."""
 
+    def refresh(self) -> bool:
+        """What was read once stays as it is."""
+        return False
+
+    def rest(self) -> None:
+        """Nothing is held on to."""
+
     # --- instances ---
 
     def _matching(self, where: InstanceFilter) -> list[InstanceStatus]:
-        return [status for status in map(self.instance, sorted(self._instances)) if where.matches(status)]
+        return [status for status in map(self.instance, self._instances) if where.matches(status)]
 
     def instances(
         self, where: InstanceFilter, order: Order, *, limit: int | None = None, offset: int = 0
     ) -> Iterator[InstanceStatus]:
         """Instances in order."""
-
-        def key(status: InstanceStatus) -> tuple[bool, Any]:
-            value: Any = {
-                "started": status.started_at,
-                "updated": status.updated_at,
-                "status": status.status,
-                "process": status.instance.process_id,
-                "tokens": status.total_tokens,
-                "live": status.live_tokens,
-            }[order.column]
-            return (value is not None, value if value is not None else 0)
-
-        return _page(sorted(self._matching(where), key=key, reverse=order.descending), limit, offset)
+        return _page(sort_instances(self._matching(where), order), limit, offset)
 
     def count_instances(self, where: InstanceFilter) -> int:
         """How many instances match."""
@@ -138,7 +143,8 @@ class FileEngine:
 
     def summary(self, instance_id: str) -> Summary:
         """Totals of a whole instance."""
-        return summarize((token.state, token.element_type, 1) for token in self._all(instance_id))
+        kinds = Counter(map(attrgetter("state", "element_type"), self._all(instance_id)))
+        return summarize((state, kind, count) for (state, kind), count in kinds.items())
 
     def tokens(
         self, instance_id: str, where: TokenFilter, order: Order, *, limit: int | None = None, offset: int = 0
@@ -179,6 +185,20 @@ class FileEngine:
                     if took is not None:
                         yield instance_id, token.element_id, took.ms
 
+    def stays(
+        self, instances: InstanceFilter | str, where: TokenFilter = EVERYTHING
+    ) -> Iterator[tuple[Instance, Iterator[Stays]]]:
+        """How long tokens stood where, of every instance that matches or of a single one."""
+        if isinstance(instances, str):
+            matching = [instances]
+        elif instances == InstanceFilter():  # how they stand takes a while to find out
+            matching = list(self._instances)
+        else:
+            matching = [i for i in self._instances if instances.matches(self.instance(i))]
+        for instance_id in matching:
+            tokens = self._all(instance_id)
+            yield self._instances[instance_id], map(partial(_stays, where), _chunks(tokens))
+
     def count_tokens(self, instance_id: str, where: TokenFilter) -> int:
         """How many tokens of an instance match."""
         return sum(map(where.matches, self._all(instance_id)))
@@ -212,6 +232,36 @@ class FileEngine:
         """A process model, the newest version unless one is named."""
         versions = [v for p, v in self._definitions if p == process_id and version in {None, v}]
         return self._definitions[process_id, max(versions)] if versions else None
+
+
+def _chunks(tokens: list[Any]) -> Iterator[list[Any]]:
+    from tokctl.process.performance import CHUNK
+
+    return (tokens[start : start + CHUNK] for start in range(0, len(tokens), CHUNK))
+
+
+def _stays(where: TokenFilter, tokens: list[Any]) -> Stays:
+    from tokctl.process.performance import Stays
+
+    def column(name: str, of: list[Any] = tokens) -> list[Any]:
+        return list(map(attrgetter(name), of))
+
+    contexts, states = column("context"), column("state")
+    return Stays(
+        token_id=column("token_id"),
+        parent=column("parent_token_id"),
+        element_id=column("element_id"),
+        element_type=column("element_type"),
+        element_name=column("element_name"),
+        worker_id=column("worker_id", contexts),
+        state=states,
+        created=column("created_at"),
+        finished=[done if done and state == COMPLETED else token.finished_at
+                  for token, state, done in zip(tokens, states, column("completed_at"), strict=True)],
+        duration_ms=column("duration_ms", contexts),
+        retries_used=column("retries_used", contexts),
+        wanted=None if where == EVERYTHING else list(map(where.matches, tokens)),
+    )  # fmt: skip
 
 
 def _older(new: Token | Visit | Instance, old: Token | Visit | Instance | None) -> bool:

@@ -36,6 +36,8 @@ def resolve_instance(engine: Engine, given: str | None) -> str:
     if given.startswith("@"):
         raise UsageError(f"'{given}' names no instance{suggest(given, [LATEST])}.", "@latest is the newest one.")
     ids = engine.instance_ids(given, SHOWN + 1)
+    if given and not ids:
+        engine.instance(given)  # which knows best why there is none
     if not ids or not given:
         raise NotFoundError(f"no process instance '{given}'.", "See 'tokctl instances list'.")
     if ids[0] == given or len(ids) == 1:

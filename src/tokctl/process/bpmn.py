@@ -44,6 +44,11 @@ def read_definitions(xml: str | bytes, source: str = "BPMN model") -> list[Defin
     return [reader.definition(process) for process in executable]
 
 
+def read_root(xml: str | bytes, source: str = "BPMN model") -> XmlElement:
+    """Read the ``definitions`` element of a BPMN 2.0 document. Raises ``InputError`` as ``read_definitions`` does."""
+    return _parse(xml, source).root
+
+
 @dataclass(slots=True)
 class _Document:
     root: XmlElement

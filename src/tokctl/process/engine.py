@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Protocol
 
-from tokctl.process.model import Definition, Summary, Token
+from tokctl.process.model import Definition, Instance, Summary, Token
+from tokctl.process.performance import Stays
 from tokctl.process.query import EVERYTHING, InstanceFilter, Order, TokenFilter
 from tokctl.process.status import InstanceStatus
 from tokctl.process.tree import TreeRow
@@ -16,8 +17,19 @@ class Engine(Protocol):
     """Reads process instances and their tokens.
 
     Ids are exact; ``engines.ids`` turns what people type into one. An unknown instance is a
-    NotFoundError from every method. All answers of one engine object show one moment.
+    NotFoundError from every method. All answers of one engine object show one moment, until it is told
+    to ``refresh``.
     """
+
+    def refresh(self) -> bool:
+        """Show the present moment from now on. False: certainly nothing has changed since the last one.
+
+        True where an engine cannot tell. An error of this or any other method that waiting may mend
+        leaves an engine that is to be closed, and opened anew.
+        """
+
+    def rest(self) -> None:
+        """Hold on to nothing until the next ``refresh``, which has to come before the next question."""
 
     def instances(
         self, where: InstanceFilter, order: Order, *, limit: int | None = None, offset: int = 0
@@ -61,6 +73,15 @@ class Engine(Protocol):
         """(instance id, element id, ms) of the COMPLETED visits of elements that have a duration.
 
         Only those in the instances of the process that came to be known last, so many of them.
+        """
+
+    def stays(
+        self, instances: InstanceFilter | str, where: TokenFilter = EVERYTHING
+    ) -> Iterator[tuple[Instance, Iterator[Stays]]]:
+        """How long tokens stood where, of every instance that matches or of a single one, in no order.
+
+        Each instance's have to be read before the next instance is asked for. Instances without a token
+        that is wanted may be left out. Of the instances, id, process and version are told.
         """
 
     def count_tokens(self, instance_id: str, where: TokenFilter) -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from msgspec import Struct
 
 from tokctl.process.model import Duration, Token, to_micros
+from tokctl.process.visit import Visit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +71,7 @@ class TreeRow(Struct, frozen=True, gc=False):
     hops: int = 0
 
     @classmethod
-    def from_token(cls, token: Token) -> Self:
+    def from_token(cls, token: Token | Visit) -> Self:
         """Take from a token what the tree needs."""
         context = token.context
         return cls(

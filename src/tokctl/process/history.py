@@ -7,8 +7,9 @@ instead of given says so.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +19,7 @@ from tokctl.errors import NotFoundError
 from tokctl.process.forest import NO_TIME, Anomalies, Forest, TreeRow
 from tokctl.process.model import Definition, FlowHop, Token, from_micros, is_final, to_micros, utc
 from tokctl.process.tree import build, waits_for_several
+from tokctl.process.visit import Visit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -71,7 +73,7 @@ class Hop(Struct, frozen=True, kw_only=True):
         return (now - self.began_at).total_seconds() * 1000
 
 
-def read_hops(token: Token) -> tuple[list[FlowHop] | None, int]:
+def read_hops(token: Token | Visit) -> tuple[list[FlowHop] | None, int]:
     """Return a token's flow history (None: unknown) and how many of its entries cannot be read.
 
     An entry that is no object is unreadable; of any other, the fields that can be read are kept.
@@ -100,7 +102,9 @@ def _read_hop(entry: dict[str, Any]) -> FlowHop:
     return FlowHop(read("from_element", str), read("via_flow", str), utc(read("timestamp", datetime)))
 
 
-def history(tokens: Iterable[Token], *, token_id: str | None = None, definition: Definition | None = None) -> History:
+def history(
+    tokens: Iterable[Token | Visit], *, token_id: str | None = None, definition: Definition | None = None
+) -> History:
     """Read the way through the model of an instance, or of one token and all that led to it.
 
     A token with several flow history entries is taken to have been joined where its element is a
@@ -158,6 +162,10 @@ class _Way:
     def flow(self, hop: int) -> tuple[str | None, str | None]:
         return self.flows[self._flow_codes[hop]]
 
+    def hops_of(self, node: int) -> range:
+        """Return the places of a token's hops."""
+        return range(bisect_left(self.nodes, node), bisect_right(self.nodes, node))
+
     def is_first(self, hop: int) -> bool:
         return hop == 0 or self.nodes[hop - 1] != self.nodes[hop]
 
@@ -184,20 +192,28 @@ class History:
 
     ``hops()`` makes them one by one, as often as it is called. ``unreadable`` counts flow history
     entries that mean nothing; ``anomalies`` are those of the tokens' links.
+
+    What it is made of: the ``forest`` of the tokens, the ``way`` (flow histories in columns), and ``moved``,
+    the nodes of tokens that went through several elements.
     """
 
     def __init__(self, forest: Forest, way: _Way, nodes: set[int] | None, definition: Definition | None) -> None:
         self.unreadable = way.unreadable
         self.anomalies: Anomalies = forest.anomalies
-        self._forest, self._way, self._definition = forest, way, definition
+        self.forest, self.way, self._definition = forest, way, definition
         self._elements = {label[0]: label for label in forest.labels}
         self._ends = _ends(forest)
-        self._moved = self._find_moved()
-        depths = forest.depths()
+        self.moved = self._find_moved()
+        self._nodes = nodes
+
+    @cached_property
+    def _order(self) -> array[int]:
+        """The hops in the order of their times."""
+        way, nodes, depths = self.way, self._nodes, self.forest.depths()
         hops = [hop for hop, node in enumerate(way.nodes) if nodes is None or node in nodes]
         hops.sort(key=lambda hop: depths[way.nodes[hop]])  # twice, for a million pairs take more room
-        hops.sort(key=self._arrival)
-        self._order = array("i", hops)
+        hops.sort(key=self.arrival)
+        return array("i", hops)
 
     def __len__(self) -> int:
         return len(self._order)
@@ -205,16 +221,16 @@ class History:
     @property
     def began_at(self) -> datetime | None:
         """When the first hop was; None where no time is known."""
-        return _time(self._arrival(self._order[0])) if self._order else None
+        return _time(self.arrival(self._order[0])) if self._order else None
 
     def hops(self) -> Iterator[Hop]:
         """Yield the hops."""
         for sequence, hop in enumerate(self._order, 1):
-            yield self._hop(sequence, hop)
+            yield self.hop(sequence, hop)
 
     def _find_moved(self) -> set[int]:
         """Return the tokens with several entries that went through elements rather than were joined."""
-        way, moved = self._way, set()
+        way, moved = self.way, set()
         begin = 0
         for hop, node in enumerate(way.nodes):
             if way.is_last(hop):
@@ -226,38 +242,36 @@ class History:
     def _moves(self, node: int, hops: range) -> bool:
         targets = {self._target(hop) for hop in hops}
         if None not in targets:
-            return targets != {self._forest.element_id(node)}
-        if waits_for_several(self._forest.element_type(node)):
+            return targets != {self.forest.element_id(node)}
+        if waits_for_several(self.forest.element_type(node)):
             return False
-        return any(self._way.flow(hop)[0] not in self._elements for hop in hops[1:])
+        return any(self.way.flow(hop)[0] not in self._elements for hop in hops[1:])
 
     def _target(self, hop: int) -> str | None:
         """Return where a hop's flow leads, if the definition knows it."""
-        via_flow = self._way.flow(hop)[1]
+        via_flow = self.way.flow(hop)[1]
         if self._definition is None or via_flow is None:
             return None
         flow = self._definition.flows.get(via_flow)
         return None if flow is None else flow.target
 
-    def _arrival(self, hop: int) -> int:
+    def arrival(self, hop: int) -> int:
         """Return when a hop arrived: as given, or for a token's last one when it was created."""
-        way = self._way
+        way = self.way
         if way.times[hop] == NO_TIME and way.is_last(hop):
-            return self._forest.created[way.nodes[hop]]
+            return self.forest.created[way.nodes[hop]]
         return way.times[hop]
 
-    def _hop(self, sequence: int, hop: int) -> Hop:
-        way, node = self._way, self._way.nodes[hop]
-        row = self._forest.row(node)
+    def hop(self, sequence: int, hop: int) -> Hop:
+        """Make one hop, by its place in ``way``, with the number that it is to bear."""
+        way, node = self.way, self.way.nodes[hop]
+        row = self.forest.row(node)
         from_element, via_flow = way.flow(hop)
-        is_last, moved = way.is_last(hop), node in self._moved
+        is_last, moved = way.is_last(hop), node in self.moved
         element: tuple[str, str | None, str | None] = (row.element_id, row.element_type, row.element_name)
         if moved and not is_last:
             element = self._passed_element(hop)
-        arrival = self._arrival(hop)
-        begin = arrival
-        if is_last and not moved and row.created_us is not None:
-            begin = row.created_us if arrival == NO_TIME else max(arrival, row.created_us)
+        arrival, begin = self.arrival(hop), self._begin(hop)
         ms, duration_derived = self._duration(row, hop, moved=moved)
         return Hop(
             sequence=sequence,
@@ -271,7 +285,7 @@ class History:
             element_type=element[1],
             element_name=element[2],
             state=row.state,
-            wait_ms=self._wait(node, from_element, arrival, begin) if way.is_first(hop) or not moved else None,
+            wait_ms=self.wait_ms(hop),
             duration_ms=ms,
             duration_derived=duration_derived,
             began_at=_time(begin),
@@ -280,36 +294,48 @@ class History:
         )
 
     def _passed_element(self, hop: int) -> tuple[str, str | None, str | None]:
-        element_id = self._target(hop) or self._way.flow(hop + 1)[0] or ""
+        element_id = self._target(hop) or self.way.flow(hop + 1)[0] or ""
         if self._definition is not None and (element := self._definition.elements.get(element_id)):
             return element_id, element.type, element.name
         known = self._elements.get(element_id)
         return (element_id, known[1], known[2]) if known else (element_id, None, None)
 
     def _duration(self, row: TreeRow, hop: int, *, moved: bool) -> tuple[float | None, bool]:
-        is_last = self._way.is_last(hop)
+        is_last = self.way.is_last(hop)
         if is_last and (not moved or row.duration_ms is not None):
             found = row.duration
             return (found.ms, found.derived) if found else (None, False)
         if not moved:
             return None, False
-        begin = self._arrival(hop)
-        end = row.finished_us if is_last else self._arrival(hop + 1)
+        begin = self.arrival(hop)
+        end = row.finished_us if is_last else self.arrival(hop + 1)
         if end is None or NO_TIME in {begin, end}:
             return None, False
         return (end - begin) / 1000, True
 
-    def _wait(self, node: int, from_element: str | None, arrival: int, begin: int) -> float | None:
-        if begin == NO_TIME:
+    def _begin(self, hop: int) -> int:
+        """Return when a token began where a hop brought it."""
+        node, arrival = self.way.nodes[hop], self.arrival(hop)
+        created = self.forest.created[node]
+        if created == NO_TIME or node in self.moved or not self.way.is_last(hop):
+            return arrival
+        return created if arrival == NO_TIME else max(arrival, created)
+
+    def wait_ms(self, hop: int) -> float | None:
+        """Return how long the way of a hop, by its place in ``way``, stood still; None where nobody knows."""
+        node, begin = self.way.nodes[hop], self._begin(hop)
+        if begin == NO_TIME or (node in self.moved and not self.way.is_first(hop)):
             return None
-        end = self._source_end(node, from_element, begin)
-        if end is None and arrival != begin:
-            end = arrival
-        return None if end is None or end == NO_TIME else (begin - end) / 1000
+        end = self._source_end(node, self.way.flow(hop)[0], begin)
+        if end is None:
+            end = self.arrival(hop)
+            if end in {begin, NO_TIME}:
+                return None
+        return (begin - end) / 1000
 
     def _source_end(self, node: int, from_element: str | None, begin: int) -> int | None:
         """Return when the token that a hop came from ended, which is before the hop began."""
-        forest = self._forest
+        forest = self.forest
         above = forest.joins.of(node)
         if (parent := forest.parent(node)) is not None:
             above.append(parent)

@@ -198,6 +198,24 @@ class InstanceFilter(Struct, frozen=True, kw_only=True):
         )
 
 
+def sort_instances(found: Iterable[InstanceStatus], order: Order) -> list[InstanceStatus]:
+    """Sort instances; equal ones stand in the order of their ids."""
+
+    def key(status: InstanceStatus) -> tuple[bool, Any]:
+        value: Any = {
+            "started": status.started_at,
+            "updated": status.updated_at,
+            "status": status.status,
+            "process": status.instance.process_id,
+            "tokens": status.total_tokens,
+            "live": status.live_tokens,
+        }[order.column]
+        return (value is not None, value if value is not None else 0)
+
+    ranked = sorted(found, key=lambda status: status.instance.instance_id)
+    return sorted(ranked, key=key, reverse=order.descending)
+
+
 # --- times and spans as people type them ------------------------------------------------------------
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -239,8 +257,8 @@ def parse_moment(text: str, now: datetime) -> datetime:
     candidate = text.replace(" ", "T", 1)
     if re.fullmatch(r"\d{4}-\d\d-\d\d", candidate):
         candidate += "T00:00:00Z"
-    elif re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d", candidate):
-        candidate += ":00Z"
+    elif minute := re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d)(Z|[+-]\d\d:\d\d)?", candidate, re.IGNORECASE):
+        candidate = f"{minute[1]}:00{minute[2] or 'Z'}"
     try:
         moment = parse_time(candidate)
     except ValueError:

@@ -25,7 +25,7 @@ from msgspec import Raw, Struct
 
 from tokctl.errors import InputError
 from tokctl.process.model import NULL, Definition, Instance, Token
-from tokctl.process.visit import Visit, decode_visits
+from tokctl.process.visit import Flows, Visit, decode_visits
 from tokctl.process.wire import (
     UNREAD_FIELDS,
     Fault,
@@ -88,14 +88,11 @@ def read_records(chunks: Iterable[bytes], *, name: str, instance_id: str | None 
 
 
 def read_lean_records(
-    chunks: Iterable[bytes], *, name: str, instance_id: str | None = None, flows: bool = False
+    chunks: Iterable[bytes], *, name: str, instance_id: str | None = None, flows: Flows = Flows.NONE
 ) -> Iterator[LeanRecord]:
-    """Read the same, of tokens only what the analyses read, many at once.
-
-    ``flows`` says whether flow histories are wanted.
-    """
+    """Read the same, of tokens only what the analyses read, many at once."""
     for record in _Reader(chunks, name, instance_id, lean=True, flows=flows).records():
-        yield [Visit.of(record, flows=flows)] if isinstance(record, Token) else record
+        yield [Visit.of(record, flows=flows is not Flows.NONE)] if isinstance(record, Token) else record
 
 
 class _TooLong(Exception):  # noqa: N818 - a signal, not an error
@@ -104,7 +101,13 @@ class _TooLong(Exception):  # noqa: N818 - a signal, not an error
 
 class _Reader:
     def __init__(
-        self, chunks: Iterable[bytes], name: str, instance_id: str | None, *, lean: bool = False, flows: bool = False
+        self,
+        chunks: Iterable[bytes],
+        name: str,
+        instance_id: str | None,
+        *,
+        lean: bool = False,
+        flows: Flows = Flows.NONE,
     ) -> None:
         self.name = name
         self.lean = lean
@@ -359,7 +362,11 @@ class _Reader:
                 if self.lean and (visits := self.visits(batch, lines=False)) is not None:
                     self.at = end
                     index += len(visits)
-                    yield visits
+                    processes = {visit.process_id for visit in visits} - {None}
+                    if all(self.known == (self.instance_id, process) for process in processes):
+                        yield visits
+                    else:
+                        yield from self.with_instances(visits)
                     continue
                 try:
                     items = _items.decode(batch)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from tokctl.process.model import ACTIVE, COMPLETED, Instance, Token, is_final
+from tokctl.process.model import ACTIVE, COMPLETED, FINAL_STATES, Instance, Token, is_final
 from tokctl.process.visit import Visit
 
 
@@ -38,31 +38,24 @@ def derive(instance: Instance, tokens: Iterable[Token | Visit]) -> InstanceStatu
     same moment). An instance that its source calls live has not ended, whatever its tokens say; one
     without tokens has no status.
     """
-    total = live = 0
+    known = tokens if isinstance(tokens, Sequence) else list(tokens)
+    live = sum([token.state not in FINAL_STATES for token in known])
+    created = [token.created_at for token in known if token.created_at is not None]
+    changed = [time for token in known if (time := token.updated_at or token.created_at) is not None]
     last: tuple[bool, datetime | int, bool, str] | None = None
-    started = updated = None
-    for token in tokens:
-        total += 1
-        live += token.live
-        if token.created_at and (started is None or token.created_at < started):
-            started = token.created_at
-        changed = token.updated_at or token.created_at
-        if changed and (updated is None or changed > updated):
-            updated = changed
-        if not token.live:
-            end = token.finished_at
-            key = (end is not None, end or 0, token.state == COMPLETED, token.state)
-            last = key if last is None or key > last else last
+    if not live:
+        ends = ((token.finished_at, token.state) for token in known)
+        last = max(((end is not None, end or 0, state == COMPLETED, state) for end, state in ends), default=None)
     derived = ACTIVE if live else last[3] if last else None
-    end = last[1] if last and not live and isinstance(last[1], datetime) else None
+    end = last[1] if last and isinstance(last[1], datetime) else None
     status = instance.status or derived
     return InstanceStatus(
         instance=instance,
         status=status,
         status_derived=instance.status is None and derived is not None,
-        total_tokens=total,
+        total_tokens=len(known),
         live_tokens=live,
-        started_at=instance.started_at or started,
-        updated_at=instance.updated_at or updated,
+        started_at=instance.started_at or min(created, default=None),
+        updated_at=instance.updated_at or max(changed, default=None),
         ended_at=instance.completed_at or instance.cancelled_at or (end if is_final(status or "") else None),
     )

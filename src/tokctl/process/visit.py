@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from enum import Enum
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self, cast
 
 import msgspec
@@ -117,40 +119,61 @@ class _Documented(Visit, frozen=True, kw_only=True, gc=False):
     context: _Context | None = msgspec.field(default=cast("Any", NO_CONTEXT), name="execution_context")  # type: ignore[assignment]
     parent_token_id: _Id | None = None
     flow_history: Raw = msgspec.field(default=NULL, name="(unread)")
+    process_instance_id: msgspec.UnsetType = msgspec.UNSET  # another name for one that has a default here
 
 
 class _WithFlows(_Documented, frozen=True, kw_only=True, gc=False):
-    flow_history: Raw = NULL
+    flow_history: Raw = msgspec.field(default=NULL, name="flow_history")  # else it goes by the name above
 
 
-_array, _array_with_flows = msgspec.json.Decoder(list[_Documented]), msgspec.json.Decoder(list[_WithFlows])
-_line, _line_with_flows = msgspec.json.Decoder(_Documented), msgspec.json.Decoder(_WithFlows)
+class Flows(Enum):
+    """Which flow histories are kept of the tokens of a document."""
+
+    NONE = "none"
+    OF_JOINS = "those of tokens that several flows lead to"
+    ALL = "all"
+
+
+@lru_cache(maxsize=16)
+def _decoder(flows: Flows, instance_id: str, process_id: str | None, *, lines: bool) -> msgspec.json.Decoder[Any]:
+    """Return a decoder of visits that belong to an instance unless they name one themselves."""
+    kind: Any = msgspec.defstruct(
+        "_Visit",
+        [("instance_id", str, instance_id), ("process_id", _Id | None, process_id)],
+        bases=(_Documented if flows is Flows.NONE else _WithFlows,),
+        frozen=True,
+        kw_only=True,
+        gc=False,
+    )
+    return msgspec.json.Decoder(kind if lines else list[kind])
+
+
+_JOINS = frozenset({"parallelGateway", "inclusiveGateway", "complexGateway", None})  # None may be any
 
 
 def decode_visits(
-    text: str, *, lines: bool, flows: bool = False, instance_id: str = "", process_id: str | None = None
+    text: str, *, lines: bool, flows: Flows = Flows.NONE, instance_id: str = "", process_id: str | None = None
 ) -> Sequence[Visit]:
     """Decode a JSON array of tokens, or tokens a line each, all of them as documented.
-
-    ``flows`` says whether flow histories are wanted.
 
     Raises:
         msgspec.MsgspecError, UnicodeError, RecursionError: one is not, and needs a closer look.
     """
-    visits: Sequence[Visit]
-    if lines:
-        visits = (_line_with_flows if flows else _line).decode_lines(text)
-    else:
-        visits = (_array_with_flows if flows else _array).decode(text)
-    for visit in visits:
-        if not visit.instance_id:  # it belongs to the document around it
-            if not instance_id:
-                raise msgspec.ValidationError("no instance_id")
-            force_setattr(visit, "instance_id", instance_id)
-        if visit.process_id is None and process_id is not None and visit.instance_id == instance_id:
-            force_setattr(visit, "process_id", process_id)
-        if visit.context is None:
-            force_setattr(visit, "context", NO_CONTEXT)
-        if flows:
-            force_setattr(visit, "flow_history", visit.flow_history.copy())  # else it would hold the whole text
+    decoder = _decoder(flows, instance_id, process_id, lines=lines)
+    visits: Sequence[Visit] = decoder.decode_lines(text) if lines else decoder.decode(text)
+    if "\0" in "".join([visit.token_id for visit in visits]):
+        raise msgspec.ValidationError("an id that may not be")
+    named = {visit.instance_id for visit in visits}
+    if "" in named or not (lines or named <= {instance_id}):  # whose process is that of the document is not known
+        raise msgspec.ValidationError("another instance")
+    if None in [visit.context for visit in visits]:
+        for visit in visits:
+            if visit.context is None:
+                force_setattr(visit, "context", NO_CONTEXT)
+    if flows is not Flows.NONE:
+        everything = flows is Flows.ALL
+        for visit in visits:
+            raw = visit.flow_history
+            several = everything or visit.element_type in _JOINS or bytes(raw).count(b"{") > 1
+            force_setattr(visit, "flow_history", raw.copy() if several else NULL)  # itself, it holds the whole text
     return visits

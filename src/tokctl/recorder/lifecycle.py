@@ -20,7 +20,9 @@ from tokctl.process.model import (
     CANCELLED,
     COMPLETED,
     FINAL_STATES,
+    SUSPENDED,
     TRANSITIONS,
+    WAITING,
     FlowHop,
     Token,
     format_time,
@@ -125,8 +127,8 @@ class Lifecycle:
         """Move a token into a state, with its time.
 
         A final state adds ``duration_ms`` to the execution context and drops what only a live token
-        has (``retries_left``, ``timeout_at``). Raises ``TransitionError`` for a transition that is
-        not documented; the token is then as it was.
+        has (``retries_left``, ``timeout_at``); another live one is entered in its ``state_history``.
+        Raises ``TransitionError`` for a transition that is not documented; the token is then as it was.
         """
         if state not in TRANSITIONS[token.state]:
             allowed = ", ".join(sorted(TRANSITIONS[token.state])) or "none, it is final"
@@ -144,6 +146,7 @@ class Lifecycle:
             for name in _LIVE_ONLY:
                 token.context.pop(name, None)
             token.context["duration_ms"] = _whole((now - token.created_at) / _MILLISECOND)
+        _keep_history(token, state, now)
 
     def annotate(self, token: RecordedToken, fields: Mapping[str, Any], *, at: datetime | None = None) -> None:
         """Write fields into a token's execution context; None takes a field out."""
@@ -154,11 +157,13 @@ class Lifecycle:
             else:
                 token.context[name] = format_time(value) if isinstance(value, datetime) else value
 
-    def set_variables(self, token: RecordedToken, variables: bytes) -> None:
-        """Write the variables (JSON) that a token sees; it changes no time stamp."""
+    def set_variables(self, token: RecordedToken, variables: bytes, *, timed: bool = False) -> None:
+        """Write the variables (JSON) that a token sees; no time stamp changes unless it is to be ``timed``."""
         if variables != token.variables:
             token.variables = variables
             self._changed[token.token_id] = token
+            if timed:
+                self._touch(token, None)
 
     def link(self, parent: RecordedToken, child: RecordedToken) -> None:
         """Enter a token into the children of one that it also came from, beside its parent: at a join."""
@@ -199,6 +204,20 @@ class Lifecycle:
             child_tokens=tuple(child.token_id for child in token.children),
             flow_history=Raw(_encode([_hop(hop) for hop in token.hops])),
         )
+
+
+def _keep_history(token: RecordedToken, state: str, now: datetime) -> None:
+    """Enter a live state with its time; one that lasted no time at all is left out."""
+    history = token.context.pop("state_history", [])
+    if not history and state not in {WAITING, SUSPENDED}:
+        return
+    at = format_time(now)
+    if history and history[-1]["at"] == at:
+        history.pop()
+    if state not in FINAL_STATES and state != (history[-1]["state"] if history else ACTIVE):
+        history.append({"state": state, "at": at})
+    if history:
+        token.context["state_history"] = history
 
 
 def _hop(hop: FlowHop) -> dict[str, str | None]:

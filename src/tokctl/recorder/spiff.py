@@ -137,7 +137,7 @@ class SpiffRecorder:
         """Hand the instance to the sink, with the tokens that are new or changed since last time."""
         for task_id, token in self._tokens.items():
             if token.live and (task := self.find(task_id)) is not None:
-                self.lifecycle.set_variables(token, self._variables(task))
+                self.lifecycle.set_variables(token, self._variables(task), timed=True)
         if not self._definitions_written:
             for definition in self.model.definitions:
                 self.sink.put_definition(definition)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import zip_longest
 
+from msgspec.structs import replace
+
 from tokctl.render.human import DataStream, safe_lines
 from tokctl.render.result import Cell, Detail, Output, Section
-from tokctl.render.table import GAP, clean, join_line, note, paint, width, wrap, write_listing
+from tokctl.render.table import GAP, clean, join_line, no_room, note, paint, width, wrap, write_listing
 
 INDENT = " " * GAP
 
@@ -23,6 +25,8 @@ def write_sections(sections: Iterable[Section], out: Output, *, gap: bool = True
 
     Without ``gap`` there is none before the first.
     """
+    left_out: list[str] = []
+    narrow = replace(out, width=out.width - len(INDENT))
     for section in sections:
         if not section.fields and not section.block and section.listing is None and not section.lines:
             continue
@@ -35,12 +39,14 @@ def write_sections(sections: Iterable[Section], out: Output, *, gap: bool = True
         if section.fields:
             _fields(section, out)
         for line in section.lines:
-            out.stream.write(INDENT + join_line(line, out).replace("\n", f"\n{INDENT}") + "\n")
+            out.stream.write(INDENT + join_line(line, narrow).replace("\n", f"\n{INDENT}") + "\n")
         if section.block:
             lines = safe_lines(section.block).splitlines()
             DataStream(out).write("".join(f"{INDENT}{line}\n" for line in lines))
-        if section.listing is not None and not write_listing(section.listing, out, indent=INDENT):
+        if section.listing is not None and not write_listing(section.listing, out, indent=INDENT, left_out=left_out):
             note(INDENT + section.listing.empty, out)
+    if left_out:
+        no_room(left_out, out)
 
 
 def _fields(section: Section, out: Output) -> None:

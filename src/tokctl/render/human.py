@@ -15,6 +15,7 @@ from tokctl.process.model import (
     Duration,
     format_time,
 )
+from tokctl.process.spell import span as span  # noqa: PLC0414 - others take it from here
 from tokctl.render.result import Cell, Output
 
 # Control characters, those that turn the direction of text, and those that pretend to be nothing.
@@ -104,28 +105,6 @@ def state_style(state: str) -> str:
 
 
 # --- times ----------------------------------------------------------------------------------------
-
-_STEPS = ((86400 * 365, "y", 86400, "d"), (86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s"))
-
-
-def span(seconds: float) -> str:
-    """A span of time in at most two units: ``5 ms``, ``29.9s``, ``4m 05s``, ``3h 20m``, ``12d 4h``."""
-    sign, seconds = ("-", -seconds) if seconds < 0 else ("", seconds)
-    if seconds < 0.9995:
-        return f"{sign}{round(seconds * 1000)}ms"
-    if seconds < 59.95:
-        return f"{sign}{seconds:.1f}s".replace(".0s", "s")
-    whole = round(seconds)
-    for size, unit, part, part_unit in _STEPS:
-        if whole >= size:
-            major, rest = divmod(whole, size)
-            if major >= 1_000_000:
-                return f"{sign}{major:.2e}{unit}"
-            minor = rest // part
-            pad = 2 if part_unit in "ms" else 1
-            return f"{sign}{major}{unit}" + (f" {minor:0{pad}}{part_unit}" if minor and major < 1000 else "")
-    return f"{sign}{whole}s"
-
 
 def duration_cell(took: Duration | None, running: float | None = None) -> Cell:
     """How long a token took: ``~`` marks what was derived; ``running`` (s) is for one still live."""

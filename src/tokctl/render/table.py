@@ -34,8 +34,9 @@ def emit(result: Result, out: Output) -> None:
 
         emit_detail(result, out)
         return
-    if result.headline:
-        out.stream.write(join_line(result.headline, out) + "\n\n")
+    headline = result.headline() if callable(result.headline) else result.headline
+    if headline:
+        out.stream.write(join_line(headline, out) + "\n\n")
     if result.sections is not None and out.columns is None:
         from tokctl.render.detail import write_sections
 
@@ -66,15 +67,23 @@ def join_line(cells: Iterable[Cell], out: Output) -> str:
         return "".join(paint(text, style, out) for text, style, _ in cleaned)
     lines, used = [""], 0
     for text, style, _ in cleaned:
-        first, *more = [text] if used + width(text) <= out.width else ["", *wrap(text.lstrip(), out.width - GAP)]
+        if used + width(text) <= out.width:
+            first, more = text, []
+        elif used:
+            first, more = "", wrap(text.lstrip(), out.width - GAP)
+        else:
+            first, *more = wrap(text, out.width - GAP)
         lines[-1] += paint(first, style, out)
         lines += [" " * GAP + paint(piece, style, out) for piece in more]
         used = GAP + width(more[-1]) if more else used + width(first)
     return "\n".join(line.rstrip() for line in lines)
 
 
-def write_listing(listing: Listing, out: Output, *, indent: str = "") -> int:
-    """Write the table of a list; returns the number of rows."""
+def write_listing(listing: Listing, out: Output, *, indent: str = "", left_out: list[str] | None = None) -> int:
+    """Write the table of a list; returns the number of rows.
+
+    Columns that found no room are added to ``left_out``, or told on stderr.
+    """
     columns = pick_columns(listing, out)
     rows = ([clean(column.cell(item), out) for column in columns] for item in listing.items)
     sample = list(islice(rows, SAMPLE))
@@ -97,10 +106,18 @@ def write_listing(listing: Listing, out: Output, *, indent: str = "") -> int:
             lines.clear()
     if lines:
         out.stream.write("\n".join(lines) + "\n")
-    if left := [columns[i].key for i in used if i not in shown]:
-        wider = "widen the terminal" if out.tty else "set COLUMNS to a greater width"
-        note(f"No room for {', '.join(left)}: {wider}, or choose with --columns.", out)
+    left = [columns[i].key for i in used if i not in shown]
+    if left_out is not None:
+        left_out += left
+    elif left:
+        no_room(left, out, ", or choose with --columns")
     return count - 1
+
+
+def no_room(columns: Iterable[str], out: Output, otherwise: str = "") -> None:
+    """Say which columns were left out, and what to do."""
+    wider = "widen the terminal" if out.tty else "set COLUMNS to a greater width"
+    note(f"No room for {', '.join(dict.fromkeys(columns))}: {wider}{otherwise}.", out)
 
 
 def lay_out(columns: list[Column], natural: list[int], room: int, used: list[int]) -> tuple[list[int], list[int]]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from tokctl.errors import NotFoundError
-from tokctl.process.model import FAMILIES, Definition, Summary, Token, canonical_type, summarize, to_micros
+from tokctl.process.model import FAMILIES, Definition, Instance, Summary, Token, canonical_type, summarize, to_micros
 from tokctl.process.query import EVERYTHING, InstanceFilter, Order, TokenFilter
 from tokctl.process.status import InstanceStatus
 from tokctl.process.tree import TreeRow
@@ -19,6 +19,7 @@ from tokctl.store.faults import explain
 from tokctl.store.rows import (
     FLOWS,
     INSTANCE_COLUMNS,
+    READ_STAY,
     READ_TOKEN,
     READ_TREE,
     READ_VISIT,
@@ -29,6 +30,9 @@ from tokctl.store.rows import (
     read_visit,
 )
 from tokctl.store.schema import LIVE, OPEN
+
+if TYPE_CHECKING:
+    from tokctl.process.performance import Stays
 
 _TOKEN_ORDER = {
     "created": "created_at",
@@ -257,6 +261,39 @@ class Questions:
                 AND t.element_id IN (SELECT value FROM json_each(?))""",
             [process_id, instances, msgspec.json.encode(list(elements)).decode()],
         )
+
+    def stays(
+        self, instances: InstanceFilter | str, where: TokenFilter = EVERYTHING
+    ) -> Iterator[tuple[Instance, Iterator[Stays]]]:
+        """How long tokens stood where, of every instance that matches or of a single one."""
+        if isinstance(instances, str):
+            sql = Where()
+            sql.add("pk = ?", self.find(instances)[0])
+        else:
+            sql = instance_where(instances)
+        if where.since is not None:
+            sql.add("last_at >= ?", to_micros(where.since))
+        if where.until is not None:
+            sql.add("first_at < ?", to_micros(where.until))
+        columns = "pk, instance_id, process_id, version"
+        for pk, *named in self.ask(f"SELECT {columns} FROM instance{sql} ORDER BY pk", sql.values):
+            instance_id, process_id, version = named
+            yield Instance(instance_id=instance_id, process_id=process_id, version=version), self._stays(pk, where)
+
+    def _stays(self, pk: int, where: TokenFilter) -> Iterator[Stays]:
+        from tokctl.process.performance import CHUNK, Stays
+
+        columns = ", ".join(READ_STAY)
+        wanted = token_where(pk, where)
+        if where != EVERYTHING:
+            columns += f", {' AND '.join(wanted.parts)}"
+        values = [pk] if where == EVERYTHING else [*wanted.values, pk]
+        try:
+            rows = self.connection.execute(f"SELECT {columns} FROM token WHERE instance = ?", values)
+            while chunk := rows.fetchmany(CHUNK):
+                yield Stays(*zip(*chunk, strict=True))
+        except sqlite3.Error as error:
+            raise explain(error, self.location) from error
 
     def count_tokens(self, instance_id: str, where: TokenFilter) -> int:
         """How many tokens of an instance match."""

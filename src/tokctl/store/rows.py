@@ -50,6 +50,10 @@ READ_VISIT = (
     "created_at", "updated_at", "completed_at", "cancelled_at", "parent_token_id",
     "CAST(execution_context AS BLOB)", "child_tokens",
 )  # fmt: skip
+READ_STAY = (
+    "token_id", "parent_token_id", "element_id", "element_type", "element_name", "worker_id", "state",
+    "created_at", "finished_at", "duration_ms", "retries_used",
+)  # fmt: skip
 
 INT64 = 1 << 63
 _children = msgspec.json.Decoder(tuple[str, ...])

@@ -15,7 +15,7 @@ from typing import Self
 
 import msgspec
 
-from tokctl.errors import StoreError
+from tokctl.errors import StoreError, WrongStoreError
 from tokctl.process.model import Definition, Instance, Token, from_micros, to_micros
 from tokctl.store.base import StoreInfo, WriteReport
 from tokctl.store.faults import WAIT_SECONDS, translated
@@ -47,7 +47,8 @@ def open_store(location: str, *, write: bool, create: bool) -> SQLiteStore:
                                  "Fill one with 'tokctl store import' or 'tokctl simulate', see one with "
                                  "'tokctl demo', or name another with --store.")  # fmt: skip
             _create(path)
-        connection = _connect(path, "rw") if write else _connect_to_read(path)
+        seen = _fingerprint(path)  # of what is opened next: if another file takes its place, that shows later
+        connection, unlocked = (_connect(path, "rw"), False) if write else _connect_to_read(path)
         try:
             version = _check(connection, path)
             if version < SCHEMA_VERSION:
@@ -60,7 +61,7 @@ def open_store(location: str, *, write: bool, create: bool) -> SQLiteStore:
         except BaseException:
             connection.close()
             raise
-    return SQLiteStore(connection, path)
+    return SQLiteStore(connection, path, seen=seen, unlocked=unlocked)
 
 
 def _exists(path: Path) -> bool:
@@ -72,7 +73,7 @@ def _exists(path: Path) -> bool:
         raise StoreError(f"the store {path} cannot be opened: {error.strerror}.") from None
     if not stat.S_ISREG(status.st_mode):
         what = "a folder" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
-        raise StoreError(f"the store {path} is {what}, not a file.", "Name a file with --store.")
+        raise WrongStoreError(f"the store {path} is {what}, not a file.", "Name a file with --store.")
     return status.st_size > 0
 
 
@@ -114,7 +115,8 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return connection
 
 
-def _connect_to_read(path: Path) -> sqlite3.Connection:
+def _connect_to_read(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """Return a connection, and whether it takes no locks and sees no changes."""
     connection = _connect(path, "ro")
     try:
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()
@@ -124,9 +126,28 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
         wal = path.with_name(path.name + "-wal")
         barred = "unable to open" in str(error) or "readonly" in str(error)
         if barred and not (wal.exists() and wal.stat().st_size):
-            return _connect(path, "immutable=1")
+            return _connect(path, "immutable=1"), True
         raise
-    return connection
+    return connection, False
+
+
+def _fingerprint(path: Path) -> tuple[tuple[int, int], tuple[int, int, int]]:
+    """Return what tells a file from another in its place, and what tells a change of it.
+
+    Raises:
+        StoreError: there is none.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise StoreError(f"there is no store at {path}.") from None
+    except OSError as error:
+        raise StoreError(f"the store {path} is out of reach: {error.strerror}.") from None
+    try:
+        log = path.with_name(path.name + "-wal").stat().st_size
+    except OSError:
+        log = 0
+    return (status.st_dev, status.st_ino), (status.st_mtime_ns, status.st_size, log)
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> int:
@@ -136,10 +157,10 @@ def _check(connection: sqlite3.Connection, path: Path) -> int:
     if application != APPLICATION_ID:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if tables or application:
-            raise StoreError(f"{path} is an SQLite database, but no tokctl store.", "Name another with --store.")
+            raise WrongStoreError(f"{path} is an SQLite database, but no tokctl store.", "Name another with --store.")
     if version > SCHEMA_VERSION:
-        raise StoreError(f"the store {path} was written by a newer tokctl (schema {version}; this one knows "
-                         f"{SCHEMA_VERSION}).", "Upgrade tokctl.")  # fmt: skip
+        raise WrongStoreError(f"the store {path} was written by a newer tokctl (schema {version}; this one knows "
+                              f"{SCHEMA_VERSION}).", "Upgrade tokctl.")  # fmt: skip
     return int(version)
 
 
@@ -166,13 +187,52 @@ def migrate(connection: sqlite3.Connection, steps: tuple[str, ...] = MIGRATIONS)
 class SQLiteStore(Questions):
     """A store in an SQLite file. Implements ``store.base.Store`` and ``process.engine.Engine``."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: Path,
+        *,
+        seen: tuple[tuple[int, int], tuple[int, int, int]] | None = None,
+        unlocked: bool = False,
+    ) -> None:
         super().__init__(connection, str(path))
         self.path = path
+        self._seen = seen
+        self._unlocked = unlocked
+        self._version: tuple[int, int] | None = None
 
     def close(self) -> None:
         """Let go of the file."""
         self.connection.close()
+
+    def refresh(self) -> bool:
+        """Show the present moment: three statements that read no table, unless another file has taken the place.
+
+        Raises:
+            StoreError: the file has gone. (SQLite would go on showing what it was.)
+        """
+        if self._seen is not None:
+            file, state = _fingerprint(self.path)
+            if file != self._seen[0] or (self._unlocked and state != self._seen[1]):
+                self._open_anew()
+        with translated(str(self.path)):
+            self.rest()
+            self.connection.execute("BEGIN")
+            (version,) = self.connection.execute("PRAGMA data_version").fetchone()  # of what the BEGIN shows
+        before, self._version = self._version, (version, self.connection.total_changes)
+        return self._version != before
+
+    def _open_anew(self) -> None:
+        anew = open_store(str(self.path), write=False, create=False)
+        self.close()
+        self.connection, self._seen, self._unlocked = anew.connection, anew._seen, anew._unlocked  # noqa: SLF001
+        self._version = None
+
+    def rest(self) -> None:
+        """Let go of the moment: a writer's log can only begin anew when nobody reads from it."""
+        if self.connection.in_transaction:
+            with suppress(sqlite3.Error):  # the next BEGIN will tell
+                self.connection.execute("ROLLBACK")
 
     def __enter__(self) -> Self:
         return self

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from tokctl.process.model import NULL, FlowHop, Summary, Token, duration, format_time
+from tokctl.process.model import NULL, STATE_DERIVED, FlowHop, Summary, Token, duration, format_time
 from tokctl.process.status import InstanceStatus
 from tokctl.process.wire import summary_document, token_document
 from tokctl.render.human import (
@@ -45,7 +45,7 @@ def token_columns(now: datetime, *, unicode: bool, variables: bool) -> tuple[Col
         Column(key="element_id", title="ELEMENT ID", value=lambda t: t.element_id, fold=True, wide=True, rank=8),
         Column(key="element_type", title="TYPE", value=lambda t: t.element_type, show=_type_cell, rank=5),
         Column(key="state", title="STATE", value=lambda t: t.state,
-               show=lambda t: state_cell(t.state, unicode=unicode)),
+               show=lambda t: state_cell(t.state, unicode=unicode, derived=STATE_DERIVED in t.extra)),
         Column(key="age_seconds", title="AGE", value=lambda t: seconds_since(t.created_at, now),
                show=lambda t: age_cell(t.created_at, now), right=True, wide=True, rank=3),
         Column(key="duration_ms", title="TOOK", value=took_ms, show=took, right=True, rank=2),
@@ -154,7 +154,7 @@ def token_detail(
         title=(
             Cell(token.name, "bold"),
             Cell("  "),
-            state_cell(token.state, unicode=unicode),
+            state_cell(token.state, unicode=unicode, derived=STATE_DERIVED in token.extra),
             Cell("  "),
             Cell(token.token_id),
         ),

@@ -1,0 +1,494 @@
+"""``tokctl debug`` as it is used: options, exit codes, formats, settings, and rules of other packages."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import textwrap
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from builders import DOCUMENTED, at, instance, token
+from builders import answer as answer_of
+from commandline import NOW, clean_environment
+
+HOSTILE = "\x1b[31m]]><x a=\"'&\u202e\u0000\uffff🎉\r\n"
+
+
+@pytest.fixture(autouse=True)
+def config(monkeypatch, tmp_path):
+    """Where the configuration file is looked for; nothing is there yet."""
+    monkeypatch.delenv("TOKCTL_CONFIG", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    path = tmp_path / "config" / "tokctl" / "config.yaml"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def issues(ran):
+    assert ran.err == ""
+    return {issue["type"]: issue for issue in json.loads(ran.out)["issues"]}
+
+
+def answer(tmp_path, *tokens, name="a.json", **about):
+    path = tmp_path / name
+    path.write_bytes(answer_of(instance(**about), list(tokens)))
+    return path
+
+
+def stuck(token_id="t1", instance_id="i1", **fields):
+    """ACTIVE since twenty minutes ago."""
+    return token(token_id, instance_id, state="ACTIVE", created_at=at(-NOON_TO_NOW - 1200), **fields)
+
+
+NOON_TO_NOW = (at(0) - NOW).total_seconds()
+
+
+def refused(ran, *parts, code=2):
+    assert ran.out == ""
+    assert ran.err.count("\n") == 1
+    assert ran.err.startswith("tokctl: ")
+    for part in parts:
+        assert part in ran.err
+    assert ran.code == code
+
+
+# --- the document ---
+
+
+def test_the_documented_example(tokctl):
+    ran = tokctl("debug", "--file", DOCUMENTED, "-o", "json")
+    document = json.loads(ran.out)
+    assert ran.code == 0
+    assert list(document) == ["instance_id", "process_id", "issues", "summary"]
+    assert document["instance_id"] == "srv1-aB3dEf9hK2mN5pQ8uV"
+    assert document["summary"]["totalIssues"] == len(document["issues"]) == 3
+    assert document["summary"]["severity"] == "HIGH"
+    [timed_out, orphaned, broken] = document["issues"]
+    assert list(timed_out)[:4] == ["type", "severity", "count", "tokens"]
+    assert timed_out["tokens"][0] == {
+        "id": "srv1-token-aB3dEf9hK2mN",
+        "element": "Process Payment",
+        "timeout_at": "2025-01-11T10:33:30.789Z",
+        "overdue_ms": 389_211.0,
+        "instance_id": "srv1-aB3dEf9hK2mN5pQ8uV",
+        "element_id": "process-payment",
+        "element_type": "serviceTask",
+        "state": "ACTIVE",
+        "worker_id": "payment-worker-02",
+        "since": "2025-01-11T10:33:30.789Z",
+        "says": "timed out 6m 29s ago",
+        "also": ["ORPHANED_TOKENS", "BROKEN_LINKS"],
+    }
+    assert timed_out["also"] == {"ORPHANED_TOKENS": 1, "BROKEN_LINKS": 1}
+    assert (orphaned["type"], broken["type"], broken["count"]) == ("ORPHANED_TOKENS", "BROKEN_LINKS", 2)
+
+
+def test_nothing_found_reads_well(tokctl, known):
+    ran = tokctl("debug", "ord-1001", "--store", known)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines()[-1] == "  Nothing found by 15 rules."
+    document = json.loads(tokctl("debug", "ord-1001", "--store", known, "-o", "json").out)
+    assert (document["issues"], document["summary"]["totalIssues"], document["summary"]["severity"]) == ([], 0, "LOW")
+
+
+def test_the_whole_store(tokctl, known):
+    ran = tokctl("debug", "--store", known)
+    assert ran.code == 0
+    assert ran.out.startswith("3 instances under way  13 tokens, 5 live  trouble with 7 tokens in 3 of them\n")
+    assert ran.err.splitlines()[-1] == "1 instance that has ended left out: --all for these, too."
+    severities = re.findall(r"^[▲◆▪] (\w+)", ran.out, re.MULTILINE)
+    assert severities == sorted(severities, key=["HIGH", "MEDIUM", "LOW"].index)
+    everything = tokctl("debug", "--all", "--store", known)
+    assert everything.out.startswith("4 instances  20 tokens, 5 live")
+    assert "left out" not in everything.err
+
+
+def test_instances_that_failed_are_pointed_to(tokctl, tmp_path):
+    failed = token("t1", "i1", state="FAILED", created_at=at(0), updated_at=at(1))
+    data = answer_of(instance("i1"), [failed]) + b"\n" + answer_of(instance("i2"), [token("t2", "i2")])
+    ran = tokctl("debug", "--file", "-", stdin=data)
+    assert ran.err == "2 instances that have ended left out, 1 of them FAILED: --all for these, too.\n"
+    assert "FAILED_TOKENS" in tokctl("debug", "--all", "--file", "-", stdin=data).out
+
+
+@pytest.mark.parametrize("several", [[], [token()]])
+def test_no_tokens_and_one(tokctl, several):
+    data = answer_of(instance(), several)
+    assert issues(tokctl("debug", "--file", "-", "-o", "json", stdin=data)) == {}
+    ran = tokctl("debug", "--file", "-", stdin=data)
+    assert (ran.code, ran.err) == (0, "")
+    assert "Nothing found by 15 rules." in ran.out
+
+
+def test_an_empty_store(tokctl, tmp_path, own_store):
+    ran = tokctl("debug", "--file", "-", stdin=b"[]")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("0 instances under way  0 tokens, 0 live\n")
+    assert "trouble" not in ran.out
+
+
+# --- options ---
+
+
+def test_only_some_rules(tokctl, known):
+    def found(*options):
+        return list(issues(tokctl("debug", "--store", known, "-o", "json", "--all", *options)))
+
+    everything = found()
+    assert found("-r", "long_running_tokens", "--rule", "FAILED-TOKENS") == ["FAILED_TOKENS", "LONG_RUNNING_TOKENS"]
+    assert found("-r", "FAILED_TOKENS,HIGH_RETRY_TOKENS") == ["FAILED_TOKENS", "HIGH_RETRY_TOKENS"]
+    assert found("--skip", "failed_tokens") == [name for name in everything if name != "FAILED_TOKENS"]
+    assert found("--severity", "medium") == everything[: everything.index("HIGH_RETRY_TOKENS") + 1]
+
+
+def test_only_some_tokens(tokctl, known):
+    def found(*options):
+        ran = tokctl("debug", "--store", known, "-o", "json", *options)
+        return {name: [hit["id"] for hit in issue["tokens"]] for name, issue in issues(ran).items()}
+
+    assert found("--element", "All done?") == {"STUCK_GATEWAY_TOKENS": ["b6-join"]}
+    assert found("--since", "10m") == {"TIMED_OUT_TOKENS": ["srv1-token-aB3dEf9hK2mN"],
+                                       "ORPHANED_TOKENS": ["srv1-token-aB3dEf9hK2mN"],
+                                       "BROKEN_LINKS": ["srv1-token-aB3dEf9hK2mN", "srv1-token-eF5gH9iJ2kL4"]}  # fmt: skip
+    assert found("--since", "2025-01-11T10:33:30.790Z") == {}
+
+
+def test_thresholds(tokctl, known, config):
+    def found(*options):
+        return "STUCK_GATEWAY_TOKENS" in issues(tokctl("debug", "ord-1002", "--store", known, "-o", "json", *options))
+
+    assert found()
+    assert not found("-T", "stuck_gateway=1h")
+    assert not found("--threshold", " STUCK-GATEWAY = 1h ")
+    config.write_text("debug:\n  stuck_gateway: 1h\n")
+    assert not found()
+    assert found("-T", "stuck_gateway=1m")
+
+
+def test_the_limit(tokctl, tmp_path):
+    path = answer(tmp_path, *[stuck(f"t{n:02}") for n in range(30)])
+    ran = tokctl("debug", "--file", path, "-r", "LONG_RUNNING_TOKENS")
+    assert ran.out.count("\n  t") == 10
+    assert "The worst 10 of 30; --limit 0 shows all." in ran.out
+    assert tokctl("debug", "--file", path, "-r", "LONG_RUNNING_TOKENS", "-n", "0").out.count("\n  t") == 30
+    for options, shown in (([], 30), (["--limit", "2"], 2), (["-n", "0"], 30)):
+        issue = issues(tokctl("debug", "--file", path, "-o", "json", *options))["LONG_RUNNING_TOKENS"]
+        assert (issue["count"], len(issue["tokens"])) == (30, shown)
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ([], 0),
+        (["--fail-on", "high"], 1),
+        (["--fail-on", "LOW"], 1),
+        (["--fail-on", "high", "--severity", "high", "--element", "nowhere"], 0),
+        (["--fail-on", "high", "--skip", "LONG_RUNNING_TOKENS"], 0),
+        (["--fail-on", "medium", "--skip", "LONG_RUNNING_TOKENS"], 1),
+    ],
+)
+@pytest.mark.parametrize("form", ["table", "json", "junit", "id"])
+def test_exit_codes(tokctl, tmp_path, options, code, form):
+    path = answer(tmp_path, stuck(execution_context={"retries_used": 3}))
+    ran = tokctl("debug", "--file", path, "-o", form, *options)
+    assert (ran.code, ran.err) == (code, "")
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (["--rule", "LONG_RUNNING"], ["no rule 'LONG_RUNNING' (did you mean 'LONG_RUNNING_TOKENS'?)", "--list-rules"]),
+        (["--rule", ""], ["--rule"]),
+        (["--skip", "x"], ["no rule 'X'"]),
+        (["-r", "FAILED_TOKENS", "--skip", "FAILED_TOKENS"], ["leave no rule to look with"]),
+        (["--severity", "hihg"], ["unknown severity 'hihg' (did you mean 'HIGH'?)", "LOW, MEDIUM, HIGH"]),
+        (["--fail-on", ""], ["unknown severity ''"]),
+        (["-T", "long_running"], ["'long_running' sets no threshold", "NAME=VALUE"]),
+        (["-T", "=5m"], ["sets no threshold"]),
+        (["-T", "retries="], ["sets no threshold"]),
+        (["-T", "long_runing=5m"], ["there is no threshold 'long_runing' (did you mean 'long_running'?)"]),
+        (["-T", "long_running=soon"], ["'soon' is no span of time"]),
+        (["-T", "long_running=-5m"], ["'-5m' is no span of time"]),
+        (["-T", "retries=-1"], ["a whole number of at least 0, not '-1'"]),
+        (["-T", "slow_percentile=101"], ["from 1 to 100, not '101'"]),
+        (["--since", "tomorrow"], ["tomorrow"]),
+        (["--element", ""], ["--element"]),
+        (["--limit", "-1"], ["--limit"]),
+        (["-o", "mermaid"], ["mermaid"]),
+        (["--columns", "x"], ["unknown column 'x'"]),
+        (["--at", "2099-01-01"], ["in the future"]),
+    ],
+)
+def test_what_means_nothing(tokctl, known, options, parts):
+    refused(tokctl("debug", "--store", known, *options), *parts)
+
+
+def test_what_is_not_there(tokctl, known, tmp_path):
+    refused(tokctl("debug", "nope", "--store", known), "nope", code=3)
+    refused(tokctl("debug", "--file", tmp_path / "nope"), "nope", code=3)
+    refused(tokctl("debug", "ord-", "--store", known), "ambiguous", code=3)
+
+
+def test_as_it_stood(tokctl, known):
+    ran = tokctl("debug", "ord-1002", "--store", known, "--at", "2025-01-11T10:05:12Z", "-o", "json")
+    assert ran.code == 0
+    assert "STUCK_GATEWAY_TOKENS" not in issues(ran)
+    assert "STUCK_GATEWAY_TOKENS" in issues(tokctl("debug", "ord-1002", "--store", known, "--at", "5m", "-o", "json"))
+
+
+# --- formats ---
+
+
+def test_formats(tokctl, known):
+    assert tokctl("debug", "ord-1002", "--store", known, "-o", "id").out.split()[0] == "FAILED_TOKENS"
+    lines = [json.loads(line) for line in tokctl("debug", "--store", known, "-o", "ndjson").out.splitlines()]
+    assert lines == json.loads(tokctl("debug", "--store", known, "-o", "json").out)["issues"]
+    header, *rows = tokctl("debug", "--store", known, "-o", "csv").out.splitlines()
+    assert header == "severity,type,count,instances,since,message,also,next"
+    assert len(rows) == len(lines)
+    picked = tokctl("debug", "--store", known, "--columns", "type,count")
+    assert picked.out.splitlines()[2].split() == ["FINDING", "TOKENS"]
+    assert tokctl("debug", "--store", known, "--query", "summary.severity", "-o", "json").out == '"HIGH"\n'
+
+
+def test_junit(tokctl, tmp_path):
+    path = answer(
+        tmp_path,
+        stuck("t1" + HOSTILE.replace("\0", ""), element_id=HOSTILE, element_name=HOSTILE),
+        stuck("t2", parent_token_id="gone"),
+    )
+    ran = tokctl("debug", "--file", path, "-o", "junit", "--fail-on", "medium")
+    assert (ran.code, ran.err) == (1, "")
+    root = ET.fromstring(ran.out)
+    [suite] = root
+    assert (root.tag, suite.tag) == ("testsuites", "testsuite")
+    for one in (root, suite):
+        assert (one.get("tests"), one.get("failures"), one.get("errors")) == ("15", "1", "0")
+    cases = {case.get("name"): case for case in suite}
+    assert len(cases) == 15
+    assert {(case.tag, case.get("classname")) for case in suite} == {("testcase", "tokctl.debug")}
+    [failure] = cases["LONG_RUNNING_TOKENS"]
+    assert (failure.tag, failure.get("type")) == ("failure", "HIGH")
+    assert failure.get("message").startswith("Tokens have been ACTIVE for too long: 2 tokens; the worst: ")
+    assert "]]><x a=\"'&\u202e" in failure.text
+    [told] = cases["ORPHANED_TOKENS"]
+    assert told.tag == "system-out"
+    assert not list(cases["FAILED_TOKENS"])
+
+
+def test_junit_on_a_terminal_and_in_ascii(tokctl, tmp_path):
+    path = answer(tmp_path, stuck(element_id=HOSTILE))
+    for options in ({"tty": True}, {"encoding": "ascii"}):
+        ran = tokctl("debug", "--file", path, "-o", "junit", **options)
+        assert "\x1b" not in ran.out
+        ET.fromstring(ran.out.encode())
+
+
+def test_hostile_text_cannot_steer_a_terminal(tokctl, tmp_path):
+    path = answer(tmp_path, stuck(element_id=HOSTILE, parent_token_id=HOSTILE, execution_context={"worker_id": HOSTILE}))
+    ran = tokctl("debug", "--file", path, "--color", "never", tty=True)
+    assert not set("\x1b\r\u202e") & set(ran.out)
+
+
+@pytest.mark.parametrize("form", ["table", "wide", "json", "yaml", "csv", "ndjson", "junit", "id"])
+def test_contradicting_data_in_every_format(tokctl, form):
+    broken = [
+        {"token_id": "a", "element_id": "e", "state": "ACTIVE", "parent_token_id": "b", "execution_context": [1]},
+        {"token_id": "b", "element_id": "e", "state": "?", "parent_token_id": "a", "execution_context": "x",
+         "created_at": "2099-01-01T00:00:00Z"},
+        {"token_id": "c", "element_id": "e", "state": "COMPLETED", "execution_context": {"duration_ms": None},
+         "created_at": "2025-01-11T10:00:00Z", "completed_at": "2025-01-11T09:00:00Z", "child_tokens": ["c", "x"]},
+    ]  # fmt: skip
+    data = json.dumps({"data": {"instance_id": "i1", "tokens": broken}}).encode()
+    ran = tokctl("debug", "--file", "-", "-o", form, stdin=data)
+    assert ran.code == 0
+    assert "BROKEN_LINKS" in ran.out
+    assert "TIME_ANOMALIES" in ran.out
+
+
+# --- what to do next ---
+
+
+def test_every_next_command_runs(tokctl, known, tmp_path):
+    data = known.read_bytes()
+    odd = tmp_path / "a b.db"
+    odd.write_bytes(data)
+    nexts = {issue["next"] for issue in issues(tokctl("debug", "--all", "--store", odd, "-o", "json")).values()}
+    path = answer(tmp_path, *[stuck(f"t{n}", f"i{n}", element_id="-e [x]*") for n in range(4)], name="-f'.json")
+    many = tmp_path / "many.json"
+    many.write_bytes(b"\n".join(
+        answer_of(instance(f"-i{n}"), [stuck(f"-t{n}", f"-i{n}", element_id="-e [x]*")]) for n in range(4)))  # fmt: skip
+    assert path.exists()
+    more = {issue["next"] for issue in issues(tokctl("debug", "--file", many, "-o", "json")).values()}
+    assert any("perf" in command for command in more)
+    for command in nexts | more:
+        program, *words = shlex.split(command)
+        assert program == "tokctl"
+        ran = tokctl(*words)
+        assert ran.code == 0, (command, ran.err)
+
+
+def test_the_next_command_looks_at_the_same(tokctl, tmp_path):
+    path = answer(tmp_path, stuck())
+    for options in (["--file", str(path)], ["--file", str(path), "--at", "5m"]):
+        issue = issues(tokctl("debug", *options, "-o", "json"))["LONG_RUNNING_TOKENS"]
+        assert issue["next"] == f"tokctl {' '.join(options)} explain i1 t1"
+
+
+def test_the_next_command_leaves_out_what_the_environment_says(tokctl, known, monkeypatch):
+    monkeypatch.setenv("TOKCTL_STORE", str(known))
+    issue = issues(tokctl("debug", "-o", "json"))["FAILED_TOKENS"]
+    assert issue["next"] == "tokctl explain ord-1002 b5-mail"
+
+
+# --- what is looked for ---
+
+
+def test_the_rules_are_listed(tokctl, config):
+    config.write_text("debug: {long_running: 2h}")
+    document = json.loads(tokctl("debug", "--list-rules", "-o", "json", "-T", "retries=9").out)
+    rules = {rule["type"]: rule for rule in document["rules"]}
+    assert len(rules) == 15
+    assert rules["LONG_RUNNING_TOKENS"]["thresholds"] == {"long_running": "2h"}
+    assert rules["LONG_RUNNING_TOKENS"]["threshold_meanings"] == {"long_running": "ACTIVE for longer than this"}
+    assert rules["HIGH_RETRY_TOKENS"]["thresholds"] == {"retries": 9}
+    assert rules["SUSPENDED_TOKENS"]["thresholds"] == {"suspended": "0s"}
+    assert tokctl("debug", "--list-rules", "-o", "id", "--severity", "high", "--skip", "FAILED_TOKENS").out.split() == [
+        name for name, rule in rules.items() if rule["severity"] == "HIGH" and name != "FAILED_TOKENS"
+    ]
+    assert "long_running=2h" in " ".join(tokctl("debug", "--list-rules").out.split())
+
+
+# --- the configuration file ---
+
+
+@pytest.mark.parametrize(
+    ("text", "parts", "code"),
+    [
+        ("debug: [long_running]", ["'debug' has to hold names and values"], 7),
+        ("[debug]", ["it has to hold names and values"], 7),
+        ("debug: {a: [", ["line ", "is no YAML"], 7),
+        ("\0", ["is no YAML"], 7),
+        ("debug: {long_running: 600}", ["section debug: the threshold long_running takes a span such as 10m"], 2),
+        ("debug: {long_running: later}", ["section debug: 'later' is no span of time"], 2),
+        ("debug: {retries: many}", ["section debug: the threshold retries takes a whole number"], 2),
+        ("debug: {long: 5m}", ["section debug: there is no threshold 'long'"], 2),
+    ],
+)
+def test_a_configuration_that_cannot_be_read(tokctl, known, config, text, parts, code):
+    config.write_text(text)
+    refused(tokctl("debug", "--store", known), *parts, code=code)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing", "other: {long_running: 1}", "debug:", "debug: {}"])
+def test_a_configuration_that_says_nothing(tokctl, known, config, text):
+    config.write_text(text)
+    assert tokctl("debug", "--store", known).code == 0
+
+
+def test_a_configuration_by_name(tokctl, known, tmp_path, monkeypatch):
+    named = tmp_path / "mine.yaml"
+    monkeypatch.setenv("TOKCTL_CONFIG", str(named))
+    refused(tokctl("debug", "--store", known), str(named), "TOKCTL_CONFIG", code=3)
+    named.mkdir()
+    refused(tokctl("debug", "--store", known), "cannot be read", code=7)
+    named.rmdir()
+    named.write_text("debug: {retries: 3}")
+    assert [hit["id"] for hit in issues(tokctl("debug", "ord-1002", "--store", known, "-o", "json"))
+            ["HIGH_RETRY_TOKENS"]["tokens"]] == ["b3-pick"]  # fmt: skip
+
+
+# --- rules of other packages ---
+
+OWN_RULE = """
+    from tokctl.process.rules.base import HIGH, Hit, Rule, number
+
+
+    class BigOrderWaits(Rule):
+        name = "BIG_ORDER_WAITS"
+        severity = HIGH
+        meaning = "An approval has been tried more often than approvals should be."
+        next = "tokctl tokens show {instance} {token}"
+        thresholds = (number("approvals", 3, "attempts at an approval"),)
+
+        def find(self, case):
+            for visit in case.live:
+                attempts = visit.context.retries_used or 0
+                if visit.element_id == "approve" and attempts > self.limits["approvals"]:
+                    yield Hit(visit, f"{attempts} attempts", since=visit.created_at, badness=attempts)
+"""
+
+
+@pytest.fixture
+def with_rule(tmp_path, shell, monkeypatch):
+    """Run tokctl where a package with a rule is installed."""
+    site = tmp_path / "site"
+
+    def call(*words, code=OWN_RULE, value="own_rules:BigOrderWaits", **options):
+        info = site / "own_rules-1.0.dist-info"
+        info.mkdir(parents=True, exist_ok=True)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own-rules\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[tokctl.rules]\nbig_order_waits = {value}\n")
+        (site / "own_rules.py").write_text(textwrap.dedent(code))
+        path = os.pathsep.join(filter(None, [str(site), clean_environment().get("PYTHONPATH")]))
+        return shell(*words, env={"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}, **options)
+
+    return call
+
+
+def approval(tmp_path, tries):
+    return answer(tmp_path, stuck(element_id="approve", execution_context={"retries_used": tries}))
+
+
+def test_a_rule_of_ones_own(with_rule, tmp_path, config):
+    ran = with_rule("debug", "--file", approval(tmp_path, 4), "-o", "json", "-r", "big_order_waits", "--fail-on", "high")
+    assert (ran.code, ran.err) == (1, "")
+    [issue] = json.loads(ran.out)["issues"]
+    assert (issue["type"], issue["count"], issue["tokens"][0]["says"]) == ("BIG_ORDER_WAITS", 1, "4 attempts")
+    assert issue["next"].endswith("tokens show i1 t1")
+    assert "BIG_ORDER_WAITS" not in with_rule("debug", "--file", approval(tmp_path, 3), "-o", "id").out
+    config.write_text("debug: {approvals: 2}")
+    assert "BIG_ORDER_WAITS" in with_rule("debug", "--file", approval(tmp_path, 3), "-o", "id").out
+    assert "approvals=2" in " ".join(with_rule("debug", "--list-rules").out.split())
+
+
+def test_the_example_in_the_sources_is_this_one():
+    from tokctl.process.rules import base
+
+    shown = textwrap.dedent(base.__doc__.split("::\n\n", 1)[1].rsplit("\n\nand, in the package", 1)[0])
+    here = textwrap.dedent(OWN_RULE).strip()
+    assert shown.replace("HIGH, Case, Hit", "HIGH, Hit").replace("case: Case", "case").strip() == here
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ({"value": "own_rules:Nothing"}, ["own_rules:Nothing", "cannot be loaded", "Mend or remove the package"]),
+        ({"value": "no_such_module:X"}, ["no_such_module:X", "ModuleNotFoundError"]),
+        ({"code": "1 / 0"}, ["cannot be loaded: ZeroDivisionError"]),
+        ({"code": "BigOrderWaits = 5"}, ["is no subclass"]),
+        ({"code": OWN_RULE.replace('"BIG_ORDER_WAITS"', '"big order"')}, ["has the name 'big order'"]),
+        ({"code": OWN_RULE.replace("severity = HIGH", "severity = 'AWFUL'")}, ["lacks a severity or a meaning"]),
+        ({"code": OWN_RULE.replace("visit.element_id ==", "visit.nothing ==")},
+         ["the debug rule BIG_ORDER_WAITS broke: AttributeError", "--skip BIG_ORDER_WAITS"]),
+    ],
+)  # fmt: skip
+def test_a_broken_rule_of_ones_own(with_rule, tmp_path, change, parts):
+    refused(with_rule("debug", "--file", approval(tmp_path, 4), **change), *parts, code=7)
+
+
+def test_a_broken_rule_can_be_left_out(with_rule, tmp_path):
+    code = OWN_RULE.replace("visit.element_id ==", "visit.nothing ==")
+    assert with_rule("debug", "--file", approval(tmp_path, 4), "--skip", "big_order_waits", code=code).code == 0
+
+
+def test_help_tells_of_the_options(tokctl):
+    text = tokctl("debug", "--help").out
+    for option in ("--rule", "--skip", "--severity", "--threshold", "--since", "--fail-on", "--list-rules", "--at"):
+        assert option in text
+    assert Path(DOCUMENTED).is_file()

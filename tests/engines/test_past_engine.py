@@ -1,0 +1,137 @@
+"""An engine as of a moment, over each engine, against a file of what ``process.past`` makes of every token."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_engine_contract import MAKERS
+
+from strategies import (
+    filters,
+    globs,
+    instance_filters,
+    instance_orders,
+    limits,
+    make_instances,
+    make_tokens,
+    moments,
+    names,
+    offsets,
+    orders,
+)
+from tokctl.engines.file import FileEngine
+from tokctl.engines.past import PastEngine
+from tokctl.errors import NotFoundError
+from tokctl.process.past import past
+from tokctl.process.query import EVERYTHING, Order
+
+CREATED, STARTED = Order("created"), Order("started")
+IDS = st.sampled_from(["i1", "i2", "i3", "j1"])
+MOMENTS = moments.filter(bool)
+each_engine = pytest.mark.parametrize("maker", sorted(MAKERS))
+RECORDS = st.tuples(
+    st.lists(make_instances(IDS), max_size=4, unique_by=lambda one: one.instance_id),
+    st.lists(make_tokens(instance_ids=IDS), max_size=10, unique_by=lambda one: one.token_id),
+).map(lambda two: [*two[0], *two[1]])
+
+
+def of_the_past(records, moment):
+    """A file of what stood at the moment, and its instances' statuses."""
+    now, then, statuses = FileEngine(records, name="now"), [], {}
+    for instance_id in now._instances:
+        found = past(now.instance(instance_id), now.tokens(instance_id, EVERYTHING, CREATED), moment)
+        if found is not None:
+            statuses[instance_id] = found.status
+            then += [found.status.instance, *found.tokens]
+    return FileEngine(then, name="then"), statuses
+
+
+def plain(one):
+    """A token or a visit without what a store adds; an instance without what no file can say of itself."""
+    if hasattr(one, "status_derived"):
+        return msgspec.structs.replace(one, status_derived=False)
+    return msgspec.structs.replace(one, process_id=None) if hasattr(one, "process_id") else one
+
+
+def plainly(several):
+    return [plain(one) for one in several]
+
+
+def stays(engine, instances, where):
+    return [(about.instance_id, list(several)) for about, several in engine.stays(instances, where)]
+
+
+@each_engine
+@given(records=RECORDS, moment=MOMENTS, where=instance_filters, order=instance_orders, limit=limits, offset=offsets,
+       prefix=st.sampled_from(["", "i", "j", "i2", "x"]))  # fmt: skip
+@settings(max_examples=80)
+def test_instances_as_of_a_moment(maker, records, moment, where, order, limit, offset, prefix):
+    below = MAKERS[maker](records)
+    engine, (expected, statuses) = PastEngine(below, moment), of_the_past(records, moment)
+    assert list(engine.instances(where, order)) == [
+        statuses[one.instance.instance_id] for one in expected.instances(where, order)
+    ]
+    several = engine.instances(where, order, limit=limit, offset=offset)
+    assert plainly(several) == plainly(expected.instances(where, order, limit=limit, offset=offset))
+    assert engine.count_instances(where) == expected.count_instances(where)
+    assert engine.latest_instance_id() == expected.latest_instance_id()
+    for count in (1, 2, 5):
+        assert engine.instance_ids(prefix, count) == expected.instance_ids(prefix, count)
+    for instance_id in ("i1", "i2", "i3", "j1"):
+        if instance_id in statuses:
+            assert engine.instance(instance_id) == statuses[instance_id]
+        else:
+            with pytest.raises(NotFoundError):
+                engine.instance(instance_id)
+    engine.close()
+
+
+@each_engine
+@given(records=RECORDS, moment=MOMENTS, where=filters, order=orders, limit=limits, offset=offsets,
+       prefix=st.one_of(names, st.just("")))  # fmt: skip
+@settings(max_examples=80)
+def test_tokens_as_of_a_moment(maker, records, moment, where, order, limit, offset, prefix):
+    below = MAKERS[maker](records)
+    engine, (expected, statuses) = PastEngine(below, moment), of_the_past(records, moment)
+    for one in statuses:
+        assert engine.summary(one) == expected.summary(one)
+        assert plainly(engine.tokens(one, where, order)) == plainly(expected.tokens(one, where, order))
+        some = engine.tokens(one, where, order, limit=limit, offset=offset)
+        assert plainly(some) == plainly(expected.tokens(one, where, order, limit=limit, offset=offset))
+        assert engine.count_tokens(one, where) == expected.count_tokens(one, where)
+        visits = engine.visits(one, where, flows=True)
+        assert plainly(visits) == plainly(expected.visits(one, where, flows=True))
+        assert list(engine.tree_rows(one)) == list(expected.tree_rows(one))
+        assert engine.token_ids(prefix, one, 3) == expected.token_ids(prefix, one, 3)
+        assert stays(engine, one, where) == stays(expected, one, where)
+        for found in expected.tokens(one, EVERYTHING, CREATED):
+            assert plain(engine.token(one, found.token_id)) == plain(found)
+            assert engine.children(one, found.token_id) == expected.children(one, found.token_id)
+    for record in records:
+        if hasattr(record, "token_id") and not expected.token_ids(record.token_id, None, 99):
+            with pytest.raises(NotFoundError):
+                engine.token(record.instance_id, record.token_id)
+    for count in (1, 3, 99):
+        assert engine.token_ids(prefix, None, count) == expected.token_ids(prefix, None, count)
+    engine.close()
+
+
+@each_engine
+@given(records=RECORDS, moment=MOMENTS, instances=instance_filters, where=filters, names_=st.sets(names), count=limits,
+       process=st.one_of(st.none(), names, globs))  # fmt: skip
+@settings(max_examples=80)
+def test_the_visits_of_all_as_of_a_moment(maker, records, moment, instances, where, names_, count, process):
+    below = MAKERS[maker](records)
+    engine, (expected, statuses) = PastEngine(below, moment), of_the_past(records, moment)
+    found = [(status, plainly(visits)) for status, visits in engine.all_visits(instances, where, flows=True)]
+    assert found == [
+        (statuses[status.instance.instance_id], plainly(visits))
+        for status, visits in expected.all_visits(instances, where, flows=True)
+    ]
+    assert stays(engine, instances, where) == stays(expected, instances, where)
+    elements = names_ | {record.element_id for record in records if hasattr(record, "element_id")}
+    durations = engine.visit_durations(process, elements, count or 3)
+    assert list(durations) == list(expected.visit_durations(process, elements, count or 3))
+    engine.close()

@@ -38,8 +38,8 @@ def main() -> None:
     options = parser.parse_args()
     parts = options.part or PARTS
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {', '.join(_versions(parts))}; "
-          f"load {os.getloadavg()[0]:.1f} to begin with.\n")  # fmt: skip
+    machine = [f"Python {platform.python_version()}", *_versions(parts), f"{os.cpu_count()} cores"]
+    print(f"{', '.join(machine)}; load {os.getloadavg()[0]:.1f} to begin with.\n")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         if "commands" in parts:
             commands(Path(folder), options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -92,8 +93,19 @@ def test_json_says_why_and_on_what(explained, find):
 
 def test_the_commands_that_it_names_work(tokctl, simulated, explained):
     for line in explained("waits")["next"]:
-        ran = tokctl(*line.split()[1:], "--store", simulated, now=NOW, width=200)
+        ran = tokctl(*shlex.split(line)[1:], now=NOW, width=200)
         assert (ran.code, ran.err) == (0, "")
+
+
+def test_the_commands_take_any_ids(tokctl, tmp_path):
+    """Those that look like options, and workers that look like patterns, too."""
+    saved = tmp_path / "saved answer.ndjson"
+    saved.write_bytes(ndjson([token("-t", state="ACTIVE", execution_context={"worker_id": "w[1]"})]))
+    told = json.loads(tokctl("explain", "-o", "json", "--file", saved, "--", "-t").out)
+    assert len(told["next"]) == 3
+    for line in told["next"]:
+        ran = tokctl(*shlex.split(line)[1:], now=NOW)
+        assert (ran.code, "-t" in ran.out) == (0, True)
 
 
 def test_a_token_is_named_as_elsewhere(tokctl, simulated, find):
@@ -144,8 +156,9 @@ def test_text_from_the_data_cannot_steer_the_terminal(tokctl):
 
 @pytest.mark.parametrize("room", [80, 120])
 @pytest.mark.parametrize("place", PLACES)
-def test_screens(tokctl, simulated, find, place, room):
-    ran = tokctl("explain", *find(place), "--store", simulated, "--color", "never", now=NOW, width=room, tty=True)
+def test_screens(tokctl, simulated, find, place, room, monkeypatch):
+    monkeypatch.setenv("TOKCTL_STORE", str(simulated))
+    ran = tokctl("explain", *find(place), "--color", "never", now=NOW, width=room, tty=True)
     assert all(cell_len(line) <= room for line in ran.out.splitlines())
     path = GOLDEN / f"explain-{place}-{room}.txt"
     if os.environ.get("TOKCTL_GOLDEN") == "write":

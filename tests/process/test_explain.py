@@ -330,6 +330,87 @@ def test_a_retry_is_named():
     assert found.can_continue is None
 
 
+def test_what_lies_in_an_activity_does_not_follow_it():
+    several = (
+        '<serviceTask id="a"><multiInstanceLoopCharacteristics><loopCardinality>2</loopCardinality>'
+        "</multiInstanceLoopCharacteristics></serviceTask>"
+    )
+    sub = (
+        '<subProcess id="sub"><startEvent id="s"/><userTask id="w"/><endEvent id="e"/>'
+        '<sequenceFlow id="s-w" sourceRef="s" targetRef="w"/><sequenceFlow id="w-e" sourceRef="w" targetRef="e"/>'
+        "</subProcess>"
+    )
+    xml = bpmn("start>a a>sub sub>end late>end2", several, sub, timer("late", "sub", "PT1M"))
+    each = explained(xml, "{until: 30m, tasks: {w: {takes: 5s}}}", "a")
+    assert "It was one of the instances of 'a'" in each.sentences[-1]
+    body = explained(xml, "{until: 30m, tasks: {w: {takes: 5s}}}", "a", number=0)
+    assert body.sentences[1].startswith("In it began 'a' (")
+    assert body.sentences[2].startswith("It went on to 'sub' (")
+    whole = explained(xml, "{until: 30m, tasks: {w: {takes: 5s}}}", "sub")
+    assert [line.split("'")[:2] for line in whole.sentences[1:]] == [["In it began ", "s"], ["It went on to ", "end"]]
+    late = "{until: 30m, tasks: {w: {hangs: true}}}"
+    assert [line.partition(" (")[0] for line in explained(xml, late, "sub").sentences[1:]] == [
+        "'late'", "In it began 's'",
+    ]  # fmt: skip
+    assert explained(xml, late, "w").sentences[1].startswith("So was what it lies in: 'sub'")
+
+
+def test_without_a_model_times_tell_what_lies_in_an_activity():
+    known = [
+        visit("s", "sub", state="COMPLETED", element_type="subProcess", updated_at=at(9)),
+        visit("i", "a", state="COMPLETED", seconds=3, parent_token_id="s"),
+        visit("n", "b", seconds=9, parent_token_id="s"),
+    ]
+    found = explain("s", Scene(status=derive(instance(), known), visits=known, now=at(60)))
+    assert found.sentences[1:] == ("In it began 'a' (i).", "It went on to 'b' (n).")
+
+
+def test_why_something_was_cancelled():
+    ways = "start>gw gw>c gw>d c>a a>end"
+    events = (
+        '<eventBasedGateway id="gw"/>',
+        '<intermediateCatchEvent id="c"><messageEventDefinition messageRef="m-paid"/></intermediateCatchEvent>',
+        timer("d", "", "PT1M").replace("boundaryEvent", "intermediateCatchEvent").replace(' attachedToRef=""', ""),
+        timer("late", "a", "PT1M").replace("attached", 'cancelActivity="false" attached'),
+    )
+    known = [
+        visit("g", "gw", state="COMPLETED", element_type="eventBasedGateway"),
+        visit("c", "c", state="COMPLETED", parent_token_id="g"),
+        visit("d", "d", state="CANCELLED", parent_token_id="g"),
+        visit("a", "a", state="CANCELLED", parent_token_id="c"),
+        visit("l", "late", state="COMPLETED", parent_token_id="a", element_type="boundaryEvent"),
+    ]
+    over = Scene(status=derive(instance(status="CANCELLED"), known), visits=known, now=at(60),
+                 definition=model(ways, *events))  # fmt: skip
+    assert explain("d", over).sentences[1:] == ("Another event occurred first: 'c' (c).",)
+    assert explain("a", over).sentences[1:] == ("'late' (l) occurred at it.", "The whole instance was cancelled.")
+
+
+def test_what_failed_in_an_ended_instance_or_was_caught_is_no_incident():
+    xml = bpmn("start>split split>a split>b a>join b>join join>end")
+    scenario = "{until: 30m, cancel: 20m, tasks: {a: {fails: true, retries: {max: 0}}, b: {hangs: true}}}"
+    found = explained(xml, scenario, "a")
+    assert found.sentences[-1] == "Its instance is CANCELLED: it is not going to be tried again."
+    assert found.can_continue is None
+    caught = [visit("f", "a", state="FAILED"),
+              visit("e", "err", parent_token_id="f", element_type="boundaryEvent")]  # fmt: skip
+    found = explain("f", Scene(status=derive(instance(), caught), visits=caught, now=at(60)))
+    assert (found.sentences[-1], found.can_continue) == ("'err' (e) occurred at it.", None)
+
+
+def test_a_suspended_timer_should_not_have_gone_on():
+    xml = bpmn("start>catch catch>end",
+               timer("catch", "", "PT10M").replace("boundaryEvent", "intermediateCatchEvent").replace(
+                   ' attachedToRef=""', ""))  # fmt: skip
+    assert "That was 50m ago." in explained(xml, "{until: 50m, suspend: 5m}", "catch").sentences
+    assert "That was 50m ago: it should have gone on." in explained(xml, "{until: 5m}", "catch").sentences
+
+
+def test_of_one_moment_the_one_that_turned_off_is_told():
+    xml = bpmn("start>xor xor>a xor>b a>join b>join join>end", conditions={"xor-a": "True"}, defaults={"xor": "xor-b"})
+    assert "The last one, at 'xor' (" in words(explained(xml, "{until: 10m}", "join"))
+
+
 # --- timers -----------------------------------------------------------------------------------------------------
 
 

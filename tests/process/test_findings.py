@@ -174,7 +174,7 @@ def answerable(question):
         return None
 
 
-@settings(max_examples=250)
+@settings(max_examples=150)
 @given(answers(), questions, st.one_of(st.none(), st.integers(1, 3)), st.booleans(), st.sampled_from([None, 1]),
        st.sampled_from([None, "i0", "i1"]))  # fmt: skip
 def test_store_file_and_lean_reading_find_the_same(given_, question, limit, small, indent, instance_id):

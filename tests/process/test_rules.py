@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from builders import at, instance, raw, token
-from tokctl.cli.examine import Question, all_rules, examine
+from tokctl.cli.examine import Question, all_rules, examine, thresholds
 from tokctl.engines.file import FileEngine
 from tokctl.errors import InputError, UsageError
 from tokctl.process.debug import debug, read_thresholds
@@ -16,6 +19,7 @@ from tokctl.process.model import Definition, Element, SequenceFlow, format_time
 from tokctl.process.query import EVERYTHING, InstanceFilter
 from tokctl.process.rules import RULES, load
 from tokctl.process.rules.base import HIGH, MISSING, NO_PARENT, Case, Hit, Rule, number, span
+from tokctl.process.rules.slower_than_usual import _nth
 from tokctl.process.rules.words import ago, minutes, spell, spell_ms
 
 NOW = at(36_000)  # ten hours after noon
@@ -225,7 +229,8 @@ CASES: dict[str, dict[str, tuple]] = {
         "once more than allowed": (chain(*[done(f"t{n}", end=HOUR - n) for n in range(4)]), {"t3"}, {"loops": 3}),
         "as often as allowed": (chain(*[done(f"t{n}", end=HOUR - n) for n in range(3)]), set(), {"loops": 3}),
         "others between": (
-            chain(*[done(f"t{n}", end=HOUR - n, element_id=f"e{n % 2}") for n in range(8)]), {"t6", "t7"}, {"loops": 3}),
+            chain(*[done(f"t{n}", end=HOUR - n, element_id=f"e{n % 2}") for n in range(8)]), {"t6", "t7"},
+            {"loops": 3}),
         "two hundred beside each other": (
             [done("r", element_id="r"), *[done(f"t{n}", parent_token_id="r") for n in range(200)]], set()),
         "two ways, neither too long": (
@@ -359,7 +364,7 @@ def test_contradicting_data_breaks_nothing(rule):
         token("a", state="?", element_type="?"),
         token("b", state="ACTIVE", execution_context=raw([1])),
         token("c", state="WAITING", execution_context=raw("x"), element_type="gateway"),
-        token("d", state="ACTIVE", created_at=at(9e9), execution_context=raw({"duration_ms": None, "retries_used": -1})),
+        live("d", age=-9e9, duration_ms=None, retries_used=-1),
         token("e", state="CANCELLED", parent_token_id="e"),
         token("f", state="ACTIVE", parent_token_id="e", created_at=ago_s(5)),
     ]
@@ -392,6 +397,95 @@ def test_what_hits_carry():
     hit = look("BROKEN_LINKS", *several)["i1", "a"]
     assert hit.says == "names itself as its own parent or child; lists x as its child, which is not in the list"
     assert [one["kind"] for one in hit.figures["anomalies"]] == ["SELF_PARENT", "CHILD_MISSING"]
+
+
+# --- against plain ways to say the same ---
+
+
+def above(one, by_id):
+    """The tokens above one, and whether they lead to a root."""
+    seen, way = {one.token_id}, []
+    while (one := by_id.get(one.parent_token_id)) is not None:
+        if one.token_id in seen:
+            return way, False
+        seen.add(one.token_id)
+        way.append(one)
+    return way, True
+
+
+@st.composite
+def forests(draw):
+    """Tokens below each other as chance has it, in rings, too."""
+    size = draw(st.integers(1, 12))
+    links = draw(st.lists(st.one_of(st.none(), st.integers(0, size)), min_size=size, max_size=size))
+    if draw(st.booleans()):  # every parent before its children
+        links = [link % n if link is not None and n else None for n, link in enumerate(links)]
+    return [
+        live(
+            f"t{n}", element_id=draw(st.sampled_from("ab")), age=draw(st.integers(1, 4)),
+            parent_token_id=None if link is None else f"t{link}",
+            element_type=draw(st.sampled_from(["task", "task", "boundaryEvent"])),
+            state=state, cancelled_at=ago_s(draw(st.integers(0, 3))) if state == "CANCELLED" else None,
+        )
+        for n, link in enumerate(links) for state in [draw(st.sampled_from(["ACTIVE", "COMPLETED", "CANCELLED"]))]
+    ]  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(forests(), st.integers(1, 3))
+def test_loops_are_what_counting_up_from_every_token_finds(tokens, limit):
+    by_id = {one.token_id: one for one in tokens}
+    most = {}
+    for one in tokens:
+        way, rooted = above(one, by_id)
+        if rooted:
+            entered = 1 + sum(other.element_id == one.element_id for other in way)
+            most[one.element_id] = max(entered, most.get(one.element_id, 0))
+    hits = look("LOOPING_TOKENS", *tokens, thresholds={"loops": limit}).values()
+    assert {h.visit.element_id: h.figures["entered"] for h in hits} == {e: n for e, n in most.items() if n > limit}
+
+
+@settings(max_examples=300)
+@given(forests())
+def test_zombies_are_what_going_up_from_every_live_token_finds(tokens):
+    by_id = {one.token_id: one for one in tokens}
+    expected = set()
+    for one in tokens:
+        way, rooted = above(one, by_id)
+        if not rooted:  # where a ring is cut is a matter of taste
+            return
+        ends = [
+            other.cancelled_at
+            for before, other in pairwise([one, *way])
+            if other.state == "CANCELLED" and not (before is not one and before.element_type == "boundaryEvent")
+        ]
+        if one.live and ends and one.created_at < max(ends):
+            expected.add(("i1", one.token_id))
+    assert look("ZOMBIE_TOKENS", *tokens).keys() == expected
+
+
+few_times = st.lists(st.integers(0, 5), max_size=12)
+
+
+@given(few_times, st.data())
+def test_the_nth_of_those_that_are_left(values, data):
+    left_out = data.draw(st.lists(st.sampled_from(values), max_size=len(values)) if values else st.just([]))
+    left_out = list((Counter(left_out) & Counter(values)).elements())
+    left = sorted((Counter(values) - Counter(left_out)).elements())
+    for place, value in enumerate(left):
+        assert _nth(sorted(values), sorted(left_out), place) == value
+
+
+def test_a_chain_of_any_length():
+    far = [done(f"t{n}", parent_token_id=f"t{n - 1}" if n else None, element_id=f"e{n % 3}") for n in range(5000)]
+    far[7] = _with(far[7], state="CANCELLED", completed_at=None, cancelled_at=ago_s(5), child_tokens=("t9",))
+    far[-1] = live("t4999", age=10, parent_token_id="t4998")
+    for ring in (False, True):
+        case = _case(_with(far[0], parent_token_id="t4999") if ring else far[0], *far[1:])
+        for rule in all_rules().values():
+            found = list(rule(thresholds(all_rules(), {})).find(case))
+            if not ring and rule.name not in {"LOOPING_TOKENS", "BROKEN_LINKS"}:
+                assert len(found) == (rule.name == "ZOMBIE_TOKENS")
 
 
 # --- what shows only in all instances together ---
@@ -477,7 +571,7 @@ def test_a_token_counts_once_however_often_a_rule_finds_it():
                 yield Hit(visit, "two")
 
     case = _case(live())
-    report = debug([case], [Twice({})], lambda *_: iter(()))
+    report = debug([case], [Twice({})])
     assert [(f.count, [h.says for h in f.hits], f.also) for f in report.findings] == [(1, ["one"], {})]
 
 
@@ -491,11 +585,11 @@ def test_a_broken_rule_of_another_package_is_named():
     class Broken(Rule):
         name, severity, meaning = "BROKEN", HIGH, "Broken."
 
-        def find(self, case):
+        def find(self, case):  # noqa: ARG002
             raise KeyError("x")
 
     with pytest.raises(InputError, match=r"the debug rule BROKEN broke: KeyError: 'x'. --skip BROKEN"):
-        debug([_case(live())], [Broken({})], lambda *_: iter(()))
+        debug([_case(live())], [Broken({})])
 
 
 @pytest.mark.parametrize(

@@ -157,8 +157,8 @@ def documents(draw):
         return "\n".join(map(text, parts)).encode()
     lines = [json.dumps(one) for one in several]
     if form == "mixed lines":
-        lines.insert(draw(st.integers(0, len(lines))), draw(st.sampled_from(
-            ['{"instance_id": "i9", "status": "ACTIVE"}', "", "nonsense", '{"instance_id": "i8", "tokens": []}'])))  # fmt: skip
+        others = ['{"instance_id": "i9", "status": "ACTIVE"}', "", "nonsense", '{"instance_id": "i8", "tokens": []}']
+        lines.insert(draw(st.integers(0, len(lines))), draw(st.sampled_from(others)))
     return "\n".join(lines).encode()
 
 
@@ -211,9 +211,8 @@ def test_the_same_is_read_of_any_input(data, size, window, batch, single):
 )  # fmt: skip
 @pytest.mark.parametrize("form", ["list", "lines", "of a process", "of none"])
 def test_one_oddity_among_many_tokens(form, odd):
-    usual = '"token_id":"t%d","element_id":"e","state":"ACTIVE","created_at":"2025-01-11T10:31:30Z"'
-    objects = ["{%s}" % (usual % n) for n in range(8)]
-    objects[3] = "{%s,%s}" % (usual % 3, odd)
+    usual = '"element_id":"e","state":"ACTIVE","created_at":"2025-01-11T10:31:30Z"'
+    objects = [f'{{"token_id":"t{n}",{usual}{"," + odd if n == 3 else ""}}}' for n in range(8)]
     array = f"[{','.join(objects)}]"
     head = {"of a process": '{"instance_id":"i1","process_id":"p",', "of none": '{"instance_id":"i1",'}.get(form)
     data = "\n".join(objects) if form == "lines" else f'{head}"tokens":{array}}}' if head else array

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import cached_property, wraps
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -76,6 +77,13 @@ class App:
         if moment > present:
             raise UsageError(f"--at {self.settings.at} lies in the future.", "Give a time that has been.")
         return moment
+
+    @property
+    def prefix(self) -> str:
+        """How a command begins that looks at the same as this one."""
+        given = {"store": self.settings.store, "file": self.settings.file, "at": self.settings.at}
+        return "tokctl" + "".join(f" --{name} {quote(value)}" for name, value in given.items()
+                                  if name in self.settings.said and value is not None)  # fmt: skip
 
     @property
     def clock(self) -> Callable[[], datetime]:

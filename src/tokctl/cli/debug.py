@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from shlex import quote
 from typing import Annotated
 
 import typer
@@ -12,7 +11,6 @@ from tokctl.cli.app import SEE, App, command
 from tokctl.cli.complete import complete_rule, complete_severity
 from tokctl.cli.examine import Question, all_rules, chosen, examine, thresholds
 from tokctl.cli.filters import patterns, words
-from tokctl.config import Settings
 from tokctl.engines.base import Reading
 from tokctl.engines.ids import resolve_instance
 from tokctl.errors import UsageError
@@ -138,7 +136,7 @@ def debug(
     engine = app.open_engine(Reading.VISITS_WITH_JOINS)
     ids = engine.instance_ids("", 2)
     instance_id = resolve_instance(engine, instance) if instance is not None or len(ids) == 1 else None
-    report = examine(engine, instance_id, app.now, question, limit=limit or None, prefix=_prefix(app.settings))
+    report = examine(engine, instance_id, app.now, question, limit=limit or None, prefix=app.prefix)
     notes = []
     about: dict[str, str | None] = {"instance_id": instance_id, "process_id": None}
     if instance_id is not None:
@@ -167,13 +165,6 @@ def debug(
         report, app.now, about=about, headline=line, several=instance_id is None, unicode=app.out.unicode,
         fail_on=worst, notes=notes,
     )  # fmt: skip
-
-
-def _prefix(settings: Settings) -> str:
-    """How a command begins that looks at the same as this one."""
-    given = {"store": settings.store, "file": settings.file, "at": settings.at}
-    return "tokctl" + "".join(f" --{name} {quote(value)}" for name, value in given.items()
-                              if name in settings.said and value is not None)  # fmt: skip
 
 
 def _names(values: list[str] | None, option: str) -> tuple[str, ...]:

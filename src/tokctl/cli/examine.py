@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from msgspec import Struct
@@ -130,7 +130,6 @@ def examine(
     return debug(
         _cases(engine, instance_id, now, run, question),
         run,
-        lambda process, elements: engine.visit_durations(process, list(elements), COMPARED),
         shown=lambda rule: rule.name in shown,
         wanted=_wanted(question),
         limit=limit,
@@ -166,9 +165,19 @@ def _cases(
     def definition(process_id: str | None, version: int | None) -> Definition | None:
         return engine.definition(process_id, version) if process_id is not None else None
 
+    @cache
+    def alone() -> bool:
+        return len(engine.instance_ids("", 2)) < 2
+
+    def durations(process_id: str | None, elements: Iterable[str]) -> Iterator[tuple[str, str, float]]:
+        if alone():  # there is nothing to compare with
+            return iter(())
+        return engine.visit_durations(process_id, list(elements) if instance_id is not None else None, COMPARED)
+
     def case(status: InstanceStatus, visits: Iterator[Visit]) -> Case:
         instance = status.instance
-        return Case(status, list(visits), now, lambda: definition(instance.process_id, instance.version))
+        model = partial(definition, instance.process_id, instance.version)
+        return Case(status, list(visits), now, model, durations)
 
     if instance_id is not None:
         yield case(engine.instance(instance_id), engine.visits(instance_id, where, flows=flows))

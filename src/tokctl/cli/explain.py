@@ -39,11 +39,11 @@ def show_explanation(app: App, ids: opt.Ids) -> Detail:
         find_definition=lambda process_id: engine.definition(process_id, None),
         context_of=context_of,
     )
-    return explanation_detail(explain(token_id, scene), app.out)
+    return explanation_detail(explain(token_id, scene, app.prefix), app.out)
 
 
 app = command(
     show_explanation,
-    takes=(*opt.ENGINE, *opt.OUTPUT),
+    takes=(*opt.ENGINE, *opt.AT, *opt.OUTPUT),
     examples=("tokctl explain srv1-token-aB3", "tokctl explain @latest srv1-token-aB3 -o json --query blocker"),
 )

@@ -32,9 +32,9 @@ def show_flow(
 ) -> Listing:
     """Show how an instance flowed: its way on a time line, what is live, and what took the time.
 
-    SLACK is how much later a token could have ended without the whole ending later; tokens without any are the
-    critical path, that which decided when the instance ended, or of a live one where it stands now. Bottlenecks are
-    elements by the time that tokens spent there, waits at joins apart. -o mermaid writes the way taken as a
+    SLACK is how much later a token could have ended without the whole ending later. The critical path has none: it is
+    the chain of tokens that decided when the instance ended, or for how long a live one has been going on. Bottlenecks
+    are elements by the time that tokens spent there, waits at joins apart. -o mermaid writes the way taken as a
     flowchart: thick edges are the critical path, dotted ones flows that no token took.
     """
     engine = app.engine if variables else app.open_engine(Reading.VISITS_WITH_FLOWS)

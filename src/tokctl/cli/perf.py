@@ -271,7 +271,7 @@ def _against_period(app: App, engine: Engine, look: _Look, given: str) -> tuple[
 
 app = command(
     show_performance,
-    takes=(*opt.ENGINE, *opt.OUTPUT),
+    takes=(*opt.ENGINE, *opt.AT, *opt.OUTPUT),
     panel=SEE,
     examples=(
         "tokctl perf @latest",

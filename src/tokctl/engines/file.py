@@ -174,13 +174,13 @@ class FileEngine:
                 yield status, self.visits(status.instance.instance_id, where, flows=flows)
 
     def visit_durations(
-        self, process_id: str | None, elements: Collection[str], instances: int
+        self, process_id: str | None, elements: Collection[str] | None, instances: int
     ) -> Iterator[tuple[str, str, float]]:
         """(instance id, element id, ms) of the COMPLETED visits of elements in the last instances of a process."""
         same = [i for i in reversed(self._instances) if self._instances[i].process_id == process_id]
         for instance_id in same[:instances]:
             for token in self._all(instance_id):
-                if token.state == COMPLETED and token.element_id in elements:
+                if token.state == COMPLETED and (elements is None or token.element_id in elements):
                     took = duration_of(token.context.duration_ms, token.created_at, token.finished_at)
                     if took is not None:
                         yield instance_id, token.element_id, took.ms

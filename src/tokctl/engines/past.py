@@ -191,7 +191,7 @@ class PastEngine:
                 yield then.status, then.engine.visits(then.status.instance.instance_id, where, flows=flows)
 
     def visit_durations(
-        self, process_id: str | None, elements: Collection[str], instances: int
+        self, process_id: str | None, elements: Collection[str] | None, instances: int
     ) -> Iterator[tuple[str, str, float]]:
         """(instance id, element id, ms) of the COMPLETED visits of elements in the last instances of a process."""
         where = InstanceFilter(processes=() if process_id is None else (escape(process_id),))

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from tokctl.errors import InputError, TokctlError, UsageError
 from tokctl.process.query import suggest
-from tokctl.process.rules.base import SEVERITIES, Case, Durations, Hit, Rule
+from tokctl.process.rules.base import SEVERITIES, Case, Hit, Rule
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -93,7 +93,6 @@ def read_thresholds(rules: Iterable[type[Rule]], given: Mapping[str, Any]) -> di
 def debug(
     cases: Iterable[Case],
     rules: Sequence[Rule],
-    durations: Durations,
     *,
     shown: Callable[[Rule], bool] = lambda _: True,
     wanted: Callable[[Hit], bool] | None = None,
@@ -105,7 +104,6 @@ def debug(
     Args:
         cases: the instances; each is let go of before the next is asked for.
         rules: fresh ones; each run has its own.
-        durations: where finished visits can be looked up.
         shown: which rules' findings to report; the others may be what those build on.
         wanted: which hits count; None is all.
         limit: how many hits of each rule to keep, the worst; the counts are those of all.
@@ -140,7 +138,7 @@ def debug(
                 take(rule, rule.find(case))
     for rule in sorted(rules, key=lambda rule: not rule.stuck):  # those that build on what is stuck come last
         with _blamed(rule):
-            take(rule, rule.conclude(stuck, durations))
+            take(rule, rule.conclude(stuck))
 
     also: dict[str, Counter[str]] = defaultdict(Counter)
     for names in marks.values():
@@ -237,7 +235,8 @@ def _worst_first(hit: Hit) -> tuple[Any, ...]:
 def _fill(command: str, hit: Hit, prefix: str) -> str:
     """Put the ids of a hit into a command, as a shell takes them; ``{element}`` becomes a pattern that fits it."""
     visit = hit.visit
-    values = {"instance": visit.instance_id, "token": visit.token_id, "element": _PATTERN.sub("[\\g<0>]", visit.element_id)}
+    pattern = _PATTERN.sub("[\\g<0>]", visit.element_id)
+    values = {"instance": visit.instance_id, "token": visit.token_id, "element": pattern}
     if visit.instance_id.startswith("-") or visit.token_id.startswith("-"):
         command = command.replace("{instance}", "-- {instance}", 1)
     filled = _PLACE.sub(lambda place: shlex.quote(values[place[1]]), command)

@@ -68,9 +68,9 @@ class Engine(Protocol):
         """
 
     def visit_durations(
-        self, process_id: str | None, elements: Collection[str], instances: int
+        self, process_id: str | None, elements: Collection[str] | None, instances: int
     ) -> Iterator[tuple[str, str, float]]:
-        """(instance id, element id, ms) of the COMPLETED visits of elements that have a duration.
+        """(instance id, element id, ms) of the COMPLETED visits of elements (None: of all) that have a duration.
 
         Only those in the instances of the process that came to be known last, so many of them.
         """

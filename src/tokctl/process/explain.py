@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from glob import escape
 from shlex import quote
 from typing import Any
 
@@ -115,8 +116,11 @@ class Explanation(Struct, frozen=True, kw_only=True):
     next: tuple[str, ...] = ()
 
 
-def explain(token_id: str, scene: Scene) -> Explanation:
-    """Say why a token of the scene waits. Raises KeyError where there is no such token."""
+def explain(token_id: str, scene: Scene, prefix: str = "tokctl") -> Explanation:
+    """Say why a token of the scene waits; ``prefix`` is how a command begins that looks at the same engine.
+
+    Raises KeyError where there is no such token.
+    """
     looker = Looker(scene)
     visit = looker.links.by_id[token_id]
     reason = looker.reason(visit)
@@ -137,7 +141,7 @@ def explain(token_id: str, scene: Scene) -> Explanation:
         more=chain.more,
         blockers=blockers,
         evidence=tuple(_evidence(looker, visit)),
-        next=tuple(_next(visit, blockers)),
+        next=tuple(_next(visit, blockers, prefix)),
     )
 
 
@@ -259,6 +263,8 @@ def _evidence(looker: Looker, visit: Visit) -> Iterator[Fact]:
     context = visit.context
     for name in ("job_key", "job_type", "worker_id", "retries_left", "retries_used", "timeout_at", "duration_ms"):
         value = getattr(context, name)
+        if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+            value = int(value)
         if value is not None:
             yield Fact(name, format_time(value) if isinstance(value, datetime) else value, "context")
     for name, value in looker.scene.context_of(visit.token_id).items():
@@ -281,13 +287,19 @@ def _from_the_model(looker: Looker, visit: Visit) -> Iterator[Fact]:
             yield Fact(f"{event.kind} at it, {frame.name(boundary.id)}", event.name or event.expression, "model")
 
 
-def _next(visit: Visit, blockers: tuple[Step, ...]) -> Iterator[str]:
+def _next(visit: Visit, blockers: tuple[Step, ...], prefix: str) -> Iterator[str]:
     """Commands that show more of it."""
-    instance, token = quote(visit.instance_id), quote(visit.token_id)
+
+    def command(words: str, *ids: str, options: str = "") -> str:
+        given = " ".join(map(quote, ids))
+        dashed = any(one.startswith("-") for one in ids)  # such an id is no option
+        return f"{prefix} {words}" + (f"{options} -- {given}" if dashed else f" {given}{options}")
+
+    instance, token, worker = visit.instance_id, visit.token_id, visit.context.worker_id
     for step in blockers[:3]:
-        if step.token.token_id != visit.token_id:
-            yield f"tokctl explain {instance} {quote(step.token.token_id)}"
-    yield f"tokctl tokens show {instance} {token}"
-    if visit.live and visit.context.worker_id:
-        yield f"tokctl tokens list {instance} --worker {quote(visit.context.worker_id)} --live"
-    yield f"tokctl tokens history {instance} {token}"
+        if step.token.token_id != token:
+            yield command("explain", instance, step.token.token_id)
+    yield command("tokens show", instance, token)
+    if visit.live and worker:
+        yield command("tokens list", instance, options=f" --worker {quote(escape(worker))} --live")
+    yield command("tokens history", instance, token)

@@ -17,7 +17,8 @@ What counts as what:
 - What follows a sub-process was released by the last of the tokens within.
 - A token that waits at a join has arrived when it begins: the rest is not its own time, but its slack.
 - The whole ends with the last token, or now, while one is live: the path then ends with the token that has
-  been live for longest, and slack is how it stands now. What is live itself has none that anybody knows.
+  been live for longest, and slack is how it stands now. What is live itself has none that anybody knows,
+  nor has what FAILED and led nowhere.
 
 Times are microseconds since 1970-01-01 UTC. What a source does not say is filled in where it follows from the
 rest (a token without an end takes no time) and marked in ``unknown_begin`` and ``unknown_end``; a token without
@@ -36,7 +37,7 @@ from typing import cast
 
 from msgspec import Struct
 
-from tokctl.process.model import COMPLETED, EPOCH, FINAL_STATES, Duration, canonical_type, to_micros
+from tokctl.process.model import COMPLETED, EPOCH, FAILED, FINAL_STATES, Duration, canonical_type, to_micros
 from tokctl.process.spans import Bottleneck, Peak, Stretch, bottlenecks, max_concurrency, parallel_stretches, stretches
 from tokctl.process.tree import waits_for_several
 from tokctl.process.visit import Visit
@@ -272,12 +273,11 @@ class Flow:
         for n, holder in enumerate(scope):
             if holder >= 0 and not followed[n] and self.ends[n] <= self.ends[holder]:
                 within[holder].append(n)
-        # One that is live while nothing within is, or that outlasted it and led nowhere, stands for itself.
+        # One that outlasted all within and led nowhere, or is live while nothing within is, stands for itself.
         self.opened = {
             holder
             for holder, last in within.items()
-            if last
-            and (followed[holder] or self.ends[holder] == max(self.ends[n] for n in last))
+            if last and (followed[holder] or self.ends[holder] == max(self.ends[n] for n in last))
         }
         return within
 
@@ -337,6 +337,7 @@ class Flow:
         for others in further.values():
             for other in others:
                 followed[other] = 1
+        self.followed = followed
         self.last_end, self.last = last_end, _ = self._end(followed)
         slack = [last_end - time for time in released]
         held: dict[int, int] = {}  # by how much a token may begin later, where that is less
@@ -381,7 +382,10 @@ class Flow:
 
     def slack_us(self, n: int) -> int | None:
         """How much later a token could have ended without delaying the whole; None where nobody knows."""
-        if n in self.untimed or (self.visits[n].live and n not in self.early):
+        visit = self.visits[n]
+        if n in self.untimed or (visit.live and n not in self.early):
+            return None
+        if visit.state == FAILED and self.live and not self.followed[n]:  # what is live may wait for it
             return None
         return self.slack[n]
 

@@ -181,7 +181,8 @@ class Group(Struct, frozen=True, kw_only=True):
     """The visits that belong together, and their figures.
 
     Of ``process_id``, ``element_id`` and so on, those are set that visits were grouped by. ``kind`` is
-    the kind of their time, where they all have the same. ``share`` is their part of all durations.
+    the kind of their time, where they all have the same. ``share`` is their part of all durations, those
+    of what holds others apart.
     ``derived`` of the durations come from time stamps; ``negative`` ones contradict themselves and
     ``unmeasured`` ones have no times: neither are among the figures. ``waited`` (ms) passed between the
     end of a parent and their beginning. ``states`` counts those that are not COMPLETED.
@@ -482,9 +483,29 @@ class Performance:
     def groups(self) -> list[Group]:
         """The groups, the one with the longest total first."""
         groups = [self._group(key, parts) for key, parts in self.keyed().items()]
-        whole = exact_sum(sorted(group.figures.total for group in groups))
+        whole = exact_sum(sorted(self._own(group) for group in groups))
         groups.sort(key=lambda g: (-g.figures.total, -g.visits, [(k is not None, k or "") for k in g.key]))
-        return [replace(group, share=group.figures.total / whole if whole else None) for group in groups]
+        return [
+            replace(group, share=self._own(group) / whole if whole and group.kind != SCOPE else None)
+            for group in groups
+        ]
+
+    def _own(self, group: Group) -> float:
+        """The time of a group (ms) without that of what holds others, which would count twice."""
+        if group.kind == SCOPE:
+            return 0.0
+        if group.kind is not None:
+            return group.figures.total
+        piles = (pile for kind, _, pile in self.keyed()[group.key] if kind_of_time(kind) != SCOPE)
+        return exact_sum(sorted(chain.from_iterable(pile.durations for pile in piles)))
+
+    @property
+    def mean(self) -> float | None:
+        """The average of all durations (ms); None without any."""
+        total, count = self.figures()
+        if self.fastest is None or self.slowest is None:
+            return None
+        return min(max(total / count, self.fastest.duration_ms), self.slowest.duration_ms)  # whatever rounding does
 
     def figures(self) -> tuple[float, int]:
         """The total (ms) and number of all durations."""

@@ -146,7 +146,7 @@ class _Reader:
                 raise InputError(f"{self.name}: line {line}: not UTF-8 text: {error.reason}.") from None
             have += len(pieces[-1])
             self.ended = chunk is None
-        if self.at:
+        if self.buffer.find("\n", 0, self.at) >= 0:  # looking is ten times as fast as counting
             self.line += self.buffer.count("\n", 0, self.at)
         self.buffer = "".join(pieces)
         self.at = 0

@@ -483,6 +483,8 @@ class Looker:
                 return "a time", f"When that is, the model does not tell{said}.", None
             if when <= self.now:
                 more = ": it should have gone on" if event.timer != "timeCycle" else ", for the first time"
+                if SUSPENDED in {visit.state, self.scene.status.status}:
+                    more = ""
                 return f"the time {format_time(when)}", f"That was {self.ago(when)}{more}.", None
             return f"the time {format_time(when)}", f"That is {self.ago(when)}.", True
         if event.kind == CONDITION:
@@ -618,12 +620,12 @@ class Looker:
         if key not in self._lasts:
             before, frame = self._before(join, flow), self.frame(join.token)
             ended = [
-                (visit.finished_at, visit)
+                (visit.finished_at, not any(one.element_id in before for one in self.after(visit)), visit)
                 for visit in self.scene.visits
                 if visit.element_id in before and visit.finished_at is not None and self.frame(visit) is frame
             ]
-            ended.sort(key=lambda one: one[0], reverse=True)
-            runs = (visit for _, visit in ended if self._run(visit, join.element.parent) == at)
+            ended.sort(key=lambda one: one[:2], reverse=True)  # of those of one moment, the one that turned off
+            runs = (visit for *_, visit in ended if self._run(visit, join.element.parent) == at)
             self._lasts[key] = next(runs, None)
         return self._lasts[key]
 
@@ -696,9 +698,31 @@ class Looker:
     def _when(self, visit: Visit) -> str:
         return "" if visit.finished_at is None else f", at {self.at(visit.finished_at)}"
 
-    def _went(self, visit: Visit) -> str:
-        after = self.after(visit)
-        return f"It went on to {self.named(after)}." if after else ""
+    def _lies_within(self, visit: Visit, above: Visit) -> bool:
+        """Tell whether a token that came of another one lies in it, and does not follow it."""
+        if visit.element_id == above.element_id:  # one of several instances, unless it is the next pass of a loop
+            return above.finished_at is None or visit.created_at is None or visit.created_at < above.finished_at
+        if self.kind(above) not in _CONTAINERS:
+            return False
+        element, around = self.element(visit), self.frame(above)
+        if self.frame(visit) is not around:
+            return True
+        if element is not None:
+            return element.parent == above.element_id
+        began, ended = visit.created_at, above.finished_at
+        return self.kind(visit) != "boundaryEvent" and None not in {began, ended} and began < ended  # type: ignore[operator]
+
+    def _went(self, visit: Visit, told: Sequence[Visit] = ()) -> list[str]:
+        """Say what came of a token, but for what is told already: within it, and after it."""
+        inside, after = [], []
+        for one in self.after(visit):
+            if one not in told:
+                (inside if self._lies_within(one, visit) else after).append(one)
+        went = "had gone" if visit.state == CANCELLED else "went"
+        return [
+            *([f"In it began {self.named(inside)}."] if inside else []),
+            *([f"It {went} on to {self.named(after)}."] if after else []),
+        ]
 
     def after(self, visit: Visit) -> list[Visit]:
         """The tokens that came of one: those that name it, and those that it lists."""
@@ -713,32 +737,44 @@ class Looker:
         if decision is not None and decision.selected_flow:
             because = f", as {decision.condition_evaluated}" if decision.condition_evaluated else ""
             says.append(f"The gateway chose {decision.selected_flow}{because}.")
-        went = self._went(visit)
+        went, above = self._went(visit), self.links.parent(visit)
         element = self.element(visit)
         if went:
-            says.append(went)
+            says += went
+        elif above is not None and above.element_id == visit.element_id and self._lies_within(visit, above):
+            says.append(f"It was one of the instances of {self.named([above])}.")
         elif element is not None and element.outgoing:
             says.append("What came of it is not recorded.")
         return Reason(verdict=COMPLETED, brief="has completed", sentences=says)
 
     def _cancelled(self, visit: Visit) -> Reason:
         says = [f"It does not wait: it was cancelled at {self.what(visit)}{self._took(visit)}{self._when(visit)}."]
-        after = self.after(visit)
-        fired = [one for one in after if self.kind(one) == "boundaryEvent"]
-        above = self.links.parent(visit)
+        fired = self._fired(visit)
         if fired:
             says.append(f"{self.named(fired)} occurred at it.")
-        elif self.scene.status.status == CANCELLED:
-            says.append("The whole instance was cancelled.")
-        elif above is not None and self.kind(above) == "eventBasedGateway":
+        if not any(self.detail(one).interrupting for one in fired):
+            says += self._cancelled_with(visit)
+        says += self._went(visit, fired)
+        return Reason(verdict=CANCELLED, brief="was cancelled", sentences=says)
+
+    def _fired(self, visit: Visit) -> list[Visit]:
+        """The boundary events that occurred at an activity."""
+        return [one for one in self.after(visit) if self.kind(one) == "boundaryEvent"]
+
+    def _cancelled_with(self, visit: Visit) -> list[str]:
+        """Say what else was cancelled, or occurred, so that this was cancelled."""
+        above = self.links.parent(visit)
+        if above is not None and self.kind(above) == "eventBasedGateway":
             won = [one for one in self.children[above.token_id] if one.state == COMPLETED]
             if won:
-                says.append(f"Another event occurred first: {self.named(won)}.")
-        elif above is not None and above.state == CANCELLED and self.kind(above) in _CONTAINERS:
-            says.append(f"So was what it lies in: {self.named([above])}.")
-        if len(after) > len(fired):
-            says.append(f"It had gone on to {self.named(one for one in after if one not in fired)}.")
-        return Reason(verdict=CANCELLED, brief="was cancelled", sentences=says)
+                return [f"Another event occurred first: {self.named(won)}."]
+        current, seen = visit, {visit.token_id}
+        while above is not None and above.token_id not in seen:
+            if above.state == CANCELLED and self._lies_within(current, above):
+                return [f"So was what it lies in: {self.named([above])}."]
+            seen.add(above.token_id)
+            current, above = above, self.links.parent(above)
+        return ["The whole instance was cancelled."] if self.scene.status.status == CANCELLED else []
 
     def _failed(self, visit: Visit) -> Reason:
         context = self.scene.context_of(visit.token_id)
@@ -748,15 +784,21 @@ class Looker:
         says = [f"It FAILED at {self.what(visit)}{tries}{self._when(visit)}."]
         says.append(f"The error: {message}." if message else "No error message was recorded.")
         again = self.retry_of(visit)
+        fired, status = self._fired(visit), self.scene.status
+        ended = status.status in {COMPLETED, CANCELLED} and not status.status_derived
         if again is not None:
             says.append(f"It was tried again as {self.named([again])}.")
+        elif fired:
+            says.append(f"{self.named(fired)} occurred at it.")
+        elif ended:
+            says.append(f"Its instance is {status.status}: it is not going to be tried again.")
         else:
             says.append("It is an incident: nothing moves here until somebody has it tried again, or cancels it.")
         return Reason(
             verdict=FAILED,
             brief=f"FAILED{f': {message}' if message else ''}",
             sentences=says,
-            can=None if again else False,
+            can=None if again or fired or ended else False,
         )
 
 

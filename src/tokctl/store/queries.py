@@ -249,17 +249,18 @@ class Questions:
             yield status, self._visits(pk, instance.instance_id, instance.process_id, where, flows=flows)
 
     def visit_durations(
-        self, process_id: str | None, elements: Collection[str], instances: int
+        self, process_id: str | None, elements: Collection[str] | None, instances: int
     ) -> Iterator[tuple[str, str, float]]:
         """(instance id, element id, ms) of the COMPLETED visits of elements in the last instances of a process."""
         took = "coalesce(t.duration_ms, (t.finished_at - t.created_at) / 1000.0)"
+        only = "" if elements is None else "AND t.element_id IN (SELECT value FROM json_each(?))"
+        named = [] if elements is None else [msgspec.json.encode(list(elements)).decode()]
         return self.ask(
             f"""SELECT i.instance_id, t.element_id, {took}
                 FROM (SELECT pk, instance_id FROM instance WHERE process_id IS ? ORDER BY pk DESC LIMIT ?) i
                 CROSS JOIN token t ON t.instance = i.pk
-                WHERE t.state = 'COMPLETED' AND {took} IS NOT NULL
-                AND t.element_id IN (SELECT value FROM json_each(?))""",
-            [process_id, instances, msgspec.json.encode(list(elements)).decode()],
+                WHERE t.state = 'COMPLETED' AND {took} IS NOT NULL {only}""",
+            [process_id, instances, *named],
         )
 
     def stays(

@@ -102,6 +102,13 @@ class Hit(Struct, frozen=True, gc=False):
     figures: dict[str, Any] = {}
 
 
+Durations = Callable[[str | None, Iterable[str]], Iterator[tuple[str, str, float]]]
+"""(process id, element ids) → (instance id, element id, ms) of finished visits in the process's last instances.
+
+Where many instances are looked at, those of all elements: for what the next instance may ask.
+"""
+
+
 class Case:
     """An instance as the rules see it. What takes work is worked out when it is asked for.
 
@@ -115,11 +122,13 @@ class Case:
         visits: Sequence[Visit],
         now: datetime,
         find_definition: Callable[[], Definition | None] = lambda: None,
+        durations: Durations = lambda *_: iter(()),
     ) -> None:
         self.status = status
         self.visits = visits
         self.now = now
         self._find_definition = find_definition
+        self.durations = durations
 
     @property
     def instance_id(self) -> str:
@@ -156,23 +165,13 @@ class Case:
     @cached_property
     def parents(self) -> array[int]:
         """Where in ``visits`` each token's parent stands; NO_PARENT for none, MISSING for one that is not there."""
-        known = self.positions
-        known_or_missing = known.get
-        return array(
-            "i",
-            [
-                NO_PARENT if visit.parent_token_id is None else known_or_missing(visit.parent_token_id, MISSING)
-                for visit in self.visits
-            ],
-        )
+        position = self.positions.get
+        named = [visit.parent_token_id for visit in self.visits]
+        return array("i", [NO_PARENT if parent is None else position(parent, MISSING) for parent in named])
 
     def age(self, visit: Visit) -> timedelta | None:
         """How long ago a token was created; None where nobody says."""
         return None if visit.created_at is None else self.now - visit.created_at
-
-
-Durations = Callable[[str | None, Iterable[str]], Iterator[tuple[str, str, float]]]
-"""(process id, element ids) → (instance id, element id, ms) of finished visits of the last instances."""
 
 
 class Rule:
@@ -203,7 +202,7 @@ class Rule:
         """Look at an instance."""
         raise NotImplementedError
 
-    def conclude(self, found: Mapping[str, Sequence[Hit]], durations: Durations) -> Iterable[Hit]:  # noqa: ARG002
+    def conclude(self, found: Mapping[str, Sequence[Hit]]) -> Iterable[Hit]:  # noqa: ARG002
         """Say what shows only in all instances together.
 
         ``found`` are the hits so far on tokens that do not move on, by rule.

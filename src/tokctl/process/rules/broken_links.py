@@ -27,7 +27,7 @@ class BrokenLinks(Rule):
 
     def find(self, case: Case) -> Iterator[Hit]:
         """Build the tree, unless a quick look shows that nothing is wrong."""
-        lists = any([visit.child_tokens for visit in case.visits])
+        lists = any(visit.child_tokens for visit in case.visits)
         if (not lists or _agree(case)) and not _has_cycle(case.parents):
             return
         rows = (TreeRow.from_token(visit) for visit in case.visits)

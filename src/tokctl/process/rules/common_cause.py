@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tokctl.process.model import WAITING, type_matches
-from tokctl.process.rules.base import HIGH, Case, Durations, Hit, Rule, number
+from tokctl.process.rules.base import HIGH, Case, Hit, Rule, number
 from tokctl.process.visit import Visit
 
 _MOST = 0.9  # of a cause's tokens that have a further trait: it is named with the cause
@@ -39,7 +39,7 @@ class CommonCause(Rule):
         """Nothing shows in one instance."""
         yield from ()
 
-    def conclude(self, found: Mapping[str, Sequence[Hit]], durations: Durations) -> Iterator[Hit]:  # noqa: ARG002
+    def conclude(self, found: Mapping[str, Sequence[Hit]]) -> Iterator[Hit]:
         """Look for what the tokens that other rules found have in common."""
         stuck: dict[tuple[str, str], Hit] = {}
         for hits in found.values():

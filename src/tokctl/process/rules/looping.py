@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterator
+from itertools import repeat
 
 from tokctl.process.rules.base import MEDIUM, NO_PARENT, Case, Hit, Rule, number
 
@@ -28,25 +29,25 @@ class Looping(Rule):
         limit: int = self.limits["loops"]
         if len(case.visits) <= limit:
             return
-        often = [e for e, n in Counter([visit.element_id for visit in case.visits]).items() if n > limit]
+        elements = [visit.element_id for visit in case.visits]
+        often = [element for element, number in Counter(elements).items() if number > limit]
         if not often:
             return
-        for entered, position in _deepest(case, often):
+        for entered, position in _deepest(case.parents, elements, often):
             if entered > limit:
                 visit = case.visits[position]
                 says = f"entered {entered:,} times along one way" + ("" if visit.live else ", the last time over")
                 yield Hit(visit, says, visit.created_at, entered + visit.live / 2, {"entered": entered})
 
 
-def _deepest(case: Case, elements: list[str]) -> list[tuple[int, int]]:
+def _deepest(parents: array[int], visited: list[str], elements: list[str]) -> list[tuple[int, int]]:
     """Return for each element how often it was entered along the way with most visits of it, and the last of these.
 
     One walk down from the roots, with a count for each element that goes up and down with it.
     """
     codes = {element: code for code, element in enumerate(elements)}
     others = len(elements)
-    element_of = [codes.get(visit.element_id, others) for visit in case.visits]
-    parents = case.parents
+    element_of = list(map(codes.get, visited, repeat(others)))
     size = len(parents)
     child = array("i", [NO_PARENT]) * (size + 1)  # the first of each; the roots' parent comes last
     sibling = array("i", [NO_PARENT]) * size

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tokctl.process.model import SUSPENDED
-from tokctl.process.rules.base import MEDIUM, Case, Durations, Hit, Rule, number
+from tokctl.process.rules.base import MEDIUM, Case, Hit, Rule, number
 from tokctl.process.rules.words import spell_ms
-from tokctl.process.visit import Visit
 
 
 class SlowerThanUsual(Rule):
@@ -32,57 +32,58 @@ class SlowerThanUsual(Rule):
 
     def __init__(self, limits: Mapping[str, Any]) -> None:
         super().__init__(limits)
-        self.live: dict[str | None, list[tuple[Visit, float]]] = defaultdict(list)
+        self.usual: dict[str | None, _Usual] = {}
 
     def find(self, case: Case) -> Iterator[Hit]:
-        """Keep what is live, to be compared once it is known what is to be looked up."""
-        for visit in case.live:
-            age = case.age(visit)
-            if age is not None and age.total_seconds() > 0 and visit.state != SUSPENDED:  # that has its own rule
-                self.live[case.process_id].append((visit, age.total_seconds() * 1000))
-        yield from ()
-
-    def conclude(self, found: Mapping[str, Sequence[Hit]], durations: Durations) -> Iterator[Hit]:  # noqa: ARG002
-        """Compare every live token with the finished visits to its element."""
+        """Compare what is live with the finished visits to its element."""
+        live = [(visit, lived.total_seconds() * 1000) for visit in case.live
+                if visit.state != SUSPENDED and (lived := case.age(visit)) is not None]  # fmt: skip
+        if not live:
+            return
+        usual = self.usual.get(case.process_id)
+        if usual is None:
+            elements = {visit.element_id for visit, _ in live}
+            usual = self.usual[case.process_id] = _Usual(case.durations(case.process_id, elements))
         rank, least = self.limits["slow_percentile"] / 100, self.limits["slow_visits"]
-        for process_id, live in self.live.items():
-            usual = _Usual(durations(process_id, {visit.element_id for visit, _ in live}))
-            for visit, age in live:
-                others = usual.elsewhere(visit.element_id, visit.instance_id)
-                if len(others) < least:
-                    continue
-                limit = others[math.ceil(rank * len(others)) - 1]
-                if age > limit:
-                    median = others[math.ceil(0.5 * len(others)) - 1]
-                    figures = {"age_ms": age, "usual_ms": limit, "usual_median_ms": median,
-                               "compared_visits": len(others), "percentile": round(rank * 100)}  # fmt: skip
-                    says = (f"there for {spell_ms(age)}; {rank:.0%} of {len(others):,} visits took at most "
-                            f"{spell_ms(limit)}, half {spell_ms(median)}")  # fmt: skip
-                    yield Hit(visit, says, visit.created_at, age / limit if limit > 0 else math.inf, figures)
-        self.live.clear()
+        for visit, age in live:
+            others, own = usual.of(visit.element_id, visit.instance_id)
+            count = len(others) - len(own)
+            if count < least:
+                continue
+            limit = _nth(others, own, math.ceil(rank * count) - 1)
+            if age > limit and age > 0:
+                median = _nth(others, own, math.ceil(0.5 * count) - 1)
+                figures = {"age_ms": age, "usual_ms": limit, "usual_median_ms": median,
+                           "compared_visits": count, "percentile": round(rank * 100)}  # fmt: skip
+                says = (f"there for {spell_ms(age)}; {rank:.0%} of {count:,} visits took at most "
+                        f"{spell_ms(limit)}, half {spell_ms(median)}")  # fmt: skip
+                yield Hit(visit, says, visit.created_at, age / limit if limit > 0 else math.inf, figures)
 
 
 class _Usual:
-    """Durations (ms) of finished visits by element, sorted."""
+    """Durations (ms) of finished visits by element, and the instances that they are of."""
 
     def __init__(self, durations: Iterator[tuple[str, str, float]]) -> None:
-        self.all: dict[str, list[float]] = defaultdict(list)
-        self.own: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self.instances: dict[str, int] = {}
+        self.found: dict[str, tuple[array[float], array[int]]] = defaultdict(lambda: (array("d"), array("i")))
         for instance_id, element_id, took in durations:
-            self.all[element_id].append(took)
-            self.own[element_id, instance_id].append(took)
-        for several in self.all.values():
-            several.sort()
-        self.without: dict[tuple[str, str], list[float]] = {}
+            times, instances = self.found[element_id]
+            times.append(took)
+            instances.append(self.instances.setdefault(instance_id, len(self.instances)))
+        self.sorted = {element_id: array("d", sorted(times)) for element_id, (times, _) in self.found.items()}
 
-    def elsewhere(self, element_id: str, instance_id: str) -> list[float]:
-        """Those of an element in other instances than one."""
-        key = (element_id, instance_id)
-        if key not in self.own:
-            return self.all[element_id]
-        if key not in self.without:
-            others = list(self.all[element_id])
-            for took in self.own[key]:
-                del others[bisect_left(others, took)]
-            self.without[key] = others
-        return self.without[key]
+    def of(self, element_id: str, instance_id: str) -> tuple[Sequence[float], Sequence[float]]:
+        """Those of an element, and those among them that are an instance's own; both sorted."""
+        every, instance = self.sorted.get(element_id, ()), self.instances.get(instance_id)
+        if not every or instance is None:
+            return every, ()
+        return every, sorted(took for took, of in zip(*self.found[element_id], strict=True) if of == instance)
+
+
+def _nth(values: Sequence[float], left_out: Sequence[float], number: int) -> float:
+    """Return the value with a number, counted from 0, among sorted ones of which some, sorted too, are left out."""
+    for position, value in enumerate(left_out):
+        same = position - bisect_left(left_out, value)
+        if bisect_left(values, value) + same <= number:
+            number += 1
+    return values[number]

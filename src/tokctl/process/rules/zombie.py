@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from tokctl.process.model import CANCELLED, is_final
-from tokctl.process.rules.base import HIGH, Case, Hit, Rule
-
+from tokctl.process.rules.base import HIGH, MISSING, NO_PARENT, Case, Hit, Rule
 
 _Ended = tuple[datetime, str]
 
@@ -56,7 +55,8 @@ class _Cancelled:
 
     def __init__(self, case: Case) -> None:
         self.case = case
-        self.below: dict[int, _Ended | None] = {-1: None, -2: None}  # of what stands below each
+        # Of what stands below each token: by its own cancellation, too, and without that.
+        self.below: dict[int, tuple[_Ended | None, _Ended | None]] = {NO_PARENT: (None, None), MISSING: (None, None)}
 
     def of(self, position: int) -> _Ended | None:
         """When the token above was cancelled that was cancelled last, and its id."""
@@ -64,17 +64,14 @@ class _Cancelled:
         above = parents[position]
         path: list[int] = []
         while above not in below:
-            below[above] = None  # a cycle ends here
+            below[above] = (None, None)  # a cycle ends here
             path.append(above)
             above = parents[above]
         for member in reversed(path):
             visit = visits[member]
-            over = parents[member]
-            if visit.element_type == "boundaryEvent" and over >= 0:
-                over = parents[over]
-            found = below[over]
+            own = around = below[parents[member]][visit.element_type == "boundaryEvent"]
             when = visit.finished_at
-            if visit.state == CANCELLED and when is not None and (found is None or when > found[0]):
-                found = (when, visit.token_id)
-            below[member] = found
-        return below[parents[position]]
+            if visit.state == CANCELLED and when is not None and (around is None or when > around[0]):
+                own = (when, visit.token_id)
+            below[member] = own, around
+        return below[parents[position]][0]

@@ -392,13 +392,14 @@ class _View:
     def completed(self) -> Section:
         flow = self.flow
         title = (Cell("Completed path", "bold"), Cell(f"  {count(len(flow.completed), 'token')}", "dim"))
+        if not flow.completed:
+            return Section(title=title, lines=[(Cell("No token has completed.", "dim"),)])
         listing = Listing(
             key="completedPath",
             items=self.part(flow.completed, "completed token"),
             columns=self.columns(),
             ident=str,
             document=self.documents(),
-            empty="No token has completed.",
         )
         return Section(title=title, listing=listing)
 
@@ -448,6 +449,8 @@ class _View:
             _column("share", lambda b: Cell(_percent(b.percentage_of_total)), right=True),
             _column("of critical path", critical, right=True, rank=2),
         )
+        if not found:
+            return Section(title="Bottlenecks", lines=[(Cell("Nothing took any time.", "dim"),)])
         return _table("Bottlenecks", self.part(found, "element"), columns)
 
     def parallel(self) -> Section:

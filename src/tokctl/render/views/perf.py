@@ -87,16 +87,18 @@ def performance_listing(
     """A list of groups. ``about`` says in words what was looked at; ``shown`` are the groups of this page."""
     unicode = out.unicode
     total, measured = performance.figures()
+    mean = performance.mean
     summary = summarize(performance.counts())
     division = performance.division()
     columns = _columns(performance, groups, compared=base is not None, unicode=unicode, roomy=out.width >= _ROOMY)
 
     def sections() -> Iterable[Section]:
-        yield Section(title="Figures", fields=_figures(performance, total, measured))
+        yield Section(title="Figures", fields=_figures(performance))
         yield Section(title="Where the time went", lines=_division_lines(division, unicode=unicode))
         if base is not None:
             yield Section(title="Differences that matter", lines=_differences(groups, base, unicode=unicode))
-        title = f"By {' and '.join(performance.by)}"
+        *first, last = performance.by
+        title = f"By {', '.join(first)} and {last}" if first else f"By {last}"
         yield Section(
             title=(Cell(title, "bold"), Cell("  percentiles are exact (nearest rank)", "dim")),
             listing=Listing(
@@ -122,7 +124,7 @@ def performance_listing(
         document=group_document,
         head={
             "totalTokens": summary.total_tokens,
-            "avgExecutionTime": total / measured if measured else 0,
+            "avgExecutionTime": mean or 0,
             "fastestToken": _sample_document(performance.fastest),
             "slowestToken": _sample_document(performance.slowest),
             "retryAnalysis": {str(used): number for used, number in performance.retries.items()},
@@ -136,7 +138,7 @@ def performance_listing(
             "last_finished_at": format_time(from_micros(performance.last)),
             "durations": measured,
             "total_ms": total,
-            "mean_ms": total / measured if measured else None,
+            "mean_ms": mean,
             "derived": performance.total("derived"),
             "negative": performance.total("negative"),
             "unmeasured": performance.total("unmeasured"),
@@ -176,12 +178,13 @@ def _period(begin: int, end: int) -> str:
 # --- figures --------------------------------------------------------------------------------------
 
 
-def _figures(performance: Performance, total: float, measured: int) -> tuple[Field, ...]:
+def _figures(performance: Performance) -> tuple[Field, ...]:
+    mean, measured = performance.mean, performance.figures()[1]
     derived = performance.total("derived")
     mark = "~" if derived else ""
     fields = [
-        Field("average", Cell(f"{mark}{span(total / measured / 1000)} over {count(measured, 'completed visit')}")
-              if measured else Cell("no completed visit has a duration", "dim")),
+        Field("average", Cell(f"{mark}{span(mean / 1000)} over {count(measured, 'completed visit')}")
+              if mean is not None else Cell("no completed visit has a duration", "dim")),
         Field("fastest", _sample_cell(performance.fastest)),
         Field("slowest", _sample_cell(performance.slowest)),
     ]  # fmt: skip
@@ -477,13 +480,12 @@ def _comparison_document(comparison: Comparison) -> Document:
 
 
 def _base_document(base: Base) -> Document:
-    total, measured = base.performance.figures()
     return {
         "base": base.words,
         "instances": base.performance.instances,
         "total_tokens": summarize(base.performance.counts()).total_tokens,
-        "durations": measured,
-        "mean_ms": total / measured if measured else None,
+        "durations": base.performance.figures()[1],
+        "mean_ms": base.performance.mean,
         "criterion": CRITERION,
         "only_in_base": [group_document(group) for group in base.only],
     }

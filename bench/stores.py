@@ -107,6 +107,18 @@ class LargeStore:
                 ended,
             )
 
+    def begin_all_anew(self) -> None:
+        """Let the last token of every instance that had come to its end be under way: one in a hundred tokens."""
+        with self._changing() as db:
+            db.execute(
+                """UPDATE token SET state = 'ACTIVE', updated_at = created_at, completed_at = NULL, finished_at = NULL,
+                   duration_ms = NULL, execution_context = NULL WHERE element_id = 'claim-settled'"""
+            )
+            db.execute(
+                """UPDATE instance SET status = 'ACTIVE', derived_status = 'ACTIVE', live_tokens = 1,
+                   completed_at = NULL, end_at = NULL WHERE live_tokens = 0"""
+            )
+
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
         """Yield a connection that is quick rather than safe; afterwards all is on the disk."""
@@ -124,7 +136,10 @@ LEFT = (30, 10)  # of a hundred live instances, how many are left in the largest
 
 
 def measure(folder: Path, sizes: list[int]) -> None:
-    """Measure debug and perf over a store that grows; then debug while what is live in it shrinks."""
+    """Measure debug and perf over a store that grows; then debug while what is live in it shrinks.
+
+    Last, over another of the least size in which one of a hundred tokens is live: so is every instance.
+    """
     began = time.monotonic()
     large = LargeStore(folder / "large.db")
     large.grow(2 * large.tokens)
@@ -142,6 +157,11 @@ def measure(folder: Path, sizes: list[int]) -> None:
     for percent in LEFT:
         large.end_all_but(max(live * percent // 100, 1))
         _row(large, "", perf=False)
+    large.path.unlink()
+    large = LargeStore(folder / "live.db")
+    large.grow(sizes[0])
+    large.begin_all_anew()
+    _row(large, "", perf=False)
     print()
 
 

@@ -97,6 +97,23 @@ def test_what_tables_show_of_the_past_is_what_they_showed(both):
     assert {"ACTIVE", "SUSPENDED", "COMPLETED"} <= set(states.split())
 
 
+def test_what_is_worked_out_of_the_past_is_what_was_worked_out_then(both):
+    """The commands that the findings of ``debug --at`` name are among them."""
+    past, present = (json.loads(out) for out in both("perf", "-o", "json"))
+    assert past == present
+    assert past["live_tokens"] > 0
+    explained = 0
+    for instance_id in both("instances", "list", "--live", "-o", "id")[1].split():
+        for token_id in both("tokens", "list", instance_id, "--live", "-o", "id")[1].split():
+            past, present = (json.loads(out) for out in both("explain", instance_id, token_id, "-o", "json"))
+            assert (past["verdict"], past["since"]) == (present["verdict"], present["since"])
+            undated = "If it fails"  # how many retries were left nobody dates
+            assert past["sentences"] == [line for line in present["sentences"] if not line.startswith(undated)]
+            assert " --at " in past["next"][0]
+            explained += 1
+    assert explained > 3
+
+
 def test_spans_and_ages_are_those_of_the_moment(tokctl, recordings):
     end, _ = recordings
     line = ("instances", "list", "--store", end, "-o", "csv", "--columns", "instance_id,age_seconds")

@@ -226,6 +226,13 @@ def test_one_token_without_any_time(tokctl):
     assert (flow["critical_path"]["steps"], flow["completedPath"][0]["slack_ms"]) == ([], None)
 
 
+def test_a_list_with_nothing_in_it_says_so_in_its_place(tokctl):
+    ran = said(tokctl, [token("t1", state="ACTIVE", created_at=NOW)])
+    assert "Completed path  0 tokens\n  No token has completed.\n" in ran.out
+    assert "Bottlenecks\n  Nothing took any time.\n" in ran.out
+    assert ran.err == ""
+
+
 def test_a_path_that_breaks_off_says_so(tokctl):
     ran = said(tokctl, [token("t1", created_at=at(0), completed_at=at(1), parent_token_id="gone")])
     assert "It breaks off at t1: its parent gone is not known." in ran.out

@@ -223,6 +223,12 @@ def test_bases(perf, versions, words, expected):
     assert compared(perf(versions, *words)) == expected
 
 
+def test_nothing_beside_the_base_is_said(tokctl, versions):
+    ran = tokctl("perf", "-p", "order", "--version", "3", "--compare", "v3", "--file", versions)
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err == "No tokens match but those of version 3, which is what to compare with.\n"
+
+
 def test_periods(perf, saved):
     def day(number, took):
         times = {"created_at": at(86400 * number), "completed_at": at(86400 * number + 9)}
@@ -244,6 +250,7 @@ def test_periods(perf, saved):
         10,
     )
     assert compared(perf(path, "--compare", "..2025-01-12"))[:4] == (30, 20, 10, 9)
+    assert compared(perf(path, "--compare", "2025-01-13.."))[:4] == (20, 9, 20, 10)
 
 
 def test_what_is_marked_is_said_in_words(tokctl, versions):
@@ -305,3 +312,12 @@ def test_sparklines():
     assert sparkline([0, 1, 50, 100], unicode=False) == " .=@"
     assert sparkline([7] * Throughput.MOST, unicode=True) == "█" * Throughput.MOST
     assert sparkline([], unicode=True) == ""
+
+
+@pytest.mark.parametrize(("room", "title", "full"), [(20, "3s", 15), (40, "2s", 22), (60, "1s", 45)])
+def test_throughput_fits(tokctl, saved, room, title, full):
+    ends = [token(f"t{n}", created_at=at(n), completed_at=at(n), updated_at=at(n)) for n in range(45)]
+    shown = tokctl("perf", "--file", saved(answer(instance("i1"), ends)), width=room).out
+    words = shown.partition("\nThroughput")[2].split()
+    assert words[:4] == ["ended", "in", "each", title]
+    assert words[4].count("█") == full

@@ -196,7 +196,7 @@ def terminal(request, place):
 
 LINES = {
     "tokctl tok": "tokctl tokens ",
-    "tokctl tokens tr": "tokctl tokens tree ",
+    "tokctl tokens tre": "tokctl tokens tree ",
     "tokctl tokens tree @": "tokctl tokens tree @latest ",
     "tokctl tokens list --sta": "tokctl tokens list --state ",
     "tokctl tokens list --state WAI": "tokctl tokens list --state WAITING ",

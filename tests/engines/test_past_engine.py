@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_engine_contract import MAKERS
 
+from builders import at, instance, tokens
 from strategies import (
     filters,
     globs,
@@ -132,6 +133,20 @@ def test_the_visits_of_all_as_of_a_moment(maker, records, moment, instances, whe
     ]
     assert stays(engine, instances, where) == stays(expected, instances, where)
     elements = names_ | {record.element_id for record in records if hasattr(record, "element_id")}
-    durations = engine.visit_durations(process, elements, count or 3)
-    assert list(durations) == list(expected.visit_durations(process, elements, count or 3))
+    for name in {process, *(record.process_id for record in records)}:
+        durations = engine.visit_durations(name, elements, count or 3)
+        assert list(durations) == list(expected.visit_durations(name, elements, count or 3))
+    engine.close()
+
+
+@each_engine
+def test_the_last_instances_of_a_process_are_the_last_that_had_begun(maker):
+    records = [instance(f"i{n}", process_id="p[1]*") for n in range(4)] + [instance("o", process_id="p1")]
+    for n, instance_id in enumerate(("i0", "i1", "i2", "i3", "o")):
+        records += tokens(1, instance_id, created_at=at(n * 10), updated_at=at(n * 10 + 5), completed_at=at(n * 10 + 5))
+    engine = PastEngine(MAKERS[maker](records), at(29))
+    assert list(engine.visit_durations("p[1]*", {"task"}, 2)) == [("i2", "task", 5000.0), ("i1", "task", 5000.0)]
+    assert list(engine.visit_durations("p[1]*", {"task"}, 9))[-1] == ("i0", "task", 5000.0)
+    assert not list(engine.visit_durations("p1", {"task"}, 9))
+    assert engine.latest_instance_id() == "i2"
     engine.close()

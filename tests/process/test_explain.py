@@ -255,6 +255,23 @@ def test_an_incident_holds_up_the_joins_behind_it():
     assert "'join2'" in words(found)
 
 
+def test_a_join_whose_tokens_cannot_go_on_is_not_told_that_they_can_arrive():
+    sub = (
+        '<subProcess id="sub"><startEvent id="s"/><serviceTask id="in"/><endEvent id="e"/>'
+        '<sequenceFlow id="s-i" sourceRef="s" targetRef="in"/><sequenceFlow id="i-e" sourceRef="in" targetRef="e"/>'
+        "</subProcess>"
+    )
+    xml = bpmn("start>split split>sub split>b sub>join b>join join>end", sub)
+    found = explained(xml, "{until: 30m, tasks: {in: {fails: true, retries: {max: 0}}}}", "join")
+    assert found.can_continue is False
+    assert [flow.possible for flow in found.join.missing] == [False]
+    assert "Missing: sub-join, from 'sub': it cannot arrive as things stand: 'sub' (" in words(found)
+    assert "can still arrive" not in words(found)
+    found = explained(xml, "{until: 30m, tasks: {in: {hangs: true}}}", "join")
+    assert ([flow.possible for flow in found.join.missing], found.can_continue) == ([True], True)
+    assert "Missing: sub-join, from 'sub': it can still arrive; it depends on 'sub' (" in words(found)
+
+
 def test_an_inclusive_join_need_not_wait_for_what_was_not_taken():
     xml = bpmn("start>or or>a or>b or>c a>or2 b>or2 c>or2 or2>end",
                conditions={"or-a": "True", "or-b": "True", "or-c": "more"})  # fmt: skip

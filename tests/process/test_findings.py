@@ -153,7 +153,7 @@ def told(engine, instance_id, question, limit=None):
     """Everything that is said, as documents."""
     report = examine(engine, instance_id, NOW, question, limit=limit)
     listing = report_listing(
-        report, NOW, about={}, headline=tuple, several=True, unicode=True, fail_on=None, notes=[]
+        report, NOW, about={}, headline=tuple, several=True, unicode=True, fail_on=None, notes=list
     )  # fmt: skip
     return [listing.document(finding) for finding in listing.items], summary_document(report)
 

@@ -205,6 +205,12 @@ def test_one_that_waits_at_a_join_has_arrived():
     )
     assert path(waiting) == [("pack", 0, 8)]
     assert slacks(waiting) == {"pay": 5, "pack": None, "early": 5}
+    stopped = flow(
+        [tokens[0], task("pack", 0, 8, state="CANCELLED"), task("early", 3, 8, parent="pay", state="CANCELLED", **join)]
+    )
+    assert path(stopped) == [("pack", 0, 8)]
+    assert slacks(stopped) == {"pay": 5, "pack": 0, "early": 5}
+    assert {b.key: b.total_ms for b in stopped.bottlenecks} == {"pack": 8000, "pay": 3000}
 
 
 def test_what_follows_a_sub_process_was_released_by_what_happened_within():
@@ -256,6 +262,16 @@ def test_of_a_live_instance_the_path_ends_now():
     found = flow([task("done", 0, 5), task("old", 5, None, parent="done"), task("new", 6, None, parent="done")], at(10))
     assert path(found) == [("done", 0, 5), ("old", 0, 5)]
     assert slacks(found) == {"done": 0, "old": None, "new": None}
+
+
+def test_nobody_knows_what_an_incident_holds_up():
+    tokens = [
+        task("start", 0, 1), task("bad", 1, 2, parent="start", state="FAILED"), task("old", 1, None, parent="start"),
+    ]  # fmt: skip
+    assert slacks(flow(tokens, at(9)))["bad"] is None
+    tried_again = [*tokens, task("again", 3, 4, parent="bad")]
+    assert slacks(flow(tried_again, at(9)))["bad"] == 5
+    assert slacks(flow([*tokens[:2], task("over", 1, 9, parent="start")]))["bad"] == 7
 
 
 @pytest.mark.parametrize(

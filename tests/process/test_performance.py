@@ -144,8 +144,24 @@ def test_groups_are_what_the_definitions_say(maker, tokens, by, processes):
     total, count = performance.figures()
     assert total == pytest.approx(sum(g.figures.total for g in found.values()))
     assert count == sum(g.figures.count for g in found.values())
-    if total:
-        assert sum(g.share for g in found.values()) == pytest.approx(1)
+    if shares := [g.share for g in found.values() if g.share is not None]:
+        assert sum(shares) == pytest.approx(1)
+
+
+def test_a_sub_process_has_no_share_beside_what_lies_in_it():
+    took = {"execution_context": {"duration_ms": 4}, "state": "COMPLETED"}
+    known = [
+        token("s", element_id="s", element_type="subProcess", **took),
+        token("a", element_id="a", element_type="task", **took),
+        token("b", element_id="b", element_type="task", state="COMPLETED",
+              execution_context={"duration_ms": 4, "worker_id": "w"}),
+    ]  # fmt: skip
+    shares = {group.element_id: group.share for group in measured(*known).groups()}
+    assert shares == {"s": None, "a": 0.5, "b": 0.5}
+    workers = {
+        group.worker_id: (group.share, group.figures.total) for group in measured(*known, by=("worker",)).groups()
+    }
+    assert workers == {None: (0.5, 8), "w": (0.5, 4)}
 
 
 @given(tokens=records_of)
@@ -525,6 +541,7 @@ def test_huge_and_endless_durations():
     (group,) = performance.groups()
     assert group.figures.total == sys.float_info.max
     assert performance.figures() == (sys.float_info.max, 2)
+    assert performance.mean == 1e308
     endless = msgspec.structs.replace(
         Visit.of(token(created_at=at(0), completed_at=at(1))),
         context=msgspec.structs.replace(Visit.of(token()).context, duration_ms=inf),

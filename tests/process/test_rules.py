@@ -251,7 +251,8 @@ CASES: dict[str, dict[str, tuple]] = {
     },
     "BROKEN_LINKS": {
         "a child that is not listed": (
-            [done("a", child_tokens=("x",)), done("x", parent_token_id="a"), done("b", parent_token_id="a")], {"b"}),
+            [done("a", child_tokens=("x",)), *[done(t, parent_token_id="a", child_tokens=()) for t in "xb"]], {"b"}),
+        "a join that lists itself": ([done("a", child_tokens=("a",), element_type="parallelGateway")], {"a"}),
         "a child that is not there": (
             [done("a", child_tokens=("b", "x")), done("b", parent_token_id="a", child_tokens=())], {"a"}),
         "listed by two": (
@@ -279,6 +280,7 @@ CASES: dict[str, dict[str, tuple]] = {
         "updated before it was created": ([live(age=5, updated_at=ago_s(6))], {"t1"}),
         "a minute ahead": ([live(age=-60)], set()),
         "more than a minute ahead": ([live(age=-60.001)], {"t1"}),
+        "created ahead, and not heard of since": ([live(age=-61, updated_at=None)], {"t1"}),
         "as set": ([live(age=-61)], set(), {"clock_skew": "2m"}),
         "less than no time": ([done(duration_ms=-1)], {"t1"}),
         "no time at all": ([done(duration_ms=0)], set()),
@@ -292,6 +294,8 @@ CASES: dict[str, dict[str, tuple]] = {
         "longer than 99 of a hundred": ([*usual(*range(100)), live(age=98.5)], {"t1"}),
         "longer than 98 of a hundred": ([*usual(*range(100)), live(age=97.5)], set()),
         "its own instance says nothing": ([*[done(f"u{n}") for n in range(30)], live(age=HOUR)], set()),
+        "its own slow visits are no excuse": (
+            [*usual(*range(20)), *[done(f"o{n}", took=5000) for n in range(5)], live(age=19.5)], {"t1"}),
         "another element says nothing": ([*usual(*range(30), element_id="other"), live(age=HOUR)], set()),
         "another process says nothing": ([*[_with(t, process_id="q") for t in usual(*range(30))], live(age=HOUR)],
                                          set()),
@@ -511,6 +515,10 @@ def test_a_cause_is_named_once_with_all_that_is_common():
 def test_what_one_cause_leaves_is_looked_at_again():
     mixed = [*stuck(5, element_id="a"), *stuck(3, 5, element_id="b"), *stuck(1, 8, element_id="c")]
     assert causes(*mixed) == [({"element_id": "a"}, 5, 9, 0.5556), ({"element_id": "b"}, 3, 9, 0.3333)]
+    worker = [t for n in range(3) for t in stuck(1, n, element_id=f"e{n}", worker_id="w")]
+    assert [traits for traits, *_ in causes(*worker, *stuck(3, 3, element_id="a"))] == [
+        {"element_id": "a"}, {"worker_id": "w"},
+    ]  # fmt: skip
     hits = look("COMMON_CAUSE", *mixed)
     assert {hits[f"s{n}", f"s{n}"].figures["cause"] for n in range(5)} == {0}
     assert {hits[f"s{n}", f"s{n}"].figures["cause"] for n in range(5, 8)} == {1}

@@ -467,6 +467,15 @@ def test_what_waits_for_others_and_what_holds_others_is_no_bottleneck():
     assert (found.max_concurrent, found.most_at) == (2, at(0))
 
 
+def test_what_was_cancelled_at_a_join_had_waited():
+    tokens = [
+        token("a", element_id="work", created_at=at(0), completed_at=at(2)),
+        token("j", element_id="join", element_type="parallelGateway", state="CANCELLED", created_at=at(2),
+              cancelled_at=at(60), parent_token_id="a"),
+    ]  # fmt: skip
+    assert [one.key for one in traced(tokens).analysis.bottlenecks] == ["work"]
+
+
 @pytest.mark.parametrize("name", ["documented_tokens.json", "orders.ndjson"])
 def test_flow_says_the_same_of_bottlenecks_and_concurrency(name):
     engine = engine_of(FIXTURES / name)

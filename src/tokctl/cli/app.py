@@ -52,8 +52,8 @@ class Invocation:
 
     def close(self) -> None:
         """Close what has been opened."""
-        while self.opened:
-            self.opened.pop().close()
+        for opened in reversed(self.opened):
+            opened.close()
 
 
 class App:

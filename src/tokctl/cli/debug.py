@@ -137,16 +137,20 @@ def debug(
     ids = engine.instance_ids("", 2)
     instance_id = resolve_instance(engine, instance) if instance is not None or len(ids) == 1 else None
     report = examine(engine, instance_id, app.now, question, limit=limit or None, prefix=app.prefix)
-    notes = []
     about: dict[str, str | None] = {"instance_id": instance_id, "process_id": None}
     if instance_id is not None:
         about["process_id"] = engine.instance(instance_id).instance.process_id
-    elif not all_ and (ended := engine.count_instances(InstanceFilter()) - report.instances):
-        failed = engine.count_instances(InstanceFilter(statuses=(FAILED,)))
-        notes.append(
-            f"{count(ended, 'instance that has', 'instances that have')} ended left out"
-            f"{f', {failed:,} of them FAILED' if failed else ''}: --all for these, too."
-        )
+
+    def notes() -> list[str]:
+        if instance_id is not None or all_:
+            return []
+        several = engine.count_instances
+        ended = several(InstanceFilter()) - report.instances
+        failed = several(InstanceFilter(statuses=(FAILED,))) - several(InstanceFilter(statuses=(FAILED,), open=True))
+        among = f", {failed:,} of them FAILED" if failed else ""
+        return [
+            f"{count(ended, 'instance that has', 'instances that have')} ended left out{among}: --all for these, too."
+        ] if ended else []  # fmt: skip
 
     def line() -> tuple[Cell, ...]:
         if instance_id is not None:

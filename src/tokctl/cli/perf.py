@@ -150,8 +150,9 @@ def show_performance(
         base=compared,
         out=app.out,
         notes=shown.notes(lambda: len(groups), "group"),
-        empty=shown.empty if groups else "",
-    )
+        empty=shown.empty if groups else
+        f"No tokens match but those of {base.words}, which is what to compare with." if base else "",
+    )  # fmt: skip
 
 
 def _dimensions(by: str) -> tuple[str, ...]:
@@ -258,8 +259,9 @@ def _against_period(app: App, engine: Engine, look: _Look, given: str) -> tuple[
     begin, end = period(app, first if first.strip() else None, last if last.strip() else None)
     among, without = _same_process(engine, look)
     where = look.where
-    if isinstance(look.instances, InstanceFilter) and where.since is None and where.until is None and end is not None:
-        where = msgspec.structs.replace(where, since=end)
+    if isinstance(look.instances, InstanceFilter) and where.since is None and where.until is None:
+        # What came after the base, or before it where it goes on until now.
+        where = msgspec.structs.replace(where, since=end, until=begin if end is None else None)
     return (
         msgspec.structs.replace(look, where=where),
         msgspec.structs.replace(

@@ -16,13 +16,14 @@ from typing import Any, Self, TextIO
 TICK = 0.25  # s between two looks at the terminal's size
 _ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"  # the alternate screen; no cursor; no folding at the edge
 _LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l"
+_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)  # SIGINT is a KeyboardInterrupt
 
 
 class Screen:
     """Paints on the terminal's alternate screen while the block runs; keys are not shown meanwhile.
 
-    What was painted last is left behind on the normal screen. Stopping (Ctrl-Z) and SIGTERM leave the
-    terminal as it was, too.
+    What was painted last is left behind on the normal screen. Stopping (Ctrl-Z) and the signals that end a
+    program leave the terminal as it was, too.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -44,10 +45,8 @@ class Screen:
         return shutil.get_terminal_size((80, 24))
 
     def __enter__(self) -> Self:
-        self._handlers = {
-            signal.SIGTERM: signal.signal(signal.SIGTERM, _terminate),
-            signal.SIGTSTP: signal.signal(signal.SIGTSTP, self._stop),
-        }
+        self._handlers = {number: signal.signal(number, _terminate) for number in _ENDING}
+        self._handlers[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._stop)
         self._begin()
         return self
 

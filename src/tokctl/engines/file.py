@@ -56,33 +56,32 @@ class FileEngine:
     def __init__(self, records: Iterable[Record | LeanRecord], *, name: str) -> None:
         self.name = name
         self._instances: dict[str, Instance] = {}
-        self._tokens: dict[str, dict[str, Any]] = {}  # all of them Token, or all of them Visit
+        self._tokens: dict[str, list[Any]] = {}  # all of them Token, or all of them Visit
+        self._by_id: dict[str, dict[str, Any]] = {}
         self._definitions: dict[tuple[str, int], Definition] = {}
         for record in records:
             if isinstance(record, Token):
                 self._add(record.instance_id, [record])
             elif isinstance(record, Sequence):
-                for instance_id, visits in groupby(record, key=attrgetter("instance_id")):
-                    self._add(instance_id, list(visits))
+                if len({visit.instance_id for visit in record}) == 1:
+                    self._add(record[0].instance_id, record)
+                else:
+                    for instance_id, visits in groupby(record, key=attrgetter("instance_id")):
+                        self._add(instance_id, list(visits))
             elif isinstance(record, Instance):
                 self._instances[record.instance_id] = _merge(self._instances.get(record.instance_id), record)
             elif isinstance(record, Definition):
                 self._definitions[record.process_id, record.version] = record
             else:
                 raise self._refuse(record)
+        for instance_id, tokens in self._tokens.items():
+            self._tokens[instance_id] = _newest(tokens)
         self._statuses: dict[str, InstanceStatus] = {}
 
-    def _add(self, instance_id: str, tokens: list[Any]) -> None:
+    def _add(self, instance_id: str, tokens: Sequence[Any]) -> None:
         if instance_id not in self._instances:
             self._instances[instance_id] = Instance(instance_id=instance_id, process_id=tokens[0].process_id)
-        known = self._tokens.setdefault(instance_id, {})
-        new = {token.token_id: token for token in tokens}
-        if len(new) == len(tokens) and known.keys().isdisjoint(new):  # as a rule
-            known.update(new)
-            return
-        for token in tokens:
-            if not _older(token, known.get(token.token_id)):
-                known[token.token_id] = token
+        self._tokens.setdefault(instance_id, []).extend(tokens)
 
     def _refuse(self, reject: Reject) -> InputError:
         return InputError(f"{self.name}: {reject}.", "'tokctl store import --rejects FILE' keeps what can be read.")
@@ -139,7 +138,7 @@ class FileEngine:
     def _all(self, instance_id: str) -> list[Any]:
         if instance_id not in self._instances:
             raise NotFoundError(f"no process instance '{instance_id}' in {self.name}.")
-        return list(self._tokens.get(instance_id, {}).values())
+        return list(self._tokens.get(instance_id, ()))
 
     def summary(self, instance_id: str) -> Summary:
         """Totals of a whole instance."""
@@ -211,9 +210,10 @@ class FileEngine:
 
     def token(self, instance_id: str, token_id: str) -> Token:
         """One token."""
-        self._all(instance_id)
+        if instance_id not in self._by_id:
+            self._by_id[instance_id] = {token.token_id: token for token in self._all(instance_id)}
         try:
-            return cast(Token, self._tokens[instance_id][token_id])
+            return cast(Token, self._by_id[instance_id][token_id])
         except KeyError:
             raise NotFoundError(f"no token '{token_id}' in instance '{instance_id}'.") from None
 
@@ -262,6 +262,17 @@ def _stays(where: TokenFilter, tokens: list[Any]) -> Stays:
         retries_used=column("retries_used", contexts),
         wanted=None if where == EVERYTHING else list(map(where.matches, tokens)),
     )  # fmt: skip
+
+
+def _newest(tokens: list[Any]) -> list[Any]:
+    """Leave of tokens that come more than once the newest of each."""
+    if len({token.token_id for token in tokens}) == len(tokens):
+        return tokens
+    known: dict[str, Any] = {}
+    for token in tokens:
+        if not _older(token, known.get(token.token_id)):
+            known[token.token_id] = token
+    return list(known.values())
 
 
 def _older(new: Token | Visit | Instance, old: Token | Visit | Instance | None) -> bool:

@@ -13,6 +13,7 @@ from shlex import quote
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tokctl.process.joins import MissingFlow, WaitingJoin
 from tokctl.process.model import CANCELLED, COMPLETED, FAILED, SUSPENDED, format_time
@@ -34,6 +35,7 @@ from tokctl.process.reasons import (
     UNKNOWN,
     ZOMBIE,
     Looker,
+    Reason,
     Scene,
 )
 from tokctl.process.visit import Visit
@@ -127,7 +129,8 @@ def explain(token_id: str, scene: Scene, prefix: str = "tokctl") -> Explanation:
     chain = _Chain(looker, visit)
     blockers = chain.blockers()
     can = chain.can(visit)
-    sentences = [*reason.sentences, *_conclusion(blockers), *_behind(looker, visit)]
+    join, sentences = _held_up(looker, reason, chain)
+    sentences += [*_conclusion(blockers), *_behind(looker, visit)]
     if can is False and reason.verdict in {DEADLOCKED, JOIN, INNER}:
         sentences.append("As things stand it cannot go on.")
     return Explanation(
@@ -136,13 +139,28 @@ def explain(token_id: str, scene: Scene, prefix: str = "tokctl") -> Explanation:
         since=looker.since(visit),
         sentences=tuple(sentences),
         can_continue=can,
-        join=reason.join,
+        join=join,
         chain=tuple(chain.steps),
         more=chain.more,
         blockers=blockers,
         evidence=tuple(_evidence(looker, visit)),
         next=tuple(_next(visit, blockers, prefix)),
     )
+
+
+def _held_up(looker: Looker, reason: Reason, chain: _Chain) -> tuple[WaitingJoin | None, list[str]]:
+    """Return a reason's join and sentences, of which those flows are impossible, too, whose tokens cannot go on."""
+    join = reason.join
+    if join is None or reason.verdict != JOIN:
+        return join, list(reason.sentences)
+    told: dict[str, str] = {}
+    flows = []
+    for flow in join.missing:
+        held = flow.possible and flow.upstream and all(chain.can(one) is False for one in flow.upstream)
+        flows.append(replace(flow, possible=False) if held else flow)
+        if held:
+            told[looker.missing(join, flow)] = looker.missing(join, flows[-1])
+    return replace(join, missing=tuple(flows)), [told.get(sentence, sentence) for sentence in reason.sentences]
 
 
 class _Chain:

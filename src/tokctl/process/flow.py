@@ -307,7 +307,8 @@ class Flow:
                 there = Counter(visits[other].element_id for other in waiting)
                 there[visits[n].element_id] += 1
                 self.early.update(other for other in waiting if there[visits[other].element_id] > 1)
-            self.early.update(n for n in self.live if joins[visits[n].element_type])
+            # One that never got through has waited, too.
+            self.early.update(n for n, v in enumerate(visits) if v.state != COMPLETED and joins[v.element_type])
         for n in self.early | self.opened:
             released[n] = self.begins[n]
         return released
@@ -376,7 +377,7 @@ class Flow:
         live = [n for n in self.live if n not in untimed and n not in self.opened]
         if working := [n for n in live if n not in self.early] or live:
             return final, min(working, key=lambda n: (begins[n], visits[n].token_id))
-        candidates = [n for n in timed if ends[n] == final and n not in self.opened]
+        candidates = [n for n in timed if ends[n] == final and n not in self.opened and n not in self.early]
         candidates = candidates or [n for n in timed if ends[n] == final]
         return final, max(candidates, key=lambda n: (not followed[n], begins[n], visits[n].token_id))
 

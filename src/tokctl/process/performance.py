@@ -482,22 +482,15 @@ class Performance:
 
     def groups(self) -> list[Group]:
         """The groups, the one with the longest total first."""
-        groups = [self._group(key, parts) for key, parts in self.keyed().items()]
-        whole = exact_sum(sorted(self._own(group) for group in groups))
+        keyed = self.keyed()
+        groups = [self._group(key, parts) for key, parts in keyed.items()]
         groups.sort(key=lambda g: (-g.figures.total, -g.visits, [(k is not None, k or "") for k in g.key]))
+        totals = [_without_scopes(group, keyed[group.key]) for group in groups]
+        whole = exact_sum(sorted(totals))
         return [
-            replace(group, share=self._own(group) / whole if whole and group.kind != SCOPE else None)
-            for group in groups
+            replace(group, share=total / whole if whole and group.kind != SCOPE else None)
+            for group, total in zip(groups, totals, strict=True)
         ]
-
-    def _own(self, group: Group) -> float:
-        """The time of a group (ms) without that of what holds others, which would count twice."""
-        if group.kind == SCOPE:
-            return 0.0
-        if group.kind is not None:
-            return group.figures.total
-        piles = (pile for kind, _, pile in self.keyed()[group.key] if kind_of_time(kind) != SCOPE)
-        return exact_sum(sorted(chain.from_iterable(pile.durations for pile in piles)))
 
     @property
     def mean(self) -> float | None:
@@ -546,6 +539,14 @@ class Performance:
             unmeasured=sum(pile.unmeasured for *_, pile in parts),
             waited=sum(pile.waited // self._unit for *_, pile in parts) / 1000,
         )
+
+
+def _without_scopes(group: Group, parts: list[tuple[str | None, str | None, _Pile]]) -> float:
+    """The total of a group without the time of what holds others, which counts where these are."""
+    if group.kind is not None:
+        return 0.0 if group.kind == SCOPE else group.figures.total
+    piles = (pile for kind, _, pile in parts if kind_of_time(kind) != SCOPE)
+    return exact_sum(sorted(chain.from_iterable(pile.durations for pile in piles)))
 
 
 def _select(stays: Stays, wanted: Sequence[Any]) -> Stays:

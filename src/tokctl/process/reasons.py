@@ -555,12 +555,12 @@ class Looker:
         element = join.element
         parallel = element.type == PARALLEL
         here = f"It waits at {self.what(visit)}{self.long(self.reached(visit))}"
-        each = "on each of its" if parallel else "on each, that can still be reached, of its"
-        says = [f"{here}, until a token has arrived {each} {len(element.incoming)} incoming flows."]
+        these = "" if parallel else " that can still be reached"
+        says = [f"{here}, until a token has arrived on each of its {len(element.incoming)} incoming flows{these}."]
         came = [arrival.flow or "an unknown one" for arrival in join.arrived]
         says.append(f"Arrived: {', '.join(came)}.")
         needed = join.needed
-        says += [self._missing(join, flow) for flow in needed]
+        says += [self.missing(join, flow) for flow in needed]
         idle = [flow.flow for flow in join.missing if flow not in needed]
         if idle:
             says.append(f"It need not wait for {', '.join(idle)}: no live token stands before that.")
@@ -582,7 +582,7 @@ class Looker:
             reason.on = [Group(flow.flow, flow.upstream) for flow in needed if flow.upstream]
         return reason
 
-    def _missing(self, join: WaitingJoin, flow: MissingFlow) -> str:
+    def missing(self, join: WaitingJoin, flow: MissingFlow) -> str:
         """Say of a flow on which nothing has arrived whether it still can, and on what that depends."""
         head = f"Missing: {flow.flow}, from {self.frame(join.token).name(flow.source)}"
         if flow.possible:
@@ -594,7 +594,9 @@ class Looker:
         if flow.failed:
             return f"{head}: it cannot arrive as things stand: {self.named(flow.failed)}, on the way there, FAILED."
         if flow.upstream:
-            return f"{head}: it cannot arrive any more: {self.named(flow.upstream)}, before it, can never get there."
+            return (
+                f"{head}: it cannot arrive as things stand: {self.named(flow.upstream)}, before it, cannot get there."
+            )
         return f"{head}: it cannot arrive any more: no live token stands before it.{self._lost(join, flow)}"
 
     def _lost(self, join: WaitingJoin, flow: MissingFlow) -> str:
@@ -714,7 +716,8 @@ class Looker:
 
     def _went(self, visit: Visit, told: Sequence[Visit] = ()) -> list[str]:
         """Say what came of a token, but for what is told already: within it, and after it."""
-        inside, after = [], []
+        inside: list[Visit] = []
+        after: list[Visit] = []
         for one in self.after(visit):
             if one not in told:
                 (inside if self._lies_within(one, visit) else after).append(one)

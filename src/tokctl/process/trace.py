@@ -22,6 +22,7 @@ from msgspec import Raw, Struct
 from tokctl.process.forest import NO_TIME, NONE, Forest
 from tokctl.process.history import history
 from tokctl.process.model import (
+    COMPLETED,
     NULL,
     Definition,
     Summary,
@@ -193,7 +194,7 @@ def _spent(forest: Forest, begins: array[int], ends: array[int], left_out: bytea
     final = [is_final(label[3]) for label in forest.labels]
     early = set()
     for node, code in enumerate(forest.label_codes):
-        if joins[code] and not final[code]:
+        if joins[code] and forest.labels[code][3] != COMPLETED:  # it never got through
             early.add(node)
     starts = forest.joins.starts
     for node in range(forest.size):

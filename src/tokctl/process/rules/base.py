@@ -30,6 +30,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import count, repeat
 from typing import Any, ClassVar
 
 from msgspec import Struct
@@ -160,14 +161,16 @@ class Case:
     @cached_property
     def positions(self) -> dict[str, int]:
         """Where in ``visits`` each token stands, by id."""
-        return {visit.token_id: position for position, visit in enumerate(self.visits)}
+        return dict(zip([visit.token_id for visit in self.visits], count()))
 
     @cached_property
     def parents(self) -> array[int]:
         """Where in ``visits`` each token's parent stands; NO_PARENT for none, MISSING for one that is not there."""
-        position = self.positions.get
         named = [visit.parent_token_id for visit in self.visits]
-        return array("i", [NO_PARENT if parent is None else position(parent, MISSING) for parent in named])
+        parents = array("i", map(self.positions.get, named, repeat(MISSING)))  # type: ignore[arg-type]
+        for position in [position for position, parent in enumerate(named) if parent is None]:
+            parents[position] = NO_PARENT
+        return parents
 
     def age(self, visit: Visit) -> timedelta | None:
         """How long ago a token was created; None where nobody says."""

@@ -43,5 +43,10 @@ class DeadlockedJoin(Rule):
             missing = [flow for flow in join.needed if flow.possible is False]
             age = case.age(join.token)
             says = f"has waited{f' {spell(age)}' if age is not None else ''} for {', '.join(f.flow for f in missing)}"
-            figures = {"missing_flows": [flow.flow for flow in missing]}
+            if join.failed:  # the same trouble as FAILED_TOKENS tell
+                says += f", behind {' and '.join(token.name for token in join.failed)}, which FAILED"
+            figures = {
+                "missing_flows": [flow.flow for flow in missing],
+                "failed_tokens": [token.token_id for token in join.failed],
+            }
             yield Hit(join.token, says, join.token.created_at, age.total_seconds() if age else 0.0, figures)

@@ -82,8 +82,6 @@ class _Usual:
 
 def _nth(values: Sequence[float], left_out: Sequence[float], number: int) -> float:
     """Return the value with a number, counted from 0, among sorted ones of which some, sorted too, are left out."""
-    for position, value in enumerate(left_out):
-        same = position - bisect_left(left_out, value)
-        if bisect_left(values, value) + same <= number:
-            number += 1
+    for value in left_out:
+        number += bisect_left(values, value) <= number
     return values[number]

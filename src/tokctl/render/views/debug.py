@@ -24,7 +24,7 @@ def report_listing(
     several: bool,
     unicode: bool,
     fail_on: str | None,
-    notes: list[str],
+    notes: Callable[[], list[str]],
 ) -> Listing:
     """What was found, as a list of findings; for people, a section for each.
 
@@ -61,7 +61,7 @@ def report_listing(
         head=about,
         tail=lambda: {"summary": summary_document(report)},
         headline=headline,
-        notes=lambda _: notes,
+        notes=lambda _: notes(),
         exit_code=int(fail_on is not None and report.reaches(fail_on)),
         sections=sections,
         texts={"junit": lambda: _junit(report, fail_on or LOW)},

@@ -111,7 +111,7 @@ def performance_listing(
             ),
         )
         yield Section(title="Retries", lines=_retry_lines(performance.retries, unicode=unicode))
-        yield Section(title=_throughput_title(performance), lines=_throughput_lines(performance, unicode=unicode))
+        yield _throughput(performance, out)
 
     def told(number: int) -> list[str]:
         return notes(number or len(shown))
@@ -506,22 +506,19 @@ def _retry_lines(retries: dict[int, int], *, unicode: bool) -> list[tuple[Cell, 
     return _bars(rows, unicode=unicode)
 
 
-def _throughput_title(performance: Performance) -> tuple[Cell, ...]:
-    return (Cell("Throughput", "bold"), Cell(f"  ended in each {span(performance.finished.width / 1e6)}", "dim"))
-
-
-def _throughput_lines(performance: Performance, *, unicode: bool) -> list[tuple[Cell, ...]]:
+def _throughput(performance: Performance, out: Output) -> Section:
+    """How many ended in each stretch of time; where there is little room, in several of them."""
     buckets = performance.finished.buckets()
-    if not buckets:
-        return []
-    edge = "│" if unicode else "|"
-    line = sparkline([number for _, number in buckets], unicode=unicode)
-    most = max(number for _, number in buckets)
-    period = _period(buckets[0][0], buckets[-1][0] + performance.finished.width)
-    return [
-        (Cell(edge, "dim"), Cell(line, "cyan"), Cell(edge, "dim"), Cell(f"  at most {most:,}", "dim")),
-        (Cell(period, "dim"),),
-    ]
+    together = max(-(-len(buckets) // (out.width - 4)), 1)
+    width = performance.finished.width * together
+    counts = [sum(number for _, number in buckets[n : n + together]) for n in range(0, len(buckets), together)]
+    lines: list[tuple[Cell, ...]] = []
+    if buckets:
+        edge = Cell("│" if out.unicode else "|", "dim")
+        line = Cell(sparkline(counts, unicode=out.unicode), "cyan")
+        period = _period(buckets[0][0], buckets[-1][0] + performance.finished.width)
+        lines = [(edge, line, edge, Cell(f"  at most {max(counts):,}", "dim")), (Cell(period, "dim"),)]
+    return Section(title=(Cell("Throughput", "bold"), Cell(f"  ended in each {span(width / 1e6)}", "dim")), lines=lines)
 
 
 def _throughput_document(performance: Performance) -> Document:

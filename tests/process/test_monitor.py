@@ -51,7 +51,7 @@ def sent(event: Event) -> list[dict]:
 
 
 @given(sequences, few_kept)
-@settings(max_examples=150)
+@settings(max_examples=50)
 def test_events_replayed_from_nothing_give_the_state(sequence, keep):
     kept, state = {}, {}
     for tokens in sequence:
@@ -62,7 +62,7 @@ def test_events_replayed_from_nothing_give_the_state(sequence, keep):
 
 
 @given(sequences, few_kept)
-@settings(max_examples=150)
+@settings(max_examples=50)
 def test_exactly_what_differs_is_told(sequence, keep):
     kept: dict = {}
     before: list[Token] = []
@@ -87,6 +87,7 @@ def test_exactly_what_differs_is_told(sequence, keep):
 
 
 @given(states, st.randoms(), few_kept)
+@settings(max_examples=50)
 def test_nothing_changed_nothing_told(tokens, random, keep):
     kept, _ = compare({}, tokens, keep=keep)
     random.shuffle(tokens)

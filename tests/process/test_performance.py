@@ -16,18 +16,10 @@ from hypothesis import strategies as st
 from builders import at, instance, token
 from strategies import few_names, filters, make_instances, make_tokens
 from tokctl.engines.file import FileEngine
+from tokctl.process.comparing import ALPHA, compare, only_in, rank_test
 from tokctl.process.figures import figures
 from tokctl.process.model import COMPLETED, ELEMENT_TYPES, to_micros
-from tokctl.process.performance import (
-    ALPHA,
-    DIMENSIONS,
-    Performance,
-    Throughput,
-    compare,
-    kind_of_time,
-    only_in,
-    rank_test,
-)
+from tokctl.process.performance import DIMENSIONS, Performance, Throughput, kind_of_time
 from tokctl.process.query import EVERYTHING, InstanceFilter, TokenFilter
 from tokctl.process.visit import Visit
 from tokctl.recorder.scenario import read_scenario

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from builders import DOCUMENTED, FIXTURES, NOON, at, instance, raw, token
@@ -54,10 +54,13 @@ def engine_of(path: Path) -> FileEngine:
     return FileEngine(read_records(read_chunks(str(path)), name=path.name, instance_id="x"), name=path.name)
 
 
+few = settings(max_examples=40)
+
 # --- any tokens at all -------------------------------------------------------------------------------
 
 
 @given(token_sets())
+@few
 def test_events_are_numbered_in_the_order_of_their_times(tokens):
     made = traced(tokens)
     found = events(made)
@@ -71,6 +74,7 @@ def test_events_are_numbered_in_the_order_of_their_times(tokens):
 
 
 @given(token_sets())
+@few
 def test_at_one_moment_upper_tokens_come_first_and_each_goes_through_its_life(tokens):
     forest = build(map(TreeRow.from_token, tokens))
     depths = dict(zip(forest.ids, forest.depths(), strict=False))
@@ -84,6 +88,7 @@ def test_at_one_moment_upper_tokens_come_first_and_each_goes_through_its_life(to
 
 
 @given(token_sets())
+@few
 def test_each_token_is_created_once_and_ends_once_if_it_has(tokens):
     found = events(traced(tokens))
     created = {e.token_id: e for e in found if e.action == "TOKEN_CREATED"}
@@ -103,6 +108,7 @@ def test_each_token_is_created_once_and_ends_once_if_it_has(tokens):
 
 
 @given(token_sets())
+@few
 def test_moves_are_the_flow_history_and_decisions_those_of_the_context(tokens):
     found = events(traced(tokens))
     moves = Counter((e.token_id, e.from_element, e.via_flow) for e in found if e.action == "TOKEN_MOVED")
@@ -126,6 +132,7 @@ def test_moves_are_the_flow_history_and_decisions_those_of_the_context(tokens):
 
 
 @given(token_sets())
+@few
 def test_work_began_so_much_before_its_end_where_that_is_after_the_beginning(tokens):
     began = {e.token_id: e for e in events(traced(tokens)) if e.action == "TOKEN_ACTIVATED"}
     for one in tokens:
@@ -143,6 +150,7 @@ def test_work_began_so_much_before_its_end_where_that_is_after_the_beginning(tok
 
 
 @given(token_sets())
+@few
 def test_a_token_splits_where_several_stand_below_it(tokens):
     forest = build(map(TreeRow.from_token, tokens))
     expected = {
@@ -157,6 +165,7 @@ def test_a_token_splits_where_several_stand_below_it(tokens):
 
 
 @given(token_sets(), moments, moments)
+@few
 def test_a_period_is_a_part_of_the_whole(tokens, since, until):
     whole = events(traced(tokens))
     made = traced(tokens, since=since, until=until)
@@ -178,6 +187,7 @@ def test_a_period_is_a_part_of_the_whole(tokens, since, until):
 
 
 @given(token_sets())
+@few
 def test_the_tree_has_every_token_once_below_its_parent(tokens):
     found = document(tokens)["token_relationships"]["token_tree"]
     assert Counter(one["token_id"] for one in found) == Counter(one.token_id for one in tokens)
@@ -193,6 +203,7 @@ def test_the_tree_has_every_token_once_below_its_parent(tokens):
 
 
 @given(token_sets())
+@few
 def test_paths_are_the_ways_from_roots_to_leaves(tokens):
     way = history(tokens)
     elements: dict = {}
@@ -217,6 +228,7 @@ def test_paths_are_the_ways_from_roots_to_leaves(tokens):
 
 
 @given(token_sets())
+@few
 def test_totals_agree_with_everybody_elses(tokens):
     made = traced(tokens)
     assert made.summary == summarize((one.state, one.element_type, 1) for one in tokens)
@@ -243,6 +255,7 @@ def test_visits_will_do_and_a_document_may_be_written_in_pieces(tokens, detailed
 
 
 @given(token_sets())
+@few
 def test_variables_stand_at_each_event_of_their_token(tokens):
     variables = {one.token_id: one.variables for one in tokens}
     for event in map(event_document, events(traced(tokens, variables=True))):

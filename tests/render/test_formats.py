@@ -72,6 +72,40 @@ def test_json_yaml_and_ndjson_agree(say, name, tty):
     assert lines == document[name]
 
 
+@pytest.mark.parametrize("tty", [False, True])
+def test_a_list_beside_the_items_is_written_as_it_is_read(tty):
+    made = []
+
+    def numbers():
+        for number in range(5000):
+            made.append(number)
+            yield {"n": number}
+
+    def listing(lists):
+        return Listing(
+            key="items", items=[1], columns=(), ident=str, document=lambda item: {"item": item},
+            tail=lambda: {"a": lists(numbers()), "b": {"none": lists(iter(())), "more": lists(numbers()), "x": 1}},
+        )  # fmt: skip
+
+    class Noting(Stream):
+        def write(self, text):
+            seen.append(len(made))
+            return super().write(text)
+
+    seen, out = [], output("json", tty=tty)
+    out.stream = Noting()
+    emit(listing(iter), out)
+    assert len(set(seen)) > 10, "it was in memory as a whole"
+    for form in ("json", "yaml"):
+        whole, streamed = output(form, tty=tty), output(form, tty=tty)
+        emit(listing(list), whole)
+        emit(listing(iter), streamed)
+        assert streamed.stream.written() == whole.stream.written()
+    found = output("json", tty=tty, query="length(b.more)")
+    emit(listing(iter), found)
+    assert found.stream.written() == "5000\n"
+
+
 @pytest.mark.parametrize("name", DETAILS)
 def test_one_thing_agrees(say, name):
     document = json.loads(say(DETAILS[name], "json"))

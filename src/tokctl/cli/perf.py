@@ -19,9 +19,10 @@ from tokctl.cli.paging import part
 from tokctl.engines.base import Reading
 from tokctl.engines.ids import resolve_instance
 from tokctl.errors import NotFoundError, UsageError
+from tokctl.process.comparing import compare, only_in
 from tokctl.process.engine import Engine
 from tokctl.process.model import Instance
-from tokctl.process.performance import DIMENSIONS, Group, Performance, compare, only_in
+from tokctl.process.performance import DIMENSIONS, Group, Performance
 from tokctl.process.query import InstanceFilter, Order, TokenFilter, parse_order, suggest
 from tokctl.render.human import count
 from tokctl.render.result import Listing

@@ -140,10 +140,7 @@ def debug(
         with _blamed(rule):
             take(rule, rule.conclude(stuck))
 
-    also: dict[str, Counter[str]] = defaultdict(Counter)
-    for names in marks.values():
-        for name in names if len(names) > 1 else ():
-            also[name].update(other for other in names if other != name)
+    also = _overlaps(marks.values())
     findings = [several.finding(also[name], prefix) for name, several in gathered.items() if several.count]
     findings.sort(key=lambda finding: -SEVERITIES.index(finding.severity))  # stable: else in the order of the rules
     return Report(
@@ -156,6 +153,15 @@ def debug(
         troubled_instances=len({instance for instance, _ in marks}),
         overlaps={key: tuple(names) for key, names in marks.items() if len(names) > 1},
     )
+
+
+def _overlaps(marks: Iterable[list[str]]) -> dict[str, Counter[str]]:
+    """Count for each rule how many of its tokens the others found, too."""
+    also: dict[str, Counter[str]] = defaultdict(Counter)
+    for names in marks:
+        for name in names if len(names) > 1 else ():
+            also[name].update(other for other in names if other != name)
+    return also
 
 
 class _blamed:  # noqa: N801 - it reads like a function, and is faster than one

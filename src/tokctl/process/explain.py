@@ -36,8 +36,8 @@ from tokctl.process.reasons import (
     ZOMBIE,
     Looker,
     Reason,
-    Scene,
 )
+from tokctl.process.scene import Scene
 from tokctl.process.visit import Visit
 
 __all__ = ["VERDICTS", "Explanation", "Fact", "Scene", "Step", "explain"]

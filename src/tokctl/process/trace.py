@@ -222,7 +222,11 @@ def trace_document(made: Trace) -> Document:
     document = head(made)
     if made.detailed:
         document["execution_timeline"] = [event_document(event) for event in made.timeline.events(made.part)]
-    return document | tail(made)
+    document |= tail(made)
+    if made.detailed:
+        relationships = document["token_relationships"]
+        relationships["token_tree"] = [*relationships["token_tree"]]
+    return document
 
 
 def head(made: Trace) -> Document:
@@ -275,7 +279,7 @@ def event_document(event: Event) -> Document:
 
 
 def tail(made: Trace) -> Document:
-    """What stands behind the timeline."""
+    """What stands behind the timeline; the tree of the tokens is an iterator of JSON objects."""
     document: Document = {}
     if made.detailed:
         document["execution_paths"] = [_path_document(path) for path in made.paths.paths]
@@ -311,14 +315,12 @@ def _path_document(path: Path) -> Document:
     }
 
 
-def _tree(forest: Forest) -> Raw:
+def _tree(forest: Forest) -> Iterator[Raw]:
     """The tokens from top to bottom, as JSON: a million of them would take ten times the room as objects."""
-    encode, text = msgspec.json.encode, bytearray(b"[")
+    encode = msgspec.json.encode
     for node, depth in top_to_bottom(forest):
         element_id, element_type, element_name, state = forest.labels[forest.label_codes[node]]
-        if len(text) > 1:
-            text += b","
-        text += encode({
+        yield Raw(encode({
             "token_id": forest.ids[node],
             "parent_token_id": forest.parent_id(node),
             "linked_by": forest.linked_by(node),
@@ -329,9 +331,7 @@ def _tree(forest: Forest) -> Raw:
             "element_type": element_type,
             "element_name": element_name,
             "state": state,
-        })  # fmt: skip
-    text += b"]"
-    return Raw(text)
+        }))  # fmt: skip
 
 
 def top_to_bottom(forest: Forest) -> Iterator[tuple[int, int]]:

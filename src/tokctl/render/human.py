@@ -106,6 +106,7 @@ def state_style(state: str) -> str:
 
 # --- times ----------------------------------------------------------------------------------------
 
+
 def duration_cell(took: Duration | None, running: float | None = None) -> Cell:
     """How long a token took: ``~`` marks what was derived; ``running`` (s) is for one still live."""
     if took is not None:

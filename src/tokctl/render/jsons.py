@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 import msgspec
 
 from tokctl.render.human import DataStream
-from tokctl.render.result import Detail, Document, Listing, Output, Result, item_document
+from tokctl.render.result import Detail, Listing, Output, Result, item_document
 
 _encode = msgspec.json.encode
 _BATCH = 500
@@ -30,24 +30,42 @@ def emit(result: Result, out: Output) -> None:
 
 def _emit_listing(listing: Listing, out: Output, write: Any) -> None:
     document = item_document(listing, out)
-    newline, gap, colon = ("\n  ", "\n    ", ": ") if out.tty else ("", "", ":")
-    members = _members(listing.head, out)
-    write("{" + newline + "".join(member + "," + newline for member in members))
-    write(f'"{listing.key}"{colon}[')
-    items = (_text(document(item), out, 4).encode() if out.tty else _encode(document(item)) for item in listing.items)
-    first = True
-    for batch in _batches(items):
-        write((gap if first else "," + gap) + ("," + gap).join(batch))
-        first = False
-    write(("" if first else newline) + "]")
-    for member in _members(listing.tail(), out):
-        write("," + newline + member)
-    write("\n}\n" if out.tty else "}\n")
+
+    def members() -> Iterator[tuple[str, Any]]:
+        yield from listing.head.items()
+        yield listing.key, map(document, listing.items)
+        yield from listing.tail().items()  # which may tell what the items came to
+
+    for piece in _object(members(), out, 0):
+        write(piece)
+    write("\n")
 
 
-def _members(document: Document, out: Output) -> list[str]:
-    colon = ": " if out.tty else ":"
-    return [f"{_encode(key).decode()}{colon}{_text(value, out, 2)}" for key, value in document.items()]
+def _object(members: Iterable[tuple[str, Any]], out: Output, indent: int) -> Iterator[str]:
+    """An object in pieces; an iterator among its members, or theirs, is a list that is written as it is read."""
+    colon, end = (": ", "\n" + " " * indent) if out.tty else (":", "")
+    gap = end + "  " * out.tty
+    sign = "{"
+    for key, value in members:
+        yield f"{sign}{gap}{_encode(key).decode()}{colon}"
+        if isinstance(value, Iterator):
+            yield from _array(value, out, indent + 2)
+        elif isinstance(value, dict) and any(isinstance(inner, Iterator) for inner in value.values()):
+            yield from _object(value.items(), out, indent + 2)
+        else:
+            yield _text(value, out, indent + 2)
+        sign = ","
+    yield end + "}"
+
+
+def _array(items: Iterator[Any], out: Output, indent: int) -> Iterator[str]:
+    end = "\n" + " " * indent if out.tty else ""
+    gap = end + "  " * out.tty
+    sign = "["
+    for batch in _batches(_text(item, out, indent + 2).encode() if out.tty else _encode(item) for item in items):
+        yield sign + gap + ("," + gap).join(batch)
+        sign = ","
+    yield "[]" if sign == "[" else end + "]"
 
 
 def _text(value: Any, out: Output, indent: int) -> str:

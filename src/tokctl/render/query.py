@@ -70,7 +70,7 @@ def _document(result: Result) -> Any:
         document = result.document
     else:
         document = {**result.head, result.key: [*map(result.document, result.items)], **result.tail()}
-    return msgspec.json.decode(msgspec.json.encode(document))
+    return msgspec.json.decode(msgspec.json.encode(document, enc_hook=list))
 
 
 def _table(items: list[dict[str, Any]]) -> Listing:

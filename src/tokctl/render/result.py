@@ -16,7 +16,10 @@ from tokctl.process.query import suggest
 MIN_FOLD = 14  # cells
 
 Document = dict[str, Any]
-"""What becomes a JSON object: plain values, Raw JSON, and times as text."""
+"""What becomes a JSON object: plain values, Raw JSON, and times as text.
+
+An iterator beside a listing's items, as a member or as a member of one, is a list that is made as it is read.
+"""
 
 
 class Cell(NamedTuple):

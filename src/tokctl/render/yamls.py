@@ -19,7 +19,7 @@ def emit(result: Result, out: Output) -> None:
         items = [*map(item_document(result, out), result.items)]
         document = {**result.head, result.key: items, **result.tail()}
     text = yaml.dump(
-        msgspec.json.decode(msgspec.json.encode(document)),
+        msgspec.json.decode(msgspec.json.encode(document, enc_hook=list)),
         Dumper=_Dumper,
         sort_keys=False,
         allow_unicode=out.unicode,

@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import count, repeat
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from msgspec import Struct
 
@@ -167,7 +167,8 @@ class Case:
     def parents(self) -> array[int]:
         """Where in ``visits`` each token's parent stands; NO_PARENT for none, MISSING for one that is not there."""
         named = [visit.parent_token_id for visit in self.visits]
-        parents = array("i", map(self.positions.get, named, repeat(MISSING)))  # type: ignore[arg-type]
+        known = cast("dict[str | None, int]", self.positions)
+        parents = array("i", map(known.get, named, repeat(MISSING)))
         for position in [position for position, parent in enumerate(named) if parent is None]:
             parents[position] = NO_PARENT
         return parents

@@ -7,8 +7,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from tokctl.process.comparing import CRITERION
 from tokctl.process.model import FINAL_STATES, format_time, from_micros, summarize
-from tokctl.process.performance import CRITERION, Comparison, Division, Group, Performance, Sample
+from tokctl.process.performance import Comparison, Division, Group, Performance, Sample
 from tokctl.process.spell import span
 from tokctl.render.human import count
 from tokctl.render.result import Cell, Column, Document, Field, Listing, Output, Section

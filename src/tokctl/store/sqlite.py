@@ -142,7 +142,7 @@ def _fingerprint(path: Path) -> tuple[tuple[int, int], tuple[int, int, int]]:
     except FileNotFoundError:
         raise StoreError(f"there is no store at {path}.") from None
     except OSError as error:
-        raise StoreError(f"the store {path} is out of reach: {error.strerror}.") from None
+        raise StoreError(f"the store {path} cannot be opened: {error.strerror}.") from None
     try:
         log = path.with_name(path.name + "-wal").stat().st_size
     except OSError:

@@ -114,7 +114,11 @@ def headline(status: InstanceStatus, summary: Summary, now: datetime, *, unicode
     cells = [Cell(instance.process_id or "process unknown", "bold"), gap, Cell(instance.instance_id), gap]
     cells.append(state_cell(status.status, unicode=unicode, derived=status.status_derived))
     if (lasted := status.lasted(now)) is not None:
-        cells += [gap, Cell(f"{'took' if status.ended_at else 'for'} {span(lasted.total_seconds())}", "dim")]
+        if lasted.total_seconds() < 0 and not status.ended_at:
+            said = f"begins in {span(-lasted.total_seconds())}"
+        else:
+            said = f"{'took' if status.ended_at else 'for'} {span(lasted.total_seconds())}"
+        cells += [gap, Cell(said, "dim")]
     cells += [gap, Cell(count(summary.total_tokens, "token"))]
     parts = [(state, n) for state, n in summary.token_states.items() if n]
     for position, (state, number) in enumerate(parts):

@@ -642,3 +642,13 @@ def test_rates_are_those_of_the_last_minutes():
         if minute == 0:
             assert "finished 1, begun 2 in 30s" in screen
     assert "finished 1.0/min, begun 2.0/min in 5m" in screen
+
+
+def test_rates_count_what_an_instance_did_before_it_was_seen_first_and_nothing_older():
+    board, one = Board(NOW, unicode=True), Watched("i1")
+    times = [NOW - timedelta(hours=1), NOW, NOW + timedelta(seconds=1)]
+    tokens = [token(f"t{n}", created_at=times[0], completed_at=end) for n, end in enumerate(times)]
+    tokens += [token(f"u{n}", state="ACTIVE", created_at=begin) for n, begin in enumerate(times)]
+    board.take(one.look(derive(instance(status="ACTIVE"), tokens), tokens, NOW + timedelta(seconds=2)))
+    look = Look(watched=(one,), now=NOW + timedelta(seconds=2), looked_at=NOW, interval=5)
+    assert "finished 1, begun 1 in 2s" in " ".join(board.frame(look, output(150), 30))

@@ -213,7 +213,7 @@ class _Gathered:
         count = f"{self.count:,} {'token' if self.count == 1 else 'tokens'}"
         if len(self.instances) > 1:
             count += f" in {len(self.instances):,} instances"
-        worst = f"; {'the worst' if self.count > 1 else 'it'}: {hits[0].says}" if hits else ""
+        worst = f"{'; the worst:' if self.count > 1 else ','} {hits[0].says}" if hits else ""
         return Finding(
             type=rule.name,
             severity=rule.severity,

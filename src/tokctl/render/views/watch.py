@@ -55,21 +55,27 @@ class Board:
         if updates:
             self._marks.clear()
             self._changed_at = updates[-1].at
-        for event in updates:
-            self._count(event)
+        for event in events:
+            self._count(event, new=False)
         for event in events:
             if event.changes is None or event.instance_id not in first:
                 self._log.extend(self._lines(event))
 
-    def _count(self, event: Event) -> None:
+    def _count(self, event: Event, *, new: bool) -> None:
+        """Count and mark; of an instance that is new here, only what was begun or finished since there is a picture."""
         changes = event.changes
         if changes is None:
             return
-        finished = len(changes.finished) + sum(not token.live for token in changes.added)
-        self._rates.append((event.at, finished, len(changes.added)))
-        instance = event.instance_id or ""
-        self._marks |= {(instance, token.token_id): "+" for token in changes.added}
-        self._marks |= {(instance, change.token.token_id): "~" for change in changes.changed}
+        added, done = list(changes.added), [token for token in changes.added if not token.live]
+        if new:
+            added = [token for token in added if token.created_at is not None and token.created_at > self._began]
+            done = [token for token in done if token.finished_at is not None and token.finished_at > self._began]
+        if added or done or changes.finished:
+            self._rates.append((event.at, len(changes.finished) + len(done), len(added)))
+        if not new:
+            instance = event.instance_id or ""
+            self._marks |= {(instance, token.token_id): "+" for token in changes.added}
+            self._marks |= {(instance, change.token.token_id): "~" for change in changes.changed}
 
     # --- the log ---
 

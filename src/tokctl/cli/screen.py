@@ -16,7 +16,7 @@ from typing import Any, Self, TextIO
 TICK = 0.25  # s between two looks at the terminal's size
 _ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"  # the alternate screen; no cursor; no folding at the edge
 _LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l"
-_ENDING = (signal.SIGTERM,)  # SIGINT is a KeyboardInterrupt
+_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)  # SIGINT is a KeyboardInterrupt
 
 
 class Screen:

@@ -76,15 +76,16 @@ def _wait(app: App, wait: Wait, poll: Poll, allowed: float | None) -> str:
     while True:
         worked = poll.look(wait.read)
         now = app.clock()
+        over = allowed is not None and (now - begin).total_seconds() >= allowed
         if poll.error is not None and told != poll.error.message:
             told = poll.error.message
-            app.tell(f"{told} Waiting for it.")
+            app.tell(told if over else f"{told} Waiting for it.")
         elif worked and told:
             told = ""
             app.tell("There again.")
         if worked and wait.outcome:
             return wait.outcome
-        if allowed is not None and (now - begin).total_seconds() >= allowed:
+        if over:
             return "timed_out"
         wait.say_once()
         wake = poll.next(now)

@@ -38,7 +38,8 @@ def watch_tokens(
             metavar="[INSTANCE]...",
             autocompletion=complete_instance,
             show_default=False,
-            help="Process instances: ids, the beginnings of ids, or @latest. Without any, all that are open.",
+            help="Process instances: ids, the beginnings of ids, or @latest. Without any, the only one there is, "
+            "or all that are open.",
         ),
     ] = None,
     process: Annotated[

@@ -32,7 +32,7 @@ def pause(seconds: float, stream: Any = None) -> None:
         time.sleep(seconds)
         return
     begin = time.monotonic()
-    for _, happened in poller.poll(seconds * 1000):
+    for _, happened in poller.poll(min(seconds * 1000, _POLLED)):
         if happened & (select.POLLERR | select.POLLHUP):
             raise BrokenPipeError(errno.EPIPE, "nobody reads the output")
     time.sleep(max(begin + seconds - time.monotonic(), 0))  # some systems cannot watch some streams

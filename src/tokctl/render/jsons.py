@@ -62,7 +62,7 @@ def _array(items: Iterator[Any], out: Output, indent: int) -> Iterator[str]:
     end = "\n" + " " * indent if out.tty else ""
     gap = end + "  " * out.tty
     sign = "["
-    for batch in _batches(_text(item, out, indent + 2).encode() if out.tty else _encode(item) for item in list(items)):
+    for batch in _batches(_text(item, out, indent + 2).encode() if out.tty else _encode(item) for item in items):
         yield sign + gap + ("," + gap).join(batch)
         sign = ","
     yield "[]" if sign == "[" else end + "]"

@@ -56,7 +56,7 @@ class Board:
             self._marks.clear()
             self._changed_at = updates[-1].at
         for event in events:
-            self._count(event, new=False)
+            self._count(event, new=event.instance_id in first)
         for event in events:
             if event.changes is None or event.instance_id not in first:
                 self._log.extend(self._lines(event))

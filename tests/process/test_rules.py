@@ -65,7 +65,7 @@ def cancelled(token_id="t1", end=HOUR, began=2 * HOUR, **fields):
     return live(token_id, state="CANCELLED", **times | fields)
 
 
-_CONTEXT = {"worker_id", "job_type", "retries_used", "retries_left", "timeout_at", "duration_ms"}
+_CONTEXT = {"worker_id", "job_type", "retries_used", "retries_left", "timeout_at", "duration_ms", "state_history"}
 
 
 def chain(*tokens):
@@ -186,6 +186,7 @@ CASES: dict[str, dict[str, tuple]] = {
         "suspended": ([live(state="SUSPENDED", age=5)], {"t1"}),
         "active": ([live(age=5)], set()),
         "since nobody knows when": ([live(state="SUSPENDED", created_at=None, updated_at=None)], {"t1"}),
+        "since then or later": ([live(state="SUSPENDED", age=5, updated_at=None)], {"t1"}, {"suspended": "1m"}),
         "by a clock that is ahead": ([live(state="SUSPENDED", age=-5)], {"t1"}),
         "as set": ([live(state="SUSPENDED", age=60), live("t2", state="SUSPENDED", age=59)], {"t1"},
                    {"suspended": "1m"}),
@@ -381,6 +382,12 @@ def test_what_hits_carry():
     assert (hit.says, hit.figures, hit.since) == ("ACTIVE for 10m 30s", {"runningTime": 11}, ago_s(630))
     [hit] = look("STUCK_GATEWAY_TOKENS", live(age=629.9, **GATEWAY)).values()
     assert hit.figures == {"waitingTime": 10}
+    suspended = [("SUSPENDED", ago_s(1230)), ("Active", ago_s(60))]
+    history = [{"state": state, "at": format_time(time)} for state, time in suspended]
+    [hit] = look("LONG_RUNNING_TOKENS", live(age=1380, state_history=history)).values()
+    assert (hit.says, hit.figures) == ("ACTIVE now, there for 23m", {"runningTime": 23})
+    [hit] = look("SUSPENDED_TOKENS", live(state="SUSPENDED", age=1380, state_history=history[:1])).values()
+    assert (hit.says, hit.since) == ("SUSPENDED for 20m 30s", ago_s(1230))
     [hit] = look("HIGH_RETRY_TOKENS", done(retries_used=7)).values()
     assert (hit.says, hit.figures) == ("retried 7 times, over now", {"retries": 7})
     [hit] = look("TIMED_OUT_TOKENS", live(timeout_at="2025-01-11T21:59:00+00:00")).values()
@@ -512,6 +519,13 @@ def test_a_cause_is_named_once_with_all_that_is_common():
     assert causes(*stuck(4, worker_id="w"), *stuck(6, 4, worker_id="v")) == [({"element_id": "task"}, 10, 10, 1.0)]
 
 
+def test_a_cause_has_one_name_whichever_token_comes_first():
+    nameless, named = stuck(3, element_id="a", element_name=None), stuck(3, 3, element_id="a", element_name="Pay")
+    for records in ([*nameless, *named], [*named, *nameless]):
+        [finding] = examine(FileEngine(records, name="in"), None, NOW, Question(rules=("COMMON_CAUSE",))).findings
+        assert finding.evidence["causes"][0]["element_name"] == "Pay"
+
+
 def test_what_one_cause_leaves_is_looked_at_again():
     mixed = [*stuck(5, element_id="a"), *stuck(3, 5, element_id="b"), *stuck(1, 8, element_id="c")]
     assert causes(*mixed) == [({"element_id": "a"}, 5, 9, 0.5556), ({"element_id": "b"}, 3, 9, 0.3333)]
@@ -522,6 +536,18 @@ def test_what_one_cause_leaves_is_looked_at_again():
     hits = look("COMMON_CAUSE", *mixed)
     assert {hits[f"s{n}", f"s{n}"].figures["cause"] for n in range(5)} == {0}
     assert {hits[f"s{n}", f"s{n}"].figures["cause"] for n in range(5, 8)} == {1}
+
+
+def test_a_cause_is_one_of_all_that_is_stuck_whatever_is_told():
+    mixed = [*stuck(5, element_id="a"), *stuck(3, 5, element_id="b")]
+    engine = FileEngine(mixed, name="records")
+    [finding] = examine(engine, None, NOW, Question(rules=("COMMON_CAUSE",), elements=("b",))).findings
+    assert {hit.visit.element_id for hit in finding.hits} == {"b"}
+    assert [cause["share"] for cause in finding.evidence["causes"]] == [0.625, 0.375]
+    assert "; at a: 5 of 8 stuck instances (62%); at b: 3 of 8 stuck instances (38%); the worst: " in finding.message
+    # What waits at a join has that in common only because it waits for the same.
+    joins = [live(f"j{n}", f"s{n}", age=HOUR, element_id="join", **GATEWAY) for n in range(5)]
+    assert not look("COMMON_CAUSE", *stuck(5), *joins, elements=("join",))
 
 
 def test_a_cause_builds_on_rules_that_are_not_shown():

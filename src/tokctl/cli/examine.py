@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import cache, partial
@@ -131,7 +131,8 @@ def examine(
         _cases(engine, instance_id, now, run, question),
         run,
         shown=lambda rule: rule.name in shown,
-        wanted=_wanted(question),
+        wanted=_wanted(question.since),
+        told=_told(question.elements),
         limit=limit,
         prefix=prefix,
     )
@@ -141,18 +142,16 @@ COMPARED = 1000
 """Instances of a process, the last ones, whose finished visits say what is usual."""
 
 
-def _wanted(question: Question) -> Any:
-    if not question.elements and question.since is None:
-        return None
+def _wanted(since: datetime | None) -> Callable[[Hit], bool] | None:
+    return None if since is None else lambda hit: hit.since is not None and hit.since >= since
 
-    def wanted(hit: Hit) -> bool:
-        visit, since = hit.visit, question.since
-        return (since is None or (hit.since is not None and hit.since >= since)) and (
-            not question.elements
-            or any(fnmatchcase(visit.element_id, e) or fnmatchcase(visit.name, e) for e in question.elements)
-        )
 
-    return wanted
+def _told(elements: Collection[str]) -> Callable[[Hit], bool] | None:
+    def told(hit: Hit) -> bool:
+        visit = hit.visit
+        return any(fnmatchcase(visit.element_id, e) or fnmatchcase(visit.name, e) for e in elements)
+
+    return told if elements else None
 
 
 def _cases(

@@ -96,6 +96,7 @@ def debug(
     *,
     shown: Callable[[Rule], bool] = lambda _: True,
     wanted: Callable[[Hit], bool] | None = None,
+    told: Callable[[Hit], bool] | None = None,
     limit: int | None = None,
     prefix: str = "tokctl",
 ) -> Report:
@@ -106,6 +107,7 @@ def debug(
         rules: fresh ones; each run has its own.
         shown: which rules' findings to report; the others may be what those build on.
         wanted: which hits count; None is all.
+        told: which of those to report; the others may have something in common with them. None is all.
         limit: how many hits of each rule to keep, the worst; the counts are those of all.
         prefix: how a command begins that looks at the same instances.
     """
@@ -123,7 +125,7 @@ def debug(
                 continue
             if rule.name in stuck:
                 stuck[rule.name].append(hit)
-            if shown(rule):
+            if shown(rule) and (told is None or told(hit)):
                 names = marks[hit.visit.instance_id, hit.visit.token_id]
                 if rule.name not in names:  # a token counts once
                     names.append(rule.name)
@@ -213,6 +215,7 @@ class _Gathered:
         count = f"{self.count:,} {'token' if self.count == 1 else 'tokens'}"
         if len(self.instances) > 1:
             count += f" in {len(self.instances):,} instances"
+        count += "".join(f"; {summary}" for summary in rule.sums_up())
         worst = f"{'; the worst:' if self.count > 1 else ','} {hits[0].says}" if hits else ""
         return Finding(
             type=rule.name,

@@ -399,7 +399,7 @@ class Looker(Surroundings):
     def _suspended(self, visit: Visit, otherwise: Reason) -> Reason:
         own = visit.state == SUSPENDED
         whose = "It is SUSPENDED" if own else f"It is {visit.state}, but its instance is SUSPENDED"
-        since = self._entered(visit) if own else None
+        since = visit.entered_at if own else None
         says = [f"{whose}{self.long(since)}: it does not move until it is resumed."]
         says.append(f"Apart from that it {otherwise.brief}.")
         return Reason(

@@ -280,9 +280,4 @@ class Surroundings:
         """When a token came to be as it is now."""
         if not visit.live:
             return visit.finished_at
-        return self._entered(visit) or (visit.updated_at if visit.state == SUSPENDED else self.reached(visit))
-
-    def _entered(self, visit: Visit) -> datetime | None:
-        """When a token entered the state that it is in, if that was recorded."""
-        history = visit.context.state_history or ()
-        return next((change.at for change in reversed(history) if change.state == visit.state), None)
+        return visit.entered_at or (visit.updated_at if visit.state == SUSPENDED else self.reached(visit))

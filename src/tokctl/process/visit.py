@@ -25,9 +25,11 @@ from tokctl.process.model import (
     FlowHop,
     Int64,
     Token,
+    canonical_state,
     duration_of,
     finished_at,
     hops_of,
+    utc,
 )
 
 
@@ -78,6 +80,14 @@ class Visit(Struct, frozen=True, kw_only=True, gc=False):
     def finished_at(self) -> datetime | None:
         """When the token came to its end; None while it is live or where nobody says."""
         return finished_at(self.state, self.completed_at, self.cancelled_at, self.updated_at)
+
+    @property
+    def entered_at(self) -> datetime | None:
+        """When the token entered the state that it is in; None where nobody recorded that."""
+        history = self.context.state_history
+        if not history:
+            return None
+        return next((utc(one.at) for one in reversed(history) if canonical_state(one.state) == self.state), None)
 
     @property
     def duration(self) -> Duration | None:

@@ -213,6 +213,10 @@ class Rule:
         """
         return ()
 
+    def sums_up(self) -> Iterable[str]:
+        """Say what is to be told before the worst token, once all is seen."""
+        return ()
+
     def explain(self) -> dict[str, Any]:
         """Further members of the finding's document, once all is seen."""
         return {}

@@ -64,6 +64,10 @@ class CommonCause(Rule):
             taken = {id(hit) for hit in members}
             left = [hit for hit in left if id(hit) not in taken]
 
+    def sums_up(self) -> Iterator[str]:
+        """Name each cause with its share."""
+        return (f"{words(cause)}: {share(cause)}" for cause in self.causes)
+
     def explain(self) -> dict[str, Any]:
         """The causes, each with the share of the stuck instances that it explains."""
         return {"causes": self.causes}
@@ -79,6 +83,12 @@ def words(traits: Mapping[str, Any]) -> str:
     if "job_type" in traits:
         parts.append(f"jobs of type {traits['job_type']}")
     return ", ".join(parts)
+
+
+def share(cause: Mapping[str, Any]) -> str:
+    """Put how much a cause explains into words."""
+    several = "instance" if cause["stuck_instances"] == 1 else "instances"
+    return f"{cause['instances']:,} of {cause['stuck_instances']:,} stuck {several} ({cause['share']:.0%})"
 
 
 def _without_those_that_wait_for_others(hits: list[Hit]) -> list[Hit]:
@@ -117,5 +127,6 @@ def _shared(hits: Sequence[Hit]) -> dict[str, str]:
             counts[trait] += 1
     shared = {name: value[-1] for (name, value), count in sorted(counts.items()) if count >= _MOST * len(hits)}
     if "element_id" in shared:
-        shared["element_name"] = next(h.visit.name for h in hits if h.visit.element_id == shared["element_id"])
+        here = [hit.visit for hit in hits if hit.visit.element_id == shared["element_id"]]
+        shared["element_name"] = min((visit.element_name for visit in here if visit.element_name), default=here[0].name)
     return shared

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from tokctl.process.model import ACTIVE
 from tokctl.process.rules.base import HIGH, Case, Hit, Rule, span
-from tokctl.process.rules.words import minutes, spell
+from tokctl.process.rules.words import minutes, stays
 
 
 class LongRunning(Rule):
@@ -24,5 +24,5 @@ class LongRunning(Rule):
         limit: timedelta = self.limits["long_running"]
         for visit in case.live:
             if visit.state == ACTIVE and (age := case.age(visit)) is not None and age > limit:
-                yield Hit(visit, f"ACTIVE for {spell(age)}", visit.created_at, age.total_seconds(),
+                yield Hit(visit, stays(visit, age), visit.created_at, age.total_seconds(),
                           {"runningTime": minutes(age)})  # fmt: skip

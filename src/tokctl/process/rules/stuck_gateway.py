@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from tokctl.process.model import WAITING, type_matches
 from tokctl.process.rules.base import HIGH, Case, Hit, Rule, span
-from tokctl.process.rules.words import minutes, spell
+from tokctl.process.rules.words import minutes, stays
 
 
 class StuckGateway(Rule):
@@ -26,5 +26,5 @@ class StuckGateway(Rule):
             if visit.state != WAITING or visit.element_type is None or not type_matches(visit.element_type, "gateway"):
                 continue
             if (age := case.age(visit)) is not None and age > limit:
-                yield Hit(visit, f"WAITING for {spell(age)}", visit.created_at, age.total_seconds(),
+                yield Hit(visit, stays(visit, age), visit.created_at, age.total_seconds(),
                           {"waitingTime": minutes(age)})  # fmt: skip

@@ -24,7 +24,8 @@ class Suspended(Rule):
         for visit in case.live:
             if visit.state != SUSPENDED:
                 continue
-            since = visit.updated_at or visit.created_at
+            # When the token was created says nothing of when it was suspended.
+            since = visit.entered_at or visit.updated_at
             lasted = max(case.now - since, timedelta(0)) if since is not None else None  # clocks differ
             if lasted is None or lasted >= limit:
                 says = "SUSPENDED" + (f" for {spell(lasted)}" if lasted is not None else "")

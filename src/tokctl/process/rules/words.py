@@ -6,6 +6,7 @@ import math
 from datetime import timedelta
 
 from tokctl.process.spell import span
+from tokctl.process.visit import Visit
 
 
 def spell(time: timedelta) -> str:
@@ -21,6 +22,13 @@ def spell_ms(milliseconds: float) -> str:
 def ago(time: timedelta | None) -> str:
     """How long ago something was, with a space before it; nothing where that is unknown, or still to come."""
     return f" {spell(time)} ago" if time is not None and time >= timedelta(0) else ""
+
+
+def stays(visit: Visit, age: timedelta) -> str:
+    """The state of a token of this age, and for how long: ``ACTIVE for 23m``; ``ACTIVE now, there for 23m``."""
+    entered = visit.entered_at
+    changed = entered is not None and visit.created_at is not None and entered > visit.created_at
+    return f"{visit.state} now, there for {spell(age)}" if changed else f"{visit.state} for {spell(age)}"
 
 
 def minutes(time: timedelta) -> int:

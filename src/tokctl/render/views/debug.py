@@ -159,12 +159,9 @@ def _section(finding: Finding, report: Report, now: datetime, *, several: bool, 
 
 
 def _cause_line(cause: dict[str, Any]) -> tuple[Cell, ...]:
-    from tokctl.process.rules.common_cause import words
+    from tokctl.process.rules.common_cause import share, words
 
-    return (
-        Cell(words(cause), "bold"),
-        Cell(f": {cause['instances']:,} of {count(cause['stuck_instances'], 'stuck instance')} ({cause['share']:.0%})"),
-    )
+    return (Cell(words(cause), "bold"), Cell(f": {share(cause)}"))
 
 
 def _hits(finding: Finding, report: Report, *, several: bool, unicode: bool) -> Listing | None:

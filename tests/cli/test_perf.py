@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from builders import DOCUMENTED, answer, at, instance, token
+from builders import DOCUMENTED, answer, at, instance, ndjson, token
 from tokctl.process.performance import Throughput
 from tokctl.render.views.perf import bar, sparkline
 
@@ -321,3 +321,16 @@ def test_throughput_fits(tokctl, saved, room, title, full):
     words = shown.partition("\nThroughput")[2].split()
     assert words[:4] == ["ended", "in", "each", title]
     assert words[4].count("█") == full
+
+
+def test_retries_that_nobody_tells_are_unknown_not_none(tokctl, tmp_path):
+    told = token("t1", execution_context={"retries_used": 0}, **TIMES)
+    for name, several, says in (
+        ("untold", [token("t1", **TIMES)], "unknown"),
+        ("told", [told, token("t2", **TIMES)], "none, in 2"),
+    ):
+        path = tmp_path / f"{name}.ndjson"
+        path.write_bytes(ndjson(several))
+        assert says in tokctl("perf", "--file", path).out.partition("Retries")[2].splitlines()[1]
+        document = json.loads(tokctl("perf", "--file", path, "-o", "json").out)
+        assert (document["retryAnalysis"], document["untold_retries"]) == ({"0": len(several)}, 1)

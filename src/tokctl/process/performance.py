@@ -444,6 +444,11 @@ class Performance:
         none = self._retries[None] + self._retries[0]
         return dict(sorted((known + Counter({0: none})).items()))
 
+    @property
+    def untold_retries(self) -> int:
+        """How many COMPLETED visits do not say; the document counts them among those without any."""
+        return self._retries[None]
+
     def counts(self) -> Iterable[tuple[str, str | None, int]]:
         """(state, element type, count) of all visits, for ``model.summarize``."""
         for (kind, *_), pile in self._all():

@@ -111,7 +111,7 @@ def performance_listing(
                 empty=empty or "This page is empty.",
             ),
         )
-        yield Section(title="Retries", lines=_retry_lines(performance.retries, unicode=unicode))
+        yield Section(title="Retries", lines=_retry_lines(performance, unicode=unicode))
         yield _throughput(performance, out)
 
     def told(number: int) -> list[str]:
@@ -131,6 +131,7 @@ def performance_listing(
             "retryAnalysis": {str(used): number for used, number in performance.retries.items()},
             "typePerformance": summary.element_types,
             "about": about,
+            "untold_retries": performance.untold_retries,
             "instances": performance.instances,
             "total_tokens": summary.total_tokens,
             "token_states": {state: number for state, number in summary.token_states.items() if number},
@@ -495,8 +496,11 @@ def _base_document(base: Base) -> Document:
 # --- retries and throughput -------------------------------------------------------------------------
 
 
-def _retry_lines(retries: dict[int, int], *, unicode: bool) -> list[tuple[Cell, ...]]:
+def _retry_lines(performance: Performance, *, unicode: bool) -> list[tuple[Cell, ...]]:
+    retries = performance.retries
     whole = sum(retries.values())
+    if whole and whole == performance.untold_retries:
+        return [(Cell("unknown: no completed visit says", "dim"),)]
     if set(retries) <= {0}:
         return [(Cell(f"none, in {count(whole, 'completed visit')}", "dim"),)] if whole else []
     shown = sorted(retries.items())

@@ -1,6 +1,7 @@
-# The documented analyses as a jq program: jq -f peer.jq --arg mode debug|perf FILE
+# The documented analyses as a jq program: jq -f peer.jq --arg mode debug|perf|flow FILE
 #
-# Least and most are found in one pass, as in peer.js. Times are read to the second: jq knows no parts of it.
+# Of the flow it tells what is active and the completed path: no tree, nothing parallel. Least and most are found
+# in one pass, as in peer.js. Times are read to the second: jq knows no parts of it.
 
 def age: now - (.created_at[0:19] + "Z" | fromdateiso8601);
 
@@ -34,4 +35,11 @@ def perf:
                      | map({key: (.[0] | tostring), value: length}) | from_entries),
      typePerformance: $summary.element_types};
 
-.data | if $mode == "debug" then debug else perf end
+def flow:
+  .tokens
+  | {analysis: {activeTokens: map(select(.state == "ACTIVE")),
+                completedPath: (map(select(.state == "COMPLETED")) | sort_by(.completed_at)
+                                | map({element: .element_name, completedAt: .completed_at,
+                                       duration: .execution_context.duration_ms}))}};
+
+.data | if $mode == "debug" then debug elif $mode == "perf" then perf else flow end

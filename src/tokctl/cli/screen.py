@@ -32,6 +32,7 @@ class Screen:
         self._modes: list[Any] = []
         self._handlers: dict[signal.Signals, Any] = {}
         self._last: list[str] = []
+        self._stopping = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -85,6 +86,11 @@ class Screen:
             self._stream.flush()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self._stopping = True  # a moment later, for the stream may just be written to
+
+    def _rest(self) -> None:
+        """Stop as the shell has asked for, and paint once it goes on."""
+        self._stopping = False
         self._end()
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)  # here it stops, and goes on
@@ -108,6 +114,8 @@ class Screen:
         while (left := end - time.monotonic()) > 0:
             if self._quits(min(left, TICK)):
                 return True
+            if self._stopping:
+                self._rest()
             if self.size != size or time.monotonic() - painted >= 1:
                 painted, size = time.monotonic(), self.size
                 paint()

@@ -67,7 +67,7 @@ def config_file(environ: Mapping[str, str]) -> Path:
 
 
 def config_section(name: str, environ: Mapping[str, str]) -> dict[str, Any]:
-    """Read a section of the configuration file; empty where there is none.
+    """Read a section of the configuration file: ``name: {key: …}``, or ``name.key: …``; empty where there is none.
 
     Raises:
         NotFoundError: ``TOKCTL_CONFIG`` names a file that is not there.
@@ -94,9 +94,10 @@ def config_section(name: str, environ: Mapping[str, str]) -> dict[str, Any]:
     if document is None:
         return {}
     section = document.get(name) if isinstance(document, dict) else document
-    if section is None:
-        return {}
+    section = {} if section is None else section
     if not isinstance(section, dict):
         what = f"'{name}'" if isinstance(document, dict) else "it"
         raise InputError(f"the configuration {file}: {what} has to hold names and values.")
-    return {str(key): value for key, value in section.items()}
+    dotted = {str(key).removeprefix(f"{name}."): value for key, value in document.items()
+              if str(key).startswith(f"{name}.")}  # fmt: skip
+    return {str(key): value for key, value in section.items()} | dotted

@@ -379,12 +379,22 @@ def test_the_rules_are_listed(tokctl, config):
         ("debug: {long_running: 600}", ["section debug: the threshold long_running takes a span such as 10m"], 2),
         ("debug: {long_running: later}", ["section debug: 'later' is no span of time"], 2),
         ("debug: {retries: many}", ["section debug: the threshold retries takes a whole number"], 2),
+        ("debug.long: 5m", ["section debug: there is no threshold 'long'"], 2),
         ("debug: {long: 5m}", ["section debug: there is no threshold 'long'"], 2),
     ],
 )
 def test_a_configuration_that_cannot_be_read(tokctl, known, config, text, parts, code):
     config.write_text(text)
     refused(tokctl("debug", "--store", known), *parts, code=code)
+
+
+@pytest.mark.parametrize(
+    "text", ["debug: {long_running: 2h}", "debug.long_running: 2h", "debug: {}\ndebug.long_running: 2h"]
+)
+def test_a_threshold_stands_in_a_section_or_behind_its_name(tokctl, config, text):
+    config.write_text(text)
+    rules = json.loads(tokctl("debug", "--list-rules", "-o", "json").out)["rules"]
+    assert {rule["type"]: rule for rule in rules}["LONG_RUNNING_TOKENS"]["thresholds"] == {"long_running": "2h"}
 
 
 @pytest.mark.parametrize("text", ["", "# nothing", "other: {long_running: 1}", "debug:", "debug: {}"])
@@ -478,6 +488,7 @@ def test_the_example_in_the_sources_is_this_one():
         ({"code": "BigOrderWaits = 5"}, ["is no subclass"]),
         ({"code": OWN_RULE.replace('"BIG_ORDER_WAITS"', '"big order"')}, ["has the name 'big order'"]),
         ({"code": OWN_RULE.replace("severity = HIGH", "severity = 'AWFUL'")}, ["lacks a severity or a meaning"]),
+        ({"code": OWN_RULE.replace("def find", "def fnid")}, ["looks at nothing", "neither find nor conclude"]),
         ({"code": OWN_RULE.replace("visit.element_id ==", "visit.nothing ==")},
          ["the debug rule BIG_ORDER_WAITS broke: AttributeError", "--skip BIG_ORDER_WAITS"]),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from strategies import few_names, make_tokens
 from terminal import Terminal
 from tokctl.__main__ import run
 from tokctl.cli import watching
+from tokctl.cli.screen import Screen
 from tokctl.errors import StoreError, UnreachableError, WrongStoreError
 from tokctl.process.model import Token
 from tokctl.process.monitor import Event, Watched
@@ -516,6 +518,23 @@ def test_a_stop_leaves_a_clean_terminal_and_it_goes_on(store_path, writer, tmp_p
         seen.type("q")
         assert seen.end() == 0
         assert seen.as_it_was
+
+
+def test_a_stop_that_comes_while_something_is_written_waits():
+    """A buffered stream cannot be written to from within its own write, where a signal may find it."""
+    written = []
+
+    class Stream(io.StringIO):
+        def write(self, text):
+            written.append(text)
+            if len(written) == 1:
+                screen._stop(signal.SIGTSTP, None)
+            assert len(written) < 2, "written to while it is being written to"
+            return len(text)
+
+    screen = Screen(Stream())
+    screen.paint(["one"])
+    assert len(written) == 1
 
 
 def test_without_a_keyboard_there_is_a_picture_all_the_same(store_path, writer):

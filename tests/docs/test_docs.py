@@ -234,6 +234,8 @@ def test_tab_offers(terminal, place):
     assert all(state in states for state in ("ACTIVE", "WAITING", "SUSPENDED", "COMPLETED", "CANCELLED", "FAILED"))
     ids = terminal.complete("tokctl tokens list srv1")[1]
     assert all(instance in ids for instance in place[2])
+    of_debug, of_flow = (terminal.complete(f"tokctl {name} -o ")[1] for name in ("debug", "flow"))
+    assert ("junit" in of_debug, "mermaid" in of_debug, "mermaid" in of_flow) == (True, False, True)
 
 
 @pytest.mark.parametrize("typed", ["ab", "ab:", r"ab:c\ d", '"ab', "'ab"])

@@ -107,11 +107,12 @@ def complete_color(incomplete: str) -> list[str]:
     return _fitting(("auto", "always", "never"), incomplete)
 
 
-def complete_format(incomplete: str) -> list[str]:
-    """Output formats."""
-    from tokctl.render import FORMATS
+def complete_format(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Output formats, those that only this command has among them."""
+    from tokctl.render import FORMATS, OWN_FORMATS
 
-    return _fitting(FORMATS, incomplete)
+    own = (name for name, command in OWN_FORMATS.items() if command == ctx.info_name)
+    return _fitting((*FORMATS, *own), incomplete)
 
 
 def complete_rule(incomplete: str) -> list[str]:

@@ -68,6 +68,8 @@ def all_rules() -> dict[str, type[Rule]]:
         if getattr(rule, "severity", None) not in SEVERITIES or not getattr(rule, "meaning", None):
             raise InputError(f"the debug rule {point.value} lacks a severity or a meaning.",
                              f"Severities: {', '.join(SEVERITIES)}.")  # fmt: skip
+        if rule.find is Rule.find and rule.conclude is Rule.conclude:
+            raise InputError(f"the debug rule {point.value} looks at nothing: it defines neither find nor conclude.")
         rules[rule.name] = rule
     return rules
 

@@ -23,8 +23,8 @@ FORMATS = {
 }
 """Format → module."""
 
-OWN_FORMATS = ("junit", "mermaid")
-"""Formats that only some results have, and make themselves (``Listing.texts``)."""
+OWN_FORMATS = {"junit": "debug", "mermaid": "flow"}
+"""Formats that only some results have, and make themselves (``Listing.texts``): format → command."""
 
 
 def check_format(name: str | None) -> str:
@@ -32,7 +32,7 @@ def check_format(name: str | None) -> str:
     chosen = (name or "table").lower()
     if chosen not in FORMATS and chosen not in OWN_FORMATS:
         raise UsageError(f"unknown output format '{name}'{suggest(chosen, (*FORMATS, *OWN_FORMATS))}.",
-                         f"Valid: {', '.join(FORMATS)}; junit of debug, mermaid of flow.")  # fmt: skip
+                         f"Valid: {', '.join(FORMATS)}; of one command each: {', '.join(OWN_FORMATS)}.")  # fmt: skip
     return chosen
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tokctl.process.model import WAITING, type_matches
-from tokctl.process.rules.base import HIGH, Case, Hit, Rule, number
+from tokctl.process.rules.base import HIGH, Hit, Rule, number
 from tokctl.process.visit import Visit
 
 _MOST = 0.9  # of a cause's tokens that have a further trait: it is named with the cause
@@ -34,10 +34,6 @@ class CommonCause(Rule):
     def __init__(self, limits: Mapping[str, Any]) -> None:
         super().__init__(limits)
         self.causes: list[dict[str, Any]] = []
-
-    def find(self, case: Case) -> Iterator[Hit]:  # noqa: ARG002 - one instance has nothing in common with others
-        """Nothing shows in one instance."""
-        yield from ()
 
     def conclude(self, found: Mapping[str, Sequence[Hit]]) -> Iterator[Hit]:
         """Look for what the tokens that other rules found have in common."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from xml.sax.saxutils import escape, quoteattr
+from xml.etree import ElementTree as ET  # nothing is parsed with it
 
 from tokctl.process.debug import Finding, Report
 from tokctl.process.rules.base import SEVERITIES
@@ -17,23 +17,21 @@ def junit(report: Report, fail_on: str) -> Iterator[str]:
     found = {finding.type: finding for finding in report.findings}
     least = SEVERITIES.index(fail_on)
     failed = sum(SEVERITIES.index(finding.severity) >= least for finding in report.findings)
-    yield '<?xml version="1.0" encoding="UTF-8"?>\n'
-    counts = f'tests="{len(report.rules)}" failures="{failed}" errors="0"'
-    yield f"<testsuites {counts}>\n"
-    yield f'  <testsuite name="tokctl debug" {counts} skipped="0">\n'
+    counts = {"tests": str(len(report.rules)), "failures": str(failed), "errors": "0"}
+    root = ET.Element("testsuites", counts)
+    suite = ET.SubElement(root, "testsuite", {"name": "tokctl debug"} | counts | {"skipped": "0"})
     for name in report.rules:
-        finding = found.get(name)
-        if finding is None:
-            yield f'    <testcase classname="tokctl.debug" name={_attribute(name)}/>\n'
+        case = ET.SubElement(suite, "testcase", {"classname": "tokctl.debug", "name": name})
+        if (finding := found.get(name)) is None:
             continue
-        yield f'    <testcase classname="tokctl.debug" name={_attribute(name)}>\n'
-        text = _text("\n".join(_lines(finding)))
         if SEVERITIES.index(finding.severity) >= least:
-            yield f'      <failure type="{finding.severity}" message={_attribute(finding.message)}>{text}</failure>\n'
+            told = ET.SubElement(case, "failure", {"type": finding.severity, "message": _clean(finding.message)})
         else:
-            yield f"      <system-out>{text}</system-out>\n"
-        yield "    </testcase>\n"
-    yield "  </testsuite>\n</testsuites>\n"
+            told = ET.SubElement(case, "system-out")
+        told.text = _clean("\n".join(_lines(finding)))
+    ET.indent(root)
+    yield '<?xml version="1.0" encoding="UTF-8"?>\n'
+    yield ET.tostring(root, encoding="unicode") + "\n"
 
 
 def _lines(finding: Finding) -> Iterator[str]:
@@ -46,9 +44,6 @@ def _lines(finding: Finding) -> Iterator[str]:
         yield f"Next: {finding.next}"
 
 
-def _text(text: str) -> str:
-    return escape(_NOT_XML.sub("\ufffd", text))
-
-
-def _attribute(text: str) -> str:
-    return quoteattr(_NOT_XML.sub("\ufffd", text))
+def _clean(text: str) -> str:
+    """Text without the characters that XML has no way to write."""
+    return _NOT_XML.sub("\ufffd", text)

@@ -120,6 +120,8 @@ def suggest(given: str, valid: Iterable[str]) -> str:
 
 TOKEN_ORDERS = ("created", "updated", "finished", "duration", "element", "type", "state", "worker", "retries")
 INSTANCE_ORDERS = ("started", "updated", "status", "process", "tokens", "live")
+RECORDED = "recorded"
+"""The order in which instances came to be known: a store has it, and a server over one."""
 
 
 class Order(Struct, frozen=True):

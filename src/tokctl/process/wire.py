@@ -264,7 +264,7 @@ _INSTANCE_TEXTS = ("instance_id", "process_id", "process_key", "status", "tenant
 # Worked out from the tokens or the store whenever an instance is shown: never read back.
 UNREAD_FIELDS = frozenset({
     "summary", "tokens", "definition", "current_activity", "current_activities", "completed_activities",
-    "metrics", "total_tokens", "live_tokens", "status_derived", "success", "request_id",
+    "metrics", "total_tokens", "live_tokens", "status_derived", "ended_at", "derived", "success", "request_id",
 })  # fmt: skip
 
 
@@ -276,6 +276,8 @@ def decode_instance(fields: dict[str, Raw]) -> Instance:
     """
     fields = dict(fields)
     derived = bytes(fields.get("status_derived", NULL)) == b"true"
+    for name in _derived(fields):
+        fields.pop(name, None)
     for alias, name in _INSTANCE_ALIASES:
         if alias in fields and name not in fields:
             fields[name] = fields.pop(alias)
@@ -297,6 +299,15 @@ def decode_instance(fields: dict[str, Raw]) -> Instance:
     good["variables"] = fields.pop("variables", NULL)
     extra = {name: raw for name, raw in fields.items() if name not in UNREAD_FIELDS}
     return Instance(**good, extra=extra)
+
+
+def _derived(fields: dict[str, Raw]) -> list[str]:
+    """The times that a server worked out from the tokens, and says so."""
+    try:
+        names = msgspec.json.decode(fields.get("derived", b"[]"), type=list[str])
+    except (msgspec.MsgspecError, UnicodeError):
+        return []
+    return [name for name in names if name in _INSTANCE_TIMES]
 
 
 def instance_document(instance: Instance) -> dict[str, Any]:

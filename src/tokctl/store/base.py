@@ -6,12 +6,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from msgspec import Struct
 
 from tokctl.process.engine import Engine
 from tokctl.process.model import Definition, Instance, Token
+
+if TYPE_CHECKING:
+    from tokctl.store.api_tokens import ApiTokenTable
 
 
 class WriteReport(Struct):
@@ -37,6 +40,13 @@ class StoreInfo(Struct, frozen=True, kw_only=True):
     definitions: int
     oldest: datetime | None
     newest: datetime | None
+
+
+class Revisions(Struct, frozen=True, kw_only=True):
+    """How many transactions have changed process instances, and API tokens."""
+
+    process: int
+    access: int
 
 
 class Batch(Protocol):
@@ -69,6 +79,19 @@ class Store(Engine, Protocol):
         """Begin a transaction; it waits up to half a minute for another writer.
 
         With ``keep=False`` it is undone at the end, and its report says what it would have changed.
+        """
+
+    @property
+    def api_tokens(self) -> ApiTokenTable:
+        """The API tokens that are kept in the store."""
+
+    def revisions(self) -> Revisions:
+        """How many transactions have changed the store, as of the moment that it shows."""
+
+    def revision_of(self, instance_id: str) -> tuple[int, int]:
+        """Return an instance's row number, and the number of the last transaction that changed it.
+
+        Raises NotFoundError. Both together stand for all that is known of the instance.
         """
 
     def info(self) -> StoreInfo:

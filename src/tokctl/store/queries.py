@@ -11,10 +11,11 @@ import msgspec
 
 from tokctl.errors import NotFoundError
 from tokctl.process.model import FAMILIES, Definition, Instance, Summary, Token, canonical_type, summarize, to_micros
-from tokctl.process.query import EVERYTHING, InstanceFilter, Order, TokenFilter
+from tokctl.process.query import EVERYTHING, RECORDED, InstanceFilter, Order, TokenFilter
 from tokctl.process.status import InstanceStatus
 from tokctl.process.tree import TreeRow
 from tokctl.process.visit import Visit
+from tokctl.store.base import Revisions
 from tokctl.store.faults import explain
 from tokctl.store.rows import (
     FLOWS,
@@ -56,6 +57,7 @@ _INSTANCE_ORDER = {
     "process": "process_id",
     "tokens": "total_tokens",
     "live": "live_tokens",
+    RECORDED: "pk",
 }
 _INSTANCES = f"SELECT {', '.join((*INSTANCE_COLUMNS, *STATUS_COLUMNS))} FROM instance"
 
@@ -149,14 +151,28 @@ class Questions:
         except sqlite3.Error as error:
             raise explain(error, self.location) from error
 
+    # --- changes ---
+
+    def revisions(self) -> Revisions:
+        """How many transactions have changed the store."""
+        return Revisions(**dict(self.ask("SELECT kind, number FROM revision")))
+
+    def revision_of(self, instance_id: str) -> tuple[int, int]:
+        """Return an instance's row number, and the number of the last transaction that changed it."""
+        for pk, revision in self.ask("SELECT pk, revision FROM instance WHERE instance_id = ?", [instance_id]):
+            return pk, revision
+        raise self._unknown(instance_id)
+
     # --- instances ---
 
     def find(self, instance_id: str) -> tuple[int, str | None]:
         """Return an instance's row number and its process id. Raises NotFoundError."""
         for pk, process_id in self.ask("SELECT pk, process_id FROM instance WHERE instance_id = ?", [instance_id]):
             return pk, process_id
-        raise NotFoundError(f"no process instance '{instance_id}' in the store.",
-                            "See 'tokctl instances list'.")  # fmt: skip
+        raise self._unknown(instance_id)
+
+    def _unknown(self, instance_id: str) -> NotFoundError:
+        return NotFoundError(f"no process instance '{instance_id}' in the store.", "See 'tokctl instances list'.")
 
     def instances(
         self, where: InstanceFilter, order: Order, *, limit: int | None = None, offset: int = 0

@@ -5,6 +5,10 @@ Times are microseconds since 1970-01-01 UTC. ``variables``, ``execution_context`
 read out of the execution context when a token is written. The ``instance`` table repeats what is
 worked out from its tokens (``derived_status`` to ``live_tokens``), so that a list of instances need
 not look at tokens; the end of each transaction brings it up to date.
+
+``revision`` counts the transactions that changed process instances (``process``) or API tokens
+(``access``; their use is no change); an instance keeps the number of the last one that changed it. Of an
+API token's secret only the digest is kept, with the pepper's id (``access.secret``), and its mask.
 """
 
 from __future__ import annotations
@@ -88,7 +92,35 @@ MIGRATIONS = (
     DROP INDEX token_retried;
     CREATE INDEX instance_open ON instance (pk) WHERE {OPEN};
     """,
+    """
+    CREATE TABLE revision (
+        kind TEXT PRIMARY KEY,
+        number INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    INSERT INTO revision VALUES ('process', 0), ('access', 0);
+    ALTER TABLE instance ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
+
+    CREATE TABLE api_token (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL,
+        description TEXT,
+        type TEXT NOT NULL,
+        scopes TEXT NOT NULL,
+        token TEXT NOT NULL,
+        digest BLOB NOT NULL UNIQUE,
+        pepper TEXT NOT NULL,
+        created_by TEXT,
+        created_at INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL,
+        expires_at INTEGER,
+        last_used_at INTEGER,
+        revoked_at INTEGER
+    );
+    CREATE INDEX api_token_by_name ON api_token (name);
+    """,
 )
 """Step n brings a store of schema version n to n + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
+COUNT_CHANGE = "UPDATE revision SET number = number + 1 WHERE kind = ?"
+"""What every transaction does that changes something of a kind."""

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from itertools import chain, islice
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
@@ -21,7 +21,10 @@ from tokctl.store.base import StoreInfo, WriteReport
 from tokctl.store.faults import WAIT_SECONDS, translated
 from tokctl.store.queries import Questions
 from tokctl.store.rows import INSTANCE_COLUMNS, TOKEN_COLUMNS, instance_row, token_row
-from tokctl.store.schema import APPLICATION_ID, FINAL, LIVE, MIGRATIONS, SCHEMA_VERSION
+from tokctl.store.schema import APPLICATION_ID, COUNT_CHANGE, FINAL, LIVE, MIGRATIONS, SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from tokctl.store.api_tokens import ApiTokenTable
 
 MEMORY = ":memory:"  # a store that is gone when it is closed
 CHUNK = 1000  # tokens between two looks at what has changed
@@ -257,6 +260,13 @@ class SQLiteStore(Questions):
                     self.connection.execute("ROLLBACK")
                 raise
 
+    @property
+    def api_tokens(self) -> ApiTokenTable:
+        """The API tokens that are kept in the store."""
+        from tokctl.store.api_tokens import ApiTokenTable
+
+        return ApiTokenTable(self.connection, str(self.path))
+
     def info(self) -> StoreInfo:
         """Facts about the store."""
         with translated(str(self.path)):
@@ -337,6 +347,7 @@ class SQLiteStore(Questions):
         """Remove the instances that ended before a moment, and give their room back."""
         with self.write():
             counted = self.finished_before(moment)
+            self.connection.execute(COUNT_CHANGE, ["process"])
             self.connection.execute(f"DELETE FROM instance WHERE {self._ENDED}", (to_micros(moment),))
         with suppress(sqlite3.OperationalError):  # with another writer at work the room is kept, and used again
             self.connection.executescript("PRAGMA incremental_vacuum")  # execute would free a single page
@@ -390,6 +401,7 @@ _TOTALS = f"""
     WHERE pk = ?"""
 _STATUS = f"""
     UPDATE instance SET
+        revision = (SELECT number FROM revision WHERE kind = 'process'),
         derived_status = CASE WHEN live_tokens > 0 THEN 'ACTIVE' ELSE {_LAST.format("state")} END,
         end_at = CASE WHEN live_tokens > 0 THEN NULL ELSE {_LAST.format("finished_at")} END
     WHERE pk = ?"""
@@ -415,6 +427,8 @@ class SQLiteBatch:
         """Keep an instance and tokens of it."""
         changed = self.connection.execute(_PUT_INSTANCE, instance_row(instance)).rowcount
         self.report.instances += changed
+        if changed:
+            self.touched.add(self._pk(instance.instance_id))
         self.put_tokens(tokens)
 
     def put_tokens(self, tokens: Iterable[Token]) -> None:
@@ -461,6 +475,8 @@ class SQLiteBatch:
         """Bring what is worked out from the tokens up to date."""
         if self.spilled:
             self._spill()
+        if self.spilled or self.touched or self.report.definitions:
+            self.connection.execute(COUNT_CHANGE, ["process"])
         for work in (_TOTALS, _STATUS):
             pks = (
                 self.connection.execute("SELECT pk FROM temp.touched ORDER BY pk")

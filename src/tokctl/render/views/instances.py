@@ -6,24 +6,13 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
+from tokctl.process.answers import status_document
 from tokctl.process.model import Summary, Token, format_time
 from tokctl.process.status import InstanceStatus
-from tokctl.process.wire import instance_document, summary_document
+from tokctl.process.wire import summary_document
 from tokctl.render.human import age_cell, count, seconds_since, span, state_cell, state_style, time_cell
-from tokctl.render.result import Cell, Column, Detail, Document, Field, Listing, Section
+from tokctl.render.result import Cell, Column, Detail, Field, Listing, Section
 from tokctl.render.views.tokens import headline, pretty, raw_text, token_columns
-
-
-def status_document(status: InstanceStatus) -> Document:
-    """The documented object of an instance; what was worked out from its tokens is marked."""
-    document = instance_document(status.instance)
-    document["status"] = status.status
-    document["status_derived"] = status.status_derived
-    document["started_at"] = format_time(status.started_at)
-    document["updated_at"] = format_time(status.updated_at)
-    document["total_tokens"] = status.total_tokens
-    document["live_tokens"] = status.live_tokens
-    return document
 
 
 def instance_listing(

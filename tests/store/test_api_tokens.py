@@ -1,0 +1,126 @@
+"""API tokens in a store, and what counts its changes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from builders import at, instance, token
+from tokctl.access.model import CreatedBy, NewApiToken
+from tokctl.errors import NotFoundError, StoreError
+from tokctl.process.model import Definition
+from tokctl.store import open_store
+from tokctl.store.base import Store
+
+
+def new(name: str = "ci", **fields) -> NewApiToken:
+    return NewApiToken(**{"name": name, "token": "xvc_a1b2...", "created_at": at(0)} | fields)
+
+
+def test_a_token_comes_back_as_it_was_created(store: Store):
+    made = store.api_tokens.create(new(), b"1" * 32, "p1")
+    full = new(
+        "all", description="for é", type="full-access", scopes=("process", "token"), expires_at=at(60),
+        created_by=CreatedBy(id=3, email="a@example.com"), created_at=at(1),
+    )  # fmt: skip
+    other = store.api_tokens.create(full, b"2" * 32, "p1")
+    assert made.id != other.id
+    assert msgspec.structs.asdict(other) == msgspec.structs.asdict(full) | {
+        "id": other.id, "updated_at": at(1), "last_used_at": None, "revoked_at": None,
+    }  # fmt: skip
+    assert store.api_tokens.by_digest(b"2" * 32) == store.api_tokens.by_id(other.id) == other
+    assert list(store.api_tokens.list()) == [other, made]
+    assert store.api_tokens.by_digest(b"3" * 32) is None
+
+
+def test_a_digest_is_kept_once(store: Store):
+    store.api_tokens.create(new(), b"1" * 32, "p1")
+    with pytest.raises(StoreError):
+        store.api_tokens.create(new("other"), b"1" * 32, "p1")
+    assert [one.name for one in store.api_tokens.list()] == ["ci"]
+
+
+def test_a_revoked_token_is_known_but_not_listed(store: Store):
+    made = store.api_tokens.create(new(), b"1" * 32, "p1")
+    assert store.api_tokens.revoke(made.id, at(5))
+    assert not store.api_tokens.revoke(made.id, at(6))
+    assert not store.api_tokens.revoke(99, at(6))
+    assert list(store.api_tokens.list()) == []
+    assert store.api_tokens.by_digest(b"1" * 32) == msgspec.structs.replace(made, revoked_at=at(5), updated_at=at(5))
+
+
+def test_a_use_moves_only_forward_and_is_no_change(store: Store):
+    made = store.api_tokens.create(new(), b"1" * 32, "p1")
+    before = store.revisions()
+    for moment, kept in ((5, 5), (3, 5), (7, 7)):
+        store.api_tokens.touch({made.id: at(moment), 99: at(1)})
+        assert store.api_tokens.by_id(made.id) == msgspec.structs.replace(made, last_used_at=at(kept))
+    assert store.revisions() == before
+
+
+def test_no_secret_and_no_pepper_is_in_the_tables(store: Store):
+    columns = {row[1] for row in store.connection.execute("PRAGMA table_info(api_token)")}
+    assert "secret" not in columns
+    assert {"digest", "pepper", "token"} <= columns
+
+
+# --- what counts changes ---
+
+
+def test_every_change_counts_and_nothing_else_does(store: Store):
+    def number() -> tuple[int, int]:
+        revisions = store.revisions()
+        return revisions.process, revisions.access
+
+    def write(put: Callable) -> None:
+        with store.write() as batch:
+            put(batch)
+
+    steps: list[tuple[Callable, bool, set[str]]] = [
+        (lambda b: b.put(instance("a"), [token("t", "a")]), True, {"a"}),
+        (lambda b: b.put(instance("a"), [token("t", "a")]), False, set()),
+        (lambda b: b.put(instance("b"), ()), True, {"b"}),
+        (lambda b: b.put(instance("a", tenant_id="x"), ()), True, {"a"}),
+        (lambda b: b.put_tokens([token("t", "a", variables={"n": 1}), token("u", "b")]), True, {"a", "b"}),
+        (lambda b: b.put_definition(Definition(process_id="p")), True, set()),
+        (lambda b: b.put_definition(Definition(process_id="p")), False, set()),
+    ]
+    known: dict[str, int] = {}
+    for put, changes, touched in steps:
+        before, _ = number()
+        write(put)
+        after, access = number()
+        assert (after - before, access) == (int(changes), 0)
+        for name in touched:
+            known[name] = after
+        assert {name: store.revision_of(name)[1] for name in known} == known
+    store.api_tokens.create(new(), b"1" * 32, "p1")
+    assert number() == (after, 1)
+    with pytest.raises(NotFoundError):
+        store.revision_of("nobody")
+
+
+def test_pruning_is_a_change(store: Store):
+    with store.write() as batch:
+        batch.put_tokens([token("t", "a", completed_at=at(0))])
+    before = store.revisions().process
+    assert store.prune(at(60)) == (1, 1)
+    assert store.revisions().process == before + 1
+
+
+def test_a_store_of_before_gets_the_tables(store: Store, store_path):
+    with store.write() as batch:
+        batch.put_tokens([token("t", "a")])
+    store.close()
+    with sqlite3.connect(store_path) as connection:
+        connection.executescript(
+            "DROP TABLE api_token; DROP TABLE revision; ALTER TABLE instance DROP COLUMN revision;"
+            "PRAGMA user_version = 2"
+        )
+    connection.close()
+    with open_store(str(store_path)) as opened:
+        assert opened.revision_of("a") == (1, 0)
+        assert list(opened.api_tokens.list()) == []

@@ -21,8 +21,8 @@ check: $(VENV)/.installed-dev       ## style, types, the layers of the imports
 docs: $(VENV)/.installed-dev        ## completions, man pages and the README's pictures, from the program
 	$(BIN)/python -m tools.docs
 
-bench: $(VENV)/.installed-dev       ## speed, beside its peers in the same run (Node.js, jq); ARGS='--store-tokens 1,3,10'
-	$(BIN)/python -m pip install -q sqlite-utils
+bench: $(VENV)/.installed-dev       ## speed, beside its peers in the same run (Node.js, jq, wrk); ARGS='--store-tokens 1,3,10'
+	$(BIN)/python -m pip install -q sqlite-utils httpie
 	$(BIN)/python bench/run.py $(ARGS)
 
 build: $(VENV)/.installed-dev       ## the wheel and the source distribution

@@ -19,11 +19,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import analyses
+import services
 import stores
 from documents import SMALL, token_lines
-from measure import PYTHON, SQLITE_UTILS, TOKCTL, Line, Side, header, measure
+from measure import BIN, PYTHON, SQLITE_UTILS, TOKCTL, Line, Side, header, measure
 
-PARTS = ("commands", "analyses", "store")
+PARTS = ("commands", "analyses", "store", "serve")
 
 
 def main() -> None:
@@ -51,18 +52,28 @@ def main() -> None:
         if "store" in parts:
             sizes = sorted({int(float(size) * 1e6) for size in options.store_tokens.split(",")})
             stores.measure(Path(folder), sizes)
+        if "serve" in parts:
+            os.environ["TOKCTL_CONFIG"] = str(Path(folder) / "config.yaml")  # where a pepper is made beside
+            Path(folder, "config.yaml").write_text("{}")
+            services.measure(Path(folder), max(options.rounds // 3, 1))
+            with services.lines(Path(folder), options.rounds) as lines:
+                table(lines, options.only)
 
 
 def _versions(parts: Sequence[str]) -> list[str]:
     """Say what is compared with. Ends the run where something is missing that it needs."""
-    needed = {"commands": [("", *SQLITE_UTILS)], "analyses": [("Node.js ", "node"), ("", "jq")]}
+    needed = {
+        "commands": [("", *SQLITE_UTILS)],
+        "analyses": [("Node.js ", "node"), ("", "jq")],
+        "serve": [("httpie ", str(BIN / "http")), ("", "wrk")],
+    }
     found = []
     for part in parts:
         for prefix, name in needed.get(part, ()):
             if not shutil.which(name):
                 raise SystemExit(f"{Path(name).name} is not installed: --part names the parts that do without.")
-            done = subprocess.run([name, "--version"], check=True, capture_output=True, text=True)
-            found.append(prefix + done.stdout.strip().replace(", version", ""))
+            done = subprocess.run([name, "--version"], check=False, capture_output=True, text=True)  # wrk says 1
+            found.append(prefix + done.stdout.splitlines()[0].replace(", version", "").partition(" [")[0])
     return found
 
 

@@ -8,6 +8,7 @@
     │   └── AmbiguousIdError    3   a prefix that several ids share
     ├── NotAllowedError         4   credentials missing or not enough; a file's rights
     ├── UnreachableError        5   a server that does not answer, a wait that ran out
+    ├── UntrustedError          5   a server whose certificate does not hold
     ├── StoreError              6   the store: locked, full, read-only, damaged, too new
     └── InputError              7   data that was handed in cannot be read
 
@@ -41,9 +42,13 @@ class UsageError(TokctlError):
 
 
 class NotFoundError(TokctlError):
-    """What was asked for does not exist."""
+    """What was asked for does not exist; ``code`` is a server's own word for what, where one said it."""
 
     exit_code = 3
+
+    def __init__(self, message: str, hint: str = "", *, code: str | None = None) -> None:
+        super().__init__(message, hint)
+        self.code = code
 
 
 class AmbiguousIdError(NotFoundError):
@@ -62,7 +67,13 @@ class NotAllowedError(TokctlError):
 
 
 class UnreachableError(TokctlError):
-    """Something outside did not answer, or not in time."""
+    """Something outside did not answer, or not in time. To try again later may help."""
+
+    exit_code = 5
+
+
+class UntrustedError(TokctlError):
+    """A server is there, but no trusted connection to it can be made. Waiting does not mend that."""
 
     exit_code = 5
 

@@ -397,7 +397,7 @@ def test_a_threshold_stands_in_a_section_or_behind_its_name(tokctl, config, text
     assert {rule["type"]: rule for rule in rules}["LONG_RUNNING_TOKENS"]["thresholds"] == {"long_running": "2h"}
 
 
-@pytest.mark.parametrize("text", ["", "# nothing", "other: {long_running: 1}", "debug:", "debug: {}"])
+@pytest.mark.parametrize("text", ["", "# nothing", "serve: {port: 1}", "debug:", "debug: {}"])
 def test_a_configuration_that_says_nothing(tokctl, known, config, text):
     config.write_text(text)
     assert tokctl("debug", "--store", known).code == 0

@@ -31,8 +31,31 @@ def at(place, option, rest):
     return [*before, "tokens", *between, "list", "ord-1001", *rest, *after]
 
 
+CONNECTION = {  # option → what stands on the line, and what 'config view' says of it
+    "server": (["--server", "http://other"], "server", "http://other"),
+    "context": (["--context", "remote"], "server", "http://remote"),
+    "engine_kind": (["--engine-kind", "atomd"], "engine_kind", "atomd"),
+    "ca_file": (["--ca-file", "ca.pem"], "ca_file", "ca.pem"),
+    "insecure": (["--insecure"], "insecure", True),
+    "request_timeout": (["--request-timeout", "7s"], "timeout", "7s"),
+}
+
+
 @pytest.mark.parametrize("place", ["before", "between", "after"])
-@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("name", CONNECTION)
+def test_each_of_a_server_works_in_each_place(tokctl, monkeypatch, tmp_path, name, place):
+    (tmp_path / "tokctl").mkdir()
+    (tmp_path / "tokctl" / "config.yaml").write_text("contexts: {remote: {server: http://remote}}")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    option, key, value = CONNECTION[name]
+    before, between, after = (option if place == here else [] for here in ("before", "between", "after"))
+    rest = [] if name in {"server", "context"} else ["--server", "http://other"]
+    ran = tokctl(*before, "config", *between, "view", *rest, *after, "-o", "json")
+    assert {one["key"]: one["value"] for one in json.loads(ran.out)["settings"]}[key] == value
+
+
+@pytest.mark.parametrize("place", ["before", "between", "after"])
+@pytest.mark.parametrize("name", FLAGS)
 def test_each_works_in_each_place(tokctl, known, orders, name, place):
     def filled(words):
         return [word.format(known=known, orders=orders) for word in words]
@@ -60,7 +83,7 @@ def test_each_works_in_each_place(tokctl, known, orders, name, place):
 
 
 def test_every_shared_option_is_tested():
-    assert set(FLAGS) == set(SHARED)
+    assert set(FLAGS) | set(CONNECTION) == set(SHARED)
 
 
 def test_the_nearest_to_the_end_wins(tokctl, known):

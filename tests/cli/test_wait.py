@@ -27,7 +27,8 @@ def wait(clock: Clock, store_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stdout", out)
             patch.setattr(sys, "stderr", err)
-            words = ("tokens", "wait", *words, "--store", store_path, "-o", form)
+            where = () if "--file" in words else ("--store", store_path)
+            words = ("tokens", "wait", *words, *where, "-o", form)
             code = run([*map(str, words)], clock=clock)
         text = out.written()
         return code, json.loads(text) if form == "json" and text else text, err.written()

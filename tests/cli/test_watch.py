@@ -47,7 +47,8 @@ def watch(clock, store_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stdout", out)
             patch.setattr(sys, "stderr", err)
-            code = run([*map(str, ("tokens", "watch", *words, "--store", store))], clock=clock)
+            where = () if "--file" in words else ("--store", store)
+            code = run([*map(str, ("tokens", "watch", *words, *where))], clock=clock)
         return code, [json.loads(line) for line in out.written().splitlines()], err.written()
 
     return call

@@ -7,15 +7,16 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from datetime import datetime
 from functools import cached_property, wraps
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from typer._click.exceptions import ClickException, NoArgsIsHelpError
 
-from tokctl.cli.options import GLOBAL, SHARED
+from tokctl.cli.options import ASIDE, CONNECTION, GLOBAL, SHARED
 from tokctl.config import Settings, settings_from
 from tokctl.errors import TokctlError, UsageError
 from tokctl.process.query import parse_moment, suggest
@@ -31,9 +32,10 @@ UNBOUNDED = 10_000
 
 SEE = "See where instances stand"
 FILL = "Fill and keep a store"
+SET_UP = "Contexts and credentials"
 
 __all__ = [
-    "FILL", "SEE", "App", "ClickException", "Invocation", "NoArgsIsHelpError", "command", "group_callback",
+    "FILL", "SEE", "SET_UP", "App", "ClickException", "Invocation", "NoArgsIsHelpError", "command", "group_callback",
     "one_line",
 ]  # fmt: skip
 
@@ -57,11 +59,29 @@ class Invocation:
 
 
 class App:
-    """What a command works with. Nothing opens until it is used."""
+    """What a command works with. Nothing opens until it is used.
 
-    def __init__(self, invocation: Invocation) -> None:
+    Without ``configured`` a broken configuration file counts for nothing: for what is to mend it.
+    """
+
+    def __init__(self, invocation: Invocation, *, configured: bool = True) -> None:
         self._invocation = invocation
-        self.settings: Settings = settings_from(invocation.flags, os.environ)
+        self._configured = configured
+
+    @property
+    def flags(self) -> dict[str, Any]:
+        """What the shared options on the line say."""
+        return self._invocation.flags
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What the line, the environment and the configuration file say."""
+        try:
+            return settings_from(self._invocation.flags, os.environ)
+        except TokctlError:
+            if self._configured:
+                raise
+            return settings_from(self._invocation.flags, os.environ, configured=False)
 
     @cached_property
     def now(self) -> datetime:
@@ -81,9 +101,14 @@ class App:
     @property
     def prefix(self) -> str:
         """How a command begins that looks at the same as this one."""
-        given = {"store": self.settings.store, "file": self.settings.file, "at": self.settings.at}
-        return "tokctl" + "".join(f" --{name} {quote(value)}" for name, value in given.items()
-                                  if name in self.settings.said and value is not None)  # fmt: skip
+        settings, words = self.settings, ["tokctl"]
+        for name in ("store", "file", *CONNECTION, "at"):
+            field = "timeout" if name == "request_timeout" else name
+            if field not in settings.said:
+                continue
+            value = self._invocation.flags[name]
+            words.append(f"--{name.replace('_', '-')}" + (f" {quote(value)}" if isinstance(value, str) else ""))
+        return " ".join(words)
 
     @property
     def clock(self) -> Callable[[], datetime]:
@@ -114,8 +139,10 @@ class App:
         """The local store."""
         from tokctl.store import open_store
 
-        if self.settings.file is not None:
-            raise UsageError("--file is for looking at tokens; this command works on a store.", "Leave it out.")
+        said, place = self.settings.said, self.settings.place
+        for name in ("file", "server", "context"):
+            if name in said and (name != "context" or place == "server"):
+                raise UsageError(f"--{name} is for looking at tokens; this command works on a store.", "Leave it out.")
         store = open_store(self.settings.store_location, write=write, create=create)
         self._invocation.opened.append(store)
         return store
@@ -175,11 +202,12 @@ def command(
     takes: Iterable[str] = (),
     examples: Sequence[str] = (),
     panel: str | None = None,
+    configured: bool = True,
 ) -> typer.Typer:
     """Make a command of a function ``(app, …) -> result to show, exit code, or nothing``.
 
     ``takes`` names the shared options that mean something to it, beside those that every command
-    takes.
+    takes. One that is not ``configured`` runs whatever stands in the configuration file.
     """
     own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "app"]
     shared = [SHARED[name] for name in (*takes, *GLOBAL)]
@@ -194,7 +222,7 @@ def command(
                 invocation.flags[parameter.name] = value
         if timeless and invocation.flags.get("at") is not None:
             raise UsageError(f"--at means nothing to '{ctx.command_path}'.", "Leave it out.")
-        app = App(invocation)
+        app = App(invocation, configured=configured)
         result = function(app, **values)
         if result is None or isinstance(result, int):
             return result or 0
@@ -235,7 +263,7 @@ def group_callback(help_text: str, *, version: bool = False) -> Callable[..., No
     callback.__doc__ = help_text
     parameters = [
         inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
-        *SHARED.values(),
+        *(_aside(SHARED[name]) if name in ASIDE else SHARED[name] for name in SHARED),
     ]
     if version:
         annotation = Annotated[
@@ -247,6 +275,14 @@ def group_callback(help_text: str, *, version: bool = False) -> Callable[..., No
         )
     _sign(callback, parameters)
     return callback
+
+
+def _aside(parameter: inspect.Parameter) -> inspect.Parameter:
+    """A parameter that is understood, but told of only where it is used: a group's help is for finding a command."""
+    kind, option = get_args(parameter.annotation)
+    option = copy(option)
+    option.hidden = True
+    return parameter.replace(annotation=Annotated[kind, option])
 
 
 def _say_version(asked: bool) -> None:

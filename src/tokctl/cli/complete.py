@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
+from msgspec.structs import replace
 
 from tokctl.errors import TokctlError, UnreachableError
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 OFFERED = 100
 LARGE = 20_000_000  # bytes
+PATIENCE = 1.0  # s; for a server, at a keystroke
 
 
 def _flags(ctx: typer.Context) -> dict[str, Any]:
@@ -25,8 +27,8 @@ def _flags(ctx: typer.Context) -> dict[str, Any]:
         flags = {name: value for name, value in context.params.items() if value is not None} | flags
         context = context.parent
     return {
-        name: os.path.expanduser(flags[name])  # noqa: PTH111 - a shell hands the word over as it stands
-        for name in ("store", "file")
+        name: os.path.expanduser(flags[name]) if isinstance(flags[name], str) else flags[name]  # noqa: PTH111 - a shell hands the word over as it stands
+        for name in ("store", "file", "server", "context", "engine_kind", "ca_file", "insecure")
         if name in flags and flags[name] != "-"
     }
 
@@ -39,7 +41,12 @@ def _engine(ctx: typer.Context) -> Engine:
     flags = _flags(ctx)
     if "file" in flags and (input_size(flags["file"]) or 0) > LARGE:
         raise UnreachableError("the file is too large to be read at a keystroke.")
-    return open_engine(settings_from(flags, os.environ))
+    settings = settings_from(flags, os.environ)
+    if settings.kind == "server":
+        if (settings.credential or "").startswith("command:"):
+            raise UnreachableError("a program that may ask for a password is not run at a keystroke.")
+        settings = replace(settings, timeout=PATIENCE, connect_timeout=PATIENCE)
+    return open_engine(settings)
 
 
 def complete_instance(ctx: typer.Context, incomplete: str) -> Iterator[str]:
@@ -100,6 +107,47 @@ def complete_instance_order(incomplete: str) -> list[str]:
     from tokctl.process.query import INSTANCE_ORDERS
 
     return _fitting((*INSTANCE_ORDERS, *(f"-{order}" for order in INSTANCE_ORDERS)), incomplete)
+
+
+def complete_context(incomplete: str) -> list[str]:
+    """Contexts of the configuration file."""
+    from tokctl.config.file import read_configuration
+
+    try:
+        return _fitting(read_configuration(os.environ).contexts, incomplete)
+    except TokctlError:
+        return []
+
+
+def complete_key(incomplete: str) -> list[str]:
+    """Settings by their dotted names; of those of contexts only once one is named."""
+    from tokctl.cli.configuring import known_keys
+    from tokctl.config.file import read_configuration
+
+    try:
+        contexts = list(read_configuration(os.environ).contexts)
+        known = [*known_keys(contexts)] if incomplete.startswith("c") else [*known_keys([])]
+    except TokctlError:
+        return []
+    return _fitting(known, incomplete)
+
+
+def complete_setting(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Values of the setting that is named before."""
+    from tokctl.cli.configuring import find_key
+
+    try:
+        words = find_key(str(ctx.params.get("key"))).words
+    except TokctlError:
+        return []
+    return _fitting(words or complete_context(incomplete) * (ctx.params.get("key") == "current_context"), incomplete)
+
+
+def complete_engine_kind(incomplete: str) -> list[str]:
+    """Kinds of servers."""
+    from tokctl.config.keys import ENGINE_KINDS
+
+    return _fitting(ENGINE_KINDS, incomplete)
 
 
 def complete_color(incomplete: str) -> list[str]:

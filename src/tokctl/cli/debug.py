@@ -11,6 +11,7 @@ from tokctl.cli.app import SEE, App, command
 from tokctl.cli.complete import complete_rule, complete_severity
 from tokctl.cli.examine import Question, all_rules, chosen, examine, thresholds
 from tokctl.cli.filters import patterns, words
+from tokctl.cli.many import shown_progress, tell_unread
 from tokctl.engines.base import Reading
 from tokctl.engines.ids import resolve_instance
 from tokctl.errors import UsageError
@@ -119,6 +120,7 @@ def debug(
         skip=_names(skip, "--skip"),
         severity=check_severity(severity),
         thresholds=given,
+        configured=app.settings.debug,
         elements=patterns(element, "--element"),
         since=parse_moment(since, app.now) if since is not None else None,
         ended=all_,
@@ -127,7 +129,7 @@ def debug(
         names = chosen(known, question)
         return rule_listing(
             [rule for name, rule in known.items() if name in names],
-            thresholds(known, given),
+            thresholds(known, given, app.settings.debug),
             unicode=app.out.unicode,
         )
     worst = check_severity(fail_on) if fail_on is not None else None
@@ -136,7 +138,9 @@ def debug(
     engine = app.open_engine(Reading.VISITS_WITH_JOINS)
     ids = engine.instance_ids("", 2)
     instance_id = resolve_instance(engine, instance) if instance is not None or len(ids) == 1 else None
-    report = examine(engine, instance_id, app.now, question, limit=limit or None, prefix=app.prefix)
+    with shown_progress(engine):
+        report = examine(engine, instance_id, app.now, question, limit=limit or None, prefix=app.prefix)
+    unread = tell_unread(app, engine)
     about: dict[str, str | None] = {"instance_id": instance_id, "process_id": None}
     if instance_id is not None:
         about["process_id"] = engine.instance(instance_id).instance.process_id
@@ -165,10 +169,12 @@ def debug(
             Cell(trouble, "yellow"),
         )
 
-    return report_listing(
+    listing = report_listing(
         report, app.now, about=about, headline=line, several=instance_id is None, unicode=app.out.unicode,
         fail_on=worst, notes=notes,
     )  # fmt: skip
+    listing.exit_code = listing.exit_code or unread
+    return listing
 
 
 def _names(values: list[str] | None, option: str) -> tuple[str, ...]:

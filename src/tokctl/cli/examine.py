@@ -30,7 +30,8 @@ _NAME = re.compile("[A-Z][A-Z0-9_]*")
 class Question(Struct, frozen=True, kw_only=True):
     """What to look for: which rules, with which thresholds, from which severity on; which tokens.
 
-    Without ``rules`` it is all of them. ``since`` leaves out what began before then; ``ended`` looks at
+    Without ``rules`` it is all of them. ``configured`` are the thresholds of the configuration; None reads them
+    from its section ``debug``. ``since`` leaves out what began before then; ``ended`` looks at
     instances that have ended, too, where no single one is asked about.
     """
 
@@ -38,6 +39,7 @@ class Question(Struct, frozen=True, kw_only=True):
     skip: tuple[str, ...] = ()
     severity: str = SEVERITIES[0]
     thresholds: dict[str, Any] = {}
+    configured: Mapping[str, Any] | None = None
     elements: tuple[str, ...] = ()
     since: datetime | None = None
     ended: bool = False
@@ -74,10 +76,14 @@ def all_rules() -> dict[str, type[Rule]]:
     return rules
 
 
-def thresholds(rules: Mapping[str, type[Rule]], given: Mapping[str, Any]) -> dict[str, Any]:
+def thresholds(
+    rules: Mapping[str, type[Rule]], given: Mapping[str, Any], configured: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The thresholds: from the command line, else from the configuration (section ``debug``), else the usual ones."""
+    if configured is None:
+        configured = config_section("debug", os.environ)
     try:
-        values = read_thresholds(rules.values(), config_section("debug", os.environ))
+        values = read_thresholds(rules.values(), configured)
     except UsageError as error:
         raise UsageError(f"in the configuration, section debug: {error.message}", error.hint) from None
     return values | {name: value for name, value in read_thresholds(rules.values(), given).items() if name in given}
@@ -121,7 +127,7 @@ def examine(
     the same engine.
     """
     known = all_rules()
-    limits = thresholds(known, question.thresholds)
+    limits = thresholds(known, question.thresholds, question.configured)
     shown = chosen(known, question)
     builds_on_others = any(known[name].reads_stuck for name in shown)
     run = [

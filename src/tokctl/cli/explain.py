@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from tokctl.cli import options as opt
-from tokctl.cli.app import App, command
+from tokctl.cli.app import SEE, App, command
 from tokctl.cli.tokens_show import find_token
 from tokctl.process.explain import Scene, explain
 from tokctl.render.result import Detail
@@ -45,5 +45,6 @@ def show_explanation(app: App, ids: opt.Ids) -> Detail:
 app = command(
     show_explanation,
     takes=(*opt.ENGINE, *opt.AT, *opt.OUTPUT),
+    panel=SEE,
     examples=("tokctl explain srv1-token-aB3", "tokctl explain @latest srv1-token-aB3 -o json --query blocker"),
 )

@@ -11,7 +11,7 @@ from msgspec import Struct
 from typer._click.types import StringParamType
 from typer.core import TyperArgument, TyperGroup
 
-from tokctl.cli.app import FILL, SEE, examples_text, group_callback
+from tokctl.cli.app import FILL, SEE, SET_UP, examples_text, group_callback
 from tokctl.process.query import suggest
 
 
@@ -70,6 +70,41 @@ TREE = Group(
                 "prune": "tokctl.cli.store_prune",
             },
             ("tokctl store import answer.json", "tokctl store export @latest", "tokctl store info"),
+        ),
+        "api-tokens": Group(
+            "API tokens: who may ask a server over the store.",
+            "Look after API tokens",
+            {"create": "tokctl.cli.api_tokens_create"},
+            ("tokctl api-tokens create grafana --show-secret",),
+        ),
+        "config": Group(
+            "The configuration: contexts, and how things are shown.",
+            SET_UP,
+            {
+                "view": "tokctl.cli.config_view",
+                "get": "tokctl.cli.config_get",
+                "set": "tokctl.cli.config_set",
+                "unset": "tokctl.cli.config_unset",
+                "use": "tokctl.cli.config_use",
+                "rename": "tokctl.cli.config_rename",
+                "delete": "tokctl.cli.config_delete",
+                "path": "tokctl.cli.config_path",
+                "validate": "tokctl.cli.config_validate",
+            },
+            ("tokctl config set contexts.prod.server https://engine.example:27555", "tokctl config use prod"),
+        ),
+        "doctor": "tokctl.cli.doctor",
+        "serve": "tokctl.cli.serve",
+        "snapshot": "tokctl.cli.snapshot",
+        "auth": Group(
+            "Credentials for servers: put one into the keyring, take it out, see which are accepted.",
+            SET_UP,
+            {
+                "login": "tokctl.cli.auth_login",
+                "logout": "tokctl.cli.auth_logout",
+                "status": "tokctl.cli.auth_status",
+            },
+            ("tokctl auth login --context prod", "tokctl auth status"),
         ),
         "simulate": "tokctl.cli.simulate",
         "demo": "tokctl.cli.demo",

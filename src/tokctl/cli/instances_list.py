@@ -10,6 +10,7 @@ from tokctl.cli import options as opt
 from tokctl.cli.app import App, command
 from tokctl.cli.complete import complete_instance_order
 from tokctl.cli.filters import patterns, period, words
+from tokctl.cli.many import tell_unread
 from tokctl.cli.paging import part
 from tokctl.process.query import INSTANCE_ORDERS, InstanceFilter, check_states, parse_order
 from tokctl.render.result import Listing
@@ -59,13 +60,15 @@ def list_instances(
     order = parse_order(sort, INSTANCE_ORDERS)
     shown = part(limit, page, app.out.format)
     engine = app.engine
-    return instance_listing(
+    listing = instance_listing(
         engine.instances(where, order, limit=shown.limit, offset=shown.offset),
         app.now,
         unicode=app.out.unicode,
         notes=shown.notes(lambda: engine.count_instances(where), "instance"),
         empty=shown.empty,
     )
+    listing.exit_code = tell_unread(app, engine)
+    return listing
 
 
 app = command(

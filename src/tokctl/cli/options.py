@@ -13,8 +13,11 @@ import typer
 
 from tokctl.cli.complete import (
     complete_color,
+    complete_context,
+    complete_engine_kind,
     complete_format,
     complete_instance,
+    complete_key,
     complete_order,
     complete_state,
     complete_token,
@@ -22,6 +25,7 @@ from tokctl.cli.complete import (
 )
 
 _PANEL = "Options of every command"
+_SERVER = "Which server, and how to reach it"
 
 
 def _shared(
@@ -40,6 +44,56 @@ def _shared(
             help="Look at a saved answer of the API, not at the store; '-' reads stdin.",
             metavar="FILE",
             rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask the server at this URL, not the store. [dim](TOKCTL_SERVER)[/dim]",
+            metavar="URL",
+            rich_help_panel=_SERVER,
+        ),
+    ] = None,
+    context: Annotated[
+        str | None,
+        typer.Option(
+            help="Use this context of the configuration, and what belongs to it. [dim](TOKCTL_CONTEXT)[/dim]",
+            metavar="NAME",
+            autocompletion=complete_context,
+            rich_help_panel=_SERVER,
+        ),
+    ] = None,
+    engine_kind: Annotated[
+        str | None,
+        typer.Option(
+            help="What the server is, if it is not to be asked: rest or atomd. [dim](TOKCTL_ENGINE_KIND)[/dim]",
+            metavar="KIND",
+            autocompletion=complete_engine_kind,
+            rich_help_panel=_SERVER,
+        ),
+    ] = None,
+    ca_file: Annotated[
+        str | None,
+        typer.Option(
+            help="Trust the certificates in this file (PEM). [dim](TOKCTL_CA_FILE)[/dim]",
+            metavar="PATH",
+            rich_help_panel=_SERVER,
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool | None,
+        typer.Option(
+            "--insecure",
+            help="Trust any certificate: whoever sits between can read and change all. [dim](TOKCTL_INSECURE)[/dim]",
+            rich_help_panel=_SERVER,
+        ),
+    ] = None,
+    request_timeout: Annotated[
+        str | None,
+        typer.Option(
+            help="Give up on an answer after that; 30s unless told. [dim](TOKCTL_TIMEOUT)[/dim]",
+            metavar="SPAN",
+            rich_help_panel=_SERVER,
         ),
     ] = None,
     at: Annotated[
@@ -90,7 +144,11 @@ def _shared(
 SHARED = dict(inspect.signature(_shared, eval_str=True).parameters)
 GLOBAL = ("color", "debug_traceback")
 STORE = ("store",)
-ENGINE = ("store", "file")
+CONNECTION = ("server", "context", "engine_kind", "ca_file", "insecure", "request_timeout")
+ASIDE = ("engine_kind", "ca_file", "insecure", "request_timeout", "columns", "query")
+"""Those that only the help of the commands tells of, which take them."""
+SERVER = ("server", "context", "ca_file", "insecure", "request_timeout")
+ENGINE = ("store", "file", *CONNECTION)
 AT = ("at",)
 OUTPUT = ("output", "columns", "query")
 
@@ -102,6 +160,22 @@ Instance = Annotated[
         metavar="[INSTANCE]",
         help="A process instance: its id, the beginning of it, or @latest. Not needed where there is just one.",
         autocompletion=complete_instance,
+        show_default=False,
+    ),
+]
+ConfigContext = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONTEXT", help="A context of the configuration file.", autocompletion=complete_context,
+        show_default=False,
+    ),
+]  # fmt: skip
+ConfigKey = Annotated[
+    str,
+    typer.Argument(
+        metavar="KEY",
+        help="A setting's name, such as output, debug.retries or contexts.prod.server.",
+        autocompletion=complete_key,
         show_default=False,
     ),
 ]
@@ -190,4 +264,7 @@ Limit = Annotated[
     ),
 ]  # fmt: skip
 Page = Annotated[int, typer.Option(min=1, metavar="N", help="Which page of --limit items.", rich_help_panel=_PAGES)]
+Registry = Annotated[
+    bool, typer.Option("--registry", help="The server of the API tokens (registry_server), where that is another.")
+]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do it without asking.")]

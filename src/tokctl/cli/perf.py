@@ -15,6 +15,7 @@ from tokctl.cli import options as opt
 from tokctl.cli.app import SEE, App, command
 from tokctl.cli.complete import complete_instance
 from tokctl.cli.filters import patterns, period, token_filter, words
+from tokctl.cli.many import shown_progress, tell_unread
 from tokctl.cli.paging import part
 from tokctl.engines.base import Reading
 from tokctl.engines.ids import resolve_instance
@@ -143,7 +144,7 @@ def show_performance(
         compared = Base(named, other, only_in(other, performance))
     groups = _sorted(groups, order)
     end = None if shown.limit is None else shown.offset + shown.limit
-    return performance_listing(
+    listing = performance_listing(
         performance,
         groups,
         shown=groups[shown.offset : end],
@@ -154,6 +155,8 @@ def show_performance(
         empty=shown.empty if groups else
         f"No tokens match but those of {base.words}, which is what to compare with." if base else "",
     )  # fmt: skip
+    listing.exit_code = tell_unread(app, engine)
+    return listing
 
 
 def _dimensions(by: str) -> tuple[str, ...]:
@@ -167,9 +170,10 @@ def _dimensions(by: str) -> tuple[str, ...]:
 
 def _collect(engine: Engine, look: _Look, by: tuple[str, ...]) -> Performance:
     performance = Performance(by)
-    for instance, stays in engine.stays(look.instances, look.where):
-        if not look.without(instance):
-            performance.add(instance.instance_id, instance.process_id, stays)
+    with shown_progress(engine):
+        for instance, stays in engine.stays(look.instances, look.where):
+            if not look.without(instance):
+                performance.add(instance.instance_id, instance.process_id, stays)
     return performance
 
 

@@ -140,9 +140,10 @@ class Wait:
             return engine.count_tokens(instance_id, TokenFilter(elements=(pattern,))) > 0
 
         def severity() -> str | None:
-            from tokctl.cli.examine import examine
+            from tokctl.cli.examine import Question, examine
 
-            return examine(engine, instance_id, self._app.clock()).severity
+            question = Question(configured=self._app.settings.debug)
+            return examine(engine, instance_id, self._app.clock(), question).severity
 
         facts = Facts(
             status=status.status,

@@ -20,7 +20,7 @@ from tokctl.engines.ids import resolve_instance
 from tokctl.errors import NotFoundError, UsageError
 from tokctl.process.engine import Engine
 from tokctl.process.monitor import Event, Watched
-from tokctl.process.query import EVERYTHING, InstanceFilter, Order, parse_moment, parse_span
+from tokctl.process.query import EVERYTHING, InstanceFilter, Order
 from tokctl.render.human import DataStream, count
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def watch_tokens(
     """  # fmt: skip
     watching.refuse_file(app)
     seconds = watching.seconds_of(interval, "--interval")
-    end = _end(until, app.now) if until is not None else None
+    end = watching.end_of(until, app.now) if until is not None else None
     if process and instances:
         raise UsageError("--process chooses among all instances, and some are named.", "Leave one out.")
     where = InstanceFilter(open=True, processes=patterns(process, "--process"))
@@ -88,19 +88,6 @@ def watch_tokens(
     finally:
         poll.close()
     return 0
-
-
-def _end(text: str, now: datetime) -> datetime:
-    """Read --until. Raises UsageError for a time that has passed."""
-    try:
-        return now + parse_span(text)
-    except UsageError:
-        moment = parse_moment(text, now)
-    except OverflowError:
-        raise UsageError(f"'{text}' lies behind the end of the calendar.") from None
-    if moment <= now:
-        raise UsageError(f"--until {text} has passed already.")
-    return moment
 
 
 class Watch:

@@ -15,7 +15,7 @@ from tokctl.engines import open_engine
 from tokctl.engines.base import Reading
 from tokctl.errors import StoreError, TokctlError, UnreachableError, UsageError, WrongStoreError
 from tokctl.process.engine import Engine
-from tokctl.process.query import parse_span
+from tokctl.process.query import parse_moment, parse_span
 
 LONGEST = 30.0  # s between two attempts at what does not answer
 
@@ -44,6 +44,19 @@ def seconds_of(text: str, option: str) -> float:
     if not seconds:
         raise UsageError(f"{option} {text} is no time at all.", "Give one such as 1s or 500ms.")
     return min(seconds, AGES)
+
+
+def end_of(text: str, now: datetime) -> datetime:
+    """Read --until: a time, or a span from now. Raises UsageError for a time that has passed."""
+    try:
+        return now + parse_span(text)
+    except UsageError:
+        moment = parse_moment(text, now)
+    except OverflowError:
+        raise UsageError(f"'{text}' lies behind the end of the calendar.") from None
+    if moment <= now:
+        raise UsageError(f"--until {text} has passed already.")
+    return moment
 
 
 def refuse_file(app: App) -> None:

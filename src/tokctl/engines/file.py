@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tokctl.engines.base import Reading
 from tokctl.errors import InputError, NotFoundError, UsageError
+from tokctl.process.engine import AtHand
 from tokctl.process.model import COMPLETED, Definition, Instance, Summary, Token, duration_of, summarize
 from tokctl.process.query import EVERYTHING, InstanceFilter, Order, TokenFilter, sort_instances, sort_tokens
 from tokctl.process.reader import LeanRecord, Record, Reject, read_lean_records, read_records
@@ -45,7 +46,7 @@ def open_engine(settings: Settings, reading: Reading) -> FileEngine:
     return FileEngine(read_lean_records(chunks, name=name, instance_id=stem, flows=flows), name=name)
 
 
-class FileEngine:
+class FileEngine(AtHand):
     """Implements ``process.engine.Engine`` over records in memory.
 
     One that holds visits only (``Reading.VISITS``) answers all but what needs whole tokens. A token

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from glob import escape
 from itertools import islice
@@ -15,7 +15,7 @@ from tokctl.engines import open_engine
 from tokctl.engines.base import Reading
 from tokctl.engines.file import FileEngine
 from tokctl.errors import NotFoundError
-from tokctl.process.engine import Engine
+from tokctl.process.engine import Engine, Moved, Unread
 from tokctl.process.model import Definition, Instance, Summary, Token, format_time
 from tokctl.process.past import Around, Past, existed, past, token_at
 from tokctl.process.query import EVERYTHING, InstanceFilter, Order, TokenFilter, sort_instances
@@ -84,6 +84,15 @@ class PastEngine:
     def rest(self) -> None:
         """Let what is below rest."""
         self.engine.rest()
+
+    @property
+    def unread(self) -> Sequence[Unread]:
+        """What could not be read below."""
+        return self.engine.unread
+
+    def watch_progress(self, moved: Moved) -> None:
+        """Have someone told how far it has come below."""
+        self.engine.watch_progress(moved)
 
     # --- the past of one instance ---
 

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from tokctl.process.model import Definition, Instance, Summary, Token
-from tokctl.process.performance import Stays
 from tokctl.process.query import EVERYTHING, InstanceFilter, Order, TokenFilter
 from tokctl.process.status import InstanceStatus
-from tokctl.process.tree import TreeRow
 from tokctl.process.visit import Visit
+
+if TYPE_CHECKING:  # neither is needed to name an engine
+    from tokctl.process.performance import Stays
+    from tokctl.process.tree import TreeRow
+
+
+Moved = Callable[[int, int | None], None]
+"""Is told how many instances have been read, and how many there are; None where that is unknown."""
+
+
+class Unread(Struct, frozen=True):
+    """An instance that could not be read, and why, in one line."""
+
+    instance_id: str
+    message: str
+
+
+class AtHand:
+    """What engines have in common that have everything at hand: nothing is left unread, nothing takes long."""
+
+    unread: Sequence[Unread] = ()
+
+    def watch_progress(self, moved: Moved) -> None:
+        """Tell nothing."""
 
 
 class Engine(Protocol):
@@ -30,6 +54,13 @@ class Engine(Protocol):
 
     def rest(self) -> None:
         """Hold on to nothing until the next ``refresh``, which has to come before the next question."""
+
+    @property
+    def unread(self) -> Sequence[Unread]:
+        """Instances that questions about many have left out since the last ``refresh``: each could not be read."""
+
+    def watch_progress(self, moved: Moved) -> None:
+        """Have someone told how far ``all_visits`` and ``stays`` have come through the instances."""
 
     def instances(
         self, where: InstanceFilter, order: Order, *, limit: int | None = None, offset: int = 0

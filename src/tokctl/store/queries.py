@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tokctl.errors import NotFoundError
+from tokctl.process.engine import AtHand
 from tokctl.process.model import FAMILIES, Definition, Instance, Summary, Token, canonical_type, summarize, to_micros
 from tokctl.process.query import EVERYTHING, RECORDED, InstanceFilter, Order, TokenFilter
 from tokctl.process.status import InstanceStatus
@@ -136,7 +137,7 @@ def _page(limit: int | None, offset: int) -> str:
     return f" LIMIT {-1 if limit is None else int(limit)} OFFSET {int(offset)}"
 
 
-class Questions:
+class Questions(AtHand):
     """What can be asked of an SQLite store."""
 
     def __init__(self, connection: sqlite3.Connection, location: str) -> None:

@@ -1,0 +1,44 @@
+"""Reading many instances: how far it has come, and what could not be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from tokctl.cli.app import App
+from tokctl.cli.progress import progress
+from tokctl.errors import UnreachableError
+from tokctl.process.engine import Engine
+from tokctl.render.human import count
+
+TOLD = 5
+"""Instances that could not be read, of which it is said why."""
+
+
+@contextmanager
+def shown_progress(engine: Engine) -> Iterator[None]:
+    """Show a bar while instances are read one after another, if that takes a while."""
+    with ExitStack() as stack:
+        step: Callable[[float], None] | None = None
+
+        def moved(_done: int, total: int | None) -> None:
+            nonlocal step
+            if step is None:
+                step = stack.enter_context(progress("Reading instances", total))
+            step(1)
+
+        engine.watch_progress(moved)
+        try:
+            yield
+        finally:
+            engine.watch_progress(lambda _done, _total: None)
+
+
+def tell_unread(app: App, engine: Engine) -> int:
+    """Say on stderr which instances could not be read; returns the exit code of a command that has found nothing."""
+    unread = {one.instance_id: one.message for one in engine.unread}
+    if not unread:
+        return 0
+    reasons = [f"{instance_id}: {message}" for instance_id, message in list(unread.items())[:TOLD]]
+    app.tell(f"{count(len(unread), 'instance')} could not be read: {' '.join(reasons)}{' …' * (len(unread) > TOLD)}")
+    return UnreachableError.exit_code

@@ -1,0 +1,189 @@
+"""The configuration file: where it is, and what stands in it. Nothing is imported for one that is not there."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from tokctl.errors import InputError, NotFoundError
+from tokctl.process.query import suggest
+
+LARGEST = 1 << 20
+"""Bytes of a configuration: what is longer is some other file."""
+
+
+class Configuration(Struct, frozen=True):
+    """What the file says.
+
+    ``document`` is what stands there, names with dots in them taken apart; ``values`` are the settings by
+    dotted names, as the program works with them, but for thresholds, which only the rules can read.
+    """
+
+    path: Path | None = None
+    document: Mapping[str, Any] = {}
+    values: Mapping[str, Any] = {}
+
+    def thresholds(self, context: str | None = None) -> dict[str, Any]:
+        """The thresholds of a context, or those of the file's own section ``debug``, as they stand there."""
+        section = (self.document if context is None else self.contexts.get(context)) or {}
+        return {name: value for name, value in (section.get("debug") or {}).items() if value is not None}
+
+    @property
+    def contexts(self) -> Mapping[str, Any]:
+        """The contexts by name, as they stand in the file."""
+        return self.document.get("contexts") or {}
+
+    def find(self, name: str, said_by: str) -> None:
+        """See that there is a context of that name. Raises NotFoundError."""
+        if name not in self.contexts:
+            known = ", ".join(self.contexts) or "none"
+            raise NotFoundError(f"there is no context '{name}'{suggest(name, self.contexts)}, which {said_by} names.",
+                                f"There are: {known}. See 'tokctl config view'.")  # fmt: skip
+
+    def within(self, section: str) -> dict[str, Any]:
+        """The values of a section, by their names in it."""
+        return {
+            name.removeprefix(f"{section}."): value
+            for name, value in self.values.items()
+            if name.startswith(f"{section}.")
+        }
+
+
+def config_file(environ: Mapping[str, str]) -> Path:
+    """Where the configuration file is, or would be."""
+    if named := environ.get("TOKCTL_CONFIG"):
+        return Path(named).expanduser()
+    if sys.platform == "linux":  # what platformdirs says, which takes a while to import
+        home = environ.get("XDG_CONFIG_HOME", "")
+        return (Path(home) if os.path.isabs(home) else Path("~/.config").expanduser()) / "tokctl" / "config.yaml"  # noqa: PTH117
+    from platformdirs import user_config_path
+
+    return user_config_path("tokctl", appauthor=False) / "config.yaml"
+
+
+def read_configuration(environ: Mapping[str, str]) -> Configuration:
+    """Read and check the configuration file; an empty one where there is none.
+
+    Raises:
+        NotFoundError: ``TOKCTL_CONFIG`` names a file that is not there.
+        InputError: the file cannot be read, is no YAML, or holds something else than names and values.
+        UsageError: a setting that does not exist, or a value that means nothing.
+    """
+    file = config_file(environ)
+    try:
+        status = os.stat(file)  # noqa: PTH116 - as the key of what is kept
+        seen = (str(file), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if _KEPT.get("seen") == seen:
+            return _KEPT["configuration"]  # type: ignore[no-any-return]
+        data = file.read_bytes() if status.st_size <= LARGEST else None
+    except FileNotFoundError:
+        if environ.get("TOKCTL_CONFIG"):
+            raise NotFoundError(f"there is no configuration file {file}, which TOKCTL_CONFIG names.") from None
+        return Configuration()
+    except OSError as error:
+        raise InputError(f"the configuration {file} cannot be read: {error.strerror}.") from None
+    if data is None:
+        raise InputError(f"the configuration {file} is too large to be one.")
+    configuration = parse(data, file)
+    _KEPT.update(seen=seen, configuration=configuration)
+    return configuration
+
+
+_KEPT: dict[str, Any] = {}  # the file that was read last: one run asks several times
+
+
+def config_section(name: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return a section of the configuration file, empty where there is none.
+
+    ``serve`` has its values as the program works with them, and its section ``limits`` as a mapping in it;
+    ``debug`` has its thresholds as they stand there.
+
+    Raises:
+        NotFoundError, InputError, UsageError: as ``read_configuration``.
+    """
+    configuration = read_configuration(environ)
+    if name == "debug":
+        return configuration.thresholds()
+    return nested(configuration.within(name), str(configuration.path))
+
+
+def parse(data: bytes, file: Path) -> Configuration:
+    """Read a configuration's text, and check it but for the thresholds of ``debug``.
+
+    Raises:
+        InputError: it is no YAML, or holds something else than names and values.
+        UsageError: a setting that does not exist, or a value that means nothing.
+    """
+    from tokctl.config.check import check
+
+    document = nested(load_yaml(data, str(file)), str(file))
+    return Configuration(file, document, dict(check(document, file)))
+
+
+def load_yaml(data: bytes, file: str) -> dict[Any, Any]:
+    """Read YAML whose top holds names and values. Raises InputError."""
+    import yaml
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        """Refuses a name that stands twice in a mapping; YAML would let the last one win in silence."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise yaml.MarkedYAMLError(problem=f"'{twice}' stands in it twice", problem_mark=node.start_mark)
+            return super().construct_mapping(node, deep)
+
+    try:
+        document = yaml.load(data, Loader)  # noqa: S506 - it is a safe one
+    except (yaml.YAMLError, UnicodeError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or str(error)
+        raise InputError(f"the configuration {file}{where} is no YAML: {' '.join(reason.split())}.") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise InputError(f"the configuration {file}: it has to hold names and values.")
+    return document
+
+
+def read_document(file: Path) -> dict[str, Any] | None:
+    """Read a configuration file without checking it; None where there is none.
+
+    Raises:
+        InputError: it cannot be read, is no YAML, or its top holds no names.
+    """
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"the configuration {file} cannot be read: {error.strerror}.") from None
+    return nested(load_yaml(data, str(file)), str(file))
+
+
+def nested(document: Mapping[Any, Any], file: str) -> dict[str, Any]:
+    """Take names with dots in them apart: ``debug.retries: 5`` is ``debug: {retries: 5}``, and goes before it."""
+    made: dict[str, Any] = {}
+    for key in sorted(document, key=lambda key: "." in str(key)):
+        value = document[key]
+        if isinstance(value, dict):
+            value = nested(value, file)
+        *above, last = str(key).split(".")
+        place = made
+        for part in above:
+            inner = place.get(part)
+            if inner is None:
+                inner = place[part] = {}
+            if not isinstance(inner, dict):
+                raise InputError(f"the configuration {file}: '{part}' has to hold names and values.")
+            place = inner
+        here = place.get(last)
+        place[last] = here | value if isinstance(here, dict) and isinstance(value, dict) else value
+    return made

@@ -1,0 +1,166 @@
+"""Writes the configuration file: whole or not at all, by one at a time, for its owner's eyes only."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from tokctl.config.editing import Parts, changed, drop, put, rename
+from tokctl.config.file import config_file, parse
+from tokctl.errors import InputError, NotAllowedError, UnreachableError
+
+PATIENCE = 10.0  # s; a change takes milliseconds
+_PAUSE = 0.02  # s
+
+
+def set_values(environ: Mapping[str, str], values: Mapping[Parts, Any]) -> Path:
+    """Set settings, all or none, making the file where there is none; returns where it is.
+
+    Raises:
+        UsageError: the configuration would not be right with them.
+        InputError, NotAllowedError, UnreachableError: as ``change``.
+    """
+
+    def edit(text: str) -> str:
+        for parts, value in values.items():
+            text = put(text, parts, value)
+        return text
+
+    def expect(document: dict[str, Any]) -> None:
+        for parts, value in values.items():
+            _section(document, parts[:-1])[parts[-1]] = value
+
+    return change(environ, edit, expect)
+
+
+def unset(environ: Mapping[str, str], *settings: Parts) -> Path:
+    """Take settings or sections out; what else is wrong in the file may stay so, as this may be how it is mended."""
+
+    def edit(text: str) -> str:
+        for parts in settings:
+            text = drop(text, parts)
+        return text
+
+    def expect(document: dict[str, Any]) -> None:
+        for parts in settings:
+            _section(document, parts[:-1]).pop(parts[-1], None)
+
+    return change(environ, edit, expect, strict=False)
+
+
+def rename_context(environ: Mapping[str, str], old: str, new: str, *, current: bool) -> Path:
+    """Give a context another name, in ``current_context``, too, if it is the ``current`` one."""
+
+    def edit(text: str) -> str:
+        text = rename(text, ("contexts", old), new)
+        return put(text, ("current_context",), new) if current else text
+
+    def expect(document: dict[str, Any]) -> None:
+        contexts = document["contexts"]
+        document["contexts"] = {new if name == old else name: contexts[name] for name in contexts}
+        if current:
+            document["current_context"] = new
+
+    return change(environ, edit, expect)
+
+
+def _section(document: dict[str, Any], parts: Parts) -> dict[str, Any]:
+    for part in parts:
+        if document.get(part) is None:
+            document[part] = {}
+        document = document[part]
+    return document
+
+
+def change(
+    environ: Mapping[str, str],
+    edit: Callable[[str], str],
+    expect: Callable[[dict[str, Any]], None],
+    *,
+    strict: bool = True,
+) -> Path:
+    """Change the configuration file; returns where it is, symbolic links followed.
+
+    The new text takes the place of the old one at once, and only if it is right (without ``strict``: if it is
+    YAML). Two that change it at the same time do so one after the other.
+
+    Raises:
+        UsageError: the new text would not be right.
+        InputError: the file is no YAML, or cannot be written.
+        NotAllowedError: its rights, or its folder's, forbid it.
+        UnreachableError: somebody else has been at it all the time.
+    """
+    file = Path(os.path.realpath(config_file(environ)))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _alone(file.parent):
+            text, owner = _read(file)
+            new = changed(text, file, edit, expect)
+            if strict:
+                parse(new.encode(), file)
+            if new != text or owner is None:
+                _write(file, new, owner)
+    except PermissionError:
+        raise NotAllowedError(f"the configuration {file} may not be changed.",
+                              "Check the rights of the file and of its folder.") from None  # fmt: skip
+    except OSError as error:
+        raise InputError(f"the configuration {file} cannot be written: {error.strerror}.", "It is as it was.") from None
+    return file
+
+
+def _read(file: Path) -> tuple[str, os.stat_result | None]:
+    try:
+        with file.open("rb") as stream:
+            return stream.read().decode(), os.fstat(stream.fileno())
+    except FileNotFoundError:
+        return "", None
+    except UnicodeDecodeError:
+        raise InputError(f"the configuration {file} is no YAML: it is not UTF-8.") from None
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep others that change the file out. The lock is the folder's: the file itself is replaced."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        begin = time.monotonic()
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() - begin > PATIENCE:
+                    raise UnreachableError(f"somebody else has been changing the configuration in {folder} "
+                                           f"for {PATIENCE:.0f} s.", "Try again.") from None  # fmt: skip
+                time.sleep(_PAUSE)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write(file: Path, text: str, owner: os.stat_result | None) -> None:
+    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with open(descriptor, "wb") as stream:  # noqa: PTH123 - it is a descriptor
+            stream.write(text.encode())
+            stream.flush()
+            os.fsync(descriptor)
+            if owner is not None and (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
+                with suppress(OSError):  # an administrator changes a user's file: it stays the user's
+                    os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        partial.replace(file)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder = os.open(file.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

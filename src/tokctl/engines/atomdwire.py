@@ -1,0 +1,289 @@
+"""What atomd sends, as models: its documents, its job list, its way of telling a process model.
+
+Its states, its times (RFC 3339 with nanoseconds and without, epoch seconds, and the zero of Go) and its names
+become the documented ones. What it never sends is unknown, not empty.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+from msgspec.structs import replace
+
+from tokctl.process.model import (
+    ELEMENT_TYPES,
+    NULL,
+    Definition,
+    Element,
+    Instance,
+    SequenceFlow,
+    Token,
+    canonical_state,
+    canonical_type,
+    format_time,
+    is_final,
+)
+from tokctl.process.wire import Fault, parse_time
+
+_NODES = frozenset(ELEMENT_TYPES)
+_NEVER = 1  # the year of Go's zero time
+
+
+class Job(Struct, frozen=True):
+    """A job, as far as it says something of the token that waits for it."""
+
+    key: str
+    instance_id: str
+    token_id: str
+    type: str | None
+    worker: str | None
+    retries: int | None
+    due: datetime | None
+    made: datetime | None
+    over: bool
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+
+def moment(value: Any) -> datetime | None:
+    """Read a time of any kind that atomd sends; zero is none. Raises ValueError."""
+    if value in (None, "", 0):
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        while abs(value) >= 1e14:  # microseconds, nanoseconds
+            value /= 1000
+    found = parse_time(value)
+    return None if found is None or found.year == _NEVER else found
+
+
+class _Fields:
+    """An object's fields, by type; a wrong one is a Fault."""
+
+    def __init__(self, fields: Mapping[str, Raw]) -> None:
+        self.fields = fields
+
+    def text(self, *names: str) -> str | None:
+        """The first of these that is there and not empty."""
+        for name in names:
+            try:
+                value = msgspec.json.decode(self.fields.get(name, NULL), type=str | None)
+            except (msgspec.MsgspecError, UnicodeError) as error:
+                raise Fault(name, f"expected text ({error})") from None
+            if value:
+                return value
+        return None
+
+    def required(self, *names: str) -> str:
+        """The same of what has to be there."""
+        found = self.text(*names)
+        if found is None or "\0" in found:
+            raise Fault(names[0], "missing or empty" if found is None else "holds a NUL character")
+        return found
+
+    def time(self, *names: str) -> datetime | None:
+        """The first time that is one: they are told several times over, not always as exactly."""
+        for name in names:
+            try:
+                found = moment(msgspec.json.decode(self.fields.get(name, NULL)))
+            except (msgspec.MsgspecError, UnicodeError, ValueError) as error:
+                raise Fault(name, str(error)) from None
+            if found is not None:
+                return found
+        return None
+
+    def number(self, name: str) -> int | None:
+        """A whole number; anything else is unknown."""
+        try:
+            return msgspec.json.decode(self.fields.get(name, NULL), type=int | None, strict=False)
+        except (msgspec.MsgspecError, UnicodeError):
+            return None
+
+
+# --- instances and tokens -------------------------------------------------------------------------
+
+
+def read_instance(fields: Mapping[str, Raw]) -> Instance:
+    """Read a process instance from its typed document or its other one. Raises Fault.
+
+    Counts of tokens are left out: in lists they are always zero.
+    """
+    read = _Fields(fields)
+    status = read.text("status", "state")
+    state = None if status is None else canonical_state(status)
+    ended = read.time("completed_at")
+    cancelled = state == "CANCELLED"
+    return Instance(
+        instance_id=read.required("instance_id", "id"),
+        process_id=read.text("process_definition_id", "process_id"),
+        process_key=read.text("process_key"),
+        version=read.number("version"),
+        status=state,
+        started_at=read.time("started_at", "created_at"),
+        updated_at=read.time("updated_at"),
+        completed_at=None if cancelled else ended,
+        cancelled_at=read.time("cancelled_at") or (ended if cancelled else None),
+        variables=fields.get("variables", NULL),
+    )
+
+
+def read_token(fields: Mapping[str, Raw], instance: Instance) -> Token:
+    """Read a token of an instance. Raises Fault."""
+    read = _Fields(fields)
+    state = canonical_state(read.required("status", "state"))
+    owner = read.text("process_instance_id")
+    if owner not in {None, instance.instance_id}:
+        raise Fault("process_instance_id", f"'{owner}' was not asked for")
+    ended = read.time("completed_at")
+    cancelled = state == "CANCELLED"
+    return Token(
+        token_id=read.required("token_id", "id"),
+        element_id=read.required("element_id", "current_element_id"),
+        state=state,
+        instance_id=instance.instance_id,
+        process_id=instance.process_id,
+        created_at=read.time("created_at"),
+        updated_at=read.time("updated_at"),
+        completed_at=None if cancelled else ended,
+        cancelled_at=ended if cancelled else None,
+        variables=fields.get("variables", NULL),
+        parent_token_id=read.text("parent_token_id"),
+    )
+
+
+def complete(tokens: Iterable[Token], model: Definition | None, jobs: Mapping[str, Sequence[Job]]) -> list[Token]:
+    """Return an instance's tokens in order of creation, with what other documents say of them.
+
+    Types and names are the model's, children are those that name a token as their parent. A token that came
+    twice, as one may that moved from page to page, counts as it was last.
+    """
+    known: dict[str, Token] = {}
+    for token in tokens:
+        old = known.get(token.token_id)
+        if old is None or not (old.updated_at and token.updated_at and token.updated_at < old.updated_at):
+            known[token.token_id] = token
+    ranked = sorted(known.values(), key=lambda one: (one.created_at is not None, one.created_at or 0, one.token_id))
+    children: dict[str, list[str]] = defaultdict(list)
+    for token in ranked:
+        if token.parent_token_id is not None:
+            children[token.parent_token_id].append(token.token_id)
+    return [
+        _completed(token, model, jobs.get(token.token_id, ()), children.get(token.token_id, ())) for token in ranked
+    ]
+
+
+def _completed(token: Token, model: Definition | None, jobs: Sequence[Job], children: Sequence[str]) -> Token:
+    element = model.elements.get(token.element_id) if model is not None else None
+    job = _job_of(token, element, jobs)
+    return replace(
+        token,
+        element_type=element.type if element else None,
+        element_name=element.name if element else None,
+        child_tokens=tuple(children),
+        execution_context=NULL if job is None else _context(job),
+    )
+
+
+def _job_of(token: Token, element: Element | None, jobs: Sequence[Job]) -> Job | None:
+    """Return the job of where a token stands: it goes through several elements, and a job does not say which."""
+    if element is not None and not element.type.lower().endswith("task"):
+        return None
+    fitting = [job for job in jobs if job.over == is_final(token.state)]
+    return max(fitting, key=lambda job: (job.made is not None, job.made or 0, job.key), default=None)
+
+
+def _context(job: Job) -> Raw:
+    said = {"job_key": job.key, "job_type": job.type, "worker_id": job.worker, "retries_left": job.retries,
+            "timeout_at": format_time(job.due)}  # fmt: skip
+    return Raw(msgspec.json.encode({name: value for name, value in said.items() if value is not None}))
+
+
+def read_job(fields: Mapping[str, Raw]) -> Job | None:
+    """Read a job; None for one that names no token. Raises Fault."""
+    read = _Fields(fields)
+    try:
+        variables = msgspec.json.decode(fields.get("variables", NULL), type=dict[str, Any] | None) or {}
+    except (msgspec.MsgspecError, UnicodeError):
+        variables = {}
+    token_id = variables.get("_tokenID")
+    if not isinstance(token_id, str):
+        return None
+    state = (read.text("state", "status") or "").upper()
+    return Job(
+        key=read.required("key"),
+        instance_id=read.text("process_instance_id") or "",
+        token_id=token_id,
+        type=read.text("type"),
+        worker=read.text("worker"),
+        retries=read.number("retries"),
+        due=read.time("deadline"),
+        made=read.time("created_at"),
+        over=is_final(canonical_state(state)),
+    )
+
+
+# --- process models -------------------------------------------------------------------------------
+
+
+def read_model(document: Mapping[str, Any], process_id: str, version: int) -> Definition:
+    """Read a process model from atomd's JSON: what it leaves out, and what it has of another type, is left out."""
+    given = document.get("elements")
+    parts = {key: part for key, part in given.items() if isinstance(part, dict)} if isinstance(given, dict) else {}
+    parents = {
+        str(inner): key
+        for key, part in parts.items()
+        if part.get("type") not in {"process", "definitions"}
+        for inner in _listed(part.get("flow_node_ids"))
+    }
+    elements, flows = {}, {}
+    for key, part in parts.items():
+        kind = canonical_type(str(part.get("type", "")))
+        if kind == "sequenceFlow":
+            source, target = part.get("source_ref"), part.get("target_ref")
+            if isinstance(source, str) and isinstance(target, str):
+                flows[key] = SequenceFlow(key, source, target, _named(part), _condition(part))
+        elif kind in _NODES:
+            attributes = part.get("attributes")
+            told = attributes if isinstance(attributes, dict) else {}
+            elements[key] = Element(
+                id=key,
+                type=kind,
+                name=_named(part),
+                incoming=_listed(part.get("incoming")),
+                outgoing=_listed(part.get("outgoing")),
+                default_flow=_word(told.get("default")),
+                attached_to=_word(told.get("attachedToRef")),
+                parent=parents.get(key),
+            )
+    return Definition(process_id=process_id, version=version, name=_word(document.get("process_name")),
+                      elements=elements, flows=flows)  # fmt: skip
+
+
+def _word(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _named(part: Mapping[str, Any]) -> str | None:
+    return _word(part.get("name"))
+
+
+def _listed(value: Any) -> tuple[str, ...]:
+    return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else ()
+
+
+def _condition(part: Mapping[str, Any]) -> str | None:
+    """The text of a flow's condition, which stands in one of several places."""
+    inner = part.get("sequence_flow")
+    for place in (inner, part):
+        for name in ("condition_expression", "condition", "conditionExpression"):
+            found = place.get(name) if isinstance(place, dict) else None
+            if isinstance(found, dict):
+                found = found.get("expression") or found.get("text") or found.get("body")
+            if _word(found):
+                return _word(found)
+    return None

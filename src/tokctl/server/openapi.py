@@ -1,0 +1,150 @@
+"""The OpenAPI 3.1 document, made of the endpoints, their parameters and the shapes of answers."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from tokctl import __version__
+from tokctl.server.routes import Endpoint, Service
+from tokctl.server.schemas import SCHEMAS
+
+_REF = "#/components/schemas/{name}"
+_FAULTS = {
+    304: "The client has this version already (If-None-Match).",
+    400: "A query parameter is wrong: VALIDATION_ERROR, with details.parameter.",
+    401: "There is no valid API token: UNAUTHORIZED.",
+    403: "The API token does not allow this: FORBIDDEN, with details.required_permission.",
+    404: "It is not there: PROCESS_INSTANCE_NOT_FOUND, TOKEN_NOT_FOUND, DEFINITION_NOT_FOUND or NOT_FOUND.",
+    405: "Another method than GET, HEAD or OPTIONS: METHOD_NOT_ALLOWED.",
+    409: "Several process instances have such a token: CONFLICT, with details.instances.",
+    413: "The body is too large: PAYLOAD_TOO_LARGE.",
+    414: "Path and query are too long: URI_TOO_LONG.",
+    429: "Too many failed attempts: RATE_LIMITED, with details.retry_after in seconds.",
+    431: "The head of the request is too large: HEADERS_TOO_LARGE.",
+    500: "The server has failed: INTERNAL_ERROR.",
+    503: "The store cannot be read (STORE_UNAVAILABLE), or too much is asked at once (OVERLOADED, TIMEOUT).",
+}
+_OPEN = (400, 405, 413, 414, 431, 500)
+_GUARDED = (400, 401, 403, 405, 413, 414, 429, 431, 500, 503)
+_SECURITY: list[dict[str, list[str]]] = [{"apiKey": []}, {"bearer": []}]
+_SECRET = "The secret of an API token"  # noqa: S105 - it is none
+_REQUEST_ID = {
+    "description": "The request's id: the one that was sent in X-Request-ID, or one of the server's.",
+    "schema": {"type": "string"},
+}
+_RETRY = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 0}}}
+_MORE_HEADERS: dict[int, dict[str, Any]] = {
+    401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
+    405: {"Allow": {"schema": {"type": "string"}}},
+    429: _RETRY,
+}
+
+
+def openapi_document(endpoints: tuple[Endpoint | Service, ...]) -> bytes:
+    """Return the document as JSON."""
+    _, components = msgspec.json.schema_components(SCHEMAS, ref_template=_REF)
+    for name in ("Definition", "Element", "SequenceFlow"):
+        components[name].pop("additionalProperties", None)
+    paths = {endpoint.path: _path(endpoint) for endpoint in endpoints}
+    return msgspec.json.encode({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "tokctl",
+            "version": __version__,
+            "description": "Process tokens of BPMN process instances. Every answer has an envelope and a request id; "
+            "X-Query-Applied names the query parameters that were honoured.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "security": _SECURITY,
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": f"{_SECRET}."},
+                "bearer": {"type": "http", "scheme": "bearer",
+                           "description": f"{_SECRET}; it may also stand in Authorization alone."},
+            },
+        },
+    })  # fmt: skip
+
+
+def _path(endpoint: Endpoint | Service) -> dict[str, Any]:
+    ids = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1},
+         "description": "An id, exactly; every sign that is none of a path's own is percent-encoded, / among them."}
+        for name in re.findall(r"\{(\w+)\}", endpoint.path)
+    ]  # fmt: skip
+    operation = {
+        "operationId": endpoint.name,
+        "summary": endpoint.text.partition(". ")[0].partition(": ")[0].rstrip(".") + ".",
+        "description": endpoint.text + _needs(endpoint),
+        "parameters": [parameter.described() for parameter in endpoint.parameters.values()],
+        "security": _SECURITY if endpoint.permissions else [],
+        "responses": _responses(endpoint, body=True),
+    }
+    head = operation | {
+        "operationId": f"{endpoint.name}Head",
+        "description": "The head of the answer to GET.",
+        "responses": _responses(endpoint, body=False),
+    }
+    return {"parameters": ids, "get": operation, "head": head}
+
+
+def _needs(endpoint: Endpoint | Service) -> str:
+    if not endpoint.permissions:
+        return " No API token is needed."
+    return f" Permission: {' or '.join(endpoint.permissions)}."
+
+
+def _responses(endpoint: Endpoint | Service, *, body: bool) -> dict[str, Any]:
+    headers = {"X-Request-ID": _REQUEST_ID}
+    told = headers
+    statuses = {*(_GUARDED if endpoint.permissions else _OPEN), *endpoint.faults}
+    if isinstance(endpoint, Endpoint):
+        told = headers | {
+            "ETag": {"description": "The version of the answer, where it has one.", "schema": {"type": "string"}},
+            "X-Query-Applied": {"description": "The query parameters that were honoured.",
+                                "schema": {"type": "string"}},
+        }  # fmt: skip
+        statuses.add(304)
+    good: dict[str, Any] = {"description": "The answer.", "headers": told}
+    if body:
+        good["content"] = _content(endpoint)
+    responses = {"200": good}
+    for status in sorted(statuses):
+        text = _FAULTS[status]
+        response: dict[str, Any] = {"description": text, "headers": headers | _MORE_HEADERS.get(status, {})}
+        if body and status != 304:
+            response["content"] = _fault_content(endpoint, status)
+        responses[str(status)] = response
+    return responses
+
+
+def _fault_content(endpoint: Endpoint | Service, status: int) -> dict[str, Any]:
+    if isinstance(endpoint, Service) and status in endpoint.faults:  # it says itself what is wrong
+        return _content(endpoint)
+    return {"application/json": {"schema": {"$ref": _REF.format(name="Error")}}}
+
+
+def _content(endpoint: Endpoint | Service) -> dict[str, Any]:
+    if not endpoint.schema:
+        return {"text/plain": {"schema": {"type": "string"}}}
+    if endpoint.schema == "OpenApi":
+        return {"application/json": {"schema": {"type": "object"}}}
+    return {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["success", "data", "request_id"],
+                "properties": {
+                    "success": {"const": True},
+                    "data": {"$ref": _REF.format(name=endpoint.schema)},
+                    "request_id": {"type": "string"},
+                },
+            }
+        }
+    }

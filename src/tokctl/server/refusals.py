@@ -1,0 +1,74 @@
+"""Requests that are not answered as asked: status, code, and the envelope that tells them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from tokctl.errors import NotFoundError, StoreError, TokctlError, UsageError
+
+RETRY_SECONDS = 2  # after a fault of the store
+
+
+class Refusal(Exception):  # noqa: N818 - most of them are the client's
+    """An answer other than the one asked for; ``reason`` is for the log alone."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        details: dict[str, Any] | None = None,
+        *,
+        reason: str = "",
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.details = details or {}
+        self.reason = reason
+        self.headers = headers
+
+    def body(self, request_id: str) -> bytes:
+        """The documented envelope of an error."""
+        return msgspec.json.encode({
+            "success": False,
+            "error": {"code": self.code, "message": self.message, "details": self.details},
+            "request_id": request_id,
+        })  # fmt: skip
+
+
+def invalid(parameter: str, message: str) -> Refusal:
+    """A query parameter that cannot mean anything."""
+    return Refusal(400, "VALIDATION_ERROR", message, {"parameter": parameter})
+
+
+def unknown_instance(instance_id: str) -> Refusal:
+    """No instance has this id."""
+    return Refusal(404, "PROCESS_INSTANCE_NOT_FOUND", "There is no such process instance.",
+                   {"instance_id": instance_id})  # fmt: skip
+
+
+def unknown_token(token_id: str) -> Refusal:
+    """No token has this id."""
+    return Refusal(404, "TOKEN_NOT_FOUND", "There is no such token.", {"token_id": token_id})
+
+
+def later(status: int, code: str, message: str, seconds: int, reason: str = "") -> Refusal:
+    """What may be asked again after so many seconds."""
+    return Refusal(status, code, message, {"retry_after": seconds}, reason=reason,
+                   headers=((b"retry-after", str(seconds).encode()),))  # fmt: skip
+
+
+def refusal_of(error: TokctlError) -> Refusal:
+    """What an error of ours means to a client; the store's own words go to the log alone, for they name files."""
+    if isinstance(error, StoreError):
+        return later(503, "STORE_UNAVAILABLE", "The store cannot be read at present.", RETRY_SECONDS, str(error))
+    if isinstance(error, UsageError):
+        return Refusal(400, "VALIDATION_ERROR", str(error))
+    if isinstance(error, NotFoundError):
+        return Refusal(404, "NOT_FOUND", error.message)
+    return Refusal(500, "INTERNAL_ERROR", "The server has failed.", reason=str(error))

@@ -1,0 +1,3 @@
+"""See ``commandline``."""
+
+from commandline import orders, tokctl  # noqa: F401 - fixtures

@@ -1,0 +1,269 @@
+"""The engine of atomd: against what a running one answered, and against documents made up in its manner."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from builders import raw
+from fake_atomd import SECRET, FakeAtomd, Made
+from tokctl.client import Client, Connection
+from tokctl.engines import opening
+from tokctl.engines.atomd import AtomdEngine
+from tokctl.engines.atomdwire import moment
+from tokctl.engines.base import Reading
+from tokctl.engines.ids import resolve_instance, resolve_token
+from tokctl.errors import InputError, NotAllowedError, NotFoundError, UnreachableError
+from tokctl.process.model import NULL
+from tokctl.process.query import EVERYTHING, InstanceFilter, Order, TokenFilter
+from tokctl.process.status import derive
+
+CREATED = Order("created")
+DONE, FIRST, SECOND = "srv1-6iQSX7z5IzZTZDEnO1", "srv1-gbf2HaqHNivynfHHuZ", "srv1-w5DaVNp5VENE3PSloK"
+
+
+@pytest.fixture
+def fake():
+    made = FakeAtomd()
+    yield made
+    made.close()
+
+
+def engine_of(fake: FakeAtomd, reading: Reading = Reading.TOKENS) -> AtomdEngine:
+    opening._warned.clear()
+    connection = Connection(url=fake.url, credential=lambda: SECRET)
+    return AtomdEngine(Client(connection, sleep=lambda _: None), fake.url, reading)
+
+
+def of_made(made: Made) -> AtomdEngine:
+    return engine_of(FakeAtomd(made))
+
+
+def test_the_tokens_of_a_live_instance(fake):
+    split, pay, ship = engine_of(fake).tokens(SECOND, EVERYTHING, CREATED)
+    assert [one.element_id for one in (split, pay, ship)] == ["split", "pay", "ship"]  # the answer has ship first
+    assert split.child_tokens == (pay.token_id, ship.token_id)
+    assert pay.child_tokens == ()
+    assert (pay.element_type, pay.element_name, split.element_type) == ("serviceTask", "Pay", "parallelGateway")
+    assert (pay.state, pay.process_id, pay.parent_token_id) == ("WAITING", "order-proc", split.token_id)
+    assert pay.created_at == datetime(2026, 11, 21, 17, 10, 37, 587740, tzinfo=UTC)
+    assert pay.completed_at is None
+    assert pay.flow_history == NULL  # unknown, not empty
+    assert msgspec.json.decode(pay.execution_context) == {
+        "job_key": "srv1-RbZxlSlbpMFKV2239I", "job_type": "pay", "worker_id": "w1", "retries_left": 3
+    }  # fmt: skip
+    assert split.execution_context == NULL
+    assert msgspec.json.decode(pay.variables) == {"amount": 200.5, "orderId": "ORD-2"}
+
+
+def test_an_instance_that_has_ended(fake):
+    engine = engine_of(fake)
+    status = engine.instance(DONE)
+    assert (status.status, status.status_derived, status.total_tokens, status.live_tokens) == ("COMPLETED", False, 3, 0)
+    assert status.instance.version == 1
+    assert status.started_at == datetime(2026, 11, 21, 17, 10, 37, 598744, tzinfo=UTC)
+    assert status.ended_at == datetime(2026, 11, 21, 17, 10, 38, 780268, tzinfo=UTC)
+    assert [one.element_id for one in engine.tokens(DONE, EVERYTHING, CREATED)] == ["split", "end", "join"]
+    # Its token has gone on from the task that had a job: the job says nothing of where it is.
+    assert all(one.execution_context == NULL for one in engine.tokens(DONE, EVERYTHING, CREATED))
+
+
+def test_lists_ids_and_durations(fake):
+    engine = engine_of(fake)
+    everyone = list(engine.instances(InstanceFilter(), Order("started", descending=True)))
+    assert [one.instance.instance_id for one in everyone] == [DONE, SECOND, FIRST]
+    assert [one.live_tokens for one in everyone] == [0, 2, 2]
+    for one in everyone:
+        assert one == derive(one.instance, list(engine.tokens(one.instance.instance_id, EVERYTHING, CREATED)))
+    assert engine.count_instances(InstanceFilter(live=True)) == 2
+    assert engine.latest_instance_id() == DONE
+    assert resolve_instance(engine, "srv1-w") == SECOND
+    assert resolve_token(engine, "srv1-RWSdZMmVtYdBBWYBfK") == (SECOND, "srv1-RWSdZMmVtYdBBWYBfK")
+    assert resolve_token(engine, "srv1-RWS") == (SECOND, "srv1-RWSdZMmVtYdBBWYBfK")
+    took = list(engine.visit_durations("order-proc", {"join"}, 10))
+    assert [(one[0], one[1]) for one in took] == [(DONE, "join")]
+    assert 1177 < took[0][2] < 1178
+    assert engine.summary(SECOND).token_states["WAITING"] == 2
+    assert engine.count_tokens(SECOND, TokenFilter(workers=("w*",))) == 2
+    assert not engine.unread
+
+
+def test_visits_of_all(fake):
+    engine = engine_of(fake, Reading.VISITS)
+    found = {status.instance.instance_id: [v.element_name for v in visits if v.live]
+             for status, visits in engine.all_visits(InstanceFilter(open=True))}  # fmt: skip
+    assert found == {FIRST: ["Pay", "Ship"], SECOND: ["Pay", "Ship"]}
+    assert sum("/jobs" in path for path in fake.asked) <= 2, "jobs are asked for once"
+
+
+@pytest.mark.parametrize("unknown", ["srv1-aaaaaaaaaaaaaaaaaa", "x", "srv1-../..", "%00"])
+def test_an_unknown_instance(fake, unknown):
+    engine = engine_of(fake)
+    for ask in (engine.instance, engine.summary, lambda one: list(engine.tokens(one, EVERYTHING, CREATED))):
+        with pytest.raises(NotFoundError, match=r"no process instance"):
+            ask(unknown)
+
+
+def test_the_model(fake):
+    engine = engine_of(fake)
+    model = engine.definition("order-proc", 1)
+    assert model is not None
+    assert model == engine.definition("order-proc", None)
+    assert set(model.elements) == {"start", "split", "pay", "ship", "join", "end"}
+    assert (model.flows["f2"].source, model.flows["f2"].target) == ("split", "pay")
+    assert model.elements["join"].incoming == ("f4", "f5")
+    assert model.xml is not None
+    assert "<bpmn:process" in model.xml
+    assert engine.definition("order-proc", 2) is None
+    assert engine.definition("other", None) is None
+
+
+def test_a_key_that_may_not_see_jobs_or_models(fake, capsys):
+    fake.refused = ("jobs", "bpmn")
+    engine = engine_of(fake)
+    tokens = list(engine.tokens(SECOND, EVERYTHING, CREATED))
+    assert [one.element_type for one in tokens] == [None] * 3
+    assert [one.execution_context for one in tokens] == [NULL] * 3
+    list(engine.tokens(FIRST, EVERYTHING, CREATED))
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2, said
+    assert any("Workers, retries and timeouts" in line for line in said)
+    assert engine.definition("order-proc", None) is None
+
+
+def test_refusals(fake):
+    fake.refused = ("processes",)
+    with pytest.raises(NotAllowedError):
+        engine_of(fake).instance(SECOND)
+    fake.broken = True
+    with pytest.raises(UnreachableError, match=r"auth\.enabled: false"):
+        engine_of(fake).instance(SECOND)
+
+
+def test_a_server_of_another_kind_is_forgotten(monkeypatch, tmp_path):
+    monkeypatch.setenv("TOKCTL_STATE_DIR", str(tmp_path))
+    from tokctl.engines.recognise import remember, remembered
+
+    fake = FakeAtomd(lambda *_: None)
+    remember(fake.url, "atomd")
+    with pytest.raises(UnreachableError, match="asked anew"):
+        list(engine_of(fake).instances(InstanceFilter(), Order("started")))
+    assert remembered(fake.url) is None
+    fake.close()
+
+
+# --- made up -----------------------------------------------------------------------------------------
+
+
+def document(number: int, **fields) -> dict:
+    return {
+        "token_id": f"t{number}", "process_instance_id": "i1", "element_id": "pay", "status": "WAITING",
+        "variables": {}, "created_at": f"2026-11-21T17:10:{number % 60:02}.123456789Z", "is_active": False,
+    } | fields  # fmt: skip
+
+
+def about(**fields) -> dict:
+    return {"instance_id": "i1", "process_definition_id": "order", "version": 1, "status": "ACTIVE",
+            "started_at": "2026-11-21T17:10:00Z", "updated_at": "0001-01-01T00:00:00Z"} | fields  # fmt: skip
+
+
+@pytest.mark.parametrize("shift", [0, 1, 3])
+@pytest.mark.parametrize("number", [1, 49, 50, 51, 137])
+def test_pages_in_any_order(number, shift):
+    made = Made(page=50, shift=shift)
+    made.instances = [about()]
+    made.tokens["i1"] = [document(n, created_at=f"2026-11-21T17:{n // 60:02}:{n % 60:02}Z") for n in range(number)][
+        ::-1
+    ]
+    found = list(of_made(made).tokens("i1", EVERYTHING, CREATED))
+    assert [one.token_id for one in found] == [f"t{n}" for n in range(number)]
+
+
+def test_a_token_that_came_twice_counts_as_it_was_last():
+    made = Made(page=2, shift=1)
+    made.instances = [about()]
+    old = document(1, status="WAITING", updated_at="2026-11-21T17:11:00Z")
+    new = document(1, status="COMPLETED", updated_at="2026-11-21T17:12:00Z", completed_at="2026-11-21T17:12:00Z")
+    made.tokens["i1"] = [new, document(2), old, document(3)]
+    states = {one.token_id: one.state for one in of_made(made).tokens("i1", EVERYTHING, CREATED)}
+    assert states == {"t1": "COMPLETED", "t2": "WAITING", "t3": "WAITING"}
+
+
+def test_states_times_and_jobs():
+    made = Made(page=2)
+    made.instances = [about(status="CANCELED", completed_at="2026-11-21T17:20:00Z")]
+    made.elements = {"pay": {"type": "serviceTask", "name": "Pay"}, "end": {"type": "endEvent"}}
+    made.tokens["i1"] = [
+        document(1, status="CANCELED", completed_at="2026-11-21T17:15:00.9Z"),
+        document(2, status="FAILED", updated_at="2026-11-21T17:16:00Z", parent_token_id="t1"),
+        document(3, status="WAITING", parent_token_id="t1"),
+        document(4, status="COMPLETED", element_id="end"),
+        document(5, status="ACTIVE"),
+    ]
+
+    def job(key: str, token_id: str, **fields) -> dict:
+        return {"key": key, "type": "charge", "process_instance_id": "i1", "variables": {"_tokenID": token_id},
+                "retries": 2, "deadline": 0, "worker": "", "state": "PENDING",
+                "created_at": 1795281037} | fields  # fmt: skip
+
+    made.jobs = [
+        job("j1", "t3", state="COMPLETED", worker="old"),
+        job("j2", "t3", created_at=1795281040, deadline=1795281100, worker="w", state="RUNNING"),
+        job("j3", "t3", created_at=1795281039, worker="x"),
+        job("j4", "t4", state="COMPLETED"),
+        job("j5", "t5", state="COMPLETED"),
+        job("j6", "nobody", process_instance_id="other"),
+        {"key": "j7", "variables": None},
+    ]
+    engine = of_made(made)
+    first, second, third, fourth, fifth = engine.tokens("i1", EVERYTHING, CREATED)
+    assert (first.state, first.completed_at) == ("CANCELLED", None)
+    assert first.cancelled_at == datetime(2026, 11, 21, 17, 15, 0, 900000, tzinfo=UTC)
+    assert first.child_tokens == ("t2", "t3")
+    assert second.state == "FAILED"
+    assert third.context.worker_id == "w"
+    assert third.context.retries_left == 2
+    assert third.context.timeout_at == datetime.fromtimestamp(1795281100, UTC)
+    assert fourth.execution_context == NULL  # no job is done at an end event
+    assert fifth.execution_context == NULL  # it waits for what has not been made
+    status = engine.instance("i1")
+    assert (status.status, status.instance.updated_at) == ("CANCELLED", None)
+    assert status.ended_at == datetime(2026, 11, 21, 17, 20, tzinfo=UTC)
+
+
+def test_four_kinds_of_time():
+    at = datetime(2026, 11, 21, 17, 10, 37, tzinfo=UTC)
+    seconds = int(at.timestamp())
+    for value in ("2026-11-21T17:10:37Z", "2026-11-21T17:10:37.000000000Z", seconds, seconds * 1000, seconds * 10**6,
+                  seconds * 10**9):  # fmt: skip
+        assert moment(value) == at, value
+    for nothing in (None, "", 0, "0001-01-01T00:00:00Z"):
+        assert moment(nothing) is None
+
+
+def test_what_is_of_another_shape_is_told_with_its_place():
+    made = Made()
+    made.instances = [about()]
+    made.tokens["i1"] = [document(1), document(2, element_id=7)]
+    with pytest.raises(
+        InputError, match=r"/processes/i1/tokens/typed: \$\.data\.tokens\[1\]\.element_id: expected text"
+    ):
+        list(of_made(made).tokens("i1", EVERYTHING, CREATED))
+    made.tokens["i1"] = [document(1, process_instance_id="i2")]
+    with pytest.raises(InputError, match="'i2' was not asked for"):
+        list(of_made(made).tokens("i1", EVERYTHING, CREATED))
+
+
+def test_nothing_of_what_is_here_is_shared_between_looks():
+    made = Made()
+    made.instances = [about()]
+    made.tokens["i1"] = [document(1)]
+    engine = of_made(made)
+    assert engine.count_tokens("i1", EVERYTHING) == 1
+    made.tokens["i1"].append(document(2))
+    assert engine.count_tokens("i1", EVERYTHING) == 1
+    assert engine.refresh()
+    assert engine.count_tokens("i1", EVERYTHING) == 2
+    assert next(engine.tokens("i1", EVERYTHING, CREATED)).variables == raw({})

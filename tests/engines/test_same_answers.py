@@ -1,0 +1,153 @@
+"""Every inspection command says of a server just what it says of the store behind it, byte for byte."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from builders import DOCUMENTED, FIXTURES
+from commandline import fill
+from documented_server import DocumentedServer
+from serving import Served, grant
+from tokctl.process.query import EVERYTHING, InstanceFilter, Order, TokenFilter
+from tokctl.recorder.demo import load_demo
+from tokctl.recorder.simulate import read_models, simulate
+from tokctl.store import open_store
+from tokctl.store.sink import StoreSink
+
+MODELS = Path(__file__).parent.parent / "recorder" / "models"
+NOW = datetime(2025, 1, 11, 10, 40, tzinfo=UTC)
+DURING = "2025-01-11T09:40:00Z"
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory) -> Path:
+    """Simulated instances of many models, and some that no engine would leave."""
+    path = tmp_path_factory.mktemp("same") / "store.db"
+    with open_store(str(path), write=True, create=True) as store, StoreSink(store, every=10_000) as sink:
+        models, scenario = load_demo()
+        simulate(models, scenario, sink, end=NOW)
+        for name in ("parallel", "subprocess", "boundary", "interrupted", "terminate"):
+            simulate(read_models([MODELS / f"{name}.bpmn"]), None, sink, start=datetime(2025, 1, 2, tzinfo=UTC))
+    fill(path, FIXTURES / "orders.ndjson", DOCUMENTED)
+    return path
+
+
+@pytest.fixture(scope="module")
+def served(filled):
+    server = Served(filled)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def modelless(filled) -> Path:
+    """The same without process models: the document has no way to tell them."""
+    path = filled.with_name("modelless.db")
+    with open_store(str(filled)) as store:
+        store.backup(path)
+    with open_store(str(path), write=True) as store, store.write():
+        store.connection.execute("DELETE FROM definition")
+    return path
+
+
+@pytest.fixture(scope="module", params=["honours", "strict", "bare"])
+def documented(request, modelless):
+    server = DocumentedServer(modelless, honours=request.param != "bare", strict=request.param == "strict")
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def ids(filled) -> dict[str, str]:
+    """What the commands' placeholders stand for."""
+    with open_store(str(filled)) as store:
+        everyone = [one.instance.instance_id for one in store.instances(InstanceFilter(), Order("started"))]
+        live = [one.instance.instance_id for one in store.instances(InstanceFilter(live=True), Order("started"))]
+        waiting = next(store.tokens(live[-1], TokenFilter(live=True), Order("created")))
+        loop = next(one for one in everyone if len(list(store.tokens(one, EVERYTHING, Order("created")))) > 8)
+    return {"done": everyone[0], "live": live[-1], "token": waiting.token_id, "loop": loop, "stem": live[-1][:-2]}
+
+
+ONE = (
+    "tokens list {live}", "tokens list {stem}", "tokens list @latest", "tokens list {live} --live",
+    "tokens list {loop} -s COMPLETED --sort -duration -n 3", "tokens list {loop} -n 2 --page 2",
+    "tokens list {loop} -t task -t gateway", "tokens list {loop} -e *a* --no-completed",
+    "tokens list {loop} --worker * --sort worker", "tokens list {live} --since 2025-01-10 --until 2025-01-11T10:00:00Z",
+    "tokens list {live} --variables", "tokens list {live} --columns token_id,duration_ms",
+    "tokens show {live} {token}", "tokens show {token}", "tokens tree {loop}", "tokens tree {live} --state WAITING",
+    "tokens history {loop}", "tokens history {live} {token}", "tokens trace {loop}", "tokens trace {live} --variables",
+    "tokens trace {live} --format summary", "tokens trace {loop} --since 2025-01-02T00:00:01Z -n 5",
+    "instances show {live}", "instances show {done}", "explain {token}", "explain {live} {token}",
+    "flow {loop}", "flow {live} --variables", "perf {live}", "perf {live} --compare {done}", "debug {live}",
+    "debug {done} --all", "tokens wait {done} --for no-live --timeout 0s",
+    "tokens wait {live} --for element=* --timeout 0s", "tokens wait {live} --for finding=HIGH --timeout 0s",
+)  # fmt: skip
+MANY = (
+    "instances list", "instances list --live", "instances list --status COMPLETED --sort tokens",
+    "instances list -p order* -n 5 --page 2", "instances list --since 2025-01-11T09:00:00Z --until 40m",
+    "instances list --sort process -n 7", "perf", "perf --by worker,type", "perf -p order* --since 100m",
+    "perf --compare 2025-01-01..2025-01-03", "debug", "debug --all", "debug --since 2h --severity high",
+    "debug -r SLOWER_THAN_USUAL -T slow_visits=2 --all", "debug -e *pay*",
+)  # fmt: skip
+AT = ("tokens list {live}", "tokens show {loop}", "instances list", "instances list --live -n 5", "tokens tree {loop}",
+      "debug", "perf", "flow {live}", "instances show {live}", "explain {live} {token}",
+      "tokens history {loop}")  # fmt: skip
+
+
+@pytest.fixture
+def same(tokctl, monkeypatch, tmp_path, ids):
+    """Compare what a command line says of the store and of a server."""
+    monkeypatch.setenv("TOKCTL_STATE_DIR", str(tmp_path))
+
+    def compare(server, line: str, *more: str) -> None:
+        words = [word.format(**ids) for word in line.split()]
+        for output in (["-o", "json"], ["-o", "table"]):
+            monkeypatch.delenv("TOKCTL_SERVER", raising=False)
+            monkeypatch.setenv("TOKCTL_STORE", str(server.path))
+            expected = tokctl(*words, *more, *output, now=NOW)
+            monkeypatch.delenv("TOKCTL_STORE")
+            monkeypatch.setenv("TOKCTL_SERVER", server.url)
+            monkeypatch.setenv("TOKCTL_API_KEY", getattr(server, "secret", ""))
+            found = tokctl(*words, *more, *output, now=NOW)
+            assert (found.out, found.code) == (expected.out, expected.code), (found.err, expected.err)
+            assert expected.out or expected.code, "nothing was compared"
+
+    return compare
+
+
+@pytest.mark.parametrize("line", [*ONE, *MANY])
+def test_of_our_server(same, served, line):
+    same(served, line)
+
+
+@pytest.mark.parametrize("line", AT)
+def test_of_our_server_at_a_moment(same, served, line):
+    same(served, line, "--at", DURING)
+
+
+@pytest.mark.parametrize("line", [*ONE, *MANY])
+def test_of_a_server_that_knows_the_document_only(same, documented, line):
+    same(documented, line)
+
+
+@pytest.mark.parametrize("line", AT[:3])
+def test_of_such_a_server_at_a_moment(same, documented, line):
+    same(documented, line, "--at", DURING)
+
+
+def test_a_credential_for_processes_is_enough_for_what_names_an_instance(same, served, filled, ids):
+    served.secret = grant(filled, "process")
+    for line in ("tokens show {live} {token}", "explain {live} {token}", "debug {live}", "flow {live}", "perf"):
+        same(served, line)
+
+
+def test_few_requests(same, served, ids):
+    served.asked.clear()
+    same(served, "tokens list {live} --live")
+    paths = [target for target, _ in served.asked]
+    assert paths[0] == "/health"
+    assert len(paths) == 1 + 2 * 2, paths  # once what it is; then, for each format, the instance and its tokens
+    assert all("live=true" in target for target in paths if "/tokens" in target)

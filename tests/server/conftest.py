@@ -1,0 +1,51 @@
+"""Fixtures of the server's tests: one server for all that only read."""
+
+from __future__ import annotations
+
+import pytest
+from running_server import Served, make_secret, make_store, serving
+
+from commandline import *  # noqa: F403
+
+
+@pytest.fixture(scope="session")
+def served_store(tmp_path_factory):
+    """The store that the shared server serves."""
+    return make_store(tmp_path_factory.mktemp("served") / "served.db")
+
+
+@pytest.fixture(scope="session")
+def secrets(served_store) -> dict[str, str]:
+    """Secrets by what they are good for."""
+    made = {
+        "every": make_secret(served_store, "every", "*", type_="full-access")[0],
+        "reader": make_secret(served_store, "reader", "process", "token", "metrics")[0],
+        "process": make_secret(served_store, "process", "process")[0],
+        "token": make_secret(served_store, "token", "token")[0],
+        "bpmn": make_secret(served_store, "bpmn", "bpmn")[0],
+        "metrics": make_secret(served_store, "metrics", "metrics")[0],
+        "none": make_secret(served_store, "none", "job", type_="full-access")[0],
+        "expired": make_secret(served_store, "expired", "*", lasts=-60)[0],
+    }
+    revoked, number = make_secret(served_store, "revoked", "*")
+    from datetime import UTC, datetime
+
+    from tokctl.store import open_store
+
+    with open_store(str(served_store), write=True) as store:
+        assert store.api_tokens.revoke(number, datetime.now(UTC))
+    return made | {"revoked": revoked}
+
+
+@pytest.fixture(scope="session")
+def served(served_store, secrets) -> Served:
+    """A server that is only asked."""
+    with serving(served_store) as running:
+        yield running
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A store of the test's own, a secret for all of it, and a way to serve it."""
+    path = make_store(tmp_path / "own.db")
+    return path, make_secret(path, "own", "*", type_="full-access")[0]

@@ -1,0 +1,372 @@
+"""How a server begins, runs and ends: sockets, certificates, workers, signals, the log."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+import trustme
+from running_server import ENVIRONMENT, LARGE, PEPPER, SMALL, Served, many, path_of, serving
+
+from builders import instance
+from commandline import clean_environment
+from tokctl.store import open_store
+
+TOKENS = path_of("processes", SMALL, "tokens")
+
+
+def refused(store, *options, env=None, code, match):
+    """Run a server that cannot begin: one line, and the right exit code."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tokctl", "serve", "--store", str(store), *map(str, options)],
+        capture_output=True, text=True, timeout=60, check=False, env=clean_environment(ENVIRONMENT | (env or {})),
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.startswith("tokctl: ")
+    assert done.stderr.count("\n") == 1
+    assert match in done.stderr
+    assert PEPPER not in done.stderr
+
+
+def last_used(store, name):
+    with open_store(str(store)) as opened:
+        return next(one.last_used_at for one in opened.api_tokens.list() if one.name == name)
+
+
+# --- what cannot begin ---
+
+
+def test_a_store_that_is_not_there(tmp_path):
+    refused(tmp_path / "none.db", "--port", 0, code=6, match="there is no store at")
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_what_stands_in_the_way(served, served_store, tmp_path):
+    host, port = served.address
+    refused(served_store, "--port", port, code=2, match=f"another program listens at {host}, port {port} already")
+    refused(served_store, "--host", "198.51.100.77", "--insecure-http", code=2, match="cannot listen at 198.51.100.77")
+    refused(served_store, "--host", "no.such.host.invalid", "--insecure-http", code=2, match="is no address")
+    for host in ("0.0.0.0", "::", "192.0.2.1"):
+        refused(served_store, "--host", host, code=2, match="without TLS would send API tokens in the clear")
+    refused(served_store, "--trusted-proxy", "here", "--port", 0, code=2, match="is no network")
+    refused(served_store, "--access-log", tmp_path / "none" / "log", "--port", 0, code=2, match="cannot be written")
+    refused(served_store, "--port", 0, env={"TOKCTL_PEPPER": "short"}, code=7, match="too short")
+    elsewhere = {"TOKCTL_PEPPER": "", "TOKCTL_PEPPER_FILE": str(tmp_path / "pepper")}
+    refused(served_store, "--port", 0, env=elsewhere, code=3, match="there is no pepper")
+    (tmp_path / "file").write_text("", encoding="ascii")
+    refused(served_store, "--unix", tmp_path / "file", code=2, match="is no socket")
+    refused(served_store, "--unix", tmp_path / ("x" * 200), code=2, match="too long")
+
+
+def test_certificates_that_will_not_do(served_store, tmp_path):
+    authority, names = trustme.CA(), []
+    for number in range(2):
+        issued = authority.issue_cert("localhost")
+        issued.private_key_pem.write_to_path(tmp_path / f"key{number}.pem")
+        issued.cert_chain_pems[0].write_to_path(tmp_path / f"cert{number}.pem")
+        names.append((tmp_path / f"cert{number}.pem", tmp_path / f"key{number}.pem"))
+    (cert, key), (_, other) = names
+    subprocess.run(["openssl", "rsa", "-aes256", "-passout", "pass:x", "-in", key, "-out", tmp_path / "locked.pem"],
+                   check=False, capture_output=True)  # fmt: skip
+    if not (tmp_path / "locked.pem").exists() or not (tmp_path / "locked.pem").read_bytes():
+        subprocess.run(["openssl", "ec", "-aes256", "-passout", "pass:x", "-in", key, "-out", tmp_path / "locked.pem"],
+                       check=True, capture_output=True)  # fmt: skip
+    for cert_file, key_file, code, match in (
+        (cert, None, 2, "belong together"),
+        (cert, other, 7, "does not belong to the certificate"),
+        (cert, tmp_path / "none.pem", 3, "there is no file"),
+        (key, key, 7, "are no certificate and private key"),
+        (cert, tmp_path / "locked.pem", 7, "is encrypted"),
+    ):
+        options = ["--tls-cert", cert_file, *(["--tls-key", key_file] if key_file else [])]
+        refused(served_store, "--port", 0, *options, code=code, match=match)
+
+
+@pytest.mark.parametrize(("text", "match"), [
+    ("serve: {prot: 1}", "port"), ("serve: {port: high}", "port"), ("serve: {limits: {body: -1}}", "body"),
+    ("serve: {limits: {bodi: 1}}", "body"),
+])  # fmt: skip
+def test_a_configuration_that_means_nothing(served_store, tmp_path, text, match):
+    config = tmp_path / "config.yaml"
+    config.write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "tokctl", "serve", "--store", str(served_store), "--port", "0"], capture_output=True,
+        text=True, timeout=60, check=False, env=clean_environment(ENVIRONMENT | {"TOKCTL_CONFIG": str(config)}),
+    )  # fmt: skip
+    assert done.returncode in {2, 7}
+    assert match in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_configuration_says_what_the_command_line_does_not(own, tmp_path):
+    store, secret = own
+    config = tmp_path / "config.yaml"
+    config.write_text(f"serve: {{access_log: '{tmp_path}/requests.log', port: 1, store: {store}}}", encoding="utf-8")
+    with serving(store, env={"TOKCTL_CONFIG": str(config)}) as served:  # the port is the command line's
+        assert served.get(TOKENS, secret).status_code == 200
+        served.end()
+    (line,) = (tmp_path / "requests.log").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["status"] == 200
+
+
+# --- where it listens ---
+
+
+def test_tls(own, tmp_path):
+    store, secret = own
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost", "127.0.0.1")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    options = ["--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem"), "--host", "0.0.0.0"]
+    with serving(store, *options, verify=context) as served:
+        port = served.address[1]
+        assert served.url.startswith("https://0.0.0.0:")
+        for _ in range(2):
+            answer = served.client.get(f"https://localhost:{port}{path_of('processes', LARGE, 'tokens')}",
+                                       headers={"X-API-Key": secret})  # fmt: skip
+            assert len(answer.json()["data"]["tokens"]) == 1500
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"http://127.0.0.1:{port}{TOKENS}", headers={"X-API-Key": secret})
+        old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
+        old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+        with pytest.raises(ssl.SSLError), socket.create_connection(("127.0.0.1", port)) as raw, old.wrap_socket(raw):
+            pass
+        assert served.end() == 0
+
+
+def test_a_unix_socket(own, tmp_path):
+    store, secret = own
+    path = tmp_path / "tokctl.sock"
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(path))  # of a server that was killed
+    left.close()
+    served = Served(store, "--unix", str(path), transport=httpx.HTTPTransport(uds=str(path)))
+    try:
+        assert served.lines[0].startswith(f"Listening at unix:{path}")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+        answer = served.get(TOKENS, secret)
+        assert answer.status_code == 200
+        assert served.log(answer.headers["x-request-id"])[0]["client"] == "unix"
+        refused(store, "--unix", path, code=2, match="another program listens at")
+        assert served.get(TOKENS, secret).status_code == 200
+    finally:
+        assert served.end() == 0
+    assert not path.exists()
+
+
+# --- how it ends ---
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_under_way_comes_to_its_end(own, number, workers):
+    store, secret = own
+    with open_store(str(store), write=True) as opened, opened.write() as batch:
+        batch.put(instance("big", process_id="p"), many("big", 8000))
+    with serving(store, "--workers", str(workers)) as served:
+        found, begun = [], threading.Barrier(4)
+
+        def read():
+            with (
+                httpx.Client(base_url=served.url, timeout=30, verify=False, headers={"X-API-Key": secret}) as client,
+                client.stream("GET", path_of("processes", "big", "tokens")) as answer,
+            ):
+                pieces = []
+                for piece in answer.iter_bytes(20_000):
+                    if not pieces:
+                        begun.wait(20)
+                    pieces.append(piece)
+                    time.sleep(0.005)
+                found.append(len(json.loads(b"".join(pieces))["data"]["tokens"]))
+
+        threads = [threading.Thread(target=read) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        begun.wait(20)
+        assert served.end(number) == 0
+        for thread in threads:
+            thread.join()
+        assert found == [8000] * 3
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(served.url)
+    assert not [line for line in served.lines if "Traceback" in line or "fault" in line]
+
+
+def test_requests_that_come_while_it_ends_are_answered_or_refused_never_broken(own):
+    store, secret = own
+    with serving(store) as served:
+        outcomes, stop = [], threading.Event()
+
+        def ask():
+            while not stop.is_set():
+                try:
+                    with httpx.Client(base_url=served.url, timeout=10, verify=False) as client:
+                        headers = {"X-API-Key": secret}
+                        outcomes.extend(client.get(TOKENS, headers=headers).status_code for _ in range(20))
+                except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError) as error:
+                    outcomes.append(type(error).__name__)
+                    if isinstance(error, httpx.ConnectError):
+                        return
+
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + 20
+        while len(outcomes) < 300:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert served.end() == 0
+        stop.set()
+        for thread in threads:
+            thread.join()
+    statuses = {one for one in outcomes if isinstance(one, int)}
+    assert statuses == {200}
+    broken = [one for one in outcomes if one in {"RemoteProtocolError", "ReadError"}]
+    assert len(broken) <= 8  # each a kept connection that was closed between two requests
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_no_use_is_lost_at_the_end(own, workers):
+    store, secret = own
+    assert last_used(store, "own") is None
+    with serving(store, "--workers", str(workers)) as served:
+        began = time.time()
+        for _ in range(5):
+            assert served.get(TOKENS, secret).status_code == 200
+        assert served.end() == 0
+    assert began - 1 < last_used(store, "own").timestamp() < time.time() + 1
+
+
+def test_uses_are_written_while_it_runs_and_change_no_version(own):
+    store, secret = own
+    with serving(store) as served:
+        first = served.get(TOKENS, secret)
+        deadline = time.monotonic() + 15
+        while last_used(store, "own") is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        again = served.get(TOKENS, secret, headers={"If-None-Match": first.headers["etag"]})
+        assert again.status_code == 304
+
+
+# --- several workers ---
+
+
+def test_workers_share_the_socket_and_the_figures_and_are_replaced(own):
+    store, secret = own
+    with serving(store, "--workers", "2") as served:
+        assert "with 2 workers" in served.lines[0]
+        for _ in range(40):
+            with httpx.Client(base_url=served.url, verify=False) as client:
+                assert client.get(TOKENS, headers={"X-API-Key": secret}).status_code == 200
+        time.sleep(1.2)
+        text = served.get("/metrics", secret).text
+        line = next(line for line in text.splitlines() if 'status="200"' in line and '/tokens"' in line)
+        assert float(line.rpartition(" ")[2]) == 40
+        children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(served.process.pid)], check=True,
+                                  capture_output=True, text=True).stdout.split()  # fmt: skip
+        assert len(children) == 2
+        time.sleep(1)
+        os.kill(int(children[0]), signal.SIGKILL)
+        deadline = time.monotonic() + 15
+        while True:
+            now = subprocess.run(["ps", "-o", "pid=", "--ppid", str(served.process.pid)], check=True,
+                                 capture_output=True, text=True).stdout.split()  # fmt: skip
+            if len(now) == 2 and children[0] not in now:
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        for _ in range(10):
+            with httpx.Client(base_url=served.url, verify=False) as client:
+                assert client.get(TOKENS, headers={"X-API-Key": secret}).status_code == 200
+        assert served.end() == 0
+
+
+# --- the log ---
+
+
+def test_workers_do_not_outlive_the_process_that_began_them(own):
+    store, secret = own
+    with serving(store, "--workers", "2") as served:
+        assert served.get(TOKENS, secret).status_code == 200
+        served.process.kill()
+        deadline = time.monotonic() + 15
+        while True:
+            try:
+                httpx.get(f"{served.url}/health", timeout=2, verify=False)
+            except httpx.HTTPError:
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def test_the_log_tells_of_every_request_and_of_no_secret(own, tmp_path):
+    store, secret = own
+    log = tmp_path / "requests.log"
+    with serving(store, "--access-log", str(log)) as served:
+        served.get(TOKENS, secret)
+        served.get(f"{TOKENS}?state=ACTIVE&api_key={secret}&note=private", secret)
+        served.get(f"{TOKENS}?element={secret}", secret)
+        served.get(path_of("processes", secret), secret)
+        served.get(TOKENS, secret[:-1])
+        served.get(TOKENS, headers={"Authorization": f"Basic {secret}", "X-Request-ID": secret})
+        served.get("/health", headers={"X-Request-ID": "line1"})
+        figures = served.get("/metrics", secret).text
+        time.sleep(0.3)
+        log.rename(tmp_path / "old.log")
+        served.get("/health", headers={"X-Request-ID": "line2"})
+        assert served.end() == 0
+    old, new = (path.read_text(encoding="utf-8") for path in (tmp_path / "old.log", log))
+    lines = [json.loads(line) for line in old.splitlines()]
+    assert [line["status"] for line in lines] == [200, 400, 200, 404, 401, 401, 200, 200]
+    assert lines[1]["path"] == f"{TOKENS}?state=ACTIVE&api_key=…&note=…"
+    assert lines[2]["path"] == f"{TOKENS}?element=xvc_…"
+    assert lines[3]["path"] == "/api/v1/processes/xvc_…"
+    assert [line.get("token_name") for line in lines] == ["own"] * 4 + [None] * 3 + ["own"]
+    assert lines[4]["reason"] == "unknown"
+    assert [*lines[0]] == ["time", "request_id", "client", "method", "path", "status", "bytes", "duration_ms",
+                           "token_id", "token_name"]  # fmt: skip
+    assert json.loads(new)["request_id"] == "line2"
+    for text in (old, new, figures, "\n".join(served.lines)):
+        assert secret[8:-1] not in text
+        assert PEPPER not in text
+    assert stat.S_IMODE(log.stat().st_mode) == 0o640
+
+
+def test_the_process_s_own_arguments_hold_no_secret(served, secrets):
+    line = Path(f"/proc/{served.process.pid}/cmdline").read_bytes()
+    assert PEPPER.encode() not in line
+    assert b"xvc_" not in line
+
+
+def test_a_log_that_nobody_reads_holds_up_nobody(own):
+    store, secret = own
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tokctl", "serve", "--store", str(store), "--port", "0"], stderr=subprocess.PIPE,
+        env=clean_environment(ENVIRONMENT),
+    )  # fmt: skip
+    try:
+        url = process.stderr.readline().split()[2].decode().rstrip(",")
+        with httpx.Client(base_url=url, timeout=10, headers={"X-API-Key": secret}) as client:
+            for _ in range(600):  # the pipe holds 64 kB; these are 150
+                assert client.get(f"{TOKENS}?limit=1").status_code == 200
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()

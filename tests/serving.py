@@ -26,14 +26,18 @@ PEPPER = Pepper(id="test", key=b"pepper" * 8)
 
 
 class Running:
-    """An ASGI application behind uvicorn, in a thread; counts what it was asked."""
+    """An ASGI application behind uvicorn, in a thread; notes what it was asked.
 
-    def __init__(self, make: Callable[[], Any]) -> None:
+    ``spoil`` gets path and query, and may return a status and a body to answer with in its place.
+    """
+
+    def __init__(self, make: Callable[[], Any], *, port: int = 0) -> None:
+        self.spoil: Callable[[str], tuple[int, bytes] | None] = lambda _: None
         self.asked: list[tuple[str, int]] = []  # path and query, status
         self._application: Any = None
         self._make = make
         config = uvicorn.Config(
-            self._count, port=0, interface="asgi3", lifespan="on", log_level="error", access_log=False
+            self._count, port=port, interface="asgi3", lifespan="on", log_level="error", access_log=False
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
@@ -55,6 +59,15 @@ class Running:
                 self.asked.append((target, message["status"]))
             await send(message)
 
+        if scope["type"] == "http":
+            query = scope["query_string"].decode()
+            spoilt = self.spoil(scope["raw_path"].decode() + (f"?{query}" if query else ""))
+            if spoilt is not None:
+                status, body = spoilt
+                kind = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+                await told({"type": "http.response.start", "status": status, "headers": kind})
+                await send({"type": "http.response.body", "body": body})
+                return
         await self._application(scope, receive, told)
 
     def close(self) -> None:
@@ -65,10 +78,10 @@ class Running:
 class Served(Running):
     """``tokctl serve`` over a store, with an API token that may see all of it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, port: int = 0, secret: str | None = None) -> None:
         self.path = path
-        self.secret = grant(path)
-        super().__init__(lambda: Application(str(path), PEPPER, ServeSettings(access_log=OFF), Log(OFF)))
+        self.secret = secret or grant(path)
+        super().__init__(lambda: Application(str(path), PEPPER, ServeSettings(access_log=OFF), Log(OFF)), port=port)
 
     def client(self, **options: Any) -> Client:
         return Client(Connection(url=self.url, credential=lambda: self.secret, **options))

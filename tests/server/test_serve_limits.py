@@ -99,13 +99,17 @@ def test_what_is_too_large(strict, secrets, lines, target, status, code):
 
 
 def test_a_head_without_end_is_cut_off(strict):
+    time.sleep(0.3)  # lines are gathered for a moment
     before, began = strict.rss, time.monotonic()
+    told = sum('"status":431' in line for line in strict.lines)
     with Raw(strict) as raw:
         raw.send(b"GET / HTTP/1.1\r\nX-Long: ")
         with suppress(BrokenPipeError, ConnectionResetError):
             while time.monotonic() < began + 10:
                 raw.send(b"a" * 65536)
     assert time.monotonic() < began + 9
+    time.sleep(0.3)
+    assert sum('"status":431' in line for line in strict.lines) == told + 1
     assert strict.rss - before < 15
 
 

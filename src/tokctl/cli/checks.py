@@ -120,7 +120,7 @@ def place(settings: Settings) -> Finding:
     if kind == "server":
         from tokctl.client import check_url
 
-        where = settings.server  # one with a password in it is not shown
+        where = check_url(settings.server or "")  # one with a password in it is not shown
     origin = settings.origins.get(kind)
     if origin is None:
         said = "the usual one, as nothing names another"

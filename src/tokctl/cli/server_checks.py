@@ -128,7 +128,8 @@ class ServerChecks:
             return problem(name, "none: the credential and all data can be read on the way.",
                            "Use https://, or a tunnel.", encrypted=False)  # fmt: skip
         if self.settings.insecure:
-            return problem(name, "any certificate is trusted, whoever may show it.",
+            found = note if base.is_local else problem
+            return found(name, "any certificate is trusted, whoever may show it.",
                            "Name its authority's certificate with --ca-file, and leave insecure out.",
                            encrypted=True, trusted=False)  # fmt: skip
         from tokctl.client.proxies import proxy_for

@@ -13,14 +13,16 @@ DOCUMENTED = 100
 """Those that another may be asked for."""
 
 
-def pages(fetch: Callable[[int, int], Part], *, offset: int = 0, limit: int | None = None) -> Iterator[Found]:
+def pages(
+    fetch: Callable[[int, int], Part], *, offset: int = 0, limit: int | None = None, most: int = PAGE
+) -> Iterator[Found]:
     """Yield the instances of a list, each once: ``fetch`` gets how many to ask for, and from where on.
 
     Pages overlap by an instance. Where none of a page stood in the one before, what stood in front has gone,
     and others have moved up: they are looked for further ahead.
     """
     before: set[str] = set()
-    size = PAGE if limit is None else min(PAGE, limit)
+    size = most if limit is None else min(most, limit)
     while True:
         part = fetch(size, offset)
         ids = {instance_of(found).instance_id for found in part.items}
@@ -36,7 +38,7 @@ def pages(fetch: Callable[[int, int], Part], *, offset: int = 0, limit: int | No
             return
         before = ids
         offset += max(len(ids) - 1, 1)
-        size = PAGE if limit is None else min(PAGE, limit + 1)
+        size = most if limit is None else min(most, limit + 1)
 
 
 def documented_pages(fetch: Callable[[int, int], Part]) -> Iterator[Found]:

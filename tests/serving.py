@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from tokctl.client import Client, Connection
 from tokctl.engines.base import Reading
 from tokctl.engines.rest import RestEngine
 from tokctl.pepper import Pepper
-from tokctl.server.accesslog import OFF, Log
+from tokctl.server.accesslog import Log
 from tokctl.server.app import Application
 from tokctl.server.settings import ServeSettings
 from tokctl.store import open_store
@@ -81,7 +82,7 @@ class Served(Running):
     def __init__(self, path: Path, *, port: int = 0, secret: str | None = None) -> None:
         self.path = path
         self.secret = secret or grant(path)
-        super().__init__(lambda: Application(str(path), PEPPER, ServeSettings(access_log=OFF), Log(OFF)), port=port)
+        super().__init__(lambda: Application(str(path), PEPPER, ServeSettings(), Log(os.devnull)), port=port)
 
     def client(self, **options: Any) -> Client:
         return Client(Connection(url=self.url, credential=lambda: self.secret, **options))

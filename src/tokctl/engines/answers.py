@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from tokctl.client import Answer
+from tokctl.client.answers import no_json
 from tokctl.engines.remote import Found
 from tokctl.errors import InputError
 from tokctl.process.answers import decode_status
@@ -40,11 +42,19 @@ def applied(headers: Mapping[str, str]) -> frozenset[str] | None:
 
 
 class Reading:
-    """Reads one answer: ``url`` is what it is called in messages."""
+    """Reads one answer: ``url`` is what it is called in messages.
 
-    def __init__(self, body: bytes, url: str) -> None:
+    Raises:
+        InputError: it is no JSON object, or one that tells of an error.
+    """
+
+    def __init__(self, answer: Answer) -> None:
+        body, url = answer.body, answer.url
         self.url = url
-        fields = self.members(body, "$")
+        try:
+            fields = decode_object(body)
+        except Fault as fault:
+            raise no_json(answer) if fault.reason.startswith("not JSON") else self.fault("$", fault) from None
         if bytes(fields.get("success", NULL)) == b"false":
             text = bytes(fields.get("error", b"")).decode(errors="replace")
             raise InputError(f"{url}: an error, for all that the status is 200: {shorten(text, 200)}")

@@ -96,7 +96,7 @@ class AtomdEngine(RemoteEngine):
         offset = 0
         while True:
             answer = self._ask(segments, {"limit": str(PAGE), "offset": str(offset)})
-            read = Read(answer.body, answer.url)
+            read = Read(answer)
             fields = read.members(read.data, read.path)
             if name not in fields:
                 raise other_kind(self.client, "atomd", f"{answer.url}: {read.path}.{name}: missing")
@@ -146,12 +146,12 @@ class AtomdEngine(RemoteEngine):
                                 "See 'tokctl instances list'.")  # fmt: skip
         try:
             answer = self._ask(("processes", instance_id))  # refuses ids of another form; tells who is not there
-            read = Read(answer.body, answer.url)
+            read = Read(answer)
             instance = self._read(read, read.data, read.path, read_instance)
             answer = self._ask(("processes", instance_id, "typed"))  # times and versions are exact here
         except (NotFoundError, UsageError):
             raise missing from None
-        read = Read(answer.body, answer.url)
+        read = Read(answer)
         typed = self._read(read, read.data, read.path, read_instance)
         return Fetched(replace(typed, process_id=typed.process_id or instance.process_id))
 
@@ -172,7 +172,7 @@ class AtomdEngine(RemoteEngine):
             except (NotFoundError, UsageError):
                 pass
             else:
-                read = Read(answer.body, answer.url)
+                read = Read(answer)
                 fields = read.members(read.data, read.path)
                 owner = read.value(fields, "process_instance_id", str)
                 if owner:
@@ -228,7 +228,7 @@ class AtomdEngine(RemoteEngine):
                 "process_instance_id": instance_id, "limit": str(PAGE), "page": str(page),
                 "offset": str((page - 1) * PAGE),
             })  # fmt: skip
-            read = Read(answer.body, answer.url)
+            read = Read(answer)
             items = [] if bytes(read.data) == b"null" else read.array(read.data, read.path)
             new = 0
             for index, raw in enumerate(items):
@@ -273,7 +273,7 @@ class AtomdEngine(RemoteEngine):
         page = 1
         while True:
             answer = self._ask(("bpmn", "processes"), {"limit": str(PAGE), "page": str(page)})
-            read = Read(answer.body, answer.url)
+            read = Read(answer)
             items = [] if bytes(read.data) == b"null" else read.array(read.data, read.path)
             before = len(known)
             for index, raw in enumerate(items):
@@ -289,7 +289,7 @@ class AtomdEngine(RemoteEngine):
             answer = self._ask(("bpmn", "processes", key, "json"))
         except NotFoundError:
             return None
-        read = Read(answer.body, answer.url)
+        read = Read(answer)
         document = read.value({"data": read.data}, "data", dict[str, Any], {})
         return read_model(document, process_id, version)
 

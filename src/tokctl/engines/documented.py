@@ -193,7 +193,7 @@ class DocumentedEngine(RemoteEngine):
             raise self.missing(instance_id, error) from None
         if answer is None:
             return None
-        read = Read(answer.body, answer.url)
+        read = Read(answer)
         return Fetched(read.found(read.data, read.path), 1, answer.headers.get("etag"))
 
     # --- tokens of an instance ---
@@ -275,7 +275,7 @@ class DocumentedEngine(RemoteEngine):
                 return Fetched(None)
             if answer is None:
                 return None
-            read = Read(answer.body, answer.url)
+            read = Read(answer)
             try:
                 model = decode_definition(read.data)
             except Fault as fault:
@@ -295,10 +295,10 @@ def of(params: Params) -> tuple[tuple[str, Any], ...]:
 def _instances(answer: Answer | None) -> Fetched | None:
     if answer is None:
         return None
-    part = Read(answer.body, answer.url).instances()
+    part = Read(answer).instances()
     return Fetched(part, len(part.items), answer.headers.get("etag"))
 
 
 def _tokens(answer: Answer, found: Found, flows: Flows | None) -> Part:
-    read = Read(answer.body, answer.url)
+    read = Read(answer)
     return read.tokens(instance_of(found)) if flows is None else read.visits(instance_of(found), flows)

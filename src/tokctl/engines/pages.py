@@ -21,6 +21,7 @@ def pages(
     Pages overlap by an instance. Where none of a page stood in the one before, what stood in front has gone,
     and others have moved up: they are looked for further ahead.
     """
+    known: set[str] = set()
     before: set[str] = set()
     size = most if limit is None else min(most, limit)
     while True:
@@ -30,15 +31,14 @@ def pages(
             offset = max(offset - size + 1, 0)
             continue
         for found in part.items:
-            if instance_of(found).instance_id not in before:
+            if (one := instance_of(found).instance_id) not in known:
+                known.add(one)
                 yield found
-                if limit is not None:
-                    limit -= 1
-        if not part.more or not ids or limit == 0:
-            return
+        if not part.more or ids <= before or (limit is not None and len(known) >= limit):
+            return  # the last: a server that says otherwise, and brings nothing new, would never end
         before = ids
         offset += max(len(ids) - 1, 1)
-        size = most if limit is None else min(most, limit + 1)
+        size = most if limit is None else min(most, limit - len(known) + 1)
 
 
 def documented_pages(fetch: Callable[[int, int], Part]) -> Iterator[Found]:

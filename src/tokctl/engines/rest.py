@@ -119,7 +119,7 @@ class RestEngine(DocumentedEngine):
                 return None
             # The probe comes before the instance is known; nobody looks at its token.
             instance = Instance(instance_id=instance_id) if params is _PROBE else instance_of(self.found(instance_id))
-            part = Read(answer.body, answer.url).tokens(instance)
+            part = Read(answer).tokens(instance)
             return Fetched(part, len(part.items), answer.headers.get("etag"))
 
         return cast(Part, self.shelf.take(("part", instance_id, of(params)), fetch))
@@ -196,7 +196,7 @@ class RestEngine(DocumentedEngine):
             answer = self.ask(("tokens", token_id), {"instance_id": instance_id}, etag)
             if answer is None:
                 return None
-            read = Read(answer.body, answer.url)
+            read = Read(answer)
             token = read.token(read.data, read.path, instance_of(self.found(instance_id)))
             return Fetched(token, 1, answer.headers.get("etag"))
 
@@ -224,7 +224,7 @@ class RestEngine(DocumentedEngine):
                 pass
             else:
                 if answer is not None:
-                    read = Read(answer.body, answer.url)
+                    read = Read(answer)
                     return [self._ids(read, read.data, read.path)]
         return super().token_ids(prefix, None, limit)
 
@@ -236,7 +236,7 @@ class RestEngine(DocumentedEngine):
                 raise NotAllowedError(error.message, "Or name the token's instance in front of it.") from None
             if answer is None:
                 return None
-            read = Read(answer.body, answer.url)
+            read = Read(answer)
             items, _, path = read.list_of_tokens()
             ids = [self._ids(read, raw, f"{path}[{n}]") for n, raw in enumerate(read.array(items, path))]
             return Fetched(ids, len(ids), answer.headers.get("etag"))
@@ -275,7 +275,7 @@ class RestEngine(DocumentedEngine):
             answer = self.ask(("bpmn", "processes", process_id, "durations"), params, etag)
             if answer is None:
                 return None
-            read = Read(answer.body, answer.url)
+            read = Read(answer)
             fields: dict[str, Any] = read.members(read.data, read.path)
             found = read.value(fields, "durations", _TRIPLES, [])
             return Fetched(found, len(found), answer.headers.get("etag"))

@@ -28,11 +28,6 @@ def served() -> Served:
 
 
 @cache
-def documented() -> DocumentedServer:
-    return DocumentedServer(_folder() / "documented.db")
-
-
-@cache
 def bare() -> DocumentedServer:
     return DocumentedServer(_folder() / "bare.db", honours=False)
 
@@ -53,11 +48,6 @@ def _refuse(reject) -> None:
 def from_rest(records: list) -> Engine:
     refill(served().path, records)
     return served().engine()
-
-
-def from_documented(records: list) -> Engine:
-    refill(documented().path, records)
-    return documented().engine()
 
 
 def from_bare(records: list) -> Engine:

@@ -191,6 +191,23 @@ def test_a_token_that_came_twice_counts_as_it_was_last():
     assert states == {"t1": "COMPLETED", "t2": "WAITING", "t3": "WAITING"}
 
 
+def test_a_token_in_whose_place_another_came_twice_is_asked_for_again():
+    made, asked = Made(), []
+    made.instances = [about()]
+    pages = [[document(1), document(2)], [document(2)], [document(3), document(1)], [document(2)]]
+
+    def answer(path: str, query: dict[str, str]):
+        if "/tokens" not in path:
+            return made(path, query)
+        asked.append(query["offset"])
+        data = {"tokens": pages[len(asked) - 1], "total_count": 3, "has_more": query["offset"] == "0"}
+        return 200, {"success": True, "data": data}
+
+    found = engine_of(FakeAtomd(answer)).tokens("i1", EVERYTHING, CREATED)
+    assert [one.token_id for one in found] == ["t1", "t2", "t3"]
+    assert asked == ["0", "2", "0", "2"]
+
+
 def test_states_times_and_jobs():
     made = Made(page=2)
     made.instances = [about(status="CANCELED", completed_at="2026-11-21T17:20:00Z")]

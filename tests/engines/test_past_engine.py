@@ -33,7 +33,7 @@ from tokctl.process.visit import Visit
 CREATED, STARTED = Order("created"), Order("started")
 IDS = st.sampled_from(["i1", "i2", "i3", "j1"])
 MOMENTS = moments.filter(bool)
-each_engine = pytest.mark.parametrize("maker", sorted(MAKERS.keys() - {"documented", "bare"}))
+each_engine = pytest.mark.parametrize("maker", sorted(MAKERS.keys() - {"bare"}))
 RECORDS = st.tuples(
     st.lists(make_instances(IDS), max_size=4, unique_by=lambda one: one.instance_id),
     st.lists(make_tokens(instance_ids=IDS), max_size=10, unique_by=lambda one: one.token_id),

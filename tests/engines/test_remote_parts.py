@@ -23,13 +23,14 @@ from tokctl.engines.pages import documented_pages, pages
 from tokctl.engines.recognise import kind_of, remember, remembered, state_file
 from tokctl.engines.rest import RestEngine
 from tokctl.errors import UnreachableError, UsageError
+from tokctl.process.query import InstanceFilter, Order
 
 # --- pages ------------------------------------------------------------------------------------------
 
 
 @given(
     count=st.integers(0, 30),
-    gone=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 29)), max_size=6),
+    gone=st.lists(st.tuples(st.integers(1, 5), st.integers(0, 12)), max_size=12),
     size=st.integers(2, 7),
 )
 def test_what_is_there_all_the_time_comes_once(count, gone, size):
@@ -234,6 +235,17 @@ def test_whatever_else_is_taken_to_speak_the_document(body, store_path):
     ours.spoil = lambda _: (200, body)
     assert kind_of(settings(ours.url)) == "rest"
     ours.close()
+
+
+def test_a_server_that_was_another_before_is_asked_again(monkeypatch):
+    monkeypatch.setenv("TOKCTL_API_KEY", "atomd-key")
+    atomd = FakeAtomd()
+    remember(atomd.url, "rest")
+    engine = open_engine(settings(atomd.url, credential="env:TOKCTL_API_KEY"))
+    with pytest.raises(UnreachableError, match=r"what atomd sends.*asked anew"):
+        list(engine.instances(InstanceFilter(), Order("started")))
+    assert kind_of(settings(atomd.url)) == "atomd"
+    atomd.close()
 
 
 def test_a_server_that_is_not_there_is_not_remembered():

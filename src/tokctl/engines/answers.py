@@ -58,6 +58,7 @@ class Reading:
         if bytes(fields.get("success", NULL)) == b"false":
             text = bytes(fields.get("error", b"")).decode(errors="replace")
             raise InputError(f"{url}: an error, for all that the status is 200: {shorten(text, 200)}")
+        self.paged_beside = "meta" in fields and "pagination" in fields  # which atomd does, and the document does not
         self.path = "$.data" if "data" in fields else "$"
         self.data = fields["data"] if "data" in fields else Raw(body)
 

@@ -16,6 +16,7 @@ from tokctl.engines.asking import Params, instance_params, sayable
 from tokctl.engines.held import Fetched
 from tokctl.engines.opening import shown, warn
 from tokctl.engines.pages import documented_pages, pages
+from tokctl.engines.recognise import other_kind
 from tokctl.engines.remote import SMALL, Found, RemoteEngine, instance_of
 from tokctl.errors import NotAllowedError, NotFoundError, UsageError
 from tokctl.process.model import Definition, Token
@@ -160,7 +161,7 @@ class DocumentedEngine(RemoteEngine):
         def fetch(size: int, start: int) -> Part:
             params: Params = {"limit": str(size), "offset": str(start)}
             part = cast(Part, self.shelf.take(
-                ("list", of(params)), lambda etag: _instances(self.ask_plainly(("processes",), params, etag))
+                ("list", of(params)), lambda etag: self._plain_list(params, etag)
             ))  # fmt: skip
             self.listed_total = part.total
             return part
@@ -171,6 +172,12 @@ class DocumentedEngine(RemoteEngine):
         if None not in [instance_of(one).started_at for one in found]:
             found.sort(key=lambda one: cast(Any, instance_of(one).started_at))
         return iter(found)
+
+    def _plain_list(self, params: Params, etag: str | None) -> Fetched | None:
+        answer = self.ask_plainly(("processes",), params, etag)
+        if answer is not None and Read(answer).paged_beside:
+            raise other_kind(self.client, "rest", f"{answer.url}: this is what atomd sends")
+        return _instances(answer)
 
     def fetch_instance(self, instance_id: str, etag: str | None) -> Fetched | None:
         """One instance: from the list, where that can be asked for it; by itself it comes with all that it does."""

@@ -34,7 +34,9 @@ def pages(
             if (one := instance_of(found).instance_id) not in known:
                 known.add(one)
                 yield found
-        if not part.more or ids <= before or (limit is not None and len(known) >= limit):
+                if len(known) == limit:
+                    return
+        if not part.more or ids <= before:
             return  # the last: a server that says otherwise, and brings nothing new, would never end
         before = ids
         offset += max(len(ids) - 1, 1)

@@ -20,6 +20,8 @@ def main() -> None:
     """Run the command line of this process."""
     gc.set_threshold(50_000, 20, 100)  # a start makes fewer objects than that: nothing to collect
     _open_streams()
+    if os.path.expanduser("~") == "~":  # noqa: PTH111 - a user whom nobody knows, as in a container
+        os.environ["HOME"] = "/"
     arguments = sys.argv[1:]
     held: list[object] = []
     try:

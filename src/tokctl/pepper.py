@@ -17,6 +17,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from tokctl.config import config_file
+from tokctl.config.file import at_home
 from tokctl.errors import InputError, NotAllowedError, NotFoundError
 
 LEAST = 32  # characters
@@ -54,7 +55,7 @@ def load_pepper(environ: Mapping[str, str], *, create: bool = False) -> Pepper:
 def pepper_file(environ: Mapping[str, str]) -> Path:
     """Where the pepper is, or would be."""
     if named := environ.get("TOKCTL_PEPPER_FILE"):
-        return Path(named).expanduser()
+        return at_home(named)
     return config_file(environ).with_name("pepper")
 
 

@@ -34,11 +34,13 @@ TOKEN = jwt({"userId": 1, "email": "me@example.org", "exp": 1767225600})
 class Guarded(BaseHTTPRequestHandler):
     """Asks for a credential as the servers of both documents do."""
 
-    def answer(self, status, document):
+    def answer(self, status, document, **headers):
         data = json.dumps(document).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
 
@@ -57,7 +59,9 @@ class Guarded(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.posted.append((self.path, body, self.headers.get("Authorization")))
-        if not self.server.login:
+        if self.server.login == "tokens only":  # as tokctl serve: nothing there, and nothing told without a token
+            self.answer(401, {"success": False}, **{"WWW-Authenticate": 'Bearer realm="tokctl"'})
+        elif not self.server.login:
             self.answer(404, {"error": "not found"})
         elif body == {"email": "me@example.org", "password": PASSWORD}:
             self.answer(200, self.server.login)
@@ -214,6 +218,7 @@ def test_login_with_a_password(shell, environ, server, tmp_path):
     [
         ({"jwt": TOKEN}, "wrong hunter2", 4, "refuses that address and password"),
         (None, PASSWORD, 3, "has no login"),
+        ("tokens only", PASSWORD, 3, "has no login"),
         ({"token": TOKEN}, PASSWORD, 7, "gave no token"),
         ({"jwt": 5}, PASSWORD, 7, "gave no token"),
         ([TOKEN], PASSWORD, 7, "gave no token"),

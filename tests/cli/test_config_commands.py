@@ -43,6 +43,20 @@ serve: {port: 8080}
     return file
 
 
+def test_a_current_context_that_is_a_list(tokctl, file):
+    file.parent.mkdir(parents=True)
+    file.write_text("current_context: [a]\ncontexts: {a: {output: id}}\n")
+    ran = tokctl("config", "validate")
+    assert (ran.code, ran.out.count("current_context")) == (1, 1)
+    assert "is no name for a context" in ran.out
+
+
+def test_deleting_that_fails_says_nothing_of_what_did_not_happen(tokctl, file):
+    file.parent.mkdir(parents=True)
+    file.write_text("contexts: {b: &b {output: id}, a: *b}\ncurrent_context: b\n")
+    refused(tokctl("config", "delete", "b"), "in an editor", code=7)
+
+
 def fine(ran):
     assert (ran.code, ran.err) == (0, "")
     return ran.out

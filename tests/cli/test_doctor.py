@@ -237,6 +237,8 @@ def test_a_server_that_is_something_else(doctor, monkeypatch):
         code, found = doctor("--server", server.url)
     assert (code, found["server"]["state"], found["permissions"]["state"]) == (1, "ok", "problem")
     assert "no engine answers there" in found["permissions"]["found"]
+    assert (found["credential"]["state"], found["credential"]["accepted"]) == ("note", None)
+    assert "whether it is accepted is not known" in found["credential"]["found"]
     with serving(redirect("https://elsewhere.example/")) as server:
         code, found = doctor("--server", server.url)
         assert not any("x-api-key" in asked.headers and "elsewhere" in asked.target for asked in server.seen)

@@ -326,3 +326,10 @@ def test_data_that_a_format_cannot_nest_as_deeply(shell):
     assert shell("tokens", "list", "--file", "-", "-o", "json", stdin=token.encode()).code == 0
     ran = shell("tokens", "list", "--file", "-", "-o", "yaml", stdin=token.encode())
     assert (ran.code, "nested too deeply" in ran.err, ran.err.count("\n")) == (7, True, 1)
+
+
+def test_a_home_of_nobody(tokctl, monkeypatch):
+    monkeypatch.chdir("/")
+    ran = tokctl("tokens", "list", "--store", "~nosuchuser/s.db")
+    assert ran.code == 6
+    assert "there is no store at ~nosuchuser/s.db" in ran.err

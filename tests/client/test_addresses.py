@@ -71,6 +71,13 @@ def test_the_server_sees_any_segment(name):
         assert unquote_to_bytes(server.targets[0][1:]).decode() == name
 
 
+def test_a_secret_for_a_url_is_not_repeated():
+    for text in ("xvc_hunter2hunter2", "http://xvc_hunter2hunter2", "https://h/xvc_hunter2hunter2"):
+        with pytest.raises(UsageError, match="holds a secret") as caught:
+            parse_url(text)
+        assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["", "\0", "a\0b", "\udcff", "x\ud800"])
 def test_what_no_server_can_have_is_not_asked_for(calls, name):
     with faulty.serving(faulty.good()) as server:
@@ -102,7 +109,7 @@ def test_urls(url, shown):
 @pytest.mark.parametrize(
     ("url", "word"),
     [
-        ("", "scheme"), ("localhost:27555", "http://localhost:27555"), ("engine.example.org", "scheme"),
+        ("", "empty"), ("localhost:27555", "http://localhost:27555"), ("engine.example.org", "scheme"),
         ("ftp://h", "neither"), ("file:///etc/passwd", "neither"), ("http://", "host"), ("http://:80", "host"),
         ("http:///x", "host"), ("http://h:0", "port"), ("http://h:65536", "port"), ("http://h:port", "port"),
         ("http://[::1", "host"), ("http://h?x=1", "query"), ("http://h/#x", "fragment"), ("http://h/a b", "blank"),

@@ -134,6 +134,16 @@ def test_a_server_that_says_it_back(calls, name, caplog):
     assert not [text for text in shown if SECRET.casefold() in text.casefold()]
 
 
+@pytest.mark.parametrize("written", ["sec%2Bret%2Fabc%3D%3D%22q", "sec%2Bret/abc%3D%3D%22q", 'sec+ret/abc==\\"q',
+                                     "sec+ret/abc==&quot;q"])  # fmt: skip
+def test_a_server_that_says_it_back_escaped(calls, written):
+    for answer in (faulty.good(f"who is {written}?".encode(), 400, kind="text/plain"),
+                   faulty.redirect(f"https://example.org/{written}")):  # fmt: skip
+        with faulty.serving(answer) as server, pytest.raises(TokctlError) as caught:
+            calls(server.url, credential=lambda: 'sec+ret/abc=="q').get(("x",))
+        assert "abc" not in str(caught.value)
+
+
 def test_no_repr_shows_it(calls):
     connection = Connection("http://h", credential=partial(str, SECRET))
     with faulty.serving(faulty.good(SECRET.encode())) as server:

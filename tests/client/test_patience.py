@@ -74,7 +74,7 @@ def test_waiting_has_an_end(asked, retries):
         ended.append(error)
     for error in ended:
         last = asked[len(waits)]
-        assert ("asks to wait" in str(error)) == (last is not None)
+        assert ("asks to wait" in str(error)) == bool(last)
         wait = last if last is not None else min(LONGEST_WAIT, 0.5 * 2 ** len(waits))
         assert len(waits) == retries or wait > LONGEST_ASKED or sum(waits) + wait > BUDGET - 1
     assert sum(waits) <= BUDGET

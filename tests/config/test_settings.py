@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tokctl.client import check_url
 from tokctl.config import Settings, config_file, config_section, settings_from
-from tokctl.config.keys import CONTEXT, ENGINE_KINDS, FORMATS, LIMITS, SERVE
+from tokctl.config.keys import CONTEXT, ENGINE_KINDS, FORMATS, LIMITS, SERVE, url
 from tokctl.config.settings import VARIABLES
 from tokctl.errors import InputError, NotFoundError, TokctlError, UsageError
 
@@ -306,6 +307,48 @@ def test_what_is_wrong_with_a_file(configured, text, kind, parts):
 @pytest.mark.parametrize("text", ["", "output:", "contexts:", "contexts: {p: }", "debug: {retries: }", "serve: {}"])
 def test_what_says_nothing(configured, text):
     assert settings_from({}, configured(text)) == Settings()
+
+
+@pytest.mark.parametrize("text", ["debug: &x {retries: *x}", "a: " + "{a: " * 3000 + "1" + "}" * 3000])
+def test_what_never_ends_or_is_too_deep(configured, text):
+    with pytest.raises(InputError, match="nested too deeply"):
+        settings_from({}, configured(text))
+
+
+@pytest.mark.parametrize("name", ["1", "yes", "2025-01-01"])
+def test_a_name_that_yaml_takes_for_something_else(configured, name):
+    environ = configured(f"contexts: {{{name}: {{output: id}}}}\ncurrent_context: {name}\n")
+    assert settings_from({}, environ).output == "id"
+
+
+def test_a_device_without_an_end():
+    with pytest.raises(InputError, match="too large"):
+        settings_from({}, {"TOKCTL_CONFIG": "/dev/zero"})
+
+
+def test_a_home_that_nobody_knows(configured):
+    with pytest.raises(NotFoundError, match="no configuration file ~nonesuch/x"):
+        settings_from({}, {"TOKCTL_CONFIG": "~nonesuch/x"})
+    settings_from({}, configured("contexts: {a: {ca_file: ~nonesuch/x, credential: 'file:~nonesuch/y'}}"))
+
+
+@given(st.from_regex(r"(https?|unix|HTTP)://?/?[a-z0-9@:/?#%\\\[\]. ]{0,30}", fullmatch=True))
+def test_the_url_of_a_context_is_one_for_the_client(text):
+    try:
+        kept = url(text)
+    except UsageError:
+        return
+    check_url(kept)
+
+
+@pytest.mark.parametrize("field", ["timeout", "connect_timeout"])
+def test_a_time_that_no_clock_can_hold(configured, field):
+    for flags, environ in (
+        ({}, {VARIABLES[field]: "9999999d"}),
+        ({}, configured(f"contexts: {{a: {{{field}: 9999999d}}}}")),
+    ):
+        with pytest.raises(UsageError, match="too long"):
+            settings_from(flags, environ)
 
 
 def test_a_file_is_read_again_once_it_has_changed(configured):

@@ -339,6 +339,37 @@ def test_what_stands_in_the_way(file, environ, tmp_path):
         assert bad.read_bytes() == data
 
 
+def test_what_a_killed_one_left_is_in_nobodys_way(file, environ):
+    set_values(environ, {("output",): "id"})
+    file.with_name(f".config.yaml.{os.getpid()}.part").write_text("half")  # containers give out the same ids again
+    set_values(environ, {("output",): "json"})
+    assert file.read_text() == "output: json\n"
+    assert [path.name for path in file.parent.iterdir()] == ["config.yaml"]
+
+
+def test_what_is_no_file_is_neither_replaced_nor_waited_for(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match="no regular file"):
+        set_values({"TOKCTL_CONFIG": str(pipe)}, {("output",): "id"})
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("contexts.a.server: http://h\noutput: id\ncurrent_context: a\n", "output: id\n"),
+        ("{contexts: {a: {server: http://h,},}, current_context: a, output: id,}\n", None),
+    ],
+)
+def test_the_only_one_can_go_however_it_is_written(file, environ, text, rest):
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    unset(environ, ("contexts", "a"), ("current_context",))
+    assert rest is None or file.read_text() == rest
+    assert parse(file.read_bytes(), file).values == {"output": "id"}
+
+
 def test_a_change_that_says_something_else_is_not_written(file, environ):
     set_values(environ, {("output",): "id"})
     with pytest.raises(InputError, match="in an editor"):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from running_server import Served, make_secret, make_store, serving
+from raw_http import LIMITS
+from running_server import Served, make_secret, make_store, many, serving
 
+from builders import instance
 from commandline import *  # noqa: F403
+from tokctl.store import open_store
 
 
 @pytest.fixture(scope="session")
@@ -30,8 +33,6 @@ def secrets(served_store) -> dict[str, str]:
     revoked, number = make_secret(served_store, "revoked", "*")
     from datetime import UTC, datetime
 
-    from tokctl.store import open_store
-
     with open_store(str(served_store), write=True) as store:
         assert store.api_tokens.revoke(number, datetime.now(UTC))
     return made | {"revoked": revoked}
@@ -42,6 +43,32 @@ def served(served_store, secrets) -> Served:
     """A server that is only asked."""
     with serving(served_store) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def limits(tmp_path_factory):
+    """The environment of a server with short limits."""
+    config = tmp_path_factory.mktemp("limits") / "config.yaml"
+    config.write_text(LIMITS, encoding="utf-8")
+    return {"TOKCTL_CONFIG": str(config)}
+
+
+@pytest.fixture(scope="session")
+def strict(served_store, secrets, limits) -> Served:
+    """A server with short limits."""
+    with serving(served_store, env=limits) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def big(tmp_path_factory, limits):
+    """A server with short limits over a store with an instance of 20,000 tokens, and a secret for it."""
+    store = make_store(tmp_path_factory.mktemp("big") / "big.db")
+    with open_store(str(store), write=True) as opened, opened.write() as batch:
+        batch.put(instance("big", process_id="p"), many("big", 20_000))
+    secret, _ = make_secret(store, "own", "*")
+    with serving(store, env=limits) as running:
+        yield running, secret
 
 
 @pytest.fixture

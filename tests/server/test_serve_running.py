@@ -12,18 +12,26 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 import trustme
-from running_server import ENVIRONMENT, LARGE, PEPPER, SMALL, Served, many, path_of, serving
+from running_server import ENVIRONMENT, LARGE, PEPPER, SMALL, Served, make_secret, make_store, many, path_of, serving
 
 from builders import instance
 from commandline import clean_environment
 from tokctl.store import open_store
 
 TOKENS = path_of("processes", SMALL, "tokens")
+
+
+def all_refused(store, *cases):
+    """Run servers that cannot begin, two at a time: (options, what ``refused`` is told besides) of each."""
+    with ThreadPoolExecutor(2) as threads:
+        for done in [threads.submit(refused, store, *options, **told) for options, told in cases]:
+            done.result()
 
 
 def refused(store, *options, env=None, code, match):
@@ -55,19 +63,24 @@ def test_a_store_that_is_not_there(tmp_path):
 
 def test_what_stands_in_the_way(served, served_store, tmp_path):
     host, port = served.address
-    refused(served_store, "--port", port, code=2, match=f"another program listens at {host}, port {port} already")
-    refused(served_store, "--host", "198.51.100.77", "--insecure-http", code=2, match="cannot listen at 198.51.100.77")
-    refused(served_store, "--host", "no.such.host.invalid", "--insecure-http", code=2, match="is no address")
-    for host in ("0.0.0.0", "::", "192.0.2.1"):
-        refused(served_store, "--host", host, code=2, match="without TLS would send API tokens in the clear")
-    refused(served_store, "--trusted-proxy", "here", "--port", 0, code=2, match="is no network")
-    refused(served_store, "--access-log", tmp_path / "none" / "log", "--port", 0, code=2, match="cannot be written")
-    refused(served_store, "--port", 0, env={"TOKCTL_PEPPER": "short"}, code=7, match="too short")
-    elsewhere = {"TOKCTL_PEPPER": "", "TOKCTL_PEPPER_FILE": str(tmp_path / "pepper")}
-    refused(served_store, "--port", 0, env=elsewhere, code=3, match="there is no pepper")
+    log, free = ("--access-log", tmp_path / "none" / "log"), ("--port", 0)
     (tmp_path / "file").write_text("", encoding="ascii")
-    refused(served_store, "--unix", tmp_path / "file", code=2, match="is no socket")
-    refused(served_store, "--unix", tmp_path / ("x" * 200), code=2, match="too long")
+    elsewhere = {"TOKCTL_PEPPER": "", "TOKCTL_PEPPER_FILE": str(tmp_path / "pepper")}
+    all_refused(
+        served_store,
+        (("--port", port), {"code": 2, "match": f"another program listens at {host}, port {port} already"}),
+        (("--host", "198.51.100.77", "--insecure-http"), {"code": 2, "match": "cannot listen at 198.51.100.77"}),
+        (("--host", "no.such.host.invalid", "--insecure-http"), {"code": 2, "match": "is no address"}),
+        *((("--host", open_to_all), {"code": 2, "match": "without TLS would send API tokens in the clear"})
+          for open_to_all in ("0.0.0.0", "::", "192.0.2.1")),
+        (("--trusted-proxy", "here", *free), {"code": 2, "match": "is no network"}),
+        ((*log, *free), {"code": 2, "match": "cannot be written"}),
+        ((*log, *free, "--workers", 2), {"code": 2, "match": "cannot be written"}),
+        (free, {"env": {"TOKCTL_PEPPER": "short"}, "code": 7, "match": "too short"}),
+        (free, {"env": elsewhere, "code": 3, "match": "there is no pepper"}),
+        (("--unix", tmp_path / "file"), {"code": 2, "match": "is no socket"}),
+        (("--unix", tmp_path / ("x" * 200)), {"code": 2, "match": "too long"}),
+    )  # fmt: skip
 
 
 def test_certificates_that_will_not_do(served_store, tmp_path):
@@ -83,15 +96,17 @@ def test_certificates_that_will_not_do(served_store, tmp_path):
     if not (tmp_path / "locked.pem").exists() or not (tmp_path / "locked.pem").read_bytes():
         subprocess.run(["openssl", "ec", "-aes256", "-passout", "pass:x", "-in", key, "-out", tmp_path / "locked.pem"],
                        check=True, capture_output=True)  # fmt: skip
-    for cert_file, key_file, code, match in (
-        (cert, None, 2, "belong together"),
-        (cert, other, 7, "does not belong to the certificate"),
-        (cert, tmp_path / "none.pem", 3, "there is no file"),
-        (key, key, 7, "are no certificate and private key"),
-        (cert, tmp_path / "locked.pem", 7, "is encrypted"),
-    ):
-        options = ["--tls-cert", cert_file, *(["--tls-key", key_file] if key_file else [])]
-        refused(served_store, "--port", 0, *options, code=code, match=match)
+    all_refused(served_store, *(
+        (("--port", 0, "--tls-cert", cert_file, *(["--tls-key", key_file] if key_file else [])),
+         {"code": code, "match": match})
+        for cert_file, key_file, code, match in (
+            (cert, None, 2, "belong together"),
+            (cert, other, 7, "does not belong to the certificate"),
+            (cert, tmp_path / "none.pem", 3, "there is no file"),
+            (key, key, 7, "are no certificate and private key"),
+            (cert, tmp_path / "locked.pem", 7, "is encrypted"),
+        )
+    ))  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "match"), [
@@ -173,12 +188,29 @@ def test_a_unix_socket(own, tmp_path):
 # --- how it ends ---
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("workers", [1, 2])
-def test_what_is_under_way_comes_to_its_end(own, number, workers):
-    store, secret = own
+def children(served) -> list[int]:
+    """The processes that a server has begun."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(served.process.pid)], check=True, capture_output=True,
+                           text=True)  # fmt: skip
+    return [int(pid) for pid in found.stdout.split()]
+
+
+@pytest.fixture(scope="module")
+def drained(tmp_path_factory):
+    """A store with an instance that takes a while to be read, and a secret."""
+    store = make_store(tmp_path_factory.mktemp("drained") / "drained.db")
     with open_store(str(store), write=True) as opened, opened.write() as batch:
         batch.put(instance("big", process_id="p"), many("big", 8000))
+    return store, make_secret(store, "own", "*")[0]
+
+
+@pytest.mark.parametrize(("workers", "number", "to_all"), [
+    (1, signal.SIGTERM, False), (1, signal.SIGINT, False), (1, signal.SIGHUP, False),
+    (2, signal.SIGTERM, True), (2, signal.SIGINT, False), (2, signal.SIGHUP, False),
+])  # fmt: skip
+def test_what_is_under_way_comes_to_its_end(drained, number, workers, to_all):
+    """A terminal and systemd signal to every process, and so each worker is told twice."""
+    store, secret = drained
     with serving(store, "--workers", str(workers)) as served:
         found, begun = [], threading.Barrier(4)
 
@@ -199,6 +231,9 @@ def test_what_is_under_way_comes_to_its_end(own, number, workers):
         for thread in threads:
             thread.start()
         begun.wait(20)
+        for pid in children(served) if to_all else []:
+            os.kill(pid, number)
+        time.sleep(0.02 if to_all else 0)
         assert served.end(number) == 0
         for thread in threads:
             thread.join()
@@ -253,18 +288,6 @@ def test_no_use_is_lost_at_the_end(own, workers):
     assert began - 1 < last_used(store, "own").timestamp() < time.time() + 1
 
 
-def test_uses_are_written_while_it_runs_and_change_no_version(own):
-    store, secret = own
-    with serving(store) as served:
-        first = served.get(TOKENS, secret)
-        deadline = time.monotonic() + 15
-        while last_used(store, "own") is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        again = served.get(TOKENS, secret, headers={"If-None-Match": first.headers["etag"]})
-        assert again.status_code == 304
-
-
 # --- several workers ---
 
 
@@ -279,26 +302,18 @@ def test_workers_share_the_socket_and_the_figures_and_are_replaced(own):
         text = served.get("/metrics", secret).text
         line = next(line for line in text.splitlines() if 'status="200"' in line and '/tokens"' in line)
         assert float(line.rpartition(" ")[2]) == 40
-        children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(served.process.pid)], check=True,
-                                  capture_output=True, text=True).stdout.split()  # fmt: skip
-        assert len(children) == 2
+        before = children(served)
+        assert len(before) == 2
         time.sleep(1)
-        os.kill(int(children[0]), signal.SIGKILL)
+        os.kill(before[0], signal.SIGKILL)
         deadline = time.monotonic() + 15
-        while True:
-            now = subprocess.run(["ps", "-o", "pid=", "--ppid", str(served.process.pid)], check=True,
-                                 capture_output=True, text=True).stdout.split()  # fmt: skip
-            if len(now) == 2 and children[0] not in now:
-                break
+        while len(now := children(served)) < 2 or before[0] in now:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         for _ in range(10):
             with httpx.Client(base_url=served.url, verify=False) as client:
                 assert client.get(TOKENS, headers={"X-API-Key": secret}).status_code == 200
         assert served.end() == 0
-
-
-# --- the log ---
 
 
 def test_workers_do_not_outlive_the_process_that_began_them(own):
@@ -316,57 +331,30 @@ def test_workers_do_not_outlive_the_process_that_began_them(own):
             time.sleep(0.1)
 
 
-def test_the_log_tells_of_every_request_and_of_no_secret(own, tmp_path):
+def test_figures_of_another_program_are_left_alone(own, tmp_path):
     store, secret = own
-    log = tmp_path / "requests.log"
-    with serving(store, "--access-log", str(log)) as served:
-        served.get(TOKENS, secret)
-        served.get(f"{TOKENS}?state=ACTIVE&api_key={secret}&note=private", secret)
-        served.get(f"{TOKENS}?element={secret}", secret)
-        served.get(path_of("processes", secret), secret)
-        served.get(TOKENS, secret[:-1])
-        served.get(TOKENS, headers={"Authorization": f"Basic {secret}", "X-Request-ID": secret})
-        served.get("/health", headers={"X-Request-ID": "line1"})
-        figures = served.get("/metrics", secret).text
-        time.sleep(0.3)
-        log.rename(tmp_path / "old.log")
-        served.get("/health", headers={"X-Request-ID": "line2"})
-        assert served.end() == 0
-    old, new = (path.read_text(encoding="utf-8") for path in (tmp_path / "old.log", log))
-    lines = [json.loads(line) for line in old.splitlines()]
-    assert [line["status"] for line in lines] == [200, 400, 200, 404, 401, 401, 200, 200]
-    assert lines[1]["path"] == f"{TOKENS}?state=ACTIVE&api_key=…&note=…"
-    assert lines[2]["path"] == f"{TOKENS}?element=xvc_…"
-    assert lines[3]["path"] == "/api/v1/processes/xvc_…"
-    assert [line.get("token_name") for line in lines] == ["own"] * 4 + [None] * 3 + ["own"]
-    assert lines[4]["reason"] == "unknown"
-    assert [*lines[0]] == ["time", "request_id", "client", "method", "path", "status", "bytes", "duration_ms",
-                           "token_id", "token_name"]  # fmt: skip
-    assert json.loads(new)["request_id"] == "line2"
-    for text in (old, new, figures, "\n".join(served.lines)):
-        assert secret[8:-1] not in text
-        assert PEPPER not in text
-    assert stat.S_IMODE(log.stat().st_mode) == 0o640
+    elsewhere = {name: str(tmp_path / "none") for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")}
+    with serving(store, env=elsewhere) as served:
+        assert served.get("/metrics", secret).status_code == 200
+
+
+# --- what it says of itself ---
+
+
+def test_a_server_that_would_refuse_everybody_says_so(tmp_path):
+    with open_store(str(tmp_path / "none.db"), write=True, create=True):
+        pass
+    for store, pepper, said in (
+        (tmp_path / "none.db", PEPPER, "no API token yet"),
+        (make_store(tmp_path / "own.db"), "another pepper, as long as need be", "another pepper"),
+    ):
+        make_secret(store, "own", "*") if pepper != PEPPER else None
+        with serving(store, env={"TOKCTL_PEPPER": pepper}) as served:
+            assert served.get("/health").status_code == 200
+            assert said in served.lines[1]
 
 
 def test_the_process_s_own_arguments_hold_no_secret(served, secrets):
     line = Path(f"/proc/{served.process.pid}/cmdline").read_bytes()
     assert PEPPER.encode() not in line
     assert b"xvc_" not in line
-
-
-def test_a_log_that_nobody_reads_holds_up_nobody(own):
-    store, secret = own
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tokctl", "serve", "--store", str(store), "--port", "0"], stderr=subprocess.PIPE,
-        env=clean_environment(ENVIRONMENT),
-    )  # fmt: skip
-    try:
-        url = process.stderr.readline().split()[2].decode().rstrip(",")
-        with httpx.Client(base_url=url, timeout=10, headers={"X-API-Key": secret}) as client:
-            for _ in range(600):  # the pipe holds 64 kB; these are 150
-                assert client.get(f"{TOKENS}?limit=1").status_code == 200
-    finally:
-        process.kill()
-        process.wait()
-        process.stderr.close()

@@ -29,7 +29,7 @@ def test_schemathesis_finds_nothing(served_store, secrets, tmp_path):
     with serving(served_store, env={"TOKCTL_CONFIG": str(settings)}) as served:
         done = subprocess.run(
             [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run",
-             f"{served.url}/openapi.json", "-H", f"X-API-Key: {secrets['reader']}", "--max-examples", "25",
+             f"{served.url}/openapi.json", "-H", f"X-API-Key: {secrets['reader']}", "--max-examples", "10",
              "--generation-deterministic", "--no-color", "--phases", "examples,coverage,fuzzing", "--checks", "all",
              "--max-failures", "20"],
             capture_output=True, text=True, check=False, cwd=tmp_path,

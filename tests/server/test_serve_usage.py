@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import time
 from datetime import UTC, datetime, timedelta
 
 from running_server import make_secret
 
 from tokctl.server.usage import Usage
 from tokctl.store import open_store
+
+
+def made(path, name):
+    """A new API token of a store, which is made if there is none."""
+    with open_store(str(path), write=True, create=True) as store:
+        number = make_secret(path, name, "process")[1]
+        return store.api_tokens.by_id(number)
 
 
 def test_what_cannot_be_written_is_tried_again(tmp_path):
@@ -21,16 +30,15 @@ def test_what_cannot_be_written_is_tried_again(tmp_path):
 
     async def scenario():
         usage = Usage(str(path), tell, every=60)
-        usage.note(1, now - timedelta(seconds=9))
-        usage.note(2, now - timedelta(seconds=9))
-        assert not await usage.write()  # there is no store yet
-        usage.note(1, now)
-        with open_store(str(path), write=True, create=True):
-            pass
-        make_secret(path, "first", "process")
-        make_secret(path, "second", "process")
+        first, second = made(path, "first"), made(path, "second")
+        path.rename(tmp_path / "away.db")
+        usage.note(first, now - timedelta(seconds=9))
+        usage.note(second, now - timedelta(seconds=9))
+        assert not await usage.write()  # there is no store
+        usage.note(first, now)
+        (tmp_path / "away.db").rename(path)
         assert await usage.write()
-        usage.note(1, now - timedelta(seconds=5))  # of another worker, say: time does not go back
+        usage.note(first, now - timedelta(seconds=5))  # of another worker, say: time does not go back
         await usage.finish()
 
     asyncio.run(scenario())
@@ -42,20 +50,57 @@ def test_what_cannot_be_written_is_tried_again(tmp_path):
 
 def test_it_is_written_now_and_then(tmp_path):
     path = tmp_path / "now.db"
-    with open_store(str(path), write=True, create=True):
-        pass
-    make_secret(path, "first", "process")
-    make_secret(path, "second", "process")
+    tokens = [made(path, "first"), made(path, "second")]
     now = datetime.now(UTC)
 
     async def scenario():
         usage = Usage(str(path), lambda *_, **__: None, every=0.02)
         usage.start()
-        for number in (1, 2):
-            usage.note(number, now)
+        for token in tokens:
+            usage.note(token, now)
             await asyncio.sleep(0.3)
             with open_store(str(path)) as store:
-                assert store.api_tokens.by_id(number).last_used_at == now
+                assert store.api_tokens.by_id(token.id).last_used_at == now
         await usage.finish()
 
     asyncio.run(scenario())
+
+
+def test_a_use_counts_in_the_store_where_it_was_alone(tmp_path):
+    path, other = tmp_path / "one.db", tmp_path / "other.db"
+    usage, now = Usage(str(path), lambda *_, **__: None), datetime.now(UTC)
+    usage.note(made(path, "mine"), now)
+    made(other, "another's, with the same id")
+    for end in ("-wal", "-shm"):
+        path.with_name(path.name + end).unlink(missing_ok=True)
+    with open_store(str(other)) as store:
+        store.backup(tmp_path / "copy.db")
+    (tmp_path / "copy.db").replace(path)
+    assert asyncio.run(usage.write())
+    with open_store(str(path)) as store:
+        assert [token.last_used_at for token in store.api_tokens.list()] == [None]
+
+
+def test_a_writer_who_takes_long_delays_the_end_for_a_few_seconds_alone(tmp_path):
+    path, told = tmp_path / "busy.db", []
+    token, now = made(path, "first"), datetime.now(UTC)
+    writer = sqlite3.connect(path, isolation_level=None)
+
+    async def scenario(release):
+        usage = Usage(str(path), lambda event, **_: told.append(event), every=0.01)
+        usage.start()
+        usage.note(token, now)
+        await asyncio.sleep(0.2)  # a write has begun, which the end interrupts
+        if release:
+            asyncio.get_running_loop().call_later(1, writer.execute, "ROLLBACK")
+        began = time.monotonic()
+        await usage.finish()
+        return time.monotonic() - began
+
+    writer.execute("BEGIN IMMEDIATE")
+    assert asyncio.run(scenario(False)) < 8
+    assert told[-1] == "last use lost"
+    assert asyncio.run(scenario(True)) < 5
+    with open_store(str(path)) as store:
+        assert store.api_tokens.by_id(token.id).last_used_at == now
+    writer.close()

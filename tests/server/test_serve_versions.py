@@ -145,7 +145,7 @@ def test_readers_never_see_less_than_was_written_before_they_asked(own):
         for thread in threads:
             thread.start()
         with open_store(str(store), write=True) as opened:
-            for n in range(1, 300):
+            for n in range(1, 200):
                 with opened.write() as batch:
                     batch.put_tokens([token("t0", SMALL, variables={"n": n}, updated_at=at(100 + n))])
                 written[0] = n
@@ -173,6 +173,38 @@ def test_a_store_that_takes_the_place_of_another(own, tmp_path):
         after = served.get(path, new, headers={"If-None-Match": before.headers["etag"]})
         assert after.status_code == 200
         assert "another" in after.text
+
+
+def test_a_file_that_is_the_store_again_with_something_else_in_it(tmp_path):
+    """It has its place on the disk again, and numbers of changes that were there before: as after two restores."""
+    path, aside = tmp_path / "live.db", tmp_path / "aside.db"
+
+    def filled(name, element):
+        file = tmp_path / name
+        with open_store(str(file), write=True, create=True) as opened, opened.write() as batch:
+            batch.put(instance("i", process_id="p"), tokens(1, "i", element_id=element))
+        secret, _ = make_secret(file, "own", "*")
+        with open_store(str(file)) as opened:
+            opened.backup(tmp_path / f"{name}.copy")
+        return tmp_path / f"{name}.copy", secret
+
+    def put(file):
+        path.rename(aside)
+        for end in ("-wal", "-shm"):
+            path.with_name(path.name + end).unlink(missing_ok=True)
+        file.rename(path)
+
+    (one, first), (two, second), (three, third) = filled("a", "AAA"), filled("b", "BBB"), filled("c", "CCC")
+    one.rename(path)
+    with serving(path) as served:
+        target = path_of("processes", "i", "tokens")
+        assert "AAA" in served.get(target, first).text
+        put(two)
+        assert served.get(f"{API}/processes", second).status_code == 200
+        aside.write_bytes(three.read_bytes())
+        aside.rename(three)
+        put(three)
+        assert "CCC" in served.get(target, third).text
 
 
 def test_a_store_that_is_gone_and_comes_back(own, tmp_path):

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tokctl.config import Settings
-from tokctl.errors import InputError, NotAllowedError, NotFoundError, TokctlError, UnreachableError, UsageError
+from tokctl.errors import InputError, NotAllowedError, TokctlError, UnreachableError, UsageError
 from tokctl.vaults import VAULTS, open_vault
 from tokctl.vaults.base import LARGEST, Vault
 from tokctl.vaults.command import Command
@@ -56,7 +56,7 @@ def test_what_is_no_secret_is_refused_and_not_repeated(kept, monkeypatch, python
     kept.write_text(text)
     monkeypatch.setenv("OWN", text)
     for place in (f"file:{kept}", "env:OWN", python(f"import sys; sys.stdout.buffer.write({text.encode()!r})")):
-        with pytest.raises(NotFoundError if place == "env:OWN" and not text else InputError) as caught:
+        with pytest.raises(NotAllowedError if place == "env:OWN" and not text else InputError) as caught:
             open_vault(place, "").read()
         assert "hunter2" not in f"{caught.value} {caught.value!r}"
 
@@ -80,10 +80,16 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe", 0o600)
     (tmp_path / "folder").mkdir(mode=0o700)
     begin = time.monotonic()
-    for name, kind in (("pipe", InputError), ("folder", InputError), ("nothing", NotFoundError)):
+    for name, kind in (("pipe", InputError), ("folder", InputError), ("nothing", NotAllowedError)):
         with pytest.raises(kind):
             open_vault(f"file:{tmp_path / name}", "").read()
     assert time.monotonic() - begin < 2
+
+
+def test_a_home_that_nobody_knows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotAllowedError, match=r"the file ~nonesuch/x.* is not there"):
+        open_vault("file:~nonesuch/x", "").read()
 
 
 def test_a_home_is_found(kept, monkeypatch, tmp_path):
@@ -128,12 +134,19 @@ def test_one_that_fails_gives_nothing(python, code, said):
 
 
 def test_one_that_is_not_there():
-    with pytest.raises(NotFoundError, match="there is no program nonesuch"):
+    with pytest.raises(NotAllowedError, match=r"there is no program nonesuch.*config view --origin"):
         open_vault("command:nonesuch x", "").read()
 
 
+def test_what_it_leaves_running_is_not_waited_for():
+    code = f"import os, time; print('{SECRET}', flush=True); os.fork() or time.sleep(20)"
+    begin = time.monotonic()
+    assert Command([sys.executable, "-c", code]).read() == SECRET
+    assert time.monotonic() - begin < 10
+
+
 @pytest.mark.parametrize("code", ["import time; time.sleep(60)", "import os, time; os.close(1); time.sleep(60)",
-                                  "import os, time; print('x', flush=True); os.fork() or time.sleep(60)"])  # fmt: skip
+                                  "import os, time; print('x', flush=True); os.fork(); time.sleep(60)"])  # fmt: skip
 def test_one_that_takes_too_long_is_ended(code):
     begin = time.monotonic()
     with pytest.raises(UnreachableError, match="no credential within 1 s"):

@@ -86,7 +86,9 @@ def _log_in(connection: Connection, email: str, password: str) -> str:
     document = {"email": email.strip(), "password": password}
     with Client(connection) as client:
         answer = client.post(("api", "auth", "login"), document, authorised=False, accept=(400, 401, 403, 404))
-    if answer.status == 404:
+    # One that asks for a token even here, as ours does, was not looking at the password.
+    wants_token = answer.status == 401 and answer.headers.get("www-authenticate", "").lower().startswith("bearer")
+    if answer.status == 404 or wants_token:
         raise NotFoundError(f"{connection.url} has no login for users.", "Leave --email out, and give an API key.")
     if answer.status >= 400:
         raise NotAllowedError(f"{connection.url} refuses that address and password.", "Nothing was stored.")

@@ -18,10 +18,13 @@ def delete(app: App, context: opt.ConfigContext) -> Detail:
     """
     configuration = find_context(context)
     gone: list[tuple[str, ...]] = [("contexts", context)]
-    if configuration.document.get("current_context") == context:
+    current = configuration.current == context
+    if current:
         gone.append(("current_context",))
+    file = unset(os.environ, *gone)
+    if current:
         app.tell(f"{context} was the current context; now there is none. See 'tokctl config use'.")
-    return changed(f"Deleted the context {context}", unset(os.environ, *gone), context=context)
+    return changed(f"Deleted the context {context}", file, context=context)
 
 
 app = command(delete, takes=opt.OUTPUT, configured=False, examples=("tokctl config delete prod",))

@@ -25,7 +25,7 @@ def rename(
     configuration = find_context(context)
     if name(new) in configuration.contexts:
         raise UsageError(f"there is a context '{new}' already.", "Delete it first, or choose another name.")
-    current = configuration.document.get("current_context") == context
+    current = configuration.current == context
     file = rename_context(os.environ, context, new, current=current)
     return changed(f"Renamed {context} to {new}", file, context=new)
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from tokctl.config import keys
 from tokctl.config.check import SECTIONS, check
-from tokctl.config.file import Configuration, config_file, read_document
+from tokctl.config.file import Configuration, at_home, config_file, read_document
 from tokctl.config.keys import Key
 from tokctl.config.settings import Settings
 from tokctl.errors import InputError, NotFoundError, UsageError
@@ -98,9 +98,9 @@ def set_in_file(name: str, text: str) -> Path:
     except UsageError as error:
         raise UsageError(f"{name}: {error.message}", error.hint) from None
     if key.path and "://" not in value:
-        value = os.path.abspath(Path(value).expanduser())  # noqa: PTH100 - links stay what they are
+        value = os.path.abspath(at_home(value))  # noqa: PTH100 - links stay what they are
     elif key.read is keys.credential and value.startswith("file:"):
-        value = f"file:{os.path.abspath(Path(value.removeprefix('file:')).expanduser())}"  # noqa: PTH100
+        value = f"file:{os.path.abspath(at_home(value.removeprefix('file:')))}"  # noqa: PTH100
     return set_values(os.environ, {tuple(name.split(".")): list(value) if isinstance(value, tuple) else value})
 
 

@@ -149,7 +149,7 @@ def debug(
         if instance_id is not None or all_:
             return []
         several = engine.count_instances
-        ended = several(InstanceFilter()) - report.instances
+        ended = several(InstanceFilter()) - several(InstanceFilter(open=True))
         failed = several(InstanceFilter(statuses=(FAILED,))) - several(InstanceFilter(statuses=(FAILED,), open=True))
         among = f", {failed:,} of them FAILED" if failed else ""
         return [

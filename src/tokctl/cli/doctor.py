@@ -27,8 +27,9 @@ _STATES = {
 def doctor(app: App) -> Listing:
     """Look at how tokctl is set up: configuration, store, server, clock, credential, keyring.
 
-    A line for each, with what was found and what to do. Changes nothing, and shows no secret. Exit code 1
-    means that something is wrong; a note is about what works, but not as well as it could.
+    A line for each, with what was found and what to do. Shows no secret, and changes nothing but what is
+    remembered of the server's kind. Exit code 1 means that something is wrong; a note is about what works, but
+    not as well as it could.
     """
     error: TokctlError | None = None
     try:

@@ -223,15 +223,19 @@ class ServerChecks:
         if secret is not None and settings.credential is None and os.environ.get(API_KEY):
             where = f"env:{API_KEY}"
         facts |= {"place": where, "exists": secret is not None}
+        there = f"there is one ({where})" if secret else "there is none"
+        unknown = f"{there}; whether it is accepted is not known, as the server"
         if self._health is None:
-            there = f"there is one ({where})" if secret else "there is none"
-            return note(name, f"{there}; whether it is accepted is not known, as the server does not answer.", **facts)
+            return note(name, f"{unknown} does not answer.", **facts)
         self._authorised = self._make(secret)
-        accepted = facts["accepted"] = self._ask("process").status != 401
+        answer = self._ask("process")
+        if answer.status >= 500 or (answer.status not in {401, 403} and self._is_absent(answer)):
+            return note(name, f"{unknown} tells of no processes ({answer.status}).", **facts)
+        accepted = facts["accepted"] = answer.status != 401
         if secret is None and accepted:
             return ok(name, "there is none, and the server asks for none.", **facts)
         if secret is None:
-            why = f" {self.notes[-1]}" if self.notes else ""
+            why = f" {self.notes[-1][:1].upper()}{self.notes[-1][1:]}" if self.notes else ""
             return problem(name, f"there is none, and the server asks for one.{why}",
                            f"Give one with 'tokctl auth login', or in {API_KEY}.", **facts)  # fmt: skip
         if not accepted:

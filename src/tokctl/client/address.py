@@ -10,6 +10,8 @@ from tokctl.client.text import one_line
 from tokctl.errors import UsageError
 
 _EXAMPLE = "Write it as in https://engine.example.org:27555."
+_ELSEWHERE = "Leave it out; a credential is set by 'tokctl auth login' or TOKCTL_API_KEY."
+_MARK = "xvc_"  # of secrets, as access.secret has it, which takes a while to import
 _PATH_SIGNS = "/%:@!$&'()*+,;=-._~"  # what may stand in a path as it is; RFC 3986, 3.3
 _LONGEST_SHOWN = 160
 
@@ -71,6 +73,10 @@ def parse_url(url: str) -> Base:
     text = url.strip()
     if not text.isprintable() or any(sign.isspace() or sign == "\\" for sign in text):
         raise UsageError("the server's URL holds a blank, a backslash or a control character.", _EXAMPLE)
+    if not text:
+        raise UsageError("the server's URL is empty.", _EXAMPLE)
+    if _MARK in text:
+        raise UsageError("the server's URL holds a secret, which others can see.", _ELSEWHERE)
     quoted = "the server's URL" if "@" in text else f"the server's URL '{one_line(text, _LONGEST_SHOWN)}'"
     if text.startswith("unix:"):
         path = "/" + text.removeprefix("unix:").lstrip("/")
@@ -88,7 +94,7 @@ def parse_url(url: str) -> Base:
         raise UsageError(f"{quoted} is neither http nor https.", _EXAMPLE)
     if "@" in parts.netloc:
         raise UsageError("the server's URL holds a user name or a password, which others can see.",
-                         "Leave them out; a credential is set by 'tokctl auth login' or TOKCTL_API_KEY.")  # fmt: skip
+                         _ELSEWHERE)  # fmt: skip
     if not host or port == 0:
         raise UsageError(f"{quoted} names no host, or no port from 1 to 65535.", _EXAMPLE)
     if "?" in text or "#" in text:

@@ -14,7 +14,7 @@ from tokctl.client.text import one_line
 from tokctl.errors import NotAllowedError, TokctlError, UnreachableError, UntrustedError, UsageError
 
 _TRUST = "Name the certificate of its authority with --ca-file."
-_RAISE = "Give it longer with --timeout."
+_RAISE = "Give it longer with --request-timeout."
 _NO_ROUTE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL}
 _RESET = {errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED}
 # OpenSSL's X509_V_ERR_…, from its x509_vfy.h

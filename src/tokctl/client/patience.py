@@ -58,7 +58,7 @@ def patiently(
             asked = failure.after
             wait = random() * _bound(number) if asked is None else asked
             if number == retries or spent + wait > BUDGET or wait > LONGEST_ASKED:
-                if asked is None:
+                if not asked:
                     raise
                 raise UnreachableError(f"{failure.message} It asks to wait {span(asked)}.", "Try again then.") from None
         sleep(wait)

@@ -5,12 +5,15 @@ Imported by a client's first request. Trying again is the client's.
 
 from __future__ import annotations
 
+import html
+import json
 import re
 import ssl
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, suppress
 from time import monotonic
+from urllib.parse import quote
 
 import httpcore
 
@@ -31,7 +34,7 @@ TOTAL = 10
 SLOWEST = 256
 """Bytes a second below which a body does not come but drip; looked at after every timeout's length of waiting."""
 
-_LONGER = "Give it longer with --timeout."
+_LONGER = "Give it longer with --request-timeout."
 _BROKEN = (
     httpcore.TimeoutException,
     httpcore.NetworkError,
@@ -181,8 +184,12 @@ class Wire:
             yield chunk
 
     def hide(self, text: str) -> str:
-        """Take the credential out of a text that a server may have made of it."""
-        return re.sub(re.escape(self._secret), "…", text, flags=re.IGNORECASE) if self._secret else text
+        """Take the credential out of a text that a server may have made of it, as it is or escaped."""
+        secret = self._secret
+        if not secret:
+            return text
+        written = (secret, quote(secret, safe=""), quote(secret), json.dumps(secret)[1:-1], html.escape(secret))
+        return re.sub("|".join(map(re.escape, written)), "…", text, flags=re.IGNORECASE)
 
     def _credential(self) -> str | None:
         with self._lock:

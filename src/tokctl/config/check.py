@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tokctl.config import keys
+from tokctl.config.file import at_home
 from tokctl.errors import InputError, TokctlError, UsageError
 from tokctl.process.query import suggest
 
@@ -39,7 +40,7 @@ def check(document: Mapping[str, Any], file: Path, fail: Fail | None = None) -> 
     for name, context in contexts.items():
         yield from checked.context(name, context)
     current = document.get("current_context")
-    if current is not None and current not in contexts:
+    if isinstance(current, str | int) and str(current) not in contexts:
         error = UsageError(f"there is no context '{current}'{suggest(str(current), contexts)}.",
                            f"There are: {', '.join(contexts) or 'none'}.")  # fmt: skip
         checked.fail("current_context", error)
@@ -114,9 +115,9 @@ class _Checked:
     def located(self, key: keys.Key, value: Any) -> Any:
         """A path as it stands, from the file's folder on."""
         if key.path and "://" not in value:
-            return str(self.file.parent / Path(value).expanduser())
+            return str(self.file.parent / at_home(value))
         if key.read is keys.credential and value.startswith("file:"):
-            return f"file:{self.file.parent / Path(value.removeprefix('file:')).expanduser()}"
+            return f"file:{self.file.parent / at_home(value.removeprefix('file:'))}"
         return value
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
-from tokctl.config.file import load_yaml, nested
+from tokctl.config.file import document_of
 from tokctl.errors import InputError
 
 Parts = tuple[str, ...]
@@ -41,15 +41,15 @@ def changed(text: str, file: Path, edit: Callable[[str], str], expect: Callable[
         InputError: the text is no YAML, or is written in a way (anchors, several documents) in which the change
             would touch more than it should.
     """
-    document = nested(load_yaml(text.encode(), str(file)), str(file))
+    document = document_of(text.encode(), str(file))
     wanted = deepcopy(document)
     expect(wanted)
     try:
         new = edit(text)
-        got = nested(load_yaml(new.encode(), str(file)), str(file))
-    except (InputError, yaml.YAMLError):
-        got = {"": None}
-    if _plain(got) != _plain(wanted):
+        same = _plain(document_of(new.encode(), str(file))) == _plain(wanted)
+    except (InputError, RecursionError, yaml.YAMLError):
+        same = False
+    if not same:
         raise InputError(f"the configuration {file} is written in a way that cannot be changed here.",
                          "Change it in an editor, and run 'tokctl config validate'.")  # fmt: skip
     return new
@@ -205,6 +205,8 @@ def _without(text: str, pair: _Pair) -> str:
         end = pair.mapping.value[place + 1][0].start_mark.index
     elif place:
         start = _end(pair.mapping.value[place - 1][1])
+    else:  # the only one; a comma may stand behind it
+        start, end = pair.mapping.start_mark.index + 1, pair.mapping.end_mark.index - 1
     return text[:start] + text[end:]
 
 
@@ -212,4 +214,5 @@ def _plain(document: Any) -> Any:
     """A document to compare: a section with nothing in it is the same as none."""
     if not isinstance(document, dict):
         return document
-    return {name: _plain(value) for name, value in document.items()} or None
+    plain = {name: _plain(value) for name, value in document.items()}
+    return {name: value for name, value in plain.items() if value is not None} or None

@@ -38,6 +38,12 @@ class Configuration(Struct, frozen=True):
         """The contexts by name, as they stand in the file."""
         return self.document.get("contexts") or {}
 
+    @property
+    def current(self) -> str | None:
+        """The context that the file makes the current one."""
+        name = self.document.get("current_context")
+        return None if name is None else str(name)
+
     def find(self, name: str, said_by: str) -> None:
         """See that there is a context of that name. Raises NotFoundError."""
         if name not in self.contexts:
@@ -57,13 +63,18 @@ class Configuration(Struct, frozen=True):
 def config_file(environ: Mapping[str, str]) -> Path:
     """Where the configuration file is, or would be."""
     if named := environ.get("TOKCTL_CONFIG"):
-        return Path(named).expanduser()
+        return at_home(named)
     if sys.platform == "linux":  # what platformdirs says, which takes a while to import
         home = environ.get("XDG_CONFIG_HOME", "")
-        return (Path(home) if os.path.isabs(home) else Path("~/.config").expanduser()) / "tokctl" / "config.yaml"  # noqa: PTH117
+        return at_home(home if os.path.isabs(home) else "~/.config") / "tokctl" / "config.yaml"  # noqa: PTH117
     from platformdirs import user_config_path
 
     return user_config_path("tokctl", appauthor=False) / "config.yaml"
+
+
+def at_home(path: str) -> Path:
+    """A path in which ``~`` stands for a home; that of a user whom nobody knows stays as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's raises there
 
 
 def read_configuration(environ: Mapping[str, str]) -> Configuration:
@@ -80,15 +91,13 @@ def read_configuration(environ: Mapping[str, str]) -> Configuration:
         seen = (str(file), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         if _KEPT.get("seen") == seen:
             return _KEPT["configuration"]  # type: ignore[no-any-return]
-        data = file.read_bytes() if status.st_size <= LARGEST else None
+        data = read_data(file)[0]
     except FileNotFoundError:
         if environ.get("TOKCTL_CONFIG"):
             raise NotFoundError(f"there is no configuration file {file}, which TOKCTL_CONFIG names.") from None
         return Configuration()
     except OSError as error:
         raise InputError(f"the configuration {file} cannot be read: {error.strerror}.") from None
-    if data is None:
-        raise InputError(f"the configuration {file} is too large to be one.")
     configuration = parse(data, file)
     _KEPT.update(seen=seen, configuration=configuration)
     return configuration
@@ -112,6 +121,15 @@ def config_section(name: str, environ: Mapping[str, str]) -> dict[str, Any]:
     return nested(configuration.within(name), str(configuration.path))
 
 
+def read_data(file: Path) -> tuple[bytes, os.stat_result]:
+    """Return what stands in a configuration file, and what the file is. Raises InputError (too large), OSError."""
+    with file.open("rb") as stream:
+        data = stream.read(LARGEST + 1)  # a device says nothing of its size
+        if len(data) > LARGEST:
+            raise InputError(f"the configuration {file} is too large to be one.")
+        return data, os.fstat(stream.fileno())
+
+
 def parse(data: bytes, file: Path) -> Configuration:
     """Read a configuration's text, and check it but for the thresholds of ``debug``.
 
@@ -121,7 +139,7 @@ def parse(data: bytes, file: Path) -> Configuration:
     """
     from tokctl.config.check import check
 
-    document = nested(load_yaml(data, str(file)), str(file))
+    document = document_of(data, str(file))
     return Configuration(file, document, dict(check(document, file)))
 
 
@@ -133,10 +151,11 @@ def load_yaml(data: bytes, file: str) -> dict[Any, Any]:
         """Refuses a name that stands twice in a mapping; YAML would let the last one win in silence."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            twice = next((name for name in names if names.count(name) > 1), None)
-            if twice is not None:
-                raise yaml.MarkedYAMLError(problem=f"'{twice}' stands in it twice", problem_mark=node.start_mark)
+            names: set[str] = set()
+            for name in (key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                if name in names:
+                    raise yaml.MarkedYAMLError(problem=f"'{name}' stands in it twice", problem_mark=node.start_mark)
+                names.add(name)
             return super().construct_mapping(node, deep)
 
     try:
@@ -160,12 +179,20 @@ def read_document(file: Path) -> dict[str, Any] | None:
         InputError: it cannot be read, is no YAML, or its top holds no names.
     """
     try:
-        data = file.read_bytes()
+        data = read_data(file)[0]
     except FileNotFoundError:
         return None
     except OSError as error:
         raise InputError(f"the configuration {file} cannot be read: {error.strerror}.") from None
-    return nested(load_yaml(data, str(file)), str(file))
+    return document_of(data, str(file))
+
+
+def document_of(data: bytes, file: str) -> dict[str, Any]:
+    """Read YAML, names with dots in them taken apart. Raises InputError."""
+    try:
+        return nested(load_yaml(data, file), file)
+    except RecursionError:
+        raise InputError(f"the configuration {file} is nested too deeply.") from None
 
 
 def nested(document: Mapping[Any, Any], file: str) -> dict[str, Any]:

@@ -19,6 +19,9 @@ from tokctl.process.query import parse_span, suggest
 ENGINE_KINDS = ("rest", "atomd")
 """What speaks on the other end of ``--server``."""
 
+LONGEST = 86_400.0
+"""Seconds that may be waited for anything: what waits takes no span without end."""
+
 CREDENTIALS = "keyring, env:NAME, file:PATH or command:WORDS"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SECRET = re.compile(r"xvc_[0-9A-Za-z]{8,}")
@@ -78,9 +81,9 @@ def url(value: Any) -> str:
         raise UsageError("it is no URL.", "Give one such as https://engine.example:27555.") from None
     if "@" in parts.netloc:
         raise UsageError("a URL is no place for a user or a password.", f"A credential is {CREDENTIALS}.")
-    if parts.query or parts.fragment:
+    if "?" in words or "#" in words:
         raise UsageError("a server's URL has no query and no fragment.")
-    if any(c.isspace() for c in words) or port == 0:
+    if any(c.isspace() or c == "\\" for c in words) or port == 0:
         raise UsageError(f"'{words}' is no URL of a server.", "Give one such as https://engine.example:27555.")
     if parts.scheme == "unix":
         if parts.netloc or not parts.path.strip("/"):
@@ -93,10 +96,12 @@ def url(value: Any) -> str:
 def seconds(value: Any) -> float:
     """A span of time such as ``30s``, in seconds."""
     if not isinstance(value, str):
-        raise UsageError(f"it takes a span such as 30s, not {value!r}.")
+        raise UsageError(f"it takes a span such as 30s, not {refuse_secret(repr(value))}.")
     span = parse_span(refuse_secret(value)).total_seconds()
-    if not 0 < span < math.inf:
+    if span <= 0:
         raise UsageError(f"'{value}' is too short.")
+    if span > LONGEST:
+        raise UsageError(f"'{value}' is too long.", "Give a day (1d) at most.")
     return span
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tokctl.config.editing import Parts, changed, drop, put, rename
-from tokctl.config.file import config_file, parse
+from tokctl.config.file import config_file, parse, read_data
 from tokctl.errors import InputError, NotAllowedError, UnreachableError
 
 PATIENCE = 10.0  # s; a change takes milliseconds
@@ -115,8 +116,10 @@ def change(
 
 def _read(file: Path) -> tuple[str, os.stat_result | None]:
     try:
-        with file.open("rb") as stream:
-            return stream.read().decode(), os.fstat(stream.fileno())
+        if not stat.S_ISREG(file.stat().st_mode):  # a device would be replaced, a pipe waited for
+            raise InputError(f"the configuration {file} is no regular file, and cannot be changed.")
+        data, status = read_data(file)
+        return data.decode(), status
     except FileNotFoundError:
         return "", None
     except UnicodeDecodeError:
@@ -145,6 +148,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _write(file: Path, text: str, owner: os.stat_result | None) -> None:
     partial = file.with_name(f".{file.name}.{os.getpid()}.part")
+    partial.unlink(missing_ok=True)  # of one that was killed; the lock keeps all others out
     try:
         descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with open(descriptor, "wb") as stream:  # noqa: PTH123 - it is a descriptor

@@ -96,13 +96,14 @@ class DocumentedEngine(RemoteEngine):
         first, self.polled = not self.polled, True
         if first or not self.ours:
             return super().refresh()
-        self.unread.clear()
         used = cast("list[tuple[Any, ...]]", self.shelf.used())
         self.shelf.age()
         if used and self._holds(used):
             self.shelf.renew()
+            self.unread.clear()
+            self._lost.clear()
             return False
-        self.known.clear()
+        self.forget()
         return True
 
     def _holds(self, used: list[tuple[Any, ...]]) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tokctl.config.file import at_home
 from tokctl.engines.opening import client_of, shown
 from tokctl.errors import UnreachableError, UsageError
 from tokctl.process.query import suggest
@@ -84,7 +85,7 @@ def _member(document: Any, name: str) -> Mapping[str, Any]:
 def state_file() -> Path:
     """Where the kinds of servers are remembered."""
     if named := os.environ.get("TOKCTL_STATE_DIR"):
-        return Path(named).expanduser() / "servers.json"
+        return at_home(named) / "servers.json"
     from platformdirs import user_state_path
 
     return user_state_path("tokctl", appauthor=False) / "servers.json"
@@ -118,6 +119,7 @@ def _write(known: dict[str, str]) -> None:
     part = file.with_name(f".{file.name}.{os.getpid()}.part")
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        part.unlink(missing_ok=True)  # of one with the same number that was killed
         try:
             with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as out:
                 out.write(msgspec.json.format(msgspec.json.encode(known)) + b"\n")

@@ -68,6 +68,8 @@ class RemoteEngine:
         self.unread: list[Unread] = []
         self.shelf = Shelf()
         self.known: dict[str, tuple[Found, tuple[object, ...]]] = {}  # with what it was told by
+        self._derived: dict[str, InstanceStatus] = {}  # what their tokens have told of instances
+        self._lost: set[str] = set()  # instances that had gone, or could not be read: they are not asked for again
         self.listed_total: int | None = None  # how many instances the list has that is being read
         self._moved: Moved = lambda _done, _total: None
 
@@ -77,10 +79,16 @@ class RemoteEngine:
 
     def refresh(self) -> bool:
         """Show the present from now on; nobody knows whether it differs."""
-        self.unread.clear()
-        self.known.clear()
+        self.forget()
         self.shelf.clear()
         return True
+
+    def forget(self) -> None:
+        """Forget what was told of many instances."""
+        self.unread.clear()
+        self.known.clear()
+        self._derived.clear()
+        self._lost.clear()
 
     def rest(self) -> None:
         """Nothing is held on to that anybody waits for."""
@@ -223,9 +231,18 @@ class RemoteEngine:
 
     def _statuses(self, where: InstanceFilter) -> Iterator[InstanceStatus]:
         for found, visits in self.each(self.listed(where), where, Flows.NONE, reads=False):
-            status = found if isinstance(found, InstanceStatus) else derive(found, visits)
+            status = self._status(found, visits)
             if where.matches(status):
                 yield status
+
+    def _status(self, found: Found, visits: Sequence[Visit]) -> InstanceStatus:
+        """Return how an instance stands; where its visits have to tell that, they are not read for it twice."""
+        if isinstance(found, InstanceStatus):
+            return found
+        status = derive(found, visits)
+        if len(self._derived) < KNOWN:
+            self._derived[found.instance_id] = status
+        return status
 
     def count_instances(self, where: InstanceFilter) -> int:
         """How many instances match."""
@@ -267,7 +284,7 @@ class RemoteEngine:
     ) -> Iterator[tuple[InstanceStatus, FileEngine]]:
         """Each instance that matches, with an engine that has its visits."""
         for found, visits in self.each(self.listed(where), where, flows, live=live):
-            status = found if isinstance(found, InstanceStatus) else derive(found, visits)
+            status = self._status(found, visits)
             if where.matches(status):
                 engine = self._alone(status.instance, Fetched(visits))
                 yield status, cast(Fetched, engine).value
@@ -278,7 +295,7 @@ class RemoteEngine:
         """Yield instances that may match, with their visits, which are read several instances at a time.
 
         Without ``reads`` no visits are needed but to derive how an instance stands. An instance that has gone
-        is left out; one that cannot be read is noted in ``unread``.
+        is left out; one that cannot be read is noted in ``unread``. Neither comes again before ``refresh``.
 
         Raises:
             TokctlError: none could be read, or very many in a row.
@@ -294,16 +311,19 @@ class RemoteEngine:
         failures: list[Unread] = []
         first: TokctlError | None = None
         worked = row = 0
-        likely = (found for found in items if _may_match(where, found))
+        there = (found for found in items if instance_of(found).instance_id not in self._lost)
+        known = (self._derived.get(instance_of(found).instance_id, found) for found in there)
+        likely = (found for found in known if _may_match(where, found))
         for done, (found, result) in enumerate(in_order(likely, read, weigh=_weight), start=1):
             try:
                 visits = result()
             except NotFoundError:
-                pass
+                self._lost.add(instance_of(found).instance_id)
             except TokctlError as error:
                 failures.append(Unread(instance_of(found).instance_id, str(error)))
                 row += 1
                 if row >= GIVE_UP:
+                    error.message = f"{GIVE_UP} instances in a row could not be read, the last: {error.message}"
                     raise
                 first = first or error
             else:
@@ -313,6 +333,7 @@ class RemoteEngine:
         if first is not None and not worked:
             raise first
         self.unread += failures
+        self._lost.update(one.instance_id for one in failures)
 
     def visit_durations(
         self, process_id: str | None, elements: Collection[str] | None, instances: int

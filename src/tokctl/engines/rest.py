@@ -73,7 +73,7 @@ class RestEngine(DocumentedEngine):
         On a server that cannot be asked for prefixes an id that is one itself stands alone.
         """
         params: Params = {"instance": prefix, "limit": str(min(max(limit, 10), PAGE))}
-        if self.ours is not False and sayable(params) and limit <= PAGE:
+        if self.ours is not False and (not prefix or sayable(params)) and limit <= PAGE:
             try:
                 return [instance_of(found).instance_id for found in self.part_of_list(params).items][:limit]
             except NotHonouredError:

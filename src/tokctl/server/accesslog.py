@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from tokctl.config.file import at_home
 from tokctl.errors import UsageError
 from tokctl.process.model import format_time
 
@@ -62,13 +63,14 @@ class Log:
     def __init__(self, where: str) -> None:
         """Open the file. Raises UsageError where it cannot be written."""
         self.requests = where != OFF
-        self._path = None if where in {STDERR, OFF} else Path(where).expanduser()
+        self._path = None if where in {STDERR, OFF} else at_home(where)
         self._file = sys.stderr.fileno() if self._path is None else -1
         self._inode = -1
         self._lines: list[bytes] = []
         self._taken = 0  # bytes, ever; the thread alone counts those written
         self._written = 0
         self._dropped = 0
+        self._torn = False  # the last line that was written is not whole
         self._timer: asyncio.TimerHandle | None = None
         self._queue: SimpleQueue[list[bytes] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -116,17 +118,24 @@ class Log:
     def _write_on(self) -> None:
         while (lines := self._queue.get()) is not None:
             data = memoryview(b"\n".join(lines) + b"\n")
-            with suppress(OSError):  # a full disk, a reader that has gone: there is nowhere left to say it
-                if self._path is not None and self._was_moved(self._path):
+            if self._path is not None and self._was_moved(self._path):
+                with suppress(OSError):  # where there can be no new file, the old one has to do
                     self._open(self._path)
+            try:
+                if self._torn:
+                    os.write(self._file, b"\n")
+                    self._torn = False
                 while data:
                     data = data[os.write(self._file, data) :]
+                    self._torn = bool(data)
+            except OSError:  # a full disk, a reader that has gone: there is nowhere left to say it
+                pass
             self._written += sum(map(len, lines))
 
     def _was_moved(self, path: Path) -> bool:
         try:
             return path.stat().st_ino != self._inode
-        except FileNotFoundError:
+        except OSError:
             return True
 
     def close(self) -> None:
@@ -138,3 +147,7 @@ class Log:
         self._queue.put(None)
         if self._thread is not None:
             self._thread.join(timeout=2)
+            if self._thread.is_alive():
+                return
+        if self._path is not None:
+            os.close(self._file)

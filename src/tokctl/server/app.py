@@ -61,6 +61,7 @@ class Application:
         self.throttle = Throttle(monotonic, burst=self.limits.failures, shares=settings.workers)
         self.authority = Authority(pepper, self.present, self.throttle, self.metrics)
         self.usage = Usage(store, log.event)
+        self._files = 0
         self._made = f"req_{os.urandom(5).hex()}"
         self._count = itertools.count(1)
 
@@ -172,7 +173,7 @@ class Application:
         now = exchange.now
         if found is None or found[0].permissions:
             token = exchange.token = self.authority.token_of(headers, exchange.client, now)
-            self.usage.note(token.id, now)
+            self.usage.note(token, now)
             check_method(token, method)
         if found is None:
             raise Refusal(404, "NOT_FOUND", "There is no such endpoint.", {"see": "/openapi.json"})
@@ -195,7 +196,7 @@ class Application:
         if len(target) > self.limits.target:
             raise Refusal(414, "URI_TOO_LONG", f"Path and query have more than {self.limits.target:,} bytes.")
         length = headers.get(b"content-length")
-        if length is not None and (not length.isdigit() or len(length) > 18 or int(length) > self.limits.body):
+        if length is not None and int(length) > self.limits.body:  # that it is a number, the protocol has seen to
             raise Refusal(413, "PAYLOAD_TOO_LARGE", f"The body has more than {self.limits.body:,} bytes.")
 
     async def _serve(self, exchange: Exchange, service: Service) -> None:
@@ -208,6 +209,9 @@ class Application:
         self, exchange: Exchange, endpoint: Endpoint, ids: tuple[str, ...], target: bytes, now: datetime
     ) -> None:
         store = self.present.look()
+        if self.present.files != self._files:
+            self._files = self.present.files
+            self.cache.clear()
         answer = self.cache.get(target)
         known = exchange.headers.get(b"if-none-match")
         if answer is not None and answer.moment == self.present.moment:

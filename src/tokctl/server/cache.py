@@ -70,6 +70,12 @@ class Cache:
             oldest, _ = self._answers.popitem(last=False)
             self.taken -= self._sizes.pop(oldest)
 
+    def clear(self) -> None:
+        """Forget every answer."""
+        self._answers.clear()
+        self._sizes.clear()
+        self.taken = 0
+
     def drop(self, target: bytes) -> None:
         """Forget an answer."""
         if self._answers.pop(target, None) is not None:

@@ -161,9 +161,10 @@ def number(name: str, text: str, *, least: int = 0, most: int = LARGEST, default
                      schema=schema if default is None else schema | {"default": default})  # fmt: skip
 
 
-def text(name: str, text: str) -> Parameter:
-    """A text, not empty."""
-    return Parameter(name=name, text=text, read=_text, schema={"type": "string", "minLength": 1})
+def text(name: str, text: str, *, least: int = 1) -> Parameter:
+    """A text; not empty, unless ``least`` is 0."""
+    read = _text if least else (lambda given: given[0])
+    return Parameter(name=name, text=text, read=read, schema={"type": "string", "minLength": least})
 
 
 def texts(name: str, text: str) -> Parameter:

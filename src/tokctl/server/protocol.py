@@ -80,11 +80,8 @@ class OldCycle(RequestResponseCycle):
             self.unframed = all(name != b"content-length" for name, _ in message["headers"])
             if self.unframed:
                 self.chunked_encoding = False
-        elif self.unframed and self.scope["method"] != "HEAD":
-            if self.flow.write_paused and not self.disconnected:
-                await self.flow.drain()
+        elif self.unframed:
             self.expected_content_length = len(message["body"])
-            message = message | {"more_body": message.get("more_body", False)}
         await super().send(message)
 
 
@@ -132,6 +129,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """The peer says no more. What it has asked for is answered, where it still listens (with TLS it cannot)."""
         if self.scheme == "https" or self.running is None or self._is_idle():
+            cast("Joining", self.transport).flush()
             return False
         self.over = True
         self.cycle.keep_alive = False

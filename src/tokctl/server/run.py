@@ -23,6 +23,7 @@ import uvicorn
 from tokctl.errors import TokctlError, UsageError
 from tokctl.pepper import Pepper
 from tokctl.process.model import format_time
+from tokctl.server.accesslog import Log
 from tokctl.server.listening import BACKLOG, address_of, listen, mark_of, remove_socket, tls_context
 from tokctl.server.refusals import Refusal
 from tokctl.server.settings import ServeSettings
@@ -30,11 +31,13 @@ from tokctl.server.stores import open_reader
 
 SWITCH_SECONDS = 0.001  # after which a thread that makes a long answer lets the event loop go on
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+AGAIN_SECONDS = 0.5  # a signal that comes sooner is the same one, told by a terminal or systemd and by our parent, too
 RESTART_SECONDS = 1.0  # between two starts of a worker that fails
 LEAST_LIFE_SECONDS = 2.0  # a worker that lives no longer has failed to start
 _READY = b"R"
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Names where several processes keep their figures; prometheus-client looks there when it is imported."""
+_METRICS_FOLDER_ONCE = "prometheus_multiproc_dir"  # its name in older versions, which is still looked at
 
 Tell = Callable[[str], object]
 
@@ -47,8 +50,12 @@ def serve(store: str, pepper: Pepper, settings: ServeSettings, tell: Tell) -> in
     """
     if settings.workers > 1 and not hasattr(os, "fork"):
         raise UsageError("--workers is not for this platform.", "Leave it out.")
+    for name in (METRICS_FOLDER, _METRICS_FOLDER_ONCE):  # of another program: ours is made for our workers alone
+        os.environ.pop(name, None)
     with contextlib.closing(open_reader(store)) as opened:
         opened.refresh()
+        peppers = opened.api_tokens.peppers()
+    Log(settings.access_log).close()  # what is wrong with it is said once, not by each worker
     if settings.tls_cert is not None and settings.tls_key is not None:
         tls_context(settings.tls_cert, settings.tls_key)
     sock = listen(settings)
@@ -57,6 +64,10 @@ def serve(store: str, pepper: Pepper, settings: ServeSettings, tell: Tell) -> in
 
     def say() -> None:
         tell(f"Listening at {where}{workers}, serving {store}. Press Ctrl-C to end.")
+        if pepper.id not in peppers:
+            tell("Warning: no request can be authorised: " + (
+                "the store's API tokens were made with another pepper." if peppers else
+                "there is no API token yet. 'tokctl api-tokens create' makes one."))  # fmt: skip
 
     try:
         if settings.workers == 1:
@@ -76,6 +87,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, ready: Callable[[], object]) -> None:
         super().__init__(config)
         self.ready = ready
+        self.told = 0.0  # when it was told to end
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin."""
@@ -85,7 +97,7 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """Drain at the first signal; end at the second."""
-        before = {number: signal.signal(number, self._end) for number in SIGNALS}
+        before = {number: signal.signal(number, self._end) for number in _signals()}
         try:
             yield
         finally:
@@ -93,13 +105,21 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def _end(self, _number: int, _frame: Any) -> None:
-        if self.should_exit:
+        now = time.monotonic()
+        if not self.should_exit:
+            self.told = now
+        elif now - self.told > AGAIN_SECONDS:
             self.force_exit = True
         self.should_exit = True
 
 
+def _signals() -> tuple[signal.Signals, ...]:
+    """The signals that end a server: a terminal that is closed, too, unless 'nohup' says otherwise."""
+    hangup = getattr(signal, "SIGHUP", None)
+    return SIGNALS if hangup is None or signal.getsignal(hangup) == signal.SIG_IGN else (*SIGNALS, hangup)
+
+
 def _work(store: str, pepper: Pepper, settings: ServeSettings, sock: socket.socket, ready: Callable[[], object]) -> int:
-    from tokctl.server.accesslog import Log
     from tokctl.server.app import Application
 
     limits = settings.limits
@@ -164,6 +184,7 @@ class _Workers:
         self.work = work
         self.say = say
         self.alive: dict[int, float] = {}
+        self.signals: tuple[signal.Signals, ...] = ()
         self.ending = False
         self.result = 0
         self.news = os.pipe()  # a byte for each worker that is ready, and the number of each signal
@@ -173,7 +194,8 @@ class _Workers:
         """Run them until told to end; 0 if every one ended in peace."""
         folder = tempfile.mkdtemp(prefix="tokctl-metrics-")
         os.environ[METRICS_FOLDER] = folder
-        before = {number: signal.signal(number, self._end) for number in SIGNALS}
+        self.signals = _signals()
+        before = {number: signal.signal(number, self._end) for number in self.signals}
         before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
         os.set_blocking(self.news[1], False)
         signal.set_wakeup_fd(self.news[1], warn_on_full_buffer=False)
@@ -195,16 +217,19 @@ class _Workers:
                 os.kill(pid, number)
 
     def _start(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, self.signals)  # one that came between two lines would reach nobody
         pid = os.fork()
         if pid:
             self.alive[pid] = time.monotonic()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, self.signals)
             return
         code = 70
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for number in SIGNALS:
+            for number in self.signals:
                 signal.signal(number, lambda *_: os._exit(0))  # until it listens there is nothing to drain
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, self.signals)
             os.close(self.life[1])
             threading.Thread(target=self._outlive_nobody, daemon=True).start()
             code = self.work(lambda: os.write(self.news[1], _READY))
@@ -227,17 +252,22 @@ class _Workers:
                 ready += news.count(_READY)
                 if ready >= self.number and not self.ending:
                     self.say()
-            self._replace_ended(folder)
+            self._replace_ended(folder, begun=ready >= self.number)
 
-    def _replace_ended(self, folder: str) -> None:
+    def _replace_ended(self, folder: str, *, begun: bool) -> None:
         while self.alive:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 return
             began = self.alive.pop(pid, 0.0)
             self._forget(folder, pid)
+            code = abs(os.waitstatus_to_exitcode(status))
             if self.ending:
-                self.result = self.result or abs(os.waitstatus_to_exitcode(status))
+                self.result = self.result or code
+                continue
+            if not begun and code:  # nor would another begin
+                self.result = code
+                self._end(signal.SIGTERM, None)
                 continue
             if time.monotonic() - began < LEAST_LIFE_SECONDS:
                 time.sleep(RESTART_SECONDS)

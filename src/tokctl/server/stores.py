@@ -29,10 +29,16 @@ _Result = TypeVar("_Result")
 def open_reader(url: str, patience_ms: int | None = None) -> Store:
     """Open a store to be read from."""
     store = open_store(url)
-    connection = getattr(store, "connection", None)
-    if patience_ms is not None and connection is not None:
-        connection.execute(f"PRAGMA busy_timeout = {patience_ms}")
+    if patience_ms is not None:
+        be_patient(store, patience_ms)
     return store
+
+
+def be_patient(store: Store, patience_ms: int) -> None:
+    """Let a store wait so long for a lock and no longer."""
+    connection = getattr(store, "connection", None)
+    if connection is not None:
+        connection.execute(f"PRAGMA busy_timeout = {patience_ms}")
 
 
 def salt_of(url: str) -> bytes:
@@ -57,6 +63,7 @@ class Present:
         self.url = url
         self.moment = 0  # counts the times that something may have changed
         self.access = 0  # those that API tokens did
+        self.files = 0  # counts the files that were the store, of which a later one may have the tags of an earlier one
         self.process = -1
         self.salt = b""
         self._access = -1
@@ -91,6 +98,8 @@ class Present:
     def _changed(self, store: Store) -> None:
         self.moment += 1
         revisions, salt = store.revisions(), salt_of(self.url)
+        if salt != self.salt:
+            self.files += 1
         if (revisions.access, salt) != (self._access, self.salt):
             self.access += 1
         self._access, self.process, self.salt = revisions.access, revisions.process, salt

@@ -11,27 +11,33 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from tokctl.access.model import ApiToken
 from tokctl.errors import StoreError
+from tokctl.server.stores import be_patient
 from tokctl.store import open_store
 
 EVERY_SECONDS = 5.0
 LAST_TRIES = 5
-BETWEEN_SECONDS = 1.0
+BETWEEN_SECONDS = 0.5
+PATIENCE_MS = 500  # with a writer; who writes for longer is waited for between two tries
+
+Key = tuple[int, str, datetime]
+"""What tells an API token from those of other stores: its id, its mask, and when it was created."""
 
 
 class Usage:
-    """The moments of use that are not in the store yet, by the API token's id."""
+    """The moments of use that are not in the store yet, by API token."""
 
     def __init__(self, url: str, tell: Callable[..., Any], *, every: float = EVERY_SECONDS) -> None:
         self.url = url
         self.tell = tell
         self.every = every
-        self._used: dict[int, datetime] = {}
+        self._used: dict[Key, datetime] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def note(self, token_id: int, when: datetime) -> None:
+    def note(self, token: ApiToken, when: datetime) -> None:
         """A token was used."""
-        self._used[token_id] = when
+        self._used[token.id, token.token, token.created_at] = when
 
     def start(self) -> None:
         """Begin to write now and then."""
@@ -49,9 +55,11 @@ class Usage:
             return True
         try:
             await asyncio.to_thread(self._touch, used)
-        except StoreError as error:
-            self.tell("last use not written", error=str(error), api_tokens=len(used))
+        except BaseException as error:
             self._used = used | self._used  # what has been noted since is newer
+            if not isinstance(error, StoreError):
+                raise
+            self.tell("last use not written", error=str(error.__cause__ or error), api_tokens=len(used))
             return False
         return True
 
@@ -60,9 +68,16 @@ class Usage:
         with suppress(StoreError):
             self._touch(self._used)
 
-    def _touch(self, used: dict[int, datetime]) -> None:
+    def _touch(self, used: dict[Key, datetime]) -> None:
         with open_store(self.url, write=True) as store:
-            store.api_tokens.touch(used)
+            be_patient(store, PATIENCE_MS)
+            table = store.api_tokens
+            same = {}
+            for (number, *rest), when in used.items():  # another store may have taken the place of theirs
+                token = table.by_id(number)
+                if token is not None and [token.token, token.created_at] == rest:
+                    same[number] = when
+            table.touch(same)
 
     async def finish(self) -> None:
         """Write the last of it; a store that cannot be written is given a few seconds."""

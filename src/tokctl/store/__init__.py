@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from tokctl.config.file import at_home
 from tokctl.errors import UsageError
 from tokctl.source import is_same_file
 
@@ -41,7 +42,7 @@ def open_store(url: str, *, write: bool = False, create: bool = False) -> Store:
 def file_of(url: str) -> Path | None:
     """Return the file that a store is kept in; None where it is kept in none."""
     scheme, location = _parts(url)
-    return Path(location).expanduser() if scheme == "sqlite" and location != ":memory:" else None
+    return at_home(location) if scheme == "sqlite" and location != ":memory:" else None
 
 
 def holds(url: str, path: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ _COLUMNS = (
     "created_at", "updated_at", "expires_at", "last_used_at", "revoked_at",
 )  # fmt: skip
 _READ = f"SELECT {', '.join(_COLUMNS)} FROM api_token"
+_READ_DIGEST = f"SELECT {', '.join(_COLUMNS)}, digest FROM api_token"
 _TOUCH = "UPDATE api_token SET last_used_at = ?1 WHERE id = ?2 AND coalesce(last_used_at, 0) < ?1"
 _scopes = msgspec.json.Decoder(tuple[str, ...])
 _creator = msgspec.json.Decoder(CreatedBy)
@@ -34,11 +36,21 @@ class ApiTokenTable:
 
     def by_digest(self, digest: bytes) -> ApiToken | None:
         """The API token with this digest of its secret, expired and revoked ones among them."""
-        return self._one("WHERE digest = ?", digest)
+        with translated(self.location):
+            row = self.connection.execute(f"{_READ_DIGEST} WHERE digest = ?", [digest]).fetchone()
+        return _record(row[:-1]) if row is not None and hmac.compare_digest(row[-1], digest) else None
 
     def by_id(self, token_id: int) -> ApiToken | None:
         """The API token with this id, a revoked one, too."""
-        return self._one("WHERE id = ?", token_id)
+        with translated(self.location):
+            row = self.connection.execute(f"{_READ} WHERE id = ?", [token_id]).fetchone()
+        return None if row is None else _record(row)
+
+    def peppers(self) -> set[str]:
+        """The ids of the peppers behind the digests of the API tokens that are not revoked."""
+        with translated(self.location):
+            rows = self.connection.execute("SELECT DISTINCT pepper FROM api_token WHERE revoked_at IS NULL")
+            return {pepper for (pepper,) in rows}
 
     def list(self) -> Iterator[ApiToken]:
         """Every API token that is not revoked, the newest first."""
@@ -86,11 +98,6 @@ class ApiTokenTable:
         """Keep when API tokens were used last. A use is no change: the revision stays."""
         with self._write():
             self.connection.executemany(_TOUCH, [(to_micros(at), number) for number, at in used.items()])
-
-    def _one(self, where: str, value: Any) -> ApiToken | None:
-        with translated(self.location):
-            row = self.connection.execute(f"{_READ} {where}", [value]).fetchone()
-        return None if row is None else _record(row)
 
     @contextmanager
     def _change(self) -> Iterator[None]:

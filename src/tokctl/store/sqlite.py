@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from tokctl.config.file import at_home
 from tokctl.errors import StoreError, WrongStoreError
 from tokctl.process.model import Definition, Instance, Token, from_micros, to_micros
 from tokctl.store.base import StoreInfo, WriteReport
@@ -42,7 +43,7 @@ def open_store(location: str, *, write: bool, create: bool) -> SQLiteStore:
         connection = sqlite3.connect(MEMORY, isolation_level=None)
         migrate(connection)
         return SQLiteStore(connection, Path(MEMORY))
-    path = Path(location).expanduser()
+    path = at_home(location)
     with translated(str(path)):
         if not _exists(path):
             if not create:

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from tokctl.errors import InputError
 
+NAMED = "'tokctl config view --origin' tells where that is said."
 LARGEST = 1 << 16  # bytes; what is longer is no secret
 
 
@@ -18,8 +19,7 @@ class Vault(Protocol):
         """Return the secret; None where a keyring has none.
 
         Raises:
-            NotFoundError: what the user named is not there.
-            NotAllowedError: it may not be read, or others may read it, too.
+            NotAllowedError: what the user named is not there, may not be read, or others may read it, too.
             UnreachableError: nothing comes from it in time.
             InputError: what is there can be no secret.
         """

@@ -9,10 +9,11 @@ import subprocess
 import time
 from typing import IO, cast
 
-from tokctl.errors import InputError, NotAllowedError, NotFoundError, UnreachableError, UsageError
-from tokctl.vaults.base import LARGEST, first_line
+from tokctl.errors import InputError, NotAllowedError, UnreachableError, UsageError
+from tokctl.vaults.base import LARGEST, NAMED, first_line
 
 PATIENCE = 30.0  # s; it may have to ask its user
+_LOOK = 0.1  # s between two looks whether it has ended
 
 
 class Command:
@@ -31,7 +32,8 @@ class Command:
         try:
             process = subprocess.Popen(self.words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)  # noqa: S603 - the user's own
         except FileNotFoundError:
-            raise NotFoundError(f"there is no program {self.words[0]}, which should print the credential.") from None
+            raise NotAllowedError(f"there is no program {self.words[0]}, which should print the credential.",
+                                  NAMED) from None  # fmt: skip
         except PermissionError:
             raise NotAllowedError(f"{self.where} may not be run.", "Check the file's rights.") from None
         except OSError as error:
@@ -51,16 +53,22 @@ class Command:
         return first_line(printed, f"what {self.where} prints")
 
     def _printed(self, process: subprocess.Popen[bytes], deadline: float) -> bytes:
-        """All that it prints, as far as that may be a secret."""
+        """All that it prints until it ends, as far as that may be a secret.
+
+        What it left running, such as an agent, may keep its stdout open for long.
+        """
         stdout = cast("IO[bytes]", process.stdout).fileno()
         printed = b""
-        while select.select([stdout], [], [], max(deadline - time.monotonic(), 0))[0]:
-            piece = os.read(stdout, LARGEST)
-            if not piece:
+        while (left := deadline - time.monotonic()) > 0:
+            has_ended = process.poll() is not None
+            if select.select([stdout], [], [], 0 if has_ended else min(left, _LOOK))[0]:
+                piece = os.read(stdout, LARGEST)
+                printed += piece
+                if len(printed) > LARGEST:
+                    raise InputError(f"{self.where} prints more than a secret.", f"At most {LARGEST:,} bytes.")
+                has_ended = not piece
+            if has_ended:
                 return printed
-            printed += piece
-            if len(printed) > LARGEST:
-                raise InputError(f"{self.where} prints more than a secret.", f"At most {LARGEST:,} bytes.")
         raise self._late()
 
     def _late(self) -> UnreachableError:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from tokctl.errors import NotFoundError
-from tokctl.vaults.base import first_line
+from tokctl.errors import NotAllowedError
+from tokctl.vaults.base import NAMED, first_line
 
 
 class Variable:
@@ -19,7 +19,7 @@ class Variable:
         """The variable's value."""
         value = os.environb.get(os.fsencode(self.name))
         if not value:
-            raise NotFoundError(f"{self.where}, which should hold the credential, is not set.")
+            raise NotAllowedError(f"{self.where}, which should hold the credential, is not set.", NAMED)
         return first_line(value, self.where)
 
 

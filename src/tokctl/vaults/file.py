@@ -6,8 +6,9 @@ import os
 import stat
 from pathlib import Path
 
-from tokctl.errors import InputError, NotAllowedError, NotFoundError
-from tokctl.vaults.base import LARGEST, first_line
+from tokctl.config.file import at_home
+from tokctl.errors import InputError, NotAllowedError
+from tokctl.vaults.base import LARGEST, NAMED, first_line
 
 OTHERS = 0o077
 
@@ -24,7 +25,7 @@ class File:
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe must not hold us up
         except FileNotFoundError:
-            raise NotFoundError(f"{self.where}, which should hold the credential, is not there.") from None
+            raise NotAllowedError(f"{self.where}, which should hold the credential, is not there.", NAMED) from None
         except PermissionError:
             raise NotAllowedError(f"{self.where} may not be read.", "Check the file's rights.") from None
         except OSError as error:
@@ -45,4 +46,4 @@ class File:
 
 def open_vault(place: str, account: str) -> File:  # noqa: ARG001 - every kind has it
     """The file at that path."""
-    return File(Path(place).expanduser())
+    return File(at_home(place))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tokctl.config.file import at_home
 from tokctl.errors import NotAllowedError, TokctlError, UnreachableError
 
 T = TypeVar("T")
@@ -94,9 +95,9 @@ def is_absent(environ: Mapping[str, str]) -> bool:
     """
     if sys.platform != "linux" or environ.get("PYTHON_KEYRING_BACKEND") or environ.get("DBUS_SESSION_BUS_ADDRESS"):
         return False
-    home = environ.get("XDG_CONFIG_HOME") or str(Path("~/.config").expanduser())
+    home = at_home(environ.get("XDG_CONFIG_HOME") or "~/.config")
     bus = Path(environ.get("XDG_RUNTIME_DIR") or "/nonexistent") / "bus"
-    if bus.exists() or (Path(home) / "python_keyring" / "keyringrc.cfg").exists():
+    if bus.exists() or (home / "python_keyring" / "keyringrc.cfg").exists():
         return False
     from importlib.metadata import entry_points
 

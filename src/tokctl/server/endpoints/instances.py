@@ -156,7 +156,7 @@ LIST = Endpoint(
                   "to be known.", (*INSTANCE_ORDERS, RECORDED), "-started"),
         par.number("limit", "At most so many instances.", least=1, most=MOST, default=100),
         par.number("offset", "Leave out so many of the first.", default=0),
-        par.text("instance", "How the instances' ids begin; without other filters."),
+        par.text("instance", "How the instances' ids begin, all where it is empty; without other filters.", least=0),
     ),
     tag=_tag_of_list,
     is_small=lambda _, question: question.values["instance"] is not None and question.values["limit"] <= SMALL,

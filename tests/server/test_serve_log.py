@@ -1,0 +1,118 @@
+"""The access log: every request in it and no secret, rotated, on a full disk, and read by nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+from running_server import ENVIRONMENT, PEPPER, SMALL, path_of, serving
+
+from commandline import clean_environment
+from tokctl.server.accesslog import Log
+
+TOKENS = path_of("processes", SMALL, "tokens")
+
+
+def test_the_log_tells_of_every_request_and_of_no_secret(own, tmp_path):
+    store, secret = own
+    log = tmp_path / "requests.log"
+    with serving(store, "--access-log", str(log)) as served:
+        served.get(TOKENS, secret)
+        served.get(f"{TOKENS}?state=ACTIVE&api_key={secret}&note=private", secret)
+        served.get(f"{TOKENS}?element={secret}", secret)
+        served.get(path_of("processes", secret), secret)
+        served.get(TOKENS, secret[:-1])
+        served.get(TOKENS, headers={"Authorization": f"Basic {secret}", "X-Request-ID": secret})
+        served.get("/health", headers={"X-Request-ID": "line1"})
+        figures = served.get("/metrics", secret).text
+        time.sleep(0.3)
+        log.rename(tmp_path / "old.log")
+        served.get("/health", headers={"X-Request-ID": "line2"})
+        assert served.end() == 0
+    old, new = (path.read_text(encoding="utf-8") for path in (tmp_path / "old.log", log))
+    lines = [json.loads(line) for line in old.splitlines()]
+    assert [line["status"] for line in lines] == [200, 400, 200, 404, 401, 401, 200, 200]
+    assert lines[1]["path"] == f"{TOKENS}?state=ACTIVE&api_key=…&note=…"
+    assert lines[2]["path"] == f"{TOKENS}?element=xvc_…"
+    assert lines[3]["path"] == "/api/v1/processes/xvc_…"
+    assert [line.get("token_name") for line in lines] == ["own"] * 4 + [None] * 3 + ["own"]
+    assert lines[4]["reason"] == "unknown"
+    assert [*lines[0]] == ["time", "request_id", "client", "method", "path", "status", "bytes", "duration_ms",
+                           "token_id", "token_name"]  # fmt: skip
+    assert json.loads(new)["request_id"] == "line2"
+    for text in (old, new, figures, "\n".join(served.lines)):
+        assert secret[8:-1] not in text
+        assert PEPPER not in text
+    assert stat.S_IMODE(log.stat().st_mode) == 0o640
+
+
+def test_a_log_that_nobody_reads_holds_up_nobody(own):
+    store, secret = own
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tokctl", "serve", "--store", str(store), "--port", "0"], stderr=subprocess.PIPE,
+        env=clean_environment(ENVIRONMENT),
+    )  # fmt: skip
+    try:
+        url = process.stderr.readline().split()[2].decode().rstrip(",")
+        with httpx.Client(base_url=url, timeout=10, headers={"X-API-Key": secret}) as client:
+            for _ in range(600):  # the pipe holds 64 kB; these are 150
+                assert client.get(f"{TOKENS}?limit=1").status_code == 200
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def test_a_log_that_cannot_be_rotated_goes_on_in_the_old_file(tmp_path):
+    path, folder = tmp_path / "logs" / "requests.log", tmp_path / "old"
+    path.parent.mkdir()
+
+    async def scenario():
+        log = Log(str(path))
+        for n in range(3):
+            log.event("one", n=n)
+            await asyncio.sleep(0.15)
+            if n == 0:
+                path.parent.rename(folder)  # there is no place for a new file
+            elif n == 1:
+                path.parent.mkdir()
+        log.close()
+
+    asyncio.run(scenario())
+    told = [[json.loads(line)["n"] for line in file.read_text(encoding="utf-8").splitlines()]
+            for file in (folder / path.name, path)]  # fmt: skip
+    assert told == [[0, 1], [2]]
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no limit to files here")
+def test_a_line_that_a_full_disk_has_torn_spoils_no_other(tmp_path):
+    path, before = tmp_path / "requests.log", resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    async def scenario():
+        log = Log(str(path))
+        log.event("whole")
+        await asyncio.sleep(0.15)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, before[1]))
+        log.event("torn", text="x" * 100)
+        await asyncio.sleep(0.15)
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        log.event("again")
+        log.close()
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    first, torn, last = path.read_text(encoding="utf-8").splitlines()
+    assert json.loads(first)["event"] == "whole"
+    assert not torn.endswith("}")
+    assert json.loads(last)["event"] == "again"

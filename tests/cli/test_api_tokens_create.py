@@ -55,7 +55,7 @@ def test_when_it_expires(tokctl, store_path, words, expected):
     [
         (["ci"], "--show-secret"),
         ([" ", "--show-secret"], "has no name"),
-        (["ci", "--show-secret", "--type", "full"], "did you mean 'full-access'"),
+        (["ci", "--show-secret", "--type", "full-acces"], "did you mean 'full-access'"),
         (["ci", "--show-secret", "--scope", "tokens"], "did you mean 'token'"),
         (["ci", "--show-secret", "--expires", "2020-01-01"], "is past"),
         (["ci", "--show-secret", "--expires", "soon"], "neither a time nor a span"),

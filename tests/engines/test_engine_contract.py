@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from fnmatch import fnmatchcase
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 import remote
@@ -79,7 +82,24 @@ def make(request) -> Callable[[list], Engine]:
     return MAKERS[request.param]
 
 
-each_engine = pytest.mark.parametrize("maker", sorted(MAKERS))
+def each_engine(test: Callable[..., None], without: frozenset[str] = frozenset()) -> Callable[..., None]:
+    """Put the same examples to every engine, one after another: to make them up takes longer than to answer."""
+
+    def ask(*example: Any) -> None:
+        for maker in sorted(MAKERS.keys() - without):
+            note(maker)
+            test(MAKERS[maker], *example)
+
+    signature = inspect.signature(test)
+    _, *several = signature.parameters.values()  # the first is the maker
+    ask.__name__, ask.__qualname__, ask.__module__ = test.__name__, test.__qualname__, test.__module__
+    ask.__doc__ = test.__doc__
+    ask.__signature__ = signature.replace(parameters=several)  # type: ignore[attr-defined]
+    return ask
+
+
+each_but_bare = partial(each_engine, without=frozenset({"bare"}))
+"""A server that cannot be asked for prefixes is not read as a whole for an id that is there."""
 
 
 def page(items: list, limit: int | None, offset: int) -> list:
@@ -89,11 +109,11 @@ def page(items: list, limit: int | None, offset: int) -> list:
 # --- tokens ---
 
 
-@each_engine
 @given(several=token_sets(), where=filters, order=orders, limit=limits, offset=offsets)
 @settings(max_examples=100)
-def test_tokens_are_what_plain_python_says(maker, several, where, order, limit, offset):
-    engine = MAKERS[maker]([instance("i1"), *several])
+@each_engine
+def test_tokens_are_what_plain_python_says(make, several, where, order, limit, offset):
+    engine = make([instance("i1"), *several])
     expected = sort_tokens((one for one in several if where.matches(one)), order)
     assert list(engine.tokens("i1", where, order)) == expected
     assert list(engine.tokens("i1", where, order, limit=limit, offset=offset)) == page(expected, limit, offset)
@@ -120,11 +140,11 @@ def test_corners_of_filters(make):
         assert "".join(one.token_id for one in found) == expected, where
 
 
-@each_engine
 @given(several=token_sets(), about=make_instances(st.just("i1")))
 @settings(max_examples=60)
-def test_summary_tree_rows_and_single_tokens(maker, several, about):
-    engine = MAKERS[maker]([about, *several])
+@each_engine
+def test_summary_tree_rows_and_single_tokens(make, several, about):
+    engine = make([about, *several])
     assert engine.summary("i1") == summarize((one.state, one.element_type, 1) for one in several)
     assert engine.instance("i1") == derive(about, several)
     ranked = sort_tokens(several, CREATED)
@@ -137,17 +157,17 @@ def test_summary_tree_rows_and_single_tokens(maker, several, about):
     engine.close()
 
 
-@each_engine
 @given(records=st.lists(make_tokens(few_names, st.sampled_from(["i1", "i2"])), max_size=8))
 @settings(max_examples=60)
-def test_a_token_that_comes_again(maker, records):
+@each_engine
+def test_a_token_that_comes_again(make, records):
     """The later one counts, unless it says that it is older."""
     kept: dict[tuple[str, str], Token] = {}
     for one in records:
         old = kept.get((one.instance_id, one.token_id))
         if not (old and old.updated_at and one.updated_at and one.updated_at < old.updated_at):
             kept[one.instance_id, one.token_id] = one
-    engine = MAKERS[maker](records)
+    engine = make(records)
     for instance_id in {one.instance_id for one in records}:
         ours = sort_tokens((one for one in kept.values() if one.instance_id == instance_id), CREATED)
         assert list(engine.tokens(instance_id, EVERYTHING, CREATED)) == ours
@@ -179,7 +199,6 @@ def expected_instances(held: list[InstanceStatus], where: InstanceFilter, order:
     return sorted(found, key=key, reverse=order.descending)
 
 
-@each_engine
 @given(
     abouts=st.lists(make_instances(), max_size=5, unique_by=lambda one: one.instance_id),
     several=st.lists(token_sets(2), min_size=5, max_size=5),
@@ -189,14 +208,15 @@ def expected_instances(held: list[InstanceStatus], where: InstanceFilter, order:
     offset=offsets,
 )
 @settings(max_examples=70)
-def test_instances_are_what_plain_python_says(maker, abouts, several, where, order, limit, offset):
+@each_engine
+def test_instances_are_what_plain_python_says(make, abouts, several, where, order, limit, offset):
     records: list[Instance | Token] = []
     held = []
     for about, theirs in zip(abouts, several, strict=False):
         mine = [msgspec.structs.replace(one, instance_id=about.instance_id) for one in theirs]
         records += [about, *mine]
         held.append(derive(about, mine))
-    engine = MAKERS[maker](records)
+    engine = make(records)
     expected = expected_instances(held, where, order)
     assert list(engine.instances(where, order)) == expected
     assert list(engine.instances(where, order, limit=limit, offset=offset)) == page(expected, limit, offset)
@@ -206,14 +226,14 @@ def test_instances_are_what_plain_python_says(maker, abouts, several, where, ord
     engine.close()
 
 
-@each_engine
 @given(about=make_instances(st.just("i1")), more=make_instances(st.just("i1")))
 @settings(max_examples=60)
-def test_an_instance_that_is_told_of_twice(maker, about, more):
+@each_engine
+def test_an_instance_that_is_told_of_twice(make, about, more):
     older = about.updated_at and more.updated_at and more.updated_at < about.updated_at
     said = {name: value for name in Instance.__struct_fields__
             if (value := getattr(more, name)) not in (None, instance().variables, {})}  # fmt: skip
-    engine = MAKERS[maker]([about, more])
+    engine = make([about, more])
     assert engine.instance("i1").instance == (about if older else msgspec.structs.replace(about, **said))
     engine.close()
 
@@ -221,12 +241,11 @@ def test_an_instance_that_is_told_of_twice(maker, about, more):
 # --- ids ---
 
 
-# A server that cannot be asked for prefixes is not read as a whole for an id that is there.
-@pytest.mark.parametrize("maker", sorted(MAKERS.keys() - {"bare"}))
 @given(ids=st.sets(names, max_size=7), prefix=st.one_of(names, st.just("")), limit=st.integers(0, 6))
 @settings(max_examples=60)
-def test_ids_by_prefix(maker, ids, prefix, limit):
-    engine = MAKERS[maker]([record for name in ids for record in (instance(name), token(name, name))])
+@each_but_bare
+def test_ids_by_prefix(make, ids, prefix, limit):
+    engine = make([record for name in ids for record in (instance(name), token(name, name))])
     found = sorted(name for name in ids if name.startswith(prefix))
     assert engine.instance_ids(prefix, limit) == found[:limit]
     assert engine.token_ids(prefix, None, limit) == [(name, name) for name in found][:limit]

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_engine_contract import MAKERS
+from test_engine_contract import MAKERS, each_but_bare
 
 from builders import at, instance, tokens
 from strategies import (
@@ -33,7 +33,6 @@ from tokctl.process.visit import Visit
 CREATED, STARTED = Order("created"), Order("started")
 IDS = st.sampled_from(["i1", "i2", "i3", "j1"])
 MOMENTS = moments.filter(bool)
-each_engine = pytest.mark.parametrize("maker", sorted(MAKERS.keys() - {"bare"}))
 RECORDS = st.tuples(
     st.lists(make_instances(IDS), max_size=4, unique_by=lambda one: one.instance_id),
     st.lists(make_tokens(instance_ids=IDS), max_size=10, unique_by=lambda one: one.token_id),
@@ -72,12 +71,12 @@ def stays(engine, instances, where):
     return [(about.instance_id, list(several)) for about, several in engine.stays(instances, where)]
 
 
-@each_engine
 @given(records=RECORDS, moment=MOMENTS, where=instance_filters, order=instance_orders, limit=limits, offset=offsets,
        prefix=st.sampled_from(["", "i", "j", "i2", "x"]))  # fmt: skip
 @settings(max_examples=80)
-def test_instances_as_of_a_moment(maker, records, moment, where, order, limit, offset, prefix):
-    below = MAKERS[maker](records)
+@each_but_bare
+def test_instances_as_of_a_moment(make, records, moment, where, order, limit, offset, prefix):
+    below = make(records)
     engine, (expected, statuses) = PastEngine(below, moment), of_the_past(records, moment)
     assert list(engine.instances(where, order)) == [
         statuses[one.instance.instance_id] for one in expected.instances(where, order)
@@ -97,12 +96,12 @@ def test_instances_as_of_a_moment(maker, records, moment, where, order, limit, o
     engine.close()
 
 
-@each_engine
 @given(records=RECORDS, moment=MOMENTS, where=filters, order=orders, limit=limits, offset=offsets,
        prefix=st.one_of(names, st.just("")))  # fmt: skip
 @settings(max_examples=80)
-def test_tokens_as_of_a_moment(maker, records, moment, where, order, limit, offset, prefix):
-    below = MAKERS[maker](records)
+@each_but_bare
+def test_tokens_as_of_a_moment(make, records, moment, where, order, limit, offset, prefix):
+    below = make(records)
     engine, (expected, statuses) = PastEngine(below, moment), of_the_past(records, moment)
     for one in statuses:
         assert engine.summary(one) == expected.summary(one)
@@ -127,12 +126,12 @@ def test_tokens_as_of_a_moment(maker, records, moment, where, order, limit, offs
     engine.close()
 
 
-@each_engine
 @given(records=RECORDS, moment=MOMENTS, instances=instance_filters, where=filters, names_=st.sets(names), count=limits,
        process=st.one_of(st.none(), names, globs))  # fmt: skip
 @settings(max_examples=80)
-def test_the_visits_of_all_as_of_a_moment(maker, records, moment, instances, where, names_, count, process):
-    below = MAKERS[maker](records)
+@each_but_bare
+def test_the_visits_of_all_as_of_a_moment(make, records, moment, instances, where, names_, count, process):
+    below = make(records)
     engine, (expected, statuses) = PastEngine(below, moment), of_the_past(records, moment)
     found = [(status, plainly(visits)) for status, visits in engine.all_visits(instances, where, flows=True)]
     assert found == [
@@ -147,7 +146,7 @@ def test_the_visits_of_all_as_of_a_moment(maker, records, moment, instances, whe
     engine.close()
 
 
-@each_engine
+@pytest.mark.parametrize("maker", sorted(MAKERS.keys() - {"bare"}))
 def test_the_last_instances_of_a_process_are_the_last_that_had_begun(maker):
     records = [instance(f"i{n}", process_id="p[1]*") for n in range(4)] + [instance("o", process_id="p1")]
     for n, instance_id in enumerate(("i0", "i1", "i2", "i3", "o")):

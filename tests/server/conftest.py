@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from examining import examined
 from raw_http import LIMITS
 from running_server import Served, make_secret, make_store, many, serving
 
@@ -43,6 +46,22 @@ def served(served_store, secrets) -> Served:
     """A server that is only asked."""
     with serving(served_store) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def examination(served_store, secrets, tmp_path_factory):
+    """What schemathesis finds, once it is through."""
+    with examined(served_store, secrets["reader"], tmp_path_factory.mktemp("schemathesis")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def examined_early(request):
+    """Let schemathesis begin with the first test, if it is wanted at all, and end beside the others."""
+    if "PYTEST_XDIST_WORKER" not in os.environ and any(
+        "examination" in getattr(item, "fixturenames", ()) for item in request.session.items
+    ):
+        request.getfixturevalue("examination")
 
 
 @pytest.fixture(scope="session")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -36,6 +40,15 @@ API = "/api/v1"
 
 def make_store(path: Path) -> Path:
     """A store with the documented example, orders, ids of all kinds, an instance of 1,500 tokens, and a model."""
+    return shutil.copy(_model_store(), path)
+
+
+@cache
+def _model_store() -> Path:
+    """The store that the others are copies of: making it takes a while."""
+    folder = tempfile.mkdtemp(prefix="tokctl-served-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder) / "model.db"
     fill(path, FIXTURES / "orders.ndjson", DOCUMENTED)
     with open_store(str(path), write=True) as store, store.write() as batch:
         batch.put(instance(SMALL, process_id="p", status="ACTIVE", version=1),

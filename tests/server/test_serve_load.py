@@ -15,7 +15,7 @@ from running_server import ENDED, LARGE, SMALL, make_secret, make_store, path_of
 from builders import instance
 from tokctl.store import open_store
 
-HUGE = 120_000
+HUGE = 72_000
 SECONDS = 6
 CLIENTS = 64
 
@@ -41,9 +41,11 @@ def multiply(store, model, instance_id, count):
         connection.execute("SELECT pk, total_tokens FROM instance WHERE instance_id = ?", [one]).fetchone()
         for one in (model, instance_id)
     )
-    for n in range(count // total):
-        connection.execute(f"INSERT INTO token (instance, token_id, {columns}) SELECT ?, token_id || '-' || ?, {columns}"
-                           " FROM token WHERE instance = ?", [to, n, of])  # fmt: skip
+    copy = (
+        f"INSERT INTO token (instance, token_id, {columns})"
+        f" SELECT ?, token_id || '-' || ?, {columns} FROM token WHERE instance = ?"
+    )
+    connection.executemany(copy, [(to, n, of) for n in range(count // total)])
     connection.execute("UPDATE instance SET total_tokens = ? WHERE pk = ?", [count, to])
     connection.commit()
     connection.close()
@@ -81,8 +83,8 @@ def test_a_huge_answer_costs_bounded_memory_and_stalls_nobody(huge, coding):
     summary, _ = json.JSONDecoder().raw_decode(tail[tail.rindex(b'"summary":') + 10 :].decode())
     assert summary["total_tokens"] == HUGE
     assert abs(count - HUGE) <= HUGE // 100  # a name may lie across two pieces twice
-    assert size > 40e6
-    assert most[0] - before < 40, (before, most)
+    assert size > 30e6
+    assert most[0] - before < 20, (before, most)
     waits.sort()
     assert waits[len(waits) // 2] < 0.25
     assert len(waits) > 20

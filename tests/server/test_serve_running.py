@@ -204,13 +204,18 @@ def drained(tmp_path_factory):
     return store, make_secret(store, "own", "*")[0]
 
 
-@pytest.mark.parametrize(("workers", "number", "to_all"), [
-    (1, signal.SIGTERM, False), (1, signal.SIGINT, False), (1, signal.SIGHUP, False),
-    (2, signal.SIGTERM, True), (2, signal.SIGINT, False), (2, signal.SIGHUP, False),
+@pytest.mark.parametrize(("workers", "orders"), [
+    (1, [(signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGHUP, False)]),
+    (2, [(signal.SIGTERM, True), (signal.SIGINT, False), (signal.SIGHUP, False)]),
 ])  # fmt: skip
-def test_what_is_under_way_comes_to_its_end(drained, number, workers, to_all):
+def test_what_is_under_way_comes_to_its_end(drained, workers, orders):
     """A terminal and systemd signal to every process, and so each worker is told twice."""
-    store, secret = drained
+    with ThreadPoolExecutor(len(orders)) as threads:
+        for done in [threads.submit(end_under_way, *drained, workers, *order) for order in orders]:
+            done.result()
+
+
+def end_under_way(store, secret, workers, number, to_all):
     with serving(store, "--workers", str(workers)) as served:
         found, begun = [], threading.Barrier(4)
 
@@ -316,9 +321,10 @@ def test_workers_share_the_socket_and_the_figures_and_are_replaced(own):
         assert served.end() == 0
 
 
-def test_workers_do_not_outlive_the_process_that_began_them(own):
+def test_workers_do_not_outlive_the_process_that_began_them(own, tmp_path):
     store, secret = own
-    with serving(store, "--workers", "2") as served:
+    (tmp_path / "temporary").mkdir()
+    with serving(store, "--workers", "2", env={"TMPDIR": str(tmp_path / "temporary")}) as served:
         assert served.get(TOKENS, secret).status_code == 200
         served.process.kill()
         deadline = time.monotonic() + 15
@@ -329,6 +335,9 @@ def test_workers_do_not_outlive_the_process_that_began_them(own):
                 break
             assert time.monotonic() < deadline
             time.sleep(0.1)
+    while any((tmp_path / "temporary").iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_figures_of_another_program_are_left_alone(own, tmp_path):

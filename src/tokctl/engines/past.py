@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from glob import escape
 from itertools import islice
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 T = TypeVar("T", Token, Visit)
 Item = TypeVar("Item")
 _LASTING = frozenset({"started", "process"})  # orders by what is the same at every moment
-_CREATED, _STARTED = Order("created"), Order("started")
+_CREATED = Order("created")
+REMEMBERED = 20_000
+"""Instances of which it is remembered how they stood, so that none of them is read for it again."""
 
 
 def open_past(settings: Settings, reading: Reading, moment: datetime) -> PastEngine:
@@ -69,6 +72,7 @@ class PastEngine:
         self._definitions: dict[tuple[str, int | None], Definition | None] = {}
         self._visits: dict[str, _Then] = {}
         self._tokens: dict[str, _Then] = {}
+        self._stood: dict[InstanceFilter, list[InstanceStatus]] = {}  # what lasts of a filter, and all that fit it
 
     def close(self) -> None:
         """Close what is below."""
@@ -79,6 +83,7 @@ class PastEngine:
         self._visits.clear()
         self._tokens.clear()
         self._definitions.clear()
+        self._stood.clear()
         return self.engine.refresh()
 
     def rest(self) -> None:
@@ -136,23 +141,44 @@ class PastEngine:
         self, where: InstanceFilter, order: Order, *, limit: int | None = None, offset: int = 0
     ) -> Iterator[InstanceStatus]:
         """Instances in order."""
-        base = order if order.column in _LASTING else _STARTED
-        found: Iterable[InstanceStatus] = (
-            then.status
-            for now in self.engine.instances(_lasting(where), base)
-            if (then := self._past(now, self._visits_of(now))) is not None and where.matches(then.status)
-        )
-        if base is not order:
-            found = sort_instances(found, order)
+        few = limit is not None and order.column in _LASTING
+        found = self._one_by_one(where, order) if few else sort_instances(self._matching(where), order)
         return islice(found, offset, None if limit is None else offset + limit)
+
+    def _one_by_one(self, where: InstanceFilter, order: Order) -> Iterator[InstanceStatus]:
+        """Yield instances without reading more of them than are taken; one that has gone is left out."""
+        for now in self.engine.instances(_lasting(where), order):
+            with suppress(NotFoundError):
+                then = self._past(now, self._visits_of(now))
+                if then is not None and where.matches(then.status):
+                    yield then.status
 
     def _visits_of(self, now: InstanceStatus) -> Iterator[Visit]:
         """The visits of an instance, not asked for before they are read."""
         yield from self.engine.visits(now.instance.instance_id, flows=True)
 
+    def _matching(self, where: InstanceFilter) -> Iterator[InstanceStatus]:
+        """Yield the instances that match, as they came to be known."""
+        known = self._stood.get(_lasting(where))
+        several = (found.status for found in self._all(where)) if known is None else known
+        return (status for status in several if where.matches(status))
+
+    def _all(self, where: InstanceFilter) -> Iterator[Past[Visit]]:
+        """Yield every instance that may match as it stood; how each did is remembered when all have been read."""
+        lasting = _lasting(where)
+        several: list[InstanceStatus] = []
+        for now, visits in self.engine.all_visits(lasting, flows=True):
+            found = self._past(now, visits)
+            if found is not None:
+                if len(several) < REMEMBERED:
+                    several.append(found.status)
+                yield found
+        if len(several) < REMEMBERED:
+            self._stood[lasting] = several
+
     def count_instances(self, where: InstanceFilter) -> int:
         """How many instances match."""
-        return sum(1 for _ in self.instances(where, _STARTED))
+        return sum(1 for _ in self._matching(where))
 
     def instance(self, instance_id: str) -> InstanceStatus:
         """One instance."""
@@ -193,9 +219,8 @@ class PastEngine:
         self, instances: InstanceFilter, where: TokenFilter = EVERYTHING, *, flows: bool = False
     ) -> Iterator[tuple[InstanceStatus, Iterator[Visit]]]:
         """The same of every instance that matches, in the order in which they came to be known."""
-        for now, visits in self.engine.all_visits(_lasting(instances), flows=True):
-            found = self._past(now, visits)
-            if found is not None and instances.matches(found.status):
+        for found in self._all(instances):
+            if instances.matches(found.status):
                 then = _alone(found)
                 yield then.status, then.engine.visits(then.status.instance.instance_id, where, flows=flows)
 
@@ -206,8 +231,14 @@ class PastEngine:
         where = InstanceFilter(processes=() if process_id is None else (escape(process_id),))
         same = (now.instance for now, _ in self.engine.all_visits(where))
         ids = (one.instance_id for one in same if one.process_id == process_id)
-        for instance_id in reversed(deque(filter(self._exists, ids), maxlen=instances)):
-            yield from self._then(instance_id).engine.visit_durations(process_id, elements, 1)
+        last = dict.fromkeys(deque(filter(self._exists, ids), maxlen=instances))
+        found: dict[str, list[tuple[str, str, float]]] = {}
+        for now, visits in self.engine.all_visits(where, flows=True):  # many at a time, where each costs a request
+            instance_id = now.instance.instance_id
+            if instance_id in last and (then := self._past(now, visits)) is not None:
+                found[instance_id] = list(_alone(then).engine.visit_durations(process_id, elements, 1))
+        for instance_id in reversed(last):
+            yield from found.get(instance_id, ())
 
     def stays(
         self, instances: InstanceFilter | str, where: TokenFilter = EVERYTHING
@@ -216,10 +247,9 @@ class PastEngine:
         if isinstance(instances, str):
             yield from self._then(instances).engine.stays(instances, where)
             return
-        for now, visits in self.engine.all_visits(_lasting(instances), flows=True):
-            found = self._past(now, visits)
-            if found is not None and instances.matches(found.status):
-                yield from _alone(found).engine.stays(now.instance.instance_id, where)
+        for found in self._all(instances):
+            if instances.matches(found.status):
+                yield from _alone(found).engine.stays(found.status.instance.instance_id, where)
 
     def count_tokens(self, instance_id: str, where: TokenFilter) -> int:
         """How many tokens of an instance match."""

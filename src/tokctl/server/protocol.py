@@ -154,25 +154,22 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         before = self.begun
-        try:
-            self._feed(data)
-        except httptools.HttpParserError:
-            self._refuse_bytes()
+        rest = data
+        while rest:
+            try:
+                self.parser.feed_data(rest)
+                break
+            except httptools.HttpParserUpgrade as asked:  # there are none here: what comes next is another request
+                rest = rest[asked.args[0] :]
+            except httptools.HttpParserError:
+                self._refuse_bytes()
+                break
         if self.over:
             return
         if self.in_request and self.begun == before:
             self._count(len(data))
         if self.in_request or self._is_idle():  # also after an empty line between two requests
             self._await_request()
-
-    def _feed(self, data: bytes) -> None:
-        while data:
-            try:
-                self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as asked:  # there are none here: what comes next is another request
-                data = data[asked.args[0] :]
-            else:
-                return
 
     def _count(self, size: int) -> None:
         if self.in_head:
@@ -195,11 +192,6 @@ class LimitedProtocol(HttpToolsProtocol):
         self.head_size = self.body_size = self.rest_size = 0
         cast("dict[str, Any]", self.scope)["extensions"] = {ABORT: self.transport.abort}
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header. What comes behind a body is none: nobody has looked at it before us."""
-        if self.in_head:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         """The head is there."""
         if self.over:
@@ -209,7 +201,8 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         self.in_head = False
         super().on_headers_complete()
-        if self.parser.get_http_version() == "1.0":
+        self.headers = []  # what comes behind a body is no header: nobody has looked at it before us
+        if self.scope["http_version"] == "1.0":
             self.cycle.__class__ = OldCycle
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:

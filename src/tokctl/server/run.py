@@ -186,6 +186,7 @@ class _Workers:
         self.alive: dict[int, float] = {}
         self.signals: tuple[signal.Signals, ...] = ()
         self.ending = False
+        self.orphaned = False  # in a worker: who began it has been killed
         self.result = 0
         self.news = os.pipe()  # a byte for each worker that is ready, and the number of each signal
         self.life = os.pipe()  # ends when this process does, however it does
@@ -237,11 +238,14 @@ class _Workers:
             sys.stderr.write(f"tokctl: {error}\n")
             code = error.exit_code
         finally:
+            if self.orphaned:
+                shutil.rmtree(os.environ[METRICS_FOLDER], ignore_errors=True)
             sys.stderr.flush()
             os._exit(code)
 
     def _outlive_nobody(self) -> None:
         os.read(self.life[0], 1)
+        self.orphaned = True
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _watch(self, folder: str) -> None:

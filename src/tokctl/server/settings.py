@@ -25,7 +25,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     head: Annotated[int, Meta(ge=1024)] = 16 << 10
     target: Annotated[int, Meta(ge=256)] = 8 << 10  # path and query
     body: Annotated[int, Meta(ge=0)] = 64 << 10
-    head_seconds: Positive = 10.0  # from the connection, or the first byte, to the last of the head
+    head_seconds: Positive = 10.0  # from the connection, or the first byte of a request, to its last
     idle_seconds: Positive = 15.0  # of a connection between two requests
     answer_seconds: Positive = 60.0  # until an answer begins
     queue_seconds: Positive = 20.0  # until a long answer has a place

@@ -17,27 +17,24 @@ from tokctl.server.stores import be_patient
 from tokctl.store import open_store
 
 EVERY_SECONDS = 5.0
-LAST_TRIES = 5
+LAST_TRIES = 4
 BETWEEN_SECONDS = 0.5
 PATIENCE_MS = 500  # with a writer; who writes for longer is waited for between two tries
 
-Key = tuple[int, str, datetime]
-"""What tells an API token from those of other stores: its id, its mask, and when it was created."""
-
 
 class Usage:
-    """The moments of use that are not in the store yet, by API token."""
+    """The moments of use that are not in the store yet, with their API tokens by id."""
 
     def __init__(self, url: str, tell: Callable[..., Any], *, every: float = EVERY_SECONDS) -> None:
         self.url = url
         self.tell = tell
         self.every = every
-        self._used: dict[Key, datetime] = {}
+        self._used: dict[int, tuple[ApiToken, datetime]] = {}
         self._task: asyncio.Task[None] | None = None
 
     def note(self, token: ApiToken, when: datetime) -> None:
         """A token was used."""
-        self._used[token.id, token.token, token.created_at] = when
+        self._used[token.id] = token, when
 
     def start(self) -> None:
         """Begin to write now and then."""
@@ -68,15 +65,15 @@ class Usage:
         with suppress(StoreError):
             self._touch(self._used)
 
-    def _touch(self, used: dict[Key, datetime]) -> None:
+    def _touch(self, used: dict[int, tuple[ApiToken, datetime]]) -> None:
         with open_store(self.url, write=True) as store:
             be_patient(store, PATIENCE_MS)
             table = store.api_tokens
             same = {}
-            for (number, *rest), when in used.items():  # another store may have taken the place of theirs
-                token = table.by_id(number)
-                if token is not None and [token.token, token.created_at] == rest:
-                    same[number] = when
+            for number, (token, when) in used.items():
+                kept = table.by_id(number)
+                if kept is not None and (kept.token, kept.created_at) == (token.token, token.created_at):
+                    same[number] = when  # else another store has taken the place of the token's
             table.touch(same)
 
     async def finish(self) -> None:

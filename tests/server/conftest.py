@@ -7,9 +7,8 @@ import os
 import pytest
 from examining import examined
 from raw_http import LIMITS
-from running_server import Served, make_secret, make_store, many, serving
+from running_server import Served, make_secret, make_store, multiply, serving
 
-from builders import instance
 from commandline import *  # noqa: F403
 from tokctl.store import open_store
 
@@ -81,10 +80,9 @@ def strict(served_store, secrets, limits) -> Served:
 
 @pytest.fixture(scope="session")
 def big(tmp_path_factory, limits):
-    """A server with short limits over a store with an instance of 20,000 tokens, and a secret for it."""
+    """A server with short limits over a store with an instance of 15,000 tokens, and a secret for it."""
     store = make_store(tmp_path_factory.mktemp("big") / "big.db")
-    with open_store(str(store), write=True) as opened, opened.write() as batch:
-        batch.put(instance("big", process_id="p"), many("big", 20_000))
+    multiply(store, "big", 15_000)
     secret, _ = make_secret(store, "own", "*")
     with serving(store, env=limits) as running:
         yield running, secret

@@ -11,7 +11,7 @@ from running_server import SMALL, path_of
 TARGET = path_of("processes", SMALL, "tokens")
 LIMITS = """
 serve:
-  limits: {head_seconds: 0.6, stall_seconds: 1, idle_seconds: 1, connections: 30, long_answers: 2, queue_seconds: 1}
+  limits: {head_seconds: 0.6, stall_seconds: 2, idle_seconds: 1, connections: 30, long_answers: 2, queue_seconds: 1}
 """
 
 

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -76,6 +77,27 @@ def many(instance_id: str, count: int):
             variables={"n": n, "text": "x" * (n % 50)}, parent_token_id=f"l{n // 2}" if n else None,
             flow_history=[{"from_element": "e0", "via_flow": f"f{n % 3}"}],
         )  # fmt: skip
+
+
+def multiply(store: Path, instance_id: str, count: int) -> None:
+    """Put an instance with the tokens of LARGE, over and over: putting each would take ten times as long."""
+    with open_store(str(store), write=True) as opened, opened.write() as batch:
+        batch.put(instance(instance_id, process_id="p"))
+    connection = sqlite3.connect(store)
+    names = [row[1] for row in connection.execute("PRAGMA table_info(token)")]
+    columns = ", ".join(name for name in names if name not in {"pk", "instance", "token_id"})
+    (of, total), (to, _) = (
+        connection.execute("SELECT pk, total_tokens FROM instance WHERE instance_id = ?", [one]).fetchone()
+        for one in (LARGE, instance_id)
+    )
+    copy = (
+        f"INSERT INTO token (instance, token_id, {columns})"
+        f" SELECT ?, token_id || '-' || ?, {columns} FROM token WHERE instance = ?"
+    )
+    connection.executemany(copy, [(to, n, of) for n in range(count // total)])
+    connection.execute("UPDATE instance SET total_tokens = ? WHERE pk = ?", [count, to])
+    connection.commit()
+    connection.close()
 
 
 def make_secret(path: Path, name: str, *scopes: str, type_: str = "read-only", lasts: float = 3600) -> tuple[str, int]:
@@ -176,3 +198,17 @@ def path_of(*parts: str) -> str:
     from urllib.parse import quote
 
     return API + "".join("/" + quote(part, safe="").replace(".", "%2E") for part in parts)
+
+
+def refused(store: Path, *options, env: dict[str, str] | None = None, code: int, match: str) -> None:
+    """Run a server that cannot begin: one line, and the right exit code."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tokctl", "serve", "--store", str(store), *map(str, options)],
+        capture_output=True, text=True, timeout=60, check=False, env=clean_environment(ENVIRONMENT | (env or {})),
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.startswith("tokctl: ")
+    assert done.stderr.count("\n") == 1
+    assert match in done.stderr
+    assert PEPPER not in done.stderr

@@ -243,7 +243,7 @@ def test_pages_are_all_of_it(served, secrets, engine):
     assert sorted(found) == sorted(engine.all_instance_ids())
 
 
-@pytest.mark.parametrize("prefix", ["s", "a", "%", "\U0001f511", "nobody", "a/", "\U0010ffff"])
+@pytest.mark.parametrize("prefix", ["", "s", "a", "%", "\U0001f511", "nobody", "a/", "\U0010ffff"])
 def test_instances_whose_ids_begin_so(served, secrets, engine, prefix):
     data = data_of(served.get(f"{API}/processes", secrets["process"], params={"instance": prefix, "limit": 3}),
                    "instance, limit")  # fmt: skip

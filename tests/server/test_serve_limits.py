@@ -155,7 +155,7 @@ def test_a_client_that_goes_away_leaves_nothing_behind(big):
             raw.socket.recv(1000)
         (line,) = served.log(f"gone-{n}")
         assert line["reason"] == "the client has gone"
-    assert served.get(path_of("processes", "big", "tokens"), secret).json()["data"]["summary"]["total_tokens"] == 20_000
+    assert served.get(path_of("processes", "big", "tokens"), secret).json()["data"]["summary"]["total_tokens"] == 15_000
 
 
 def test_too_many_long_answers(big):

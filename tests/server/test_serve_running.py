@@ -9,7 +9,6 @@ import socket
 import ssl
 import stat
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,34 +17,22 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
-from running_server import ENVIRONMENT, LARGE, PEPPER, SMALL, Served, make_secret, make_store, many, path_of, serving
+from running_server import (
+    LARGE,
+    PEPPER,
+    SMALL,
+    Served,
+    make_secret,
+    make_store,
+    multiply,
+    path_of,
+    refused,
+    serving,
+)
 
-from builders import instance
-from commandline import clean_environment
 from tokctl.store import open_store
 
 TOKENS = path_of("processes", SMALL, "tokens")
-
-
-def all_refused(store, *cases):
-    """Run servers that cannot begin, two at a time: (options, what ``refused`` is told besides) of each."""
-    with ThreadPoolExecutor(2) as threads:
-        for done in [threads.submit(refused, store, *options, **told) for options, told in cases]:
-            done.result()
-
-
-def refused(store, *options, env=None, code, match):
-    """Run a server that cannot begin: one line, and the right exit code."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tokctl", "serve", "--store", str(store), *map(str, options)],
-        capture_output=True, text=True, timeout=60, check=False, env=clean_environment(ENVIRONMENT | (env or {})),
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
-    assert done.stdout == ""
-    assert done.stderr.startswith("tokctl: ")
-    assert done.stderr.count("\n") == 1
-    assert match in done.stderr
-    assert PEPPER not in done.stderr
 
 
 def last_used(store, name):
@@ -53,76 +40,7 @@ def last_used(store, name):
         return next(one.last_used_at for one in opened.api_tokens.list() if one.name == name)
 
 
-# --- what cannot begin ---
-
-
-def test_a_store_that_is_not_there(tmp_path):
-    refused(tmp_path / "none.db", "--port", 0, code=6, match="there is no store at")
-    assert not (tmp_path / "none.db").exists()
-
-
-def test_what_stands_in_the_way(served, served_store, tmp_path):
-    host, port = served.address
-    log, free = ("--access-log", tmp_path / "none" / "log"), ("--port", 0)
-    (tmp_path / "file").write_text("", encoding="ascii")
-    elsewhere = {"TOKCTL_PEPPER": "", "TOKCTL_PEPPER_FILE": str(tmp_path / "pepper")}
-    all_refused(
-        served_store,
-        (("--port", port), {"code": 2, "match": f"another program listens at {host}, port {port} already"}),
-        (("--host", "198.51.100.77", "--insecure-http"), {"code": 2, "match": "cannot listen at 198.51.100.77"}),
-        (("--host", "no.such.host.invalid", "--insecure-http"), {"code": 2, "match": "is no address"}),
-        *((("--host", open_to_all), {"code": 2, "match": "without TLS would send API tokens in the clear"})
-          for open_to_all in ("0.0.0.0", "::", "192.0.2.1")),
-        (("--trusted-proxy", "here", *free), {"code": 2, "match": "is no network"}),
-        ((*log, *free), {"code": 2, "match": "cannot be written"}),
-        ((*log, *free, "--workers", 2), {"code": 2, "match": "cannot be written"}),
-        (free, {"env": {"TOKCTL_PEPPER": "short"}, "code": 7, "match": "too short"}),
-        (free, {"env": elsewhere, "code": 3, "match": "there is no pepper"}),
-        (("--unix", tmp_path / "file"), {"code": 2, "match": "is no socket"}),
-        (("--unix", tmp_path / ("x" * 200)), {"code": 2, "match": "too long"}),
-    )  # fmt: skip
-
-
-def test_certificates_that_will_not_do(served_store, tmp_path):
-    authority, names = trustme.CA(), []
-    for number in range(2):
-        issued = authority.issue_cert("localhost")
-        issued.private_key_pem.write_to_path(tmp_path / f"key{number}.pem")
-        issued.cert_chain_pems[0].write_to_path(tmp_path / f"cert{number}.pem")
-        names.append((tmp_path / f"cert{number}.pem", tmp_path / f"key{number}.pem"))
-    (cert, key), (_, other) = names
-    subprocess.run(["openssl", "rsa", "-aes256", "-passout", "pass:x", "-in", key, "-out", tmp_path / "locked.pem"],
-                   check=False, capture_output=True)  # fmt: skip
-    if not (tmp_path / "locked.pem").exists() or not (tmp_path / "locked.pem").read_bytes():
-        subprocess.run(["openssl", "ec", "-aes256", "-passout", "pass:x", "-in", key, "-out", tmp_path / "locked.pem"],
-                       check=True, capture_output=True)  # fmt: skip
-    all_refused(served_store, *(
-        (("--port", 0, "--tls-cert", cert_file, *(["--tls-key", key_file] if key_file else [])),
-         {"code": code, "match": match})
-        for cert_file, key_file, code, match in (
-            (cert, None, 2, "belong together"),
-            (cert, other, 7, "does not belong to the certificate"),
-            (cert, tmp_path / "none.pem", 3, "there is no file"),
-            (key, key, 7, "are no certificate and private key"),
-            (cert, tmp_path / "locked.pem", 7, "is encrypted"),
-        )
-    ))  # fmt: skip
-
-
-@pytest.mark.parametrize(("text", "match"), [
-    ("serve: {prot: 1}", "port"), ("serve: {port: high}", "port"), ("serve: {limits: {body: -1}}", "body"),
-    ("serve: {limits: {bodi: 1}}", "body"),
-])  # fmt: skip
-def test_a_configuration_that_means_nothing(served_store, tmp_path, text, match):
-    config = tmp_path / "config.yaml"
-    config.write_text(text, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "tokctl", "serve", "--store", str(served_store), "--port", "0"], capture_output=True,
-        text=True, timeout=60, check=False, env=clean_environment(ENVIRONMENT | {"TOKCTL_CONFIG": str(config)}),
-    )  # fmt: skip
-    assert done.returncode in {2, 7}
-    assert match in done.stderr
-    assert done.stderr.count("\n") == 1
+# --- where it listens ---
 
 
 def test_the_configuration_says_what_the_command_line_does_not(own, tmp_path):
@@ -134,9 +52,6 @@ def test_the_configuration_says_what_the_command_line_does_not(own, tmp_path):
         served.end()
     (line,) = (tmp_path / "requests.log").read_text(encoding="utf-8").splitlines()
     assert json.loads(line)["status"] == 200
-
-
-# --- where it listens ---
 
 
 def test_tls(own, tmp_path):
@@ -199,8 +114,7 @@ def children(served) -> list[int]:
 def drained(tmp_path_factory):
     """A store with an instance that takes a while to be read, and a secret."""
     store = make_store(tmp_path_factory.mktemp("drained") / "drained.db")
-    with open_store(str(store), write=True) as opened, opened.write() as batch:
-        batch.put(instance("big", process_id="p"), many("big", 8000))
+    multiply(store, "big", 7500)
     return store, make_secret(store, "own", "*")[0]
 
 
@@ -242,7 +156,7 @@ def end_under_way(store, secret, workers, number, to_all):
         assert served.end(number) == 0
         for thread in threads:
             thread.join()
-        assert found == [8000] * 3
+        assert found == [7500] * 3
         with pytest.raises(httpx.ConnectError):
             httpx.get(served.url)
     assert not [line for line in served.lines if "Traceback" in line or "fault" in line]

@@ -40,7 +40,7 @@ for package in (tokctl.cli, tokctl.render, tokctl.store, tokctl.engines):
 sys.stderr, stderr = open(os.devnull, "w"), sys.stderr
 run(["instances", "list", "--store", "/nowhere"])  # and so where all it needs lies
 sys.stderr = stderr
-os.setgroups([]); os.setgid({user}); os.setuid({user})
+os.setgroups([]); os.setgid({user}); os.setuid({user}); os.environ["HOME"] = "/"  # that of the first is not his
 main()
 """
 

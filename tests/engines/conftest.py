@@ -1,4 +1,12 @@
-"""See ``commandline`` and ``watchers``."""
+"""See ``commandline`` and ``watchers``; clients lose no time between two attempts."""
+
+import pytest
 
 from commandline import orders, tokctl  # noqa: F401 - fixtures
+from tokctl.client import Client
 from watchers import clock  # noqa: F401 - a fixture
+
+
+@pytest.fixture(autouse=True)
+def _restless(monkeypatch):
+    monkeypatch.setitem(Client.__init__.__kwdefaults__, "sleep", lambda _: None)

@@ -110,7 +110,7 @@ def page(items: list, limit: int | None, offset: int) -> list:
 
 
 @given(several=token_sets(), where=filters, order=orders, limit=limits, offset=offsets)
-@settings(max_examples=100)
+@settings(max_examples=60)
 @each_engine
 def test_tokens_are_what_plain_python_says(make, several, where, order, limit, offset):
     engine = make([instance("i1"), *several])
@@ -141,7 +141,7 @@ def test_corners_of_filters(make):
 
 
 @given(several=token_sets(), about=make_instances(st.just("i1")))
-@settings(max_examples=60)
+@settings(max_examples=40)
 @each_engine
 def test_summary_tree_rows_and_single_tokens(make, several, about):
     engine = make([about, *several])
@@ -158,7 +158,7 @@ def test_summary_tree_rows_and_single_tokens(make, several, about):
 
 
 @given(records=st.lists(make_tokens(few_names, st.sampled_from(["i1", "i2"])), max_size=8))
-@settings(max_examples=60)
+@settings(max_examples=40)
 @each_engine
 def test_a_token_that_comes_again(make, records):
     """The later one counts, unless it says that it is older."""
@@ -207,7 +207,7 @@ def expected_instances(held: list[InstanceStatus], where: InstanceFilter, order:
     limit=limits,
     offset=offsets,
 )
-@settings(max_examples=70)
+@settings(max_examples=40)
 @each_engine
 def test_instances_are_what_plain_python_says(make, abouts, several, where, order, limit, offset):
     records: list[Instance | Token] = []
@@ -227,7 +227,7 @@ def test_instances_are_what_plain_python_says(make, abouts, several, where, orde
 
 
 @given(about=make_instances(st.just("i1")), more=make_instances(st.just("i1")))
-@settings(max_examples=60)
+@settings(max_examples=40)
 @each_engine
 def test_an_instance_that_is_told_of_twice(make, about, more):
     older = about.updated_at and more.updated_at and more.updated_at < about.updated_at
@@ -242,7 +242,7 @@ def test_an_instance_that_is_told_of_twice(make, about, more):
 
 
 @given(ids=st.sets(names, max_size=7), prefix=st.one_of(names, st.just("")), limit=st.integers(0, 6))
-@settings(max_examples=60)
+@settings(max_examples=40)
 @each_but_bare
 def test_ids_by_prefix(make, ids, prefix, limit):
     engine = make([record for name in ids for record in (instance(name), token(name, name))])

@@ -73,7 +73,7 @@ def stays(engine, instances, where):
 
 @given(records=RECORDS, moment=MOMENTS, where=instance_filters, order=instance_orders, limit=limits, offset=offsets,
        prefix=st.sampled_from(["", "i", "j", "i2", "x"]))  # fmt: skip
-@settings(max_examples=80)
+@settings(max_examples=50)
 @each_but_bare
 def test_instances_as_of_a_moment(make, records, moment, where, order, limit, offset, prefix):
     below = make(records)
@@ -98,7 +98,7 @@ def test_instances_as_of_a_moment(make, records, moment, where, order, limit, of
 
 @given(records=RECORDS, moment=MOMENTS, where=filters, order=orders, limit=limits, offset=offsets,
        prefix=st.one_of(names, st.just("")))  # fmt: skip
-@settings(max_examples=80)
+@settings(max_examples=50)
 @each_but_bare
 def test_tokens_as_of_a_moment(make, records, moment, where, order, limit, offset, prefix):
     below = make(records)
@@ -128,7 +128,7 @@ def test_tokens_as_of_a_moment(make, records, moment, where, order, limit, offse
 
 @given(records=RECORDS, moment=MOMENTS, instances=instance_filters, where=filters, names_=st.sets(names), count=limits,
        process=st.one_of(st.none(), names, globs))  # fmt: skip
-@settings(max_examples=80)
+@settings(max_examples=50)
 @each_but_bare
 def test_the_visits_of_all_as_of_a_moment(make, records, moment, instances, where, names_, count, process):
     below = make(records)

@@ -245,6 +245,10 @@ def test_a_server_that_was_another_before_is_asked_again(monkeypatch):
     with pytest.raises(UnreachableError, match=r"what atomd sends.*asked anew"):
         list(engine.instances(InstanceFilter(), Order("started")))
     assert kind_of(settings(atomd.url)) == "atomd"
+    told = open_engine(settings(atomd.url, credential="env:TOKCTL_API_KEY", engine_kind="rest"))
+    for ask in (told.summary, lambda one: list(told.visits(one))):  # it would be an instance without tokens
+        with pytest.raises(UnreachableError, match=r"what atomd sends.*Leave --engine-kind out"):
+            ask("srv1-6iQSX7z5IzZTZDEnO1")
     atomd.close()
 
 

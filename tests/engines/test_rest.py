@@ -11,10 +11,13 @@ import pytest
 
 from builders import at, instance, token, tokens
 from commandline import NOW, Stream
+from documented_server import DocumentedServer
 from serving import Served, grant
 from tokctl.__main__ import run
 from tokctl.engines.base import Reading
 from tokctl.engines.ids import resolve_instance
+from tokctl.engines.past import PastEngine
+from tokctl.engines.remote import GIVE_UP
 from tokctl.errors import InputError, NotAllowedError, NotFoundError, UnreachableError
 from tokctl.process.query import EVERYTHING, InstanceFilter, Order, TokenFilter
 from tokctl.store import open_store
@@ -296,6 +299,68 @@ def test_commands_tell_what_they_could_not_read(six, tokctl, monkeypatch, words)
     assert ran.out == ""
 
 
+def test_what_is_left_out_is_not_said_to_have_ended(six, tokctl, monkeypatch):
+    put(six, "over", tokens(1, "over"), status="COMPLETED")
+    gone = (404, b'{"success": false, "error": {"code": "PROCESS_INSTANCE_NOT_FOUND", "message": ""}}')
+    six.spoil = lambda path: BROKEN if "/i2/" in path else gone if "/i4/" in path else None
+    monkeypatch.setenv("TOKCTL_API_KEY", six.secret)
+    monkeypatch.setenv("TOKCTL_STATE_DIR", str(six.path.parent))
+    ran = tokctl("debug", "--server", six.url, now=at(60))
+    assert ran.code == 5
+    assert "1 instance that has ended left out" in ran.out + ran.err
+    past = tokctl("debug", "--server", six.url, "--at", at(50).isoformat(), now=at(60))
+    assert past.code == 5
+    assert "1 instance could not be read: i2" in past.err
+
+
+def test_very_many_in_a_row_that_cannot_be_read_end_it(served):
+    for number in range(GIVE_UP + 5):
+        put(served, f"i{number:02}", tokens(1, f"i{number:02}", state="ACTIVE"))
+    served.spoil = lambda path: BROKEN if "/tokens" in path and "/i00/" not in path else None
+    with pytest.raises(InputError, match=f"^{GIVE_UP} instances in a row could not be read, the last: http.*/i20/"):
+        list(served.engine(Reading.VISITS).all_visits(EVERYONE))
+
+
+# --- few requests -------------------------------------------------------------------------------------------
+
+
+def test_whether_there_is_just_one_instance_is_asked_with_one_small_request(six):
+    engine = six.engine()
+    asked(six)
+    assert engine.instance_ids("", 2) == ["i0", "i1"]
+    assert asked(six) == [("?instance=&limit=10", 200)]
+
+
+def test_of_a_server_that_tells_no_totals_each_instance_is_read_once(six):
+    server = DocumentedServer(six.path, honours=False)
+    engine = server.engine(Reading.VISITS)
+    server.spoil = lambda path: BROKEN if "/i2/" in path else None
+    for _ in range(2):
+        assert sum(1 for _ in engine.all_visits(EVERYONE)) == 5
+        assert [one.instance_id for one in engine.unread] == ["i2"]
+    server.asked.clear()
+    assert engine.count_instances(EVERYONE) == 5
+    assert engine.count_instances(InstanceFilter(open=True)) == 5
+    assert server.asked == []
+    engine.refresh()
+    server.spoil = lambda _: None
+    assert engine.count_instances(InstanceFilter(open=True)) == 6
+    server.close()
+
+
+def test_how_instances_stood_is_worked_out_once(six):
+    engine = PastEngine(six.engine(Reading.VISITS_WITH_FLOWS), at(50))
+    gone = (404, b'{"success": false, "error": {"code": "PROCESS_INSTANCE_NOT_FOUND", "message": ""}}')
+    six.spoil = lambda path: gone if "/i4/" in path else None
+    assert sum(1 for _ in engine.all_visits(EVERYONE)) == 5
+    asked(six)
+    assert engine.count_instances(InstanceFilter(open=True)) == 5
+    assert engine.count_instances(InstanceFilter(statuses=("COMPLETED",))) == 0
+    assert not [path for path, _ in asked(six) if "/tokens" in path]
+    few = engine.instances(EVERYONE, Order("started"), limit=9)
+    assert [status.instance.instance_id for status in few] == ["i0", "i1", "i2", "i3", "i5"]
+
+
 # --- an outage ----------------------------------------------------------------------------------------------
 
 
@@ -312,7 +377,6 @@ def test_a_server_that_is_killed_and_started_again_under_watch(served, clock, mo
     clock.at(30, restart)
     clock.at(70, lambda: put(served, "i1", tokens(2, updated_at=at(99)), status="COMPLETED"))
     out, err = Stream(), Stream()
-    monkeypatch.setattr("tokctl.client.session.time.sleep", lambda _: None)
     with monkeypatch.context() as patch:
         patch.setenv("TOKCTL_STATE_DIR", str(tmp_path))
         patch.setenv("TOKCTL_API_KEY", secret)

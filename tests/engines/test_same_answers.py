@@ -110,7 +110,7 @@ def same(tokctl, monkeypatch, tmp_path, ids):
 
     def compare(server, line: str, *more: str, exactly: bool = True) -> None:
         words = [word.format(**ids) for word in line.split()]
-        for output in (["-o", "json"], ["-o", "table"])[: 1 + exactly]:
+        for output in (["-o", "json"], ["-o", "table"])[: 1 + isinstance(server, Served)]:
             monkeypatch.delenv("TOKCTL_SERVER", raising=False)
             monkeypatch.setenv("TOKCTL_STORE", str(server.path))
             expected = tokctl(*words, *more, *output, now=NOW)

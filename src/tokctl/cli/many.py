@@ -17,15 +17,22 @@ TOLD = 5
 
 @contextmanager
 def shown_progress(engine: Engine) -> Iterator[None]:
-    """Show a bar while instances are read one after another, if that takes a while."""
+    """Show a bar while instances are read one after another, if that takes a while.
+
+    A question may need several readings of the same instances, one of them within another: what has been
+    reached once stays reached.
+    """
     with ExitStack() as stack:
         step: Callable[[float], None] | None = None
+        reached = 0
 
-        def moved(_done: int, total: int | None) -> None:
-            nonlocal step
+        def moved(done: int, total: int | None) -> None:
+            nonlocal step, reached
             if step is None:
                 step = stack.enter_context(progress("Reading instances", total))
-            step(1)
+            if done > reached:
+                step(done - reached)
+                reached = done
 
         engine.watch_progress(moved)
         try:

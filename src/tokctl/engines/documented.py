@@ -128,7 +128,8 @@ class DocumentedEngine(RemoteEngine):
         key = ("list", of(params))
 
         def fetch(etag: str | None) -> Fetched | None:
-            return _instances(self.ask(("processes",), params, etag))
+            answer = self.ask(("processes",), params, etag)
+            return None if answer is None else _instances(Read(answer), answer)
 
         part = cast(Part, self.shelf.take(key, fetch))
         for found in part.items:
@@ -176,25 +177,23 @@ class DocumentedEngine(RemoteEngine):
 
     def _plain_list(self, params: Params, etag: str | None) -> Fetched | None:
         answer = self.ask_plainly(("processes",), params, etag)
-        if answer is not None and Read(answer).paged_beside:
-            raise other_kind(self.client, "rest", f"{answer.url}: this is what atomd sends")
-        return _instances(answer)
+        return None if answer is None else _instances(self._read(answer), answer)
 
     def fetch_instance(self, instance_id: str, etag: str | None) -> Fetched | None:
         """One instance: from the list, where that can be asked for it; by itself it comes with all that it does."""
         params: Params = {"instance": instance_id, "limit": "1"}
         if self.ours is not False and sayable(params):
             try:
-                fetched = _instances(self.ask(("processes",), params, etag))
+                answer = self.ask(("processes",), params, etag)
             except NotHonouredError:
                 etag = None
             else:
-                if fetched is None:
+                if answer is None:
                     return None
-                found = next(iter(fetched.value.items), None)
+                found = next(iter(Read(answer).instances().items), None)
                 if found is None or instance_of(found).instance_id != instance_id:
                     raise self.missing(instance_id)
-                return Fetched(found, 1, fetched.etag)
+                return Fetched(found, 1, answer.headers.get("etag"))
         try:
             answer = self.ask_plainly(("processes", instance_id), {}, etag)
         except NotFoundError as error:
@@ -235,13 +234,24 @@ class DocumentedEngine(RemoteEngine):
             raise self.missing(instance_id, error) from None
         if answer is None:
             return None
-        part = _tokens(answer, found, flows)
+        part = self._tokens(answer, found, flows)
         items: list[Any] = [*part.items]
         while part.more and part.items:  # a server that pages of its own accord
             further = self.ask_plainly(segments, {"offset": str(len(items)), "limit": str(len(part.items))})
-            part = _tokens(cast("Answer", further), found, flows)
+            part = self._tokens(cast("Answer", further), found, flows)
             items += part.items
         return Fetched(items, len(items), answer.headers.get("etag"))
+
+    def _tokens(self, answer: Answer, found: Found, flows: Flows | None) -> Part:
+        read = self._read(answer)
+        return read.tokens(instance_of(found)) if flows is None else read.visits(instance_of(found), flows)
+
+    def _read(self, answer: Answer) -> Read:
+        """Read an answer that atomd has, too, under the same address, with less in it."""
+        read = Read(answer)
+        if read.paged_beside:
+            raise other_kind(self.client, "rest", f"{answer.url}: this is what atomd sends")
+        return read
 
     def stream_tokens(self, found: Found, params: Params) -> Iterator[Token]:
         """Yield tokens as they come: no more than a piece of the answer is in memory."""
@@ -300,13 +310,6 @@ def of(params: Params) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted(params.items()))
 
 
-def _instances(answer: Answer | None) -> Fetched | None:
-    if answer is None:
-        return None
-    part = Read(answer).instances()
+def _instances(read: Read, answer: Answer) -> Fetched:
+    part = read.instances()
     return Fetched(part, len(part.items), answer.headers.get("etag"))
-
-
-def _tokens(answer: Answer, found: Found, flows: Flows | None) -> Part:
-    read = Read(answer)
-    return read.tokens(instance_of(found)) if flows is None else read.visits(instance_of(found), flows)

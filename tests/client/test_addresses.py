@@ -145,3 +145,9 @@ def test_a_password_in_a_url_is_refused_and_not_shown(url):
 )  # fmt: skip
 def test_what_is_on_this_machine(host, local):
     assert is_loopback(host) is local
+
+
+def test_a_query_is_not_repeated_as_a_secret_may_stand_in_it():
+    with pytest.raises(UsageError, match="has a query") as caught:
+        parse_url("http://engine.example/?key=s3cret")
+    assert "s3cret" not in str(caught.value)

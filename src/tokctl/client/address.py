@@ -98,7 +98,8 @@ def parse_url(url: str) -> Base:
     if not host or port == 0:
         raise UsageError(f"{quoted} names no host, or no port from 1 to 65535.", _EXAMPLE)
     if "?" in text or "#" in text:
-        raise UsageError(f"{quoted} has a query or a fragment, which the address of a server cannot have.", _EXAMPLE)
+        raise UsageError("the server's URL has a query or a fragment, which the address of a server cannot have.",
+                         _EXAMPLE)  # fmt: skip
     return Base(parts.scheme, host, port, quote(parts.path, safe=_PATH_SIGNS).rstrip("/"))
 
 

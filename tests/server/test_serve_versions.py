@@ -220,7 +220,8 @@ def test_a_store_that_is_gone_and_comes_back(own, tmp_path):
             assert int(answer.headers["retry-after"]) > 0
             assert str(store) not in answer.text
         health = served.get("/health")
-        assert (health.status_code, health.json()["data"]["status"]) == (503, "unhealthy")
+        assert (health.status_code, health.json()["error"]["code"]) == (503, "STORE_UNAVAILABLE")
+        assert health.json()["success"] is False
         (tmp_path / "away.db").rename(store)
         assert served.get(path, secret).status_code == 200
         assert served.get("/health").status_code == 200

@@ -66,9 +66,14 @@ def create(
         digest(pepper.key, secret),
         pepper.id,
     )
+    try:
+        sys.stdout.write(f"{secret}\n")
+        sys.stdout.flush()
+    except OSError:
+        store.api_tokens.revoke(made.id, app.now)  # nobody has its secret
+        raise
     lasts = "never expires" if until is None else f"expires at {until:%Y-%m-%d %H:%M} UTC"
     app.tell(f"API token {made.id} '{made.name}' ({made.token}), {made.type}, for {', '.join(scopes)}; it {lasts}.")
-    sys.stdout.write(f"{secret}\n")
     return 0
 
 

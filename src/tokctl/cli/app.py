@@ -33,6 +33,8 @@ UNBOUNDED = 10_000
 SEE = "See where instances stand"
 FILL = "Fill and keep a store"
 SET_UP = "Contexts and credentials"
+GUARD = "Look after API tokens"
+SERVE = "Serve"
 
 __all__ = [
     "FILL", "SEE", "SET_UP", "App", "ClickException", "Invocation", "NoArgsIsHelpError", "command", "group_callback",

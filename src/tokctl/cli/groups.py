@@ -11,7 +11,7 @@ from msgspec import Struct
 from typer._click.types import StringParamType
 from typer.core import TyperArgument, TyperGroup
 
-from tokctl.cli.app import FILL, SEE, SET_UP, examples_text, group_callback
+from tokctl.cli.app import FILL, GUARD, SEE, SET_UP, examples_text, group_callback
 from tokctl.process.query import suggest
 
 
@@ -73,7 +73,7 @@ TREE = Group(
         ),
         "api-tokens": Group(
             "API tokens: who may ask a server over the store.",
-            "Look after API tokens",
+            GUARD,
             {"create": "tokctl.cli.api_tokens_create"},
             ("tokctl api-tokens create grafana --show-secret",),
         ),

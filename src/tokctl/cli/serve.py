@@ -8,11 +8,9 @@ from typing import Annotated
 import typer
 
 from tokctl.cli import options as opt
-from tokctl.cli.app import App, command
+from tokctl.cli.app import SERVE, App, command
 from tokctl.config import config_section
 from tokctl.errors import UsageError
-
-PANEL = "Serve"
 
 
 def serve(
@@ -91,7 +89,7 @@ def serve(
 app = command(
     serve,
     takes=opt.STORE,
-    panel=PANEL,
+    panel=SERVE,
     examples=(
         "tokctl serve --store orders.db",
         "tokctl serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --workers 2",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -16,6 +16,7 @@ from tokctl.cli.complete import complete_instance
 from tokctl.cli.progress import progress
 from tokctl.cli.taking import Kept, Seen, Taker, read_each
 from tokctl.cli.watching import Poll
+from tokctl.engines.base import GIVE_UP
 from tokctl.engines.ids import resolve_instance
 from tokctl.errors import InputError, NotFoundError, StoreError, TokctlError, UsageError
 from tokctl.process.engine import Engine
@@ -28,10 +29,10 @@ from tokctl.render.views.snapshot import Taken, taken_listing
 from tokctl.source import input_name, is_same_file
 from tokctl.store import file_of, open_store
 
-INTERVAL = "2s"
-GIVE_UP = 20
-"""Instances in a row that cannot be read: whatever stands in the way is not theirs alone."""
+if TYPE_CHECKING:
+    from tokctl.engines.remote import RemoteEngine
 
+INTERVAL = "2s"
 _UNFINISHED = 5
 _OPEN = InstanceFilter(open=True)
 
@@ -143,9 +144,9 @@ def _source(app: App) -> str:
 
 
 def _kind(app: App, engine: Engine) -> str:
-    """What was read: ``store``, ``file``, or the kind of server, which is the name of its engine's module."""
+    """What was read: ``store``, ``file``, or the kind of server."""
     kind = app.settings.kind
-    return type(engine).__module__.rpartition(".")[2] if kind == "server" else kind
+    return cast("RemoteEngine", engine).kind if kind == "server" else kind
 
 
 # --- once, and again and again ----------------------------------------------------------------------------

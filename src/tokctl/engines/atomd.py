@@ -57,6 +57,8 @@ class AtomdEngine(RemoteEngine):
     Models are asked for once, as a version of one never changes; jobs once until the next ``refresh``.
     """
 
+    kind = "atomd"
+
     def __init__(self, client: Any, server: str, reading: Reading) -> None:
         super().__init__(client, server, reading)
         self._lock = RLock()

@@ -1,8 +1,11 @@
-"""What is to be read of tokens, where an engine has to decide it beforehand."""
+"""What engines share: how much is to be read of tokens, and when there is no use in reading on."""
 
 from __future__ import annotations
 
 from enum import Enum
+
+GIVE_UP = 20
+"""Instances in a row that cannot be read: whatever stands in the way is not theirs alone."""
 
 
 class Reading(Enum):

@@ -6,14 +6,15 @@ worked out here, of one instance at a time. A kind that can ask its server more 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from glob import escape
 from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
-from tokctl.engines.base import Reading
+from tokctl.engines.base import GIVE_UP, Reading
 from tokctl.engines.file import FileEngine
 from tokctl.engines.held import Fetched, Shelf
 from tokctl.engines.inorder import in_order
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 Found = Instance | InstanceStatus
 """An instance as a server tells it: with its totals and derived times, or without."""
 
-GIVE_UP = 20
-"""Instances in a row that cannot be read: whatever stands in the way is not theirs alone."""
 SMALL = 5_000
 """Tokens of an instance that are read whole and at once where some of them are needed."""
 KNOWN = 20_000
@@ -53,13 +52,16 @@ def instance_of(found: Found) -> Instance:
     return found.instance if isinstance(found, InstanceStatus) else found
 
 
-class RemoteEngine:
+class RemoteEngine(ABC):
     """Implements ``process.engine.Engine``; a kind of server implements the methods under "what a server says".
 
     What was fetched stays until ``refresh``: of instances that were asked for by id all they have, of others
     only how they stand. Answers to several requests can be of several moments: tokens are asked for after the
     instance that they are of.
     """
+
+    kind: ClassVar[str]
+    """What ``--engine-kind`` calls such a server."""
 
     def __init__(self, client: Client, server: str, reading: Reading) -> None:
         self.client = client
@@ -90,7 +92,7 @@ class RemoteEngine:
         self._derived.clear()
         self._lost.clear()
 
-    def rest(self) -> None:
+    def rest(self) -> None:  # noqa: B027 - what a kind without pauses does
         """Nothing is held on to that anybody waits for."""
 
     def watch_progress(self, moved: Moved) -> None:
@@ -99,25 +101,25 @@ class RemoteEngine:
 
     # --- what a server says ---
 
+    @abstractmethod
     def listed(self, where: InstanceFilter) -> Iterator[Found]:
         """Every instance that may match, in the order in which they came to be known, as far as that can be told."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fetch_instance(self, instance_id: str, etag: str | None) -> Fetched | None:
         """One instance (Found). Raises NotFoundError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fetch_tokens(self, found: Found, etag: str | None) -> Fetched | None:
         """All tokens of an instance, whole (a list). Raises NotFoundError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fetch_visits(self, found: Found, flows: Flows, etag: str | None, *, live: bool = False) -> Fetched | None:
         """What the analyses read of them; with ``live`` those that have ended may be left out. From any thread."""
-        raise NotImplementedError
 
+    @abstractmethod
     def definition(self, process_id: str, version: int | None) -> Definition | None:
         """A process model, the newest version unless one is named; None where it is unknown."""
-        raise NotImplementedError
 
     # --- one instance ---
 

@@ -38,6 +38,8 @@ def open_engine(settings: Settings, reading: Reading) -> RestEngine:
 class RestEngine(DocumentedEngine):
     """Implements ``process.engine.Engine`` over the documented API."""
 
+    kind = "rest"
+
     # --- instances ---
 
     def instances(

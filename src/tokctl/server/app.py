@@ -201,9 +201,9 @@ class Application:
 
     async def _serve(self, exchange: Exchange, service: Service) -> None:
         read_query(exchange.scope["query_string"], service.parameters)
-        status, data = service.body(self, exchange.headers, exchange.request_id)
+        data = service.body(self, exchange.headers, exchange.request_id)
         cached = (b"cache-control", b"no-store")
-        await exchange.whole(status, [(b"content-type", service.content_type), NOSNIFF, cached], data)
+        await exchange.whole(200, [(b"content-type", service.content_type), NOSNIFF, cached], data)
 
     async def _tell(
         self, exchange: Exchange, endpoint: Endpoint, ids: tuple[str, ...], target: bytes, now: datetime

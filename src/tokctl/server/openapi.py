@@ -36,6 +36,7 @@ _REQUEST_ID = {
     "schema": {"type": "string"},
 }
 _RETRY = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 0}}}
+_FAULT = {"application/json": {"schema": {"$ref": _REF.format(name="Error")}}}
 _MORE_HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
     405: {"Allow": {"schema": {"type": "string"}}},
@@ -119,15 +120,9 @@ def _responses(endpoint: Endpoint | Service, *, body: bool) -> dict[str, Any]:
         text = _FAULTS[status]
         response: dict[str, Any] = {"description": text, "headers": headers | _MORE_HEADERS.get(status, {})}
         if body and status != 304:
-            response["content"] = _fault_content(endpoint, status)
+            response["content"] = _FAULT
         responses[str(status)] = response
     return responses
-
-
-def _fault_content(endpoint: Endpoint | Service, status: int) -> dict[str, Any]:
-    if isinstance(endpoint, Service) and status in endpoint.faults:  # it says itself what is wrong
-        return _content(endpoint)
-    return {"application/json": {"schema": {"$ref": _REF.format(name="Error")}}}
 
 
 def _content(endpoint: Endpoint | Service) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, eq=False):
 class Service(Struct, frozen=True, kw_only=True, eq=False):
     """What a path answers about the server itself.
 
-    ``body`` makes the status and the bytes of the application, the headers and the request id; an envelope, too.
+    ``body`` makes the bytes of the application, the headers and the request id; an envelope, too.
     """
 
     path: str
@@ -72,7 +72,7 @@ class Service(Struct, frozen=True, kw_only=True, eq=False):
     parameters: Mapping[str, Parameter] = {}
     faults: tuple[int, ...] = ()
     content_type: bytes = b"application/json"
-    body: Callable[[Any, Mapping[bytes, bytes], str], tuple[int, bytes]]
+    body: Callable[[Any, Mapping[bytes, bytes], str], bytes]
 
 
 class Routes:

@@ -10,7 +10,6 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tokctl.errors import InputError, UsageError
-from tokctl.process.query import suggest
 from tokctl.server.throttle import BURST
 
 PORT = 27555
@@ -56,21 +55,9 @@ def serve_settings(flags: Mapping[str, Any], section: Mapping[str, Any]) -> Serv
     """Join flags and the configuration's section; a flag wins. None and () are flags that were not given.
 
     Raises:
-        InputError: the section holds an unknown name, or a wrong value.
+        InputError: a value is out of its bounds.
         UsageError: what is said does not go together.
     """
-    known = ServeSettings.__struct_fields__
-    for name in section:
-        if name not in known:
-            raise InputError(f"the configuration: serve.{name} is unknown{suggest(name, known)}.",
-                             f"Valid: {', '.join(known)}.")  # fmt: skip
-    limits = section.get("limits")
-    if isinstance(limits, dict):
-        for name in limits:
-            if name not in Limits.__struct_fields__:
-                raise InputError(f"the configuration: serve.limits.{name} is unknown"
-                                 f"{suggest(str(name), Limits.__struct_fields__)}.",
-                                 f"Valid: {', '.join(Limits.__struct_fields__)}.")  # fmt: skip
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     try:
         made = msgspec.convert(dict(section) | given, ServeSettings)

@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from tokctl import __version__
@@ -30,15 +29,8 @@ def open_reader(url: str, patience_ms: int | None = None) -> Store:
     """Open a store to be read from."""
     store = open_store(url)
     if patience_ms is not None:
-        be_patient(store, patience_ms)
+        store.be_patient(patience_ms)
     return store
-
-
-def be_patient(store: Store, patience_ms: int) -> None:
-    """Let a store wait so long for a lock and no longer."""
-    connection = getattr(store, "connection", None)
-    if connection is not None:
-        connection.execute(f"PRAGMA busy_timeout = {patience_ms}")
 
 
 def salt_of(url: str) -> bytes:
@@ -111,12 +103,11 @@ class Present:
 
     def close(self) -> None:
         """Let go of the store; the next look opens it anew."""
+        store, self._store = self._store, None
         self._fresh = False
-        if self._store is not None:
-            with suppress(Exception):
-                self._store.close()
-        self._store = None
         self.moment += 1
+        if store is not None:
+            store.close()
 
 
 class Readers:
@@ -179,14 +170,6 @@ class Readers:
             threads.shutdown(wait=False, cancel_futures=True)
         while self._idle:
             self._idle.pop().close()
-
-
-def interrupt(store: Store) -> None:
-    """Let what a store is doing in a thread end soon, with an error there."""
-    connection = getattr(store, "connection", None)
-    if connection is not None:
-        with suppress(Exception):
-            connection.interrupt()
 
 
 def joined(pieces: Iterator[bytes], most: int) -> tuple[bytes, bool]:

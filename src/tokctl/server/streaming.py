@@ -17,7 +17,7 @@ from tokctl.server.cache import Answer, Headers
 from tokctl.server.coding import LEAST, gzipped
 from tokctl.server.exchange import GZIP, Cut, Exchange
 from tokctl.server.refusals import later
-from tokctl.server.stores import Readers, interrupt, joined
+from tokctl.server.stores import Readers, joined
 
 if TYPE_CHECKING:
     from tokctl.server.routes import Endpoint, Question
@@ -82,12 +82,12 @@ class LongAnswer:
         """Let what is being done come to an end soon."""
         self._stopped = True
         if self._store is not None and not self._sound:
-            interrupt(self._store)
+            self._store.interrupt()
 
     async def _leave(self) -> None:
         """Give the store and the place back, when nothing is being done for the answer any more."""
         if self._work is not None:
-            with suppress(Exception):
+            with suppress(Exception):  # whoever began it has been told, unless he has gone
                 await self._work
         if self._store is not None:
             await self.readers.run_piece(self._let_go, self._store)

@@ -13,7 +13,6 @@ from typing import Any
 
 from tokctl.access.model import ApiToken
 from tokctl.errors import StoreError
-from tokctl.server.stores import be_patient
 from tokctl.store import open_store
 
 EVERY_SECONDS = 5.0
@@ -67,7 +66,7 @@ class Usage:
 
     def _touch(self, used: dict[int, tuple[ApiToken, datetime]]) -> None:
         with open_store(self.url, write=True) as store:
-            be_patient(store, PATIENCE_MS)
+            store.be_patient(PATIENCE_MS)
             table = store.api_tokens
             same = {}
             for number, (token, when) in used.items():

@@ -43,7 +43,7 @@ class StoreInfo(Struct, frozen=True, kw_only=True):
 
 
 class Revisions(Struct, frozen=True, kw_only=True):
-    """How many transactions have changed process instances, and API tokens."""
+    """The numbers of the last transactions that changed process instances, and API tokens; they only grow."""
 
     process: int
     access: int
@@ -86,13 +86,19 @@ class Store(Engine, Protocol):
         """The API tokens that are kept in the store."""
 
     def revisions(self) -> Revisions:
-        """How many transactions have changed the store, as of the moment that it shows."""
+        """The last transactions that changed the store, as of the moment that it shows."""
 
     def revision_of(self, instance_id: str) -> tuple[int, int]:
         """Return an instance's row number, and the number of the last transaction that changed it.
 
         Raises NotFoundError. Both together stand for all that is known of the instance.
         """
+
+    def be_patient(self, milliseconds: int) -> None:
+        """Wait so long for another writer, and no longer."""
+
+    def interrupt(self) -> None:
+        """Let what the store is doing in another thread end soon, with a StoreError there."""
 
     def info(self) -> StoreInfo:
         """Facts about the store."""

@@ -155,7 +155,7 @@ class Questions(AtHand):
     # --- changes ---
 
     def revisions(self) -> Revisions:
-        """How many transactions have changed the store."""
+        """The last transactions that changed the store."""
         return Revisions(**dict(self.ask("SELECT kind, number FROM revision")))
 
     def revision_of(self, instance_id: str) -> tuple[int, int]:

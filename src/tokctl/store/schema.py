@@ -6,8 +6,8 @@ read out of the execution context when a token is written. The ``instance`` tabl
 worked out from its tokens (``derived_status`` to ``live_tokens``), so that a list of instances need
 not look at tokens; the end of each transaction brings it up to date.
 
-``revision`` counts the transactions that changed process instances (``process``) or API tokens
-(``access``; their use is no change); an instance keeps the number of the last one that changed it. Of an
+``revision`` holds the number of the last transaction that changed process instances (``process``) or API
+tokens (``access``; their use is no change); an instance keeps that of the last one which changed it. Of an
 API token's secret only the digest is kept, with the pepper's id (``access.secret``), and its mask.
 """
 
@@ -122,5 +122,8 @@ MIGRATIONS = (
 """Step n brings a store of schema version n to n + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
-COUNT_CHANGE = "UPDATE revision SET number = number + 1 WHERE kind = ?"
-"""What every transaction does that changes something of a kind."""
+COUNT_CHANGE = """UPDATE revision
+    SET number = max(number + 1, CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)) WHERE kind = ?"""
+"""What every transaction does that changes something of a kind: its number is a new one, the time in ms if it can be.
+
+So a copy that takes the place of the store does not give the numbers once more that clients have seen already."""

@@ -268,6 +268,16 @@ class SQLiteStore(Questions):
 
         return ApiTokenTable(self.connection, str(self.path))
 
+    def be_patient(self, milliseconds: int) -> None:
+        """Wait so long for another writer, and no longer."""
+        with translated(str(self.path)):
+            self.connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
+
+    def interrupt(self) -> None:
+        """Let what the store is doing in another thread end soon, with a StoreError there."""
+        with suppress(sqlite3.ProgrammingError):  # it has been closed
+            self.connection.interrupt()
+
     def info(self) -> StoreInfo:
         """Facts about the store."""
         with translated(str(self.path)):

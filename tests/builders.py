@@ -9,12 +9,15 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from tokctl.access.audit import Actor
 from tokctl.process.model import Instance, Token
 from tokctl.process.wire import instance_document, token_document
 
 FIXTURES = Path(__file__).parent / "fixtures"
 DOCUMENTED = FIXTURES / "documented_tokens.json"
 NOON = datetime(2025, 1, 11, 12, 0, tzinfo=UTC)
+
+TESTER = Actor(kind="cli", id="tester", origin="test")
 
 
 def at(seconds: float) -> datetime:

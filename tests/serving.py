@@ -12,6 +12,7 @@ from typing import Any
 
 import uvicorn
 
+from builders import TESTER
 from tokctl.access.model import NewApiToken
 from tokctl.access.secret import digest, generate, mask
 from tokctl.client import Client, Connection
@@ -98,6 +99,6 @@ def grant(path: Path, *scopes: str) -> str:
         store.api_tokens.create(
             NewApiToken(name="test", token=mask(secret), type="read-only", scopes=scopes or ("*",),
                         created_at=datetime.now(UTC)),
-            digest(PEPPER.key, secret), PEPPER.id,
+            digest(PEPPER.key, secret), PEPPER.id, by=TESTER,
         )  # fmt: skip
     return secret

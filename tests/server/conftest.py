@@ -9,6 +9,7 @@ from examining import examined
 from raw_http import LIMITS
 from running_server import Served, make_secret, make_store, multiply, serving
 
+from builders import TESTER
 from commandline import *  # noqa: F403
 from tokctl.store import open_store
 
@@ -36,7 +37,7 @@ def secrets(served_store) -> dict[str, str]:
     from datetime import UTC, datetime
 
     with open_store(str(served_store), write=True) as store:
-        assert store.api_tokens.revoke(number, datetime.now(UTC))
+        assert store.api_tokens.revoke(number, datetime.now(UTC), by=TESTER)
     return made | {"revoked": revoked}
 
 

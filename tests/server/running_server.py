@@ -21,7 +21,7 @@ from pathlib import Path
 
 import httpx
 
-from builders import DOCUMENTED, FIXTURES, at, instance, token, tokens
+from builders import DOCUMENTED, FIXTURES, TESTER, at, instance, token, tokens
 from commandline import clean_environment, fill
 from tokctl.access.model import NewApiToken
 from tokctl.access.secret import digest, generate, mask
@@ -109,7 +109,7 @@ def make_secret(path: Path, name: str, *scopes: str, type_: str = "read-only", l
         made = store.api_tokens.create(
             NewApiToken(name=name, token=mask(secret), type=type_, scopes=scopes, created_at=now - timedelta(days=2),
                         expires_at=now + timedelta(seconds=lasts)),
-            digest(pepper.key, secret), pepper.id,
+            digest(pepper.key, secret), pepper.id, by=TESTER,
         )  # fmt: skip
     return secret, made.id
 

@@ -7,6 +7,7 @@ import time
 import pytest
 from running_server import API, ENDED, SMALL, make_secret, path_of, serving
 
+from builders import TESTER
 from tokctl.server.endpoints import ENDPOINTS
 
 PATHS = {
@@ -140,7 +141,7 @@ def test_a_token_works_from_its_creation_to_its_revocation(own):
         brief, _ = make_secret(path, "brief", "process", lasts=1.5)
         assert served.get(PATHS["listTokens"], brief).status_code == 200
         with open_store(str(path), write=True) as store:
-            store.api_tokens.revoke(number, datetime.now(UTC))
+            store.api_tokens.revoke(number, datetime.now(UTC), by=TESTER)
         assert served.get(PATHS["listTokens"], late).status_code == 401
         assert served.get(PATHS["listTokens"], secret).status_code == 200
         time.sleep(1.6)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from builders import at, instance, token
+from builders import TESTER, at, instance, token
 from tokctl.access.model import CreatedBy, NewApiToken
 from tokctl.errors import NotFoundError, StoreError
 from tokctl.process.model import Definition
@@ -22,15 +22,15 @@ def new(name: str = "ci", **fields) -> NewApiToken:
 
 
 def test_a_token_comes_back_as_it_was_created(store: Store):
-    made = store.api_tokens.create(new(), b"1" * 32, "p1")
+    made = store.api_tokens.create(new(), b"1" * 32, "p1", by=TESTER)
     full = new(
         "all", description="for é", type="full-access", scopes=("process", "token"), expires_at=at(60),
         created_by=CreatedBy(id=3, email="a@example.com"), created_at=at(1),
     )  # fmt: skip
-    other = store.api_tokens.create(full, b"2" * 32, "p1")
+    other = store.api_tokens.create(full, b"2" * 32, "p1", by=TESTER)
     assert made.id != other.id
     assert msgspec.structs.asdict(other) == msgspec.structs.asdict(full) | {
-        "id": other.id, "updated_at": at(1), "last_used_at": None, "revoked_at": None,
+        "id": other.id, "updated_at": at(1), "last_used_at": None, "revoked_at": None, "extra": {},
     }  # fmt: skip
     assert store.api_tokens.by_digest(b"2" * 32) == store.api_tokens.by_id(other.id) == other
     assert list(store.api_tokens.list()) == [other, made]
@@ -38,23 +38,23 @@ def test_a_token_comes_back_as_it_was_created(store: Store):
 
 
 def test_a_digest_is_kept_once(store: Store):
-    store.api_tokens.create(new(), b"1" * 32, "p1")
+    store.api_tokens.create(new(), b"1" * 32, "p1", by=TESTER)
     with pytest.raises(StoreError):
-        store.api_tokens.create(new("other"), b"1" * 32, "p1")
+        store.api_tokens.create(new("other"), b"1" * 32, "p1", by=TESTER)
     assert [one.name for one in store.api_tokens.list()] == ["ci"]
 
 
 def test_a_revoked_token_is_known_but_not_listed(store: Store):
-    made = store.api_tokens.create(new(), b"1" * 32, "p1")
-    assert store.api_tokens.revoke(made.id, at(5))
-    assert not store.api_tokens.revoke(made.id, at(6))
-    assert not store.api_tokens.revoke(99, at(6))
+    made = store.api_tokens.create(new(), b"1" * 32, "p1", by=TESTER)
+    assert store.api_tokens.revoke(made.id, at(5), by=TESTER)
+    assert not store.api_tokens.revoke(made.id, at(6), by=TESTER)
+    assert not store.api_tokens.revoke(99, at(6), by=TESTER)
     assert list(store.api_tokens.list()) == []
     assert store.api_tokens.by_digest(b"1" * 32) == msgspec.structs.replace(made, revoked_at=at(5), updated_at=at(5))
 
 
 def test_a_use_moves_only_forward_and_is_no_change(store: Store):
-    made = store.api_tokens.create(new(), b"1" * 32, "p1")
+    made = store.api_tokens.create(new(), b"1" * 32, "p1", by=TESTER)
     before = store.revisions()
     for moment, kept in ((5, 5), (3, 5), (7, 7)):
         store.api_tokens.touch({made.id: at(moment), 99: at(1)})
@@ -98,7 +98,7 @@ def test_every_change_counts_and_nothing_else_does(store: Store):
         for name in touched:
             known[name] = after
         assert {name: store.revision_of(name)[1] for name in known} == known
-    store.api_tokens.create(new(), b"1" * 32, "p1")
+    store.api_tokens.create(new(), b"1" * 32, "p1", by=TESTER)
     assert number()[0] == after
     assert number()[1] > 0
     with pytest.raises(NotFoundError):
@@ -134,7 +134,8 @@ def test_a_store_of_before_gets_the_tables(store: Store, store_path):
     store.close()
     with sqlite3.connect(store_path) as connection:
         connection.executescript(
-            "DROP TABLE api_token; DROP TABLE revision; ALTER TABLE instance DROP COLUMN revision;"
+            "DROP TABLE audit; DROP TABLE audit_head; DROP TABLE api_token;"
+            "DROP TABLE revision; ALTER TABLE instance DROP COLUMN revision;"
             "PRAGMA user_version = 2"
         )
     connection.close()

@@ -10,9 +10,9 @@ from tokctl.process.query import suggest
 EVERY = "*"
 PERMISSIONS = (
     "process", "token", "bpmn", "job", "timer", "message", "incident", "expression", "storage", "system",
-    "metrics", "api-tokens", EVERY,
+    "metrics", "api-tokens", "introspect", EVERY,
 )  # fmt: skip
-"""Those that process engines know, and ours: ``metrics`` and ``api-tokens``."""
+"""Those that process engines know, and ours: ``metrics``, ``api-tokens``, and ``introspect`` to ask about others."""
 
 
 def check_scopes(names: Iterable[str]) -> tuple[str, ...]:

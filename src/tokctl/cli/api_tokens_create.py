@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -37,6 +37,7 @@ def create(
 
     Its secret is printed alone, on stdout; the store keeps nothing that it could be made from.
     """
+    from tokctl.access.audit import Actor
     from tokctl.access.model import TYPES, NewApiToken
     from tokctl.access.scopes import check_scopes
     from tokctl.access.secret import digest, generate, mask
@@ -65,12 +66,13 @@ def create(
         ),
         digest(pepper.key, secret),
         pepper.id,
+        by=Actor(kind="cli", id=""),
     )
     try:
         sys.stdout.write(f"{secret}\n")
         sys.stdout.flush()
     except OSError:
-        store.api_tokens.revoke(made.id, app.now)  # nobody has its secret
+        store.api_tokens.revoke(cast(int, made.id), app.now, by=Actor(kind="cli", id=""))  # nobody has its secret
         raise
     lasts = "never expires" if until is None else f"expires at {until:%Y-%m-%d %H:%M} UTC"
     app.tell(f"API token {made.id} '{made.name}' ({made.token}), {made.type}, for {', '.join(scopes)}; it {lasts}.")

@@ -117,5 +117,5 @@ def check_permission(token: ApiToken, permissions: tuple[str, ...]) -> None:
     if not any(map(token.allows, permissions)):
         required = permissions[0]
         raise Refusal(403, "FORBIDDEN", f"This API token lacks the permission '{required}'.",
-                      {"required_permission": required, "provided_permissions": [*token.scopes]},
+                      {"required_permission": required, "provided_permissions": [*(token.scopes or ())]},
                       reason="permission")  # fmt: skip

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from tokctl.access.model import ApiToken
 from tokctl.errors import StoreError
@@ -33,7 +33,7 @@ class Usage:
 
     def note(self, token: ApiToken, when: datetime) -> None:
         """A token was used."""
-        self._used[token.id] = token, when
+        self._used[cast(int, token.id)] = token, when
 
     def start(self) -> None:
         """Begin to write now and then."""

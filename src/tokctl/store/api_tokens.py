@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hmac
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, cast
 
 import msgspec
 
+from tokctl.access.audit import CREATE, REVOKE, UPDATE, Actor
 from tokctl.access.model import ApiToken, CreatedBy, NewApiToken
-from tokctl.process.model import from_micros, to_micros
+from tokctl.errors import NotFoundError, StoreError
+from tokctl.process.model import format_time, from_micros, to_micros
+from tokctl.store.audit import AuditTable
 from tokctl.store.faults import translated
 from tokctl.store.schema import COUNT_CHANGE
 
@@ -25,6 +28,10 @@ _READ_DIGEST = f"SELECT {', '.join(_COLUMNS)}, digest FROM api_token"
 _TOUCH = "UPDATE api_token SET last_used_at = ?1 WHERE id = ?2 AND coalesce(last_used_at, 0) < ?1"
 _scopes = msgspec.json.Decoder(tuple[str, ...])
 _creator = msgspec.json.Decoder(CreatedBy)
+
+
+class ChangedError(StoreError):
+    """An API token is no longer what the caller takes it for."""
 
 
 class ApiTokenTable:
@@ -58,16 +65,52 @@ class ApiTokenTable:
             for row in self.connection.execute(f"{_READ} WHERE revoked_at IS NULL ORDER BY created_at DESC, id DESC"):
                 yield _record(row)
 
-    def create(self, token: NewApiToken, digest: bytes, pepper: str) -> ApiToken:
+    def named(self, name: str) -> Iterator[ApiToken]:
+        """Those of exactly that name that are not revoked, the newest first."""
+        where = "WHERE name = ? AND revoked_at IS NULL ORDER BY created_at DESC, id DESC"
+        with translated(self.location):
+            for row in self.connection.execute(f"{_READ} {where}", [name]):
+                yield _record(row)
+
+    def count(self) -> int:
+        """How many are not revoked."""
+        with translated(self.location):
+            (number,) = self.connection.execute("SELECT count(*) FROM api_token WHERE revoked_at IS NULL").fetchone()
+        return int(number)
+
+    def page(self, page: int, size: int) -> tuple[Sequence[ApiToken], int]:
+        """A page of those that are not revoked, from 1 and the newest first, and how many there are altogether.
+
+        The work grows with the distance from the nearer end.
+        """
+        total = self.count()
+        first = (page - 1) * size
+        size = min(size, total - first)
+        if size <= 0:
+            return (), total
+        behind = total - first - size
+        turned = behind < first
+        order, skipped = ("ASC", behind) if turned else ("DESC", first)
+        where = f"WHERE revoked_at IS NULL ORDER BY created_at {order}, id {order} LIMIT ? OFFSET ?"
+        with translated(self.location):
+            rows = self.connection.execute(f"{_READ} {where}", [size, skipped]).fetchall()
+        return [_record(row) for row in (reversed(rows) if turned else rows)], total
+
+    # --- changes, each with its entry in the audit ---
+
+    def create(self, token: NewApiToken, digest: bytes, pepper: str, *, by: Actor, unique: bool = False) -> ApiToken:
         """Keep a new API token with the digest of its secret, and the id of the pepper behind the digest.
 
         When this returns, the record is on the disk.
+
+        Raises:
+            StoreError: it cannot be written; with ``unique``, a valid one has that name.
         """
         values = {
             "name": token.name,
             "description": token.description,
             "type": token.type,
-            "scopes": msgspec.json.encode(token.scopes).decode(),
+            "scopes": _texts(token.scopes),
             "token": token.token,
             "digest": digest,
             "pepper": pepper,
@@ -76,23 +119,71 @@ class ApiTokenTable:
             "updated_at": to_micros(token.created_at),
             "expires_at": to_micros(token.expires_at),
         }
-        with self._change():
+        with self._change() as audit:
+            if unique and next(self.named(token.name), None) is not None:
+                raise StoreError(f"there is an API token named '{token.name}' already.")
             (row,) = self.connection.execute(
                 f"INSERT INTO api_token ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})"
                 f" RETURNING {', '.join(_COLUMNS)}",
                 list(values.values()),
             ).fetchall()
-        return _record(row)
+            made = _record(row)
+            audit.append(CREATE, (int(made.id), made.name), by, token.created_at, _told(token))
+        return made
 
-    def revoke(self, token_id: int, at: datetime) -> bool:
-        """Let an API token be valid no more; False where there is none, or it was revoked before."""
-        with self._change():
-            return bool(
-                self.connection.execute(
-                    "UPDATE api_token SET revoked_at = ?1, updated_at = ?1 WHERE id = ?2 AND revoked_at IS NULL",
-                    [to_micros(at), token_id],
-                ).rowcount
+    def update(
+        self, token_id: int, changes: Mapping[str, Any], at: datetime, *, by: Actor, known: datetime | None = None
+    ) -> ApiToken:
+        """Change members of an API token: of ``name``, ``description``, ``type``, ``scopes``, ``expires_at``.
+
+        Args:
+            token_id: which one.
+            changes: the new values by member; expiry None is never.
+            at: when.
+            by: who does it.
+            known: when it was changed last, as far as the caller knows.
+
+        Raises:
+            NotFoundError: there is none, or it is revoked.
+            ChangedError: it was changed since it was ``known``.
+        """
+        with self._change() as audit:
+            before = self.by_id(token_id)
+            if before is None or before.revoked_at is not None:
+                raise NotFoundError(f"there is no API token {token_id}.")
+            if known is not None and before.updated_at != known:
+                raise ChangedError(f"API token {token_id} was changed in the meantime.", "Look at it, and try again.")
+            after = msgspec.structs.replace(before, **changes, updated_at=at)
+            old, new = _told(before), _told(after)
+            changed = {name: [old[name], new[name]] for name in new if old[name] != new[name]}
+            if not changed:
+                return before
+            self.connection.execute(
+                "UPDATE api_token SET name = ?, description = ?, type = ?, scopes = ?, expires_at = ?, updated_at = ?"
+                " WHERE id = ?",
+                [after.name, after.description, after.type, _texts(after.scopes), to_micros(after.expires_at),
+                 to_micros(at), token_id],
+            )  # fmt: skip
+            audit.append(UPDATE, (token_id, after.name), by, at, changed)
+        return after
+
+    def revoke(self, token_id: int, at: datetime, *, by: Actor, why: str = "", known: datetime | None = None) -> bool:
+        """Let an API token be valid no more; False where there is none, or it was revoked before.
+
+        Raises:
+            ChangedError: it was changed since it was ``known``.
+        """
+        with self._change() as audit:
+            token = self.by_id(token_id)
+            if token is None or token.revoked_at is not None:
+                return False
+            if known is not None and token.updated_at != known:
+                raise ChangedError(f"API token {token_id} was changed in the meantime.", "Look at it, and try again.")
+            self.connection.execute(
+                "UPDATE api_token SET revoked_at = ?1, updated_at = ?1 WHERE id = ?2", [to_micros(at), token_id]
             )
+            audit.append(REVOKE, (token_id, token.name), by, at, {"why": why} if why else {})
+        return True
 
     def touch(self, used: Mapping[int, datetime]) -> None:
         """Keep when API tokens were used last. A use is no change: the revision stays."""
@@ -100,12 +191,12 @@ class ApiTokenTable:
             self.connection.executemany(_TOUCH, [(to_micros(at), number) for number, at in used.items()])
 
     @contextmanager
-    def _change(self) -> Iterator[None]:
+    def _change(self) -> Iterator[AuditTable]:
         with translated(self.location):
             self.connection.execute("PRAGMA synchronous = FULL")  # what was told to somebody has to outlive the power
         with self._write():
             self.connection.execute(COUNT_CHANGE, ["access"])
-            yield
+            yield AuditTable(self.connection, self.location)
 
     @contextmanager
     def _write(self) -> Iterator[None]:
@@ -118,6 +209,21 @@ class ApiTokenTable:
                 with suppress(sqlite3.Error):
                     self.connection.execute("ROLLBACK")
                 raise
+
+
+def _texts(scopes: tuple[str, ...] | None) -> str:
+    return msgspec.json.encode(scopes or ()).decode()
+
+
+def _told(token: NewApiToken) -> dict[str, Any]:
+    """What the audit tells of an API token."""
+    return {
+        "name": token.name,
+        "description": token.description,
+        "type": token.type,
+        "scopes": [*(token.scopes or ())],
+        "expiresAt": format_time(token.expires_at),
+    }
 
 
 def _record(row: tuple[Any, ...]) -> ApiToken:

@@ -15,6 +15,7 @@ from tokctl.process.model import Definition, Instance, Token
 
 if TYPE_CHECKING:
     from tokctl.store.api_tokens import ApiTokenTable
+    from tokctl.store.audit import AuditTable
 
 
 class WriteReport(Struct):
@@ -84,6 +85,10 @@ class Store(Engine, Protocol):
     @property
     def api_tokens(self) -> ApiTokenTable:
         """The API tokens that are kept in the store."""
+
+    @property
+    def audit(self) -> AuditTable:
+        """What was done to them."""
 
     def revisions(self) -> Revisions:
         """The last transactions that changed the store, as of the moment that it shows."""

@@ -8,11 +8,13 @@ not look at tokens; the end of each transaction brings it up to date.
 
 ``revision`` holds the number of the last transaction that changed process instances (``process``) or API
 tokens (``access``; their use is no change); an instance keeps that of the last one which changed it. Of an
-API token's secret only the digest is kept, with the pepper's id (``access.secret``), and its mask.
+API token's secret only the digest is kept, with the pepper's id (``access.secret``), and its mask. ``audit`` is
+the chain of ``access.audit``, ``audit_head`` its end.
 """
 
 from __future__ import annotations
 
+from tokctl.access.audit import START
 from tokctl.process.model import FINAL_STATES
 
 APPLICATION_ID = 0x746F6B63  # "tokc", in the header of every store
@@ -117,6 +119,27 @@ MIGRATIONS = (
         revoked_at INTEGER
     );
     CREATE INDEX api_token_by_name ON api_token (name);
+    """,
+    f"""
+    CREATE INDEX api_token_listed ON api_token (created_at, id) WHERE revoked_at IS NULL;
+
+    CREATE TABLE audit (
+        number INTEGER PRIMARY KEY,
+        token INTEGER NOT NULL,
+        entry TEXT NOT NULL,
+        hash TEXT NOT NULL
+    );
+    CREATE INDEX audit_by_token ON audit (token);
+    CREATE TABLE audit_head (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        number INTEGER NOT NULL,
+        hash TEXT NOT NULL
+    );
+    INSERT INTO audit_head VALUES (1, 0, '{START}');
+    CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit
+        BEGIN SELECT RAISE(ABORT, 'the audit is only ever added to'); END;
+    CREATE TRIGGER audit_is_not_shortened BEFORE DELETE ON audit
+        BEGIN SELECT RAISE(ABORT, 'the audit is only ever added to'); END;
     """,
 )
 """Step n brings a store of schema version n to n + 1."""

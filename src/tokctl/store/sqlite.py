@@ -26,6 +26,7 @@ from tokctl.store.schema import APPLICATION_ID, COUNT_CHANGE, FINAL, LIVE, MIGRA
 
 if TYPE_CHECKING:
     from tokctl.store.api_tokens import ApiTokenTable
+    from tokctl.store.audit import AuditTable
 
 MEMORY = ":memory:"  # a store that is gone when it is closed
 CHUNK = 1000  # tokens between two looks at what has changed
@@ -174,15 +175,24 @@ def migrate(connection: sqlite3.Connection, steps: tuple[str, ...] = MIGRATIONS)
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         for step in steps[version:]:
-            for statement in step.split(";"):
-                if statement.strip():
-                    connection.execute(statement)
+            for statement in _statements(step):
+                connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {max(version, len(steps))}")
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+
+
+def _statements(step: str) -> Iterator[str]:
+    """The statements of a script; those of a trigger belong to it."""
+    statement = ""
+    for part in step.split(";"):
+        statement += part + ";"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 # --- the store ------------------------------------------------------------------------------------
@@ -267,6 +277,13 @@ class SQLiteStore(Questions):
         from tokctl.store.api_tokens import ApiTokenTable
 
         return ApiTokenTable(self.connection, str(self.path))
+
+    @property
+    def audit(self) -> AuditTable:
+        """What was done to them."""
+        from tokctl.store.audit import AuditTable
+
+        return AuditTable(self.connection, str(self.path))
 
     def be_patient(self, milliseconds: int) -> None:
         """Wait so long for another writer, and no longer."""

@@ -19,12 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import analyses
+import masks
 import services
 import stores
 from documents import SMALL, token_lines
 from measure import BIN, PYTHON, SQLITE_UTILS, TOKCTL, Line, Side, header, measure
 
-PARTS = ("commands", "analyses", "store", "serve")
+PARTS = ("commands", "analyses", "store", "serve", "mask")
 
 
 def main() -> None:
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, action="append", help="all unless told; may be repeated")
     parser.add_argument("--store-tokens", default="1,3", metavar="N,N",
                         help="sizes of the large store in millions of tokens; 10 takes 3 minutes and 7 GB")  # fmt: skip
+    parser.add_argument("--log-megabytes", type=float, default=1000, metavar="N", help="size of the log to mask")
     parser.add_argument("--folder", help="where files are made; the system's for temporary ones unless told")
     options = parser.parse_args()
     parts = options.part or PARTS
@@ -52,6 +54,11 @@ def main() -> None:
         if "store" in parts:
             sizes = sorted({int(float(size) * 1e6) for size in options.store_tokens.split(",")})
             stores.measure(Path(folder), sizes)
+        if "mask" in parts:
+            for every in (1000, 10):
+                log = masks.prepare(Path(folder) / "requests.log", int(options.log_megabytes * 1e6), every)
+                table(masks.lines(log, max(options.rounds // 3, 1), every), options.only)
+                log.unlink()
         if "serve" in parts:
             os.environ["TOKCTL_CONFIG"] = str(Path(folder) / "config.yaml")  # where a pepper is made beside
             Path(folder, "config.yaml").write_text("{}")
@@ -66,6 +73,7 @@ def _versions(parts: Sequence[str]) -> list[str]:
         "commands": [("", *SQLITE_UTILS)],
         "analyses": [("Node.js ", "node"), ("", "jq")],
         "serve": [("httpie ", str(BIN / "http")), ("", "wrk")],
+        "mask": [("", "sed")],
     }
     found = []
     for part in parts:

@@ -35,9 +35,14 @@ class Service:
         self.port = port
         self.secret = secret
 
+    @property
+    def base(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}"
+
     def url(self, instance: str) -> str:
-        """Where the tokens of an instance are."""
-        return f"http://127.0.0.1:{self.port}/api/v1/processes/{instance}/tokens"
+        """Where the tokens of an instance are; a whole URL stays as it is."""
+        return instance if "://" in instance else f"{self.base}/api/v1/processes/{instance}/tokens"
 
     def get(self, instance: str) -> bytes:
         """The answer."""
@@ -158,12 +163,11 @@ def lines(here: Path, rounds: int) -> Iterator[list[Line]]:
     store, secret = prepare(here)
     os.environ["TOKCTL_API_KEY"] = secret
     with ours(store, secret, 1) as service:
-        base = f"http://127.0.0.1:{service.port}"
         peer = [str(BIN / "http"), "--ignore-stdin", "--pretty", "none", f"X-API-Key:{secret}"]
         yield [
             Line(
                 f"`tokens list --server{form}`, {size:,} tokens", "0.7",
-                Side([*TOKCTL, "tokens", "list", instance, "--server", base, *form.split()]),
+                Side([*TOKCTL, "tokens", "list", instance, "--server", service.base, *form.split()]),
                 Side([*peer[:4], service.url(instance), *peer[4:]]),
                 "`http`", rounds,
             )

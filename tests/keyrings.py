@@ -34,14 +34,19 @@ class Kept(KeyringBackend):
     def get_password(self, service, username):
         return self.entries().get(f"{service} {username}")
 
+    def keep(self, entries):
+        part = self.file.with_name(f"kept.{os.getpid()}")
+        part.write_text(json.dumps(entries))  # a full disk must not take what is there
+        part.replace(self.file)
+
     def set_password(self, service, username, password):
-        self.file.write_text(json.dumps(self.entries() | {f"{service} {username}": password}))
+        self.keep(self.entries() | {f"{service} {username}": password})
 
     def delete_password(self, service, username):
         entries = self.entries()
         if entries.pop(f"{service} {username}", None) is None:
             raise PasswordDeleteError("not there")
-        self.file.write_text(json.dumps(entries))
+        self.keep(entries)
 
 
 class Locked(Kept):

@@ -10,7 +10,8 @@
     ├── UnreachableError        5   a server that does not answer, a wait that ran out
     ├── UntrustedError          5   a server whose certificate does not hold
     ├── StoreError              6   the store: locked, full, read-only, damaged, too new
-    └── InputError              7   data that was handed in cannot be read
+    ├── InputError              7   data that was handed in cannot be read
+    └── NotSavedError           8   an API token was created, and its secret is not where it was to be
 
 Exit code 0 is success, 1 means that a command found what it was asked to look for (findings). Beside
 these: 70 a fault in tokctl itself, 74 output that cannot be written, 130 an interruption, 141 a reader
@@ -92,3 +93,9 @@ class InputError(TokctlError):
     """Data that was handed in cannot be read as what it should be."""
 
     exit_code = 7
+
+
+class NotSavedError(TokctlError):
+    """An API token was created, and its secret could not be put where it was to be; the message says where it is."""
+
+    exit_code = 8

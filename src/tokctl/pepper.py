@@ -19,6 +19,7 @@ from msgspec import Struct
 from tokctl.config import config_file
 from tokctl.config.file import at_home
 from tokctl.errors import InputError, NotAllowedError, NotFoundError
+from tokctl.files import write_whole
 
 LEAST = 32  # characters
 LARGEST = 4096
@@ -90,20 +91,10 @@ def _read(path: Path) -> str:
 
 def _make(path: Path) -> None:
     """Make a pepper that is there whole or not at all; one that comes at the same time stays."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        try:
-            os.write(descriptor, secrets.token_hex(32).encode() + b"\n")
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
         with suppress(FileExistsError):
-            os.link(partial, path)
+            write_whole(path, secrets.token_hex(32).encode() + b"\n", new=True)
     except OSError as error:
         raise InputError(f"the pepper {path} cannot be made: {error.strerror}.",
                          "Set TOKCTL_PEPPER or TOKCTL_PEPPER_FILE.") from None  # fmt: skip
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)

@@ -351,7 +351,7 @@ def test_failures_here_and_there_do_not_end_it(tokctl, monkeypatch, tmp_path):
 def test_a_full_disk_keeps_what_is_whole(shell, source, tmp_path):
     copy = tmp_path / "copy.db"
     program = (
-        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000));"
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000));"
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "from tokctl.__main__ import main; main()"
     )

@@ -51,7 +51,7 @@ def served(served_store, secrets) -> Served:
 @pytest.fixture(scope="session")
 def examination(served_store, secrets, tmp_path_factory):
     """What schemathesis finds, once it is through."""
-    with examined(served_store, secrets["reader"], tmp_path_factory.mktemp("schemathesis")) as found:
+    with examined(served_store, tmp_path_factory.mktemp("schemathesis")) as found:
         yield found
 
 

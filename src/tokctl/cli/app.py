@@ -24,6 +24,7 @@ from tokctl.process.query import parse_moment, suggest
 if TYPE_CHECKING:
     from tokctl.engines.base import Reading
     from tokctl.process.engine import Engine
+    from tokctl.registries.base import Registry
     from tokctl.render.result import Output, Result
     from tokctl.store.base import Store
 
@@ -149,6 +150,14 @@ class App:
         self._invocation.opened.append(store)
         return store
 
+    def open_registry(self, *, write: bool = False) -> Registry:
+        """Open where API tokens are kept; a store that is to be written to is made where there is none."""
+        from tokctl.registries import open_registry
+
+        registry = open_registry(self.settings, self.clock, write=write, warn=self.tell)
+        self._invocation.opened.append(registry)
+        return registry
+
     @cached_property
     def out(self) -> Output:
         """Where results go."""
@@ -225,6 +234,8 @@ def command(
         if timeless and invocation.flags.get("at") is not None:
             raise UsageError(f"--at means nothing to '{ctx.command_path}'.", "Leave it out.")
         app = App(invocation, configured=configured)
+        if invocation.flags.get("verbose"):
+            _tell_more(app)
         result = function(app, **values)
         if result is None or isinstance(result, int):
             return result or 0
@@ -243,6 +254,14 @@ def command(
         rich_help_panel=panel,
     )(run)
     return app
+
+
+def _tell_more(app: App) -> None:
+    """Let what is done be told, with everything masked that looks like a secret."""
+    from tokctl.access.masking import masked
+    from tokctl.trace import listen
+
+    listen(lambda text: app.tell(f"tokctl: {b''.join(masked([text.encode()])).decode()}"))
 
 
 def paragraphs(text: str | None) -> str:

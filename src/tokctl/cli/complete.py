@@ -173,3 +173,35 @@ def complete_rule(incomplete: str) -> list[str]:
 def complete_severity(incomplete: str) -> list[str]:
     """Severities of findings."""
     return [name for name in ("low", "medium", "high") if name.startswith(incomplete.lower())]
+
+
+def complete_api_token(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Ids and names of the API tokens of the local store; a server is not asked for them at a keystroke."""
+    from itertools import islice
+
+    from tokctl.config import settings_from
+    from tokctl.store import open_store
+
+    try:
+        settings = settings_from(_flags(ctx), os.environ)
+        if settings.registry_server is not None or settings.kind != "store":
+            return []
+        with open_store(settings.store_location) as store:
+            words = (word for token in store.api_tokens.list() for word in (str(token.id), token.name))
+            return list(islice((word for word in words if word.startswith(incomplete)), OFFERED))
+    except TokctlError:
+        return []
+
+
+def complete_api_token_type(incomplete: str) -> list[str]:
+    """Types of API tokens."""
+    from tokctl.access.model import TYPES
+
+    return _fitting(TYPES, incomplete)
+
+
+def complete_permission(incomplete: str) -> list[str]:
+    """What an API token may allow."""
+    from tokctl.access.scopes import PERMISSIONS
+
+    return _fitting(PERMISSIONS, incomplete)

@@ -84,6 +84,16 @@ def _examine(app: App, settings: Settings, error: TokctlError | None) -> Iterato
     if settings.server is not None:
         yield from _of_server(app, settings)
     yield checks.run("keyring", partial(checks.keyring, settings))
+    yield checks.run("api tokens", lambda: _of_tokens(app, settings))
+
+
+def _of_tokens(app: App, settings: Settings) -> Finding:
+    from tokctl.cli.custody_check import api_tokens, unable
+
+    try:
+        return api_tokens(settings, app.clock)
+    except TokctlError as error:
+        return unable(error)
 
 
 def _of_server(app: App, settings: Settings) -> Iterator[Finding]:

@@ -18,13 +18,15 @@ from tokctl.process.query import suggest
 class Group(Struct, frozen=True, eq=False):
     """A group of commands: its help, its panel in the help above, and its commands by name.
 
-    A command is the module that makes it: one with ``app``, a Typer with a single command.
+    A command is the module that makes it: one with ``app``, a Typer with a single command. ``aliases`` are
+    other names of commands, which no list shows.
     """
 
     help: str
     panel: str
     commands: dict[str, str | Group]
     examples: tuple[str, ...] = ()
+    aliases: dict[str, str] = {}
 
 
 TREE = Group(
@@ -72,10 +74,21 @@ TREE = Group(
             ("tokctl store import answer.json", "tokctl store export @latest", "tokctl store info"),
         ),
         "api-tokens": Group(
-            "API tokens: who may ask a server over the store.",
+            "API tokens, in the store or on a server: who may ask. For short: [bold]tokctl keys[/bold].",
             GUARD,
-            {"create": "tokctl.cli.api_tokens_create"},
-            ("tokctl api-tokens create grafana --show-secret",),
+            {
+                "create": "tokctl.cli.api_tokens_create",
+                "list": "tokctl.cli.api_tokens_list",
+                "show": "tokctl.cli.api_tokens_show",
+                "update": "tokctl.cli.api_tokens_update",
+                "revoke": "tokctl.cli.api_tokens_revoke",
+                "rotate": "tokctl.cli.api_tokens_rotate",
+                "secret": "tokctl.cli.api_tokens_secret",
+                "exec": "tokctl.cli.api_tokens_exec",
+                "verify": "tokctl.cli.api_tokens_verify",
+                "audit": "tokctl.cli.api_tokens_audit",
+            },
+            ("tokctl api-tokens create grafana", "tokctl api-tokens list --expiring 30d", "tokctl api-tokens revoke 7"),
         ),
         "config": Group(
             "The configuration: contexts, and how things are shown.",
@@ -115,6 +128,7 @@ TREE = Group(
         "tokctl tokens list @latest --state FAILED -o json",
         "curl ... | tokctl tokens list --file -",
     ),
+    {"keys": "api-tokens"},
 )
 
 
@@ -129,13 +143,14 @@ class LazyGroup(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - the base class has it
         """The command of that name, or None."""
-        entry = self.group.commands.get(cmd_name)
-        return None if entry is None else load(cmd_name, entry)
+        name = self.group.aliases.get(cmd_name, cmd_name)
+        entry = self.group.commands.get(name)
+        return None if entry is None else load(name, entry)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that the line names; a wrong name is answered with the nearest one."""
-        if args and not args[0].startswith("-") and args[0] not in self.group.commands:
-            name = args[0]
+        name = args[0] if args else "-"
+        if not name.startswith("-") and name not in self.group.commands and name not in self.group.aliases:
             ctx.fail(f"no command '{name}'{suggest(name, self.group.commands)}")
         return super().resolve_command(ctx, args)
 

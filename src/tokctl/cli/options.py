@@ -133,6 +133,10 @@ def _shared(
             rich_help_panel=_PANEL,
         ),
     ] = None,
+    verbose: Annotated[
+        bool | None,
+        typer.Option("--verbose", "-v", help="Say what is read, and what servers are asked.", rich_help_panel=_PANEL),
+    ] = None,
     debug_traceback: Annotated[
         bool | None,
         typer.Option("--debug-traceback", help="Show where in the program an error arose.", rich_help_panel=_PANEL),
@@ -142,7 +146,7 @@ def _shared(
 
 
 SHARED = dict(inspect.signature(_shared, eval_str=True).parameters)
-GLOBAL = ("color", "debug_traceback")
+GLOBAL = ("color", "verbose", "debug_traceback")
 STORE = ("store",)
 CONNECTION = ("server", "context", "engine_kind", "ca_file", "insecure", "request_timeout")
 ASIDE = ("engine_kind", "ca_file", "insecure", "request_timeout", "columns", "query")
@@ -190,6 +194,18 @@ Ids = Annotated[
 ]
 
 # --- filters --------------------------------------------------------------------------------------
+
+Save = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PLACE", show_default=False,
+        help="Where the secret goes: keyring, file:PATH, env-file:PATH (or PATH#NAME), or command:'WORDS', which "
+        "gets it on stdin.",
+    ),
+]  # fmt: skip
+ShowSecret = Annotated[
+    bool, typer.Option("--show-secret", help="Print the secret in place of saving it: now, and never again.")
+]
 
 _FILTERS = "Which ones"
 

@@ -51,10 +51,26 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    jwt_secret_file: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Let users with a JWT look after API tokens: the secret of HS256, 0600."),
+    ] = None,
+    jwt_key_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The same with a public key in PEM, for RS256 or ES256.")
+    ] = None,
+    jwt_jwks_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The same with the public keys of a JWKS, by their ids.")
+    ] = None,
+    jwt_issuer: Annotated[str | None, typer.Option(metavar="TEXT", help="Only JWTs of this issuer (iss).")] = None,
+    jwt_audience: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Only JWTs for this audience (aud); without it, none with one.")
+    ] = None,
 ) -> int:
     """Serve the store over HTTP, to those who have an API token.
 
-    Speaks the process-token API, and tells how at /openapi.json. 'tokctl api-tokens create' makes API tokens.
+    Speaks the process-token API and the API-token API, and tells how at /openapi.json. 'tokctl api-tokens create'
+    makes the first API token; one that is full-access with the scope api-tokens can make others over HTTP, and so can
+    users with a JWT, whose claims userId and email tell who they are.
     SIGTERM and Ctrl-C let answers that are under way come to their end. The section 'serve' of the configuration
     file can hold the same options, and limits.
     """  # fmt: skip
@@ -78,6 +94,11 @@ def serve(
         "insecure_http": insecure_http or None,
         "trusted_proxies": tuple(trusted_proxy or ()),
         "access_log": access_log,
+        "jwt_secret_file": jwt_secret_file,
+        "jwt_key_file": jwt_key_file,
+        "jwt_jwks_file": jwt_jwks_file,
+        "jwt_issuer": jwt_issuer,
+        "jwt_audience": jwt_audience,
     }
     section = config_section("serve", os.environ)
     location = section.pop("store", None)
@@ -93,6 +114,7 @@ app = command(
     examples=(
         "tokctl serve --store orders.db",
         "tokctl serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --workers 2",
+        "tokctl serve --jwt-jwks-file keys.json --jwt-issuer https://id.example --jwt-audience tokctl",
         "tokctl serve --unix /run/tokctl.sock --trusted-proxy unix --access-log /var/log/tokctl.jsonl",
     ),
 )  # fmt: skip

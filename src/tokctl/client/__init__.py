@@ -9,6 +9,7 @@ from __future__ import annotations
 from tokctl.client.address import check_url
 from tokctl.client.answers import json_of
 from tokctl.client.connection import Answer, Connection
+from tokctl.client.patience import UnansweredError
 from tokctl.client.session import Client
 
-__all__ = ["Answer", "Client", "Connection", "check_url", "json_of"]
+__all__ = ["Answer", "Client", "Connection", "UnansweredError", "check_url", "json_of"]

@@ -17,6 +17,15 @@ _TRUST = "Name the certificate of its authority with --ca-file."
 _RAISE = "Give it longer with --request-timeout."
 _NO_ROUTE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL}
 _RESET = {errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED}
+UNSENT = (
+    httpcore.ConnectError,
+    httpcore.ConnectTimeout,
+    httpcore.PoolTimeout,
+    httpcore.ProxyError,
+    httpcore.LocalProtocolError,
+    UnicodeError,
+)
+"""Errors behind which no request has left; behind all others it may have arrived."""
 # OpenSSL's X509_V_ERR_…, from its x509_vfy.h
 _EXPIRED, _NOT_YET, _WRONG_NAME, _WRONG_ADDRESS = 10, 9, 62, 64
 _UNKNOWN_AUTHORITY = {2, 18, 19, 20, 21}

@@ -22,6 +22,17 @@ BUDGET = 120.0  # s; no wait begins that would end later than this after the fir
 T = TypeVar("T")
 
 
+class UnansweredError(UnreachableError):
+    """What was to change something was sent, and no answer tells what became of it: it may have been done.
+
+    ``status`` is that of an answer which says no more than that the server failed; None where there is none.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, status: int | None = None) -> None:
+        super().__init__(message, hint)
+        self.status = status
+
+
 class PassingError(UnreachableError):
     """A failure that the next attempt may not meet; ``after`` is how long (s) the server asks to wait."""
 

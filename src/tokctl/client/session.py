@@ -47,7 +47,7 @@ class Client:
         *,
         sleep: Callable[[float], None] = time.sleep,
         random: Callable[[], float] = chance.random,
-        warn: Callable[[str], None] = _say,
+        warn: Callable[[str], object] = _say,
     ) -> None:
         self.connection = connection
         self._base = parse_url(connection.url)
@@ -119,7 +119,7 @@ class Client:
     def post(
         self, segments: Sequence[str], body: Any = None, *, authorised: bool = True, accept: Collection[int] = ()
     ) -> Answer:
-        """Send a JSON document, once: whether it arrived cannot be known where no answer comes.
+        """Send a JSON document, once.
 
         Args:
             segments: as for ``get``.
@@ -128,12 +128,41 @@ class Client:
             accept: statuses beside the 200s that are answers.
 
         Raises:
-            as ``get``.
+            UnansweredError: it was sent, and what became of it cannot be known.
+            TokctlError: as ``get``; nothing was done.
         """
-        where = target(self._base, segments, {})
-        content = msgspec.json.encode(body)
-        headers = {"Content-Type": "application/json"}
-        return self._opened().whole("POST", where, headers, accept, content=content, authorised=authorised)
+        return self._once("POST", segments, accept, body=msgspec.json.encode(body), authorised=authorised)
+
+    def put(
+        self, segments: Sequence[str], body: Any, *, match: str | None = None, accept: Collection[int] = ()
+    ) -> Answer:
+        """Send a JSON document in the place of another, once; with ``match`` only if that has this ETag still.
+
+        Raises:
+            as ``post``.
+        """
+        return self._once("PUT", segments, accept, body=msgspec.json.encode(body), match=match)
+
+    def delete(self, segments: Sequence[str], params: Params = NOTHING, *, accept: Collection[int] = ()) -> Answer:
+        """Take something away, asking once. Raises as ``post``."""
+        return self._once("DELETE", segments, accept, params=params)
+
+    def _once(
+        self,
+        method: str,
+        segments: Sequence[str],
+        accept: Collection[int],
+        *,
+        params: Params = NOTHING,
+        body: bytes | None = None,
+        match: str | None = None,
+        authorised: bool = True,
+    ) -> Answer:
+        where = target(self._base, segments, params)
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        if match is not None:
+            headers["If-Match"] = match
+        return self._opened().whole(method, where, headers, accept, content=body, authorised=authorised)
 
     def _patiently(self, attempt: Callable[[], T]) -> T:
         retries = max(0, self.connection.retries)

@@ -21,12 +21,13 @@ from tokctl.client import trust
 from tokctl.client.address import Base
 from tokctl.client.body import GarbledError, OversizedError, TruncatedError, decoded
 from tokctl.client.connection import Answer, Connection
-from tokctl.client.faults import before_answer, within_answer
-from tokctl.client.patience import PassingError
+from tokctl.client.faults import UNSENT, before_answer, within_answer
+from tokctl.client.patience import PassingError, UnansweredError
 from tokctl.client.proxies import proxy_for
 from tokctl.client.statuses import LONGEST_QUOTED, REDIRECTS, Refusal, redirected, said
 from tokctl.client.transport import TARGET, Deadline, Transport, httpx
 from tokctl.errors import InputError, NotAllowedError, TokctlError, UnreachableError, UsageError
+from tokctl.trace import trace
 
 TOTAL = 10
 """Timeouts: how long the body of an answer may take that is read as a whole."""
@@ -34,6 +35,8 @@ TOTAL = 10
 SLOWEST = 256
 """Bytes a second below which a body does not come but drip; looked at after every timeout's length of waiting."""
 
+_CHANGES = frozenset({"POST", "PUT", "DELETE"})
+_SECRET = re.compile("xvc_[0-9a-z]{5,}", re.IGNORECASE)  # of which no mask shows so much
 _LONGER = "Give it longer with --request-timeout."
 _BROKEN = (
     httpcore.TimeoutException,
@@ -52,7 +55,7 @@ class Wire:
         NotFoundError, NotAllowedError, InputError: the CA file cannot be used.
     """
 
-    def __init__(self, connection: Connection, base: Base, warn: Callable[[str], None]) -> None:
+    def __init__(self, connection: Connection, base: Base, warn: Callable[[str], object]) -> None:
         self._connection = connection
         self._base = base
         self._warn = warn
@@ -109,14 +112,20 @@ class Wire:
         request = httpx.Request(
             method, self._url, headers=own | dict(headers), content=content, extensions={TARGET: target.encode()}
         )
+        begin = monotonic()
         try:
             with self._deadline.within(self._connection.connect_timeout + self._connection.timeout):
                 response = self._client.send(request, stream=True)
         except _BROKEN as error:
-            raise before_answer(error, self._place, self._connection) from None
+            trace("%s %s: no answer (%s)", method, self._base.shown_with(target), type(error).__name__)
+            fault = before_answer(error, self._place, self._connection)
+            raise (fault if isinstance(error, UNSENT) else _in_doubt(method, fault)) from None
+        milliseconds = (monotonic() - begin) * 1000
+        trace("%s %s: %s in %.0f ms", method, self._base.shown_with(target), response.status_code, milliseconds)
         if response.is_success or response.status_code in accept:
             return response
-        raise self._refusal(response, target, authorised=secret is not None)
+        refusal = self._refusal(response, target, authorised=secret is not None)
+        raise _in_doubt(method, refusal, response.status_code) if response.status_code >= 500 else refusal
 
     def whole(
         self,
@@ -128,10 +137,18 @@ class Wire:
         content: bytes | None = None,
         authorised: bool = True,
     ) -> Answer:
-        """Send a request and read its answer to the end. Raises as ``open`` and ``pieces``."""
+        """Send a request and read its answer to the end.
+
+        Raises:
+            UnansweredError: it was to change something, and may have done so.
+            TokctlError: as ``open`` and ``pieces``.
+        """
         begun = monotonic()
         with closing(self.open(method, target, headers, accept, content=content, authorised=authorised)) as response:
-            body = b"".join(self.pieces(response, target, TOTAL * self._connection.timeout))
+            try:
+                body = b"".join(self.pieces(response, target, TOTAL * self._connection.timeout))
+            except TokctlError as fault:
+                raise _in_doubt(method, fault) from None
         shown = self._base.shown_with(target)
         return Answer(
             response.status_code, body, dict(response.headers), monotonic() - begun, self.hide(shown), self.hide
@@ -184,12 +201,12 @@ class Wire:
             yield chunk
 
     def hide(self, text: str) -> str:
-        """Take the credential out of a text that a server may have made of it, as it is or escaped."""
+        """Take secrets out of a text by a server: the credential, as it is or escaped, and what looks like another."""
         secret = self._secret
-        if not secret:
-            return text
-        written = (secret, quote(secret, safe=""), quote(secret), json.dumps(secret)[1:-1], html.escape(secret))
-        return re.sub("|".join(map(re.escape, written)), "…", text, flags=re.IGNORECASE)
+        if secret:
+            written = (secret, quote(secret, safe=""), quote(secret), json.dumps(secret)[1:-1], html.escape(secret))
+            text = re.sub("|".join(map(re.escape, written)), "…", text, flags=re.IGNORECASE)
+        return _SECRET.sub("xvc_…", text)
 
     def _credential(self) -> str | None:
         with self._lock:
@@ -230,6 +247,11 @@ class Wire:
             authorised=authorised,
             said=said(body, response.headers, self.hide),
         ).error()
+
+
+def _in_doubt(method: str, fault: TokctlError, status: int | None = None) -> TokctlError:
+    """The fault of a request that may have been carried out."""
+    return UnansweredError(fault.message, fault.hint, status=status) if method in _CHANGES else fault
 
 
 def _too_long(url: str, seconds: float | None) -> UnreachableError:

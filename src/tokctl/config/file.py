@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from tokctl.errors import InputError, NotFoundError
 from tokctl.process.query import suggest
+from tokctl.trace import trace
 
 LARGEST = 1 << 20
 """Bytes of a configuration: what is longer is some other file."""
@@ -72,6 +73,15 @@ def config_file(environ: Mapping[str, str]) -> Path:
     return user_config_path("tokctl", appauthor=False) / "config.yaml"
 
 
+def state_folder(environ: Mapping[str, str]) -> Path:
+    """Where is remembered what a run leaves to the next: ``TOKCTL_STATE_DIR``, or the platform's place for it."""
+    if named := environ.get("TOKCTL_STATE_DIR"):
+        return at_home(named)
+    from platformdirs import user_state_path
+
+    return user_state_path("tokctl", appauthor=False)
+
+
 def at_home(path: str) -> Path:
     """A path in which ``~`` stands for a home; that of a user whom nobody knows stays as it is."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's raises there
@@ -127,6 +137,7 @@ def read_data(file: Path) -> tuple[bytes, os.stat_result]:
         data = stream.read(LARGEST + 1)  # a device says nothing of its size
         if len(data) > LARGEST:
             raise InputError(f"the configuration {file} is too large to be one.")
+        trace("the configuration %s: read", file)
         return data, os.fstat(stream.fileno())
 
 

@@ -236,4 +236,9 @@ SERVE: Mapping[str, Key] = {
                          words=("true", "false")),
     "access_log": Key(text, "where requests are logged: -, off or a file"),
     "trusted_proxies": Key(texts, "networks whose forwarded addresses are believed", plain=False),
+    "jwt_secret_file": Key(text, "the file with the secret of JWTs", path=True),
+    "jwt_key_file": Key(text, "the file with their public key, in PEM", path=True),
+    "jwt_jwks_file": Key(text, "the file with their public keys, a JWKS", path=True),
+    "jwt_issuer": Key(text, "the issuer of JWTs"),
+    "jwt_audience": Key(text, "the audience of JWTs"),
 }  # fmt: skip

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tokctl.config.editing import Parts, changed, drop, put, rename
 from tokctl.config.file import config_file, parse, read_data
 from tokctl.errors import InputError, NotAllowedError, UnreachableError
+from tokctl.files import locked, write_whole
 
 PATIENCE = 10.0  # s; a change takes milliseconds
-_PAUSE = 0.02  # s
 
 
 def set_values(environ: Mapping[str, str], values: Mapping[Parts, Any]) -> Path:
@@ -99,13 +96,16 @@ def change(
     file = Path(os.path.realpath(config_file(environ)))
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _alone(file.parent):
+        with locked(file.parent, PATIENCE):  # the file itself is replaced
             text, owner = _read(file)
             new = changed(text, file, edit, expect)
             if strict:
                 parse(new.encode(), file)
             if new != text or owner is None:
-                _write(file, new, owner)
+                write_whole(file, new.encode(), owner=owner)
+    except BlockingIOError:
+        raise UnreachableError(f"somebody else has been changing the configuration in {file.parent} for "
+                               f"{PATIENCE:.0f} s.", "Try again.") from None  # fmt: skip
     except PermissionError:
         raise NotAllowedError(f"the configuration {file} may not be changed.",
                               "Check the rights of the file and of its folder.") from None  # fmt: skip
@@ -124,47 +124,3 @@ def _read(file: Path) -> tuple[str, os.stat_result | None]:
         return "", None
     except UnicodeDecodeError:
         raise InputError(f"the configuration {file} is no YAML: it is not UTF-8.") from None
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep others that change the file out. The lock is the folder's: the file itself is replaced."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        begin = time.monotonic()
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() - begin > PATIENCE:
-                    raise UnreachableError(f"somebody else has been changing the configuration in {folder} "
-                                           f"for {PATIENCE:.0f} s.", "Try again.") from None  # fmt: skip
-                time.sleep(_PAUSE)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _write(file: Path, text: str, owner: os.stat_result | None) -> None:
-    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-    partial.unlink(missing_ok=True)  # of one that was killed; the lock keeps all others out
-    try:
-        descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with open(descriptor, "wb") as stream:  # noqa: PTH123 - it is a descriptor
-            stream.write(text.encode())
-            stream.flush()
-            os.fsync(descriptor)
-            if owner is not None and (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
-                with suppress(OSError):  # an administrator changes a user's file: it stays the user's
-                    os.fchown(descriptor, owner.st_uid, owner.st_gid)
-        partial.replace(file)
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-    with suppress(OSError):
-        folder = os.open(file.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

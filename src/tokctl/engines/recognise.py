@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tokctl.config.file import at_home
+from tokctl.config.file import state_folder
 from tokctl.engines.opening import client_of, shown
 from tokctl.errors import UnreachableError, UsageError
+from tokctl.files import write_whole
 from tokctl.process.query import suggest
 
 if TYPE_CHECKING:
@@ -84,11 +85,7 @@ def _member(document: Any, name: str) -> Mapping[str, Any]:
 
 def state_file() -> Path:
     """Where the kinds of servers are remembered."""
-    if named := os.environ.get("TOKCTL_STATE_DIR"):
-        return at_home(named) / "servers.json"
-    from platformdirs import user_state_path
-
-    return user_state_path("tokctl", appauthor=False) / "servers.json"
+    return state_folder(os.environ) / "servers.json"
 
 
 def _all() -> dict[str, str]:
@@ -116,13 +113,6 @@ def remember(address: str, kind: str | None) -> None:
 
 def _write(known: dict[str, str]) -> None:
     file = state_file()
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part.unlink(missing_ok=True)  # of one with the same number that was killed
-        try:
-            with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as out:
-                out.write(msgspec.json.format(msgspec.json.encode(known)) + b"\n")
-            part.replace(file)
-        finally:
-            part.unlink(missing_ok=True)
+        write_whole(file, msgspec.json.format(msgspec.json.encode(known)) + b"\n")

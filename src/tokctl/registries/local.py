@@ -54,9 +54,14 @@ class LocalRegistry:
             user = str(os.getuid()) if hasattr(os, "getuid") else ""
         return Actor(kind="cli", id=user, origin=gethostname())
 
-    @cached_property
-    def _pepper(self) -> Pepper:
-        return load_pepper(os.environ, create=not self.store.api_tokens.peppers())
+    def _pepper(self, *, create: bool = False) -> Pepper:
+        """The pepper, if it is that of the API tokens that there are; the first of them makes one."""
+        known = self.store.api_tokens.peppers()
+        pepper = load_pepper(os.environ, create=create and not known)
+        if known - {pepper.id}:
+            raise StoreError(f"{self.where} has API tokens whose digests stand under another pepper than the one here.",
+                             "Give theirs in TOKCTL_PEPPER or TOKCTL_PEPPER_FILE.")  # fmt: skip
+        return pepper
 
     def abilities(self) -> Abilities:
         """Everything."""
@@ -84,9 +89,7 @@ class LocalRegistry:
 
     def create(self, wanted: Wanted) -> Created:
         """Create one; its digest stands under the pepper."""
-        pepper, secret = self._pepper, generate()
-        if self.store.api_tokens.peppers() - {pepper.id}:
-            raise self._other_pepper()
+        pepper, secret = self._pepper(create=True), generate()
         token = NewApiToken(
             name=wanted.name,
             description=wanted.description,
@@ -116,21 +119,13 @@ class LocalRegistry:
     def verify(self, secret: str) -> Verdict:
         """Tell whose a secret is; a revoked one's is known, too. It is no use."""
         try:
-            pepper = self._pepper
+            pepper = self._pepper()
         except NotFoundError:
-            if not self.store.api_tokens.peppers():
-                return Verdict(state=UNKNOWN)
-            raise
+            if self.store.api_tokens.peppers():
+                raise
+            return Verdict(state=UNKNOWN)
         token = self.store.api_tokens.by_digest(digest(pepper.key, secret))
-        if token is not None:
-            return Verdict(state=token.state(self.clock()), token=token)
-        if self.store.api_tokens.peppers() - {pepper.id}:
-            raise self._other_pepper()
-        return Verdict(state=UNKNOWN)
-
-    def _other_pepper(self) -> StoreError:
-        return StoreError(f"{self.where} has API tokens whose digests stand under another pepper than the one here.",
-                          "Give theirs in TOKCTL_PEPPER or TOKCTL_PEPPER_FILE.")  # fmt: skip
+        return Verdict(state=UNKNOWN) if token is None else Verdict(state=token.state(self.clock()), token=token)
 
     def audit(
         self, *, after: int = 0, token_id: str | None = None, limit: int | None = None, newest: bool = False

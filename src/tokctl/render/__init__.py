@@ -23,7 +23,7 @@ FORMATS = {
 }
 """Format → module."""
 
-OWN_FORMATS = {"junit": "debug", "mermaid": "flow"}
+OWN_FORMATS = {"junit": "debug", "mermaid": "flow", "sarif": "scan"}
 """Formats that only some results have, and make themselves (``Listing.texts``): format → command."""
 
 
@@ -34,6 +34,14 @@ def check_format(name: str | None) -> str:
         raise UsageError(f"unknown output format '{name}'{suggest(chosen, (*FORMATS, *OWN_FORMATS))}.",
                          f"Valid: {', '.join(FORMATS)}; of one command each: {', '.join(OWN_FORMATS)}.")  # fmt: skip
     return chosen
+
+
+def check_output(out: Output) -> None:
+    """See beforehand that a command which changes something can tell of it. Raises UsageError."""
+    if out.query is not None:
+        from tokctl.render.query import read_query
+
+        read_query(out.query)
 
 
 def emit(result: Result, out: Output) -> None:

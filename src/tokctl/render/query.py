@@ -26,12 +26,11 @@ def apply_query(result: Result, out: Output) -> Result | None:
     Raises:
         UsageError: the expression is none.
     """
+    expression = read_query(out.query or "")
     try:
-        expression = jmespath.compile(out.query or "")
         answer = expression.search(_document(result))
     except JMESPathError as error:
-        reason = _PREAMBLE.sub("", str(error)).partition("\n")[0].removesuffix(", for expression:").rstrip(".:")
-        raise UsageError(f"--query cannot be read: {reason}.", "See jmespath.org for the language.") from None
+        raise _unreadable(error) from None
     if out.columns is not None:
         answer = _pick(answer, out.columns)
     if out.format in {"json", "yaml"}:
@@ -50,6 +49,19 @@ def apply_query(result: Result, out: Output) -> Result | None:
             if item is not None:
                 write(safe(plain(item)) + "\n")
     return None
+
+
+def read_query(text: str) -> jmespath.parser.ParsedResult:
+    """Read an expression. Raises UsageError: it is none."""
+    try:
+        return jmespath.compile(text)
+    except JMESPathError as error:
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: JMESPathError) -> UsageError:
+    reason = _PREAMBLE.sub("", str(error)).partition("\n")[0].removesuffix(", for expression:").rstrip(".:")
+    return UsageError(f"--query cannot be read: {reason}.", "See jmespath.org for the language.")
 
 
 def _pick(answer: Any, columns: tuple[str, ...]) -> Any:

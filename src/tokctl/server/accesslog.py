@@ -29,8 +29,8 @@ STDERR = "-"
 GATHER_SECONDS = 0.05
 MOST_WAITING = 8 << 20  # bytes
 LONGEST_TARGET = 2000
-SECRET_SIGN = b"xvc_"
-_SECRET = re.compile(r"xvc(?:_|%5f)[0-9A-Za-z%_.~-]*", re.IGNORECASE)
+SECRET_SIGNS = (b"xvc_", b"eyJ")
+_SECRET = re.compile(r"(xvc)(?:_|%5f)[0-9a-z%_.~-]*|(eyJ)[0-9a-z%_.~-]{20,}", re.IGNORECASE)
 
 _encode = msgspec.json.encode
 
@@ -53,7 +53,8 @@ def told_target(path: bytes, query: bytes, known: Collection[str]) -> str:
             name, sign, _ = part.partition("=")
             parts.append(part if name in known or not sign else f"{name}=…")
         text += "?" + "&".join(parts)
-    text = _SECRET.sub("xvc_…", text) if "xvc" in text else text
+    if "xvc" in text or "eyJ" in text:
+        text = _SECRET.sub(lambda found: "xvc_…" if found[1] else "eyJ…", text)
     return text if len(text) <= LONGEST_TARGET else text[:LONGEST_TARGET] + "…"
 
 

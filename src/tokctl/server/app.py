@@ -20,7 +20,7 @@ from typing import Any
 from tokctl.errors import StoreError, TokctlError
 from tokctl.pepper import Pepper
 from tokctl.process.model import format_time
-from tokctl.server.accesslog import SECRET_SIGN, Log, told_target
+from tokctl.server.accesslog import SECRET_SIGNS, Log, told_target
 from tokctl.server.addresses import UNIX, Proxies
 from tokctl.server.authorise import Authority, check_method, check_permission
 from tokctl.server.cache import Answer, Cache, Headers
@@ -29,9 +29,10 @@ from tokctl.server.endpoints import ENDPOINTS
 from tokctl.server.exchange import JSON, NOSNIFF, PRIVATE, VARY, Cut, Exchange, Receive, Scope, Send
 from tokctl.server.metrics import UNMATCHED, Metrics
 from tokctl.server.openapi import openapi_document
+from tokctl.server.operations import Operations
 from tokctl.server.parameters import read_query
 from tokctl.server.refusals import Refusal, refusal_of
-from tokctl.server.routes import Endpoint, Question, Routes, Service, Told
+from tokctl.server.routes import Endpoint, Question, Resource, Routes, Service, Told
 from tokctl.server.settings import ServeSettings
 from tokctl.server.stores import Present, Readers, joined
 from tokctl.server.streaming import WHOLE, LongAnswer
@@ -61,6 +62,7 @@ class Application:
         self.throttle = Throttle(monotonic, burst=self.limits.failures, shares=settings.workers)
         self.authority = Authority(pepper, self.present, self.throttle, self.metrics)
         self.usage = Usage(store, log.event)
+        self.operations = Operations(store, self)
         self._files = 0
         self._made = f"req_{os.urandom(5).hex()}"
         self._count = itertools.count(1)
@@ -70,7 +72,7 @@ class Application:
         if scope["type"] == "http":
             headers = _headers(scope)
             given = headers.get(b"x-request-id")
-            ours = given is None or _REQUEST_ID.fullmatch(given) is None or SECRET_SIGN in given
+            ours = given is None or _REQUEST_ID.fullmatch(given) is None or any(sign in given for sign in SECRET_SIGNS)
             request_id = f"{self._made}{next(self._count):x}" if given is None or ours else given.decode()
             await self._exchange(Exchange(scope, receive, send, headers, request_id))
         elif scope["type"] == "lifespan":
@@ -85,6 +87,7 @@ class Application:
         handing.cancel()
         await self.usage.finish()
         await self.readers.close()
+        self.operations.close()
         self.present.close()
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -153,6 +156,8 @@ class Application:
             }
             if exchange.token is not None:
                 line["token_id"], line["token_name"] = exchange.token.id, exchange.token.name
+            elif exchange.user:
+                line["user"] = exchange.user
             if exchange.reason:
                 line["reason"] = exchange.reason
             self.log.request(line)
@@ -178,6 +183,9 @@ class Application:
         if found is None:
             raise Refusal(404, "NOT_FOUND", "There is no such endpoint.", {"see": "/openapi.json"})
         endpoint, ids = found
+        if isinstance(endpoint, Resource):
+            await self.operations.answer(exchange, endpoint, ids)
+            return
         if method == "OPTIONS":
             await exchange.start(204, [(b"allow", ALLOWED)])
             await exchange.body(b"")

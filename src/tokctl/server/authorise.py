@@ -13,9 +13,9 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from tokctl.access.model import READ_ONLY, SAFE_METHODS, VALID, ApiToken
+from tokctl.access.model import FULL_ACCESS, READ_ONLY, SAFE_METHODS, VALID, ApiToken
 from tokctl.access.secret import digest
-from tokctl.server.refusals import Refusal, later
+from tokctl.server.refusals import REALM, Refusal, forbidden, later
 
 if TYPE_CHECKING:
     from tokctl.pepper import Pepper
@@ -51,28 +51,37 @@ class Authority:
         """
         reason = NONE_GIVEN
         for secret in credentials(headers):
-            token, why = self._check(secret, now)
+            token, why = self.check(secret, now)
             if token is not None:
                 return token
             reason = why if reason == NONE_GIVEN else reason
-        self.metrics.refused(reason)
-        if reason != NONE_GIVEN and (wait := self.throttle.failed(client)):
-            self.metrics.throttled()
-            raise later(429, "RATE_LIMITED", "Too many failed attempts.", wait, f"throttled: {reason}")
-        raise Refusal(401, "UNAUTHORIZED", "A valid API token is needed.", reason=reason,
-                      headers=((b"www-authenticate", b'Bearer realm="tokctl"'),))  # fmt: skip
+        raise self.refused(reason, client)
 
-    def _check(self, secret: bytes, now: datetime) -> tuple[ApiToken | None, str]:
+    def refused(self, reason: str, client: str) -> Refusal:
+        """The answer to a request without a valid credential (RFC 6750, section 3), which counts as a failure."""
+        self.metrics.refused(reason)
+        if reason == NONE_GIVEN:
+            challenge = REALM
+        elif wait := self.throttle.failed(client):
+            self.metrics.throttled()
+            return later(429, "RATE_LIMITED", "Too many failed attempts.", wait, f"throttled: {reason}")
+        else:
+            challenge = f'{REALM}, error="invalid_token"'
+        return Refusal(401, "UNAUTHORIZED", "A valid API token is needed.", reason=reason,
+                       headers=((b"www-authenticate", challenge.encode()),))  # fmt: skip
+
+    def check(self, secret: bytes, now: datetime) -> tuple[ApiToken | None, str]:
+        """Return the valid API token of a secret, or why there is none. Raises StoreError."""
         if not secret or len(secret) > LONGEST or b" " in secret:
             return None, MALFORMED
-        found = self._find(secret)
+        found = self.find(secret)
         if found is None:
             return None, UNKNOWN
         state = found.state(now)
         return (found, "") if state == VALID else (None, state)
 
-    def _find(self, secret: bytes) -> ApiToken | None:
-        """Look a secret up; what was found is remembered until the store's API tokens change.
+    def find(self, secret: bytes) -> ApiToken | None:
+        """The API token of a secret, whatever its state; it is remembered until the store's API tokens change.
 
         It is remembered by a keyed hash that only this process can make: no weaker than the digest, and quicker.
         """
@@ -108,14 +117,16 @@ def credentials(headers: Mapping[bytes, bytes]) -> list[bytes]:
 def check_method(token: ApiToken, method: str) -> None:
     """Refuse what changes something to a token that may only read."""
     if token.type == READ_ONLY and method not in SAFE_METHODS:
-        raise Refusal(403, "FORBIDDEN", "This API token may only read.",
-                      {"required_type": "full-access", "provided_type": token.type}, reason="read-only")  # fmt: skip
+        raise forbidden("This API token may only read.",
+                        {"required_type": FULL_ACCESS, "provided_type": token.type}, "read-only")  # fmt: skip
 
 
 def check_permission(token: ApiToken, permissions: tuple[str, ...]) -> None:
     """Refuse a token that has none of the permissions of which any would do."""
     if not any(map(token.allows, permissions)):
         required = permissions[0]
-        raise Refusal(403, "FORBIDDEN", f"This API token lacks the permission '{required}'.",
-                      {"required_permission": required, "provided_permissions": [*(token.scopes or ())]},
-                      reason="permission")  # fmt: skip
+        raise forbidden(
+            f"This API token lacks the permission '{required}'.",
+            {"required_permission": required, "provided_permissions": [*(token.scopes or ())]}, "permission",
+            (required,),
+        )  # fmt: skip

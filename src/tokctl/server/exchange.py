@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tokctl.server.cache import Answer, Headers
 from tokctl.server.coding import LEAST, takes_gzip
 from tokctl.server.refusals import Refusal
+from tokctl.server.routes import is_api_tokens
 
 if TYPE_CHECKING:
     from tokctl.access.model import ApiToken
@@ -48,6 +49,7 @@ class Exchange:
         self.route = ""
         self.known: Collection[str] = ()  # names of query parameters
         self.token: ApiToken | None = None
+        self.user = ""  # the id of one with a JWT
         self.status = 0
         self.size = 0
         self.tokens = 0
@@ -106,7 +108,8 @@ class Exchange:
         headers = [JSON, NOSNIFF, (b"cache-control", b"no-store"), *refusal.headers]
         if close:
             headers.append((b"connection", b"close"))
-        await self.whole(refusal.status, headers, refusal.body(self.request_id))
+        api_tokens = is_api_tokens(self.scope["raw_path"])
+        await self.whole(refusal.status, headers, refusal.body(self.request_id, api_tokens=api_tokens))
 
     def abort(self) -> None:
         """End the connection without another byte."""

@@ -117,9 +117,11 @@ def _number(least: int, most: int, texts: list[str]) -> int:
     return int(text)
 
 
-def _text(texts: list[str]) -> str:
+def _text(texts: list[str], most: int = LARGEST) -> str:
     if not texts[0]:
         raise ValueError("more than nothing")
+    if len(texts[0]) > most:
+        raise ValueError(f"a text of at most {most:,} characters")
     return texts[0]
 
 
@@ -161,10 +163,12 @@ def number(name: str, text: str, *, least: int = 0, most: int = LARGEST, default
                      schema=schema if default is None else schema | {"default": default})  # fmt: skip
 
 
-def text(name: str, text: str, *, least: int = 1) -> Parameter:
-    """A text; not empty, unless ``least`` is 0."""
-    read = _text if least else (lambda given: given[0])
-    return Parameter(name=name, text=text, read=read, schema={"type": "string", "minLength": least})
+def text(name: str, text: str, *, least: int = 1, most: int | None = None) -> Parameter:
+    """A text; not empty, unless ``least`` is 0, and of ``most`` characters."""
+    schema: Schema = {"type": "string", "minLength": least}
+    if most is not None:
+        return Parameter(name=name, text=text, read=partial(_text, most=most), schema=schema | {"maxLength": most})
+    return Parameter(name=name, text=text, read=_text if least else (lambda given: given[0]), schema=schema)
 
 
 def texts(name: str, text: str) -> Parameter:

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from tokctl.server.exchange import ABORT
 from tokctl.server.refusals import Refusal, later
+from tokctl.server.routes import is_api_tokens
 from tokctl.server.settings import Limits
 
 Tell = Callable[[Refusal, "tuple[str, int] | None"], object]
@@ -293,7 +294,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
             return
         if refused is None or not refused.response_started:
-            self.transport.write(_written(refusal))
+            self.transport.write(_written(refusal, self.url if self.in_request else b""))
         if self.transport.can_write_eof():
             self.transport.write_eof()
             self.loop.call_later(LINGER_SECONDS, self.transport.close)
@@ -307,8 +308,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self.late_timer = self.stall_timer = None
 
 
-def _written(refusal: Refusal) -> bytes:
-    body = refusal.body("")
+def _written(refusal: Refusal, target: bytes) -> bytes:
+    body = refusal.body("", api_tokens=is_api_tokens(target))
     lines = [STATUS_LINE[refusal.status], b"content-type: application/json\r\n",
              b"content-length: %d\r\n" % len(body), b"connection: close\r\n"]  # fmt: skip
     lines += [name + b": " + value + b"\r\n" for name, value in refusal.headers]

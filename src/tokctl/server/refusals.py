@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -9,6 +10,24 @@ import msgspec
 from tokctl.errors import NotFoundError, StoreError, TokctlError, UsageError
 
 RETRY_SECONDS = 2  # after a fault of the store
+REALM = 'Bearer realm="tokctl"'
+_NAMES = {
+    400: "ValidationError",
+    401: "UnauthorizedError",
+    403: "ForbiddenError",
+    404: "NotFoundError",
+    405: "MethodNotAllowedError",
+    408: "RequestTimeoutError",
+    409: "ConflictError",
+    412: "PreconditionFailedError",
+    413: "PayloadTooLargeError",
+    414: "UriTooLongError",
+    415: "UnsupportedMediaTypeError",
+    429: "RateLimitError",
+    431: "HeadersTooLargeError",
+    500: "InternalServerError",
+    503: "ServiceUnavailableError",
+}
 
 
 class Refusal(Exception):  # noqa: N818 - most of them are the client's
@@ -32,8 +51,13 @@ class Refusal(Exception):  # noqa: N818 - most of them are the client's
         self.reason = reason
         self.headers = headers
 
-    def body(self, request_id: str) -> bytes:
-        """The documented envelope of an error."""
+    def body(self, request_id: str, *, api_tokens: bool = False) -> bytes:
+        """The documented envelope of an error; of one below ``/api/api-tokens``, where that is another."""
+        if api_tokens:
+            return msgspec.json.encode({
+                "error": {"status": self.status, "name": _NAMES[self.status], "message": self.message,
+                          "details": self.details},
+            })  # fmt: skip
         return msgspec.json.encode({
             "success": False,
             "error": {"code": self.code, "message": self.message, "details": self.details},
@@ -61,6 +85,15 @@ def later(status: int, code: str, message: str, seconds: int, reason: str = "") 
     """What may be asked again after so many seconds."""
     return Refusal(status, code, message, {"retry_after": seconds}, reason=reason,
                    headers=((b"retry-after", str(seconds).encode()),))  # fmt: skip
+
+
+def forbidden(message: str, details: dict[str, Any], reason: str, scopes: Iterable[str] = ()) -> Refusal:
+    """What a caller may not do; ``scopes`` are those that he would need (RFC 6750, section 3.1)."""
+    challenge = f'{REALM}, error="insufficient_scope"'
+    if scopes:
+        challenge += f', scope="{" ".join(scopes)}"'
+    return Refusal(403, "FORBIDDEN", message, details, reason=reason,
+                   headers=((b"www-authenticate", challenge.encode()),))  # fmt: skip
 
 
 def refusal_of(error: TokctlError) -> Refusal:

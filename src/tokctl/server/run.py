@@ -24,6 +24,7 @@ from tokctl.errors import TokctlError, UsageError
 from tokctl.pepper import Pepper
 from tokctl.process.model import format_time
 from tokctl.server.accesslog import Log
+from tokctl.server.callers import users_of
 from tokctl.server.listening import BACKLOG, address_of, listen, mark_of, remove_socket, tls_context
 from tokctl.server.refusals import Refusal
 from tokctl.server.settings import ServeSettings
@@ -56,6 +57,7 @@ def serve(store: str, pepper: Pepper, settings: ServeSettings, tell: Tell) -> in
         opened.refresh()
         peppers = opened.api_tokens.peppers()
     Log(settings.access_log).close()  # what is wrong with it is said once, not by each worker
+    users_of(settings)
     if settings.tls_cert is not None and settings.tls_key is not None:
         tls_context(settings.tls_cert, settings.tls_key)
     sock = listen(settings)
@@ -64,7 +66,7 @@ def serve(store: str, pepper: Pepper, settings: ServeSettings, tell: Tell) -> in
 
     def say() -> None:
         tell(f"Listening at {where}{workers}, serving {store}. Press Ctrl-C to end.")
-        if pepper.id not in peppers:
+        if pepper.id not in peppers and (peppers or not settings.takes_jwts):
             tell("Warning: no request can be authorised: " + (
                 "the store's API tokens were made with another pepper." if peppers else
                 "there is no API token yet. 'tokctl api-tokens create' makes one."))  # fmt: skip

@@ -48,7 +48,17 @@ class ServeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     insecure_http: bool = False
     trusted_proxies: tuple[str, ...] = ()
     access_log: str = "-"
+    jwt_secret_file: str | None = None
+    jwt_key_file: str | None = None
+    jwt_jwks_file: str | None = None
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
     limits: Limits = Limits()
+
+    @property
+    def takes_jwts(self) -> bool:
+        """Whether users with a JWT may ask for something."""
+        return any((self.jwt_secret_file, self.jwt_key_file, self.jwt_jwks_file))
 
 
 def serve_settings(flags: Mapping[str, Any], section: Mapping[str, Any]) -> ServeSettings:
@@ -69,6 +79,13 @@ def serve_settings(flags: Mapping[str, Any], section: Mapping[str, Any]) -> Serv
 
 
 def _check(settings: ServeSettings) -> None:
+    keys = (settings.jwt_secret_file, settings.jwt_key_file, settings.jwt_jwks_file)
+    if len([key for key in keys if key is not None]) > 1:
+        raise UsageError("--jwt-secret-file, --jwt-key-file and --jwt-jwks-file exclude each other.",
+                         "Give one of them; a JWKS can hold several keys.")  # fmt: skip
+    if (settings.jwt_issuer or settings.jwt_audience) and not settings.takes_jwts:
+        raise UsageError("--jwt-issuer and --jwt-audience need a key to check JWTs with.",
+                         "Give --jwt-secret-file, --jwt-key-file or --jwt-jwks-file.")  # fmt: skip
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise UsageError("--tls-cert and --tls-key belong together.", "Give both, or neither.")
     if settings.unix is not None:

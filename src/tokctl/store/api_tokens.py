@@ -98,13 +98,13 @@ class ApiTokenTable:
 
     # --- changes, each with its entry in the audit ---
 
-    def create(self, token: NewApiToken, digest: bytes, pepper: str, *, by: Actor, unique: bool = False) -> ApiToken:
+    def create(self, token: NewApiToken, digest: bytes, pepper: str, *, by: Actor) -> ApiToken:
         """Keep a new API token with the digest of its secret, and the id of the pepper behind the digest.
 
         When this returns, the record is on the disk.
 
         Raises:
-            StoreError: it cannot be written; with ``unique``, a valid one has that name.
+            StoreError: it cannot be written.
         """
         values = {
             "name": token.name,
@@ -120,8 +120,6 @@ class ApiTokenTable:
             "expires_at": to_micros(token.expires_at),
         }
         with self._change() as audit:
-            if unique and next(self.named(token.name), None) is not None:
-                raise StoreError(f"there is an API token named '{token.name}' already.")
             (row,) = self.connection.execute(
                 f"INSERT INTO api_token ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})"
                 f" RETURNING {', '.join(_COLUMNS)}",

@@ -23,6 +23,7 @@ from tokctl.store.faults import WAIT_SECONDS, translated
 from tokctl.store.queries import Questions
 from tokctl.store.rows import INSTANCE_COLUMNS, TOKEN_COLUMNS, instance_row, token_row
 from tokctl.store.schema import APPLICATION_ID, COUNT_CHANGE, FINAL, LIVE, MIGRATIONS, SCHEMA_VERSION
+from tokctl.trace import trace
 
 if TYPE_CHECKING:
     from tokctl.store.api_tokens import ApiTokenTable
@@ -45,6 +46,7 @@ def open_store(location: str, *, write: bool, create: bool) -> SQLiteStore:
         migrate(connection)
         return SQLiteStore(connection, Path(MEMORY))
     path = at_home(location)
+    trace("the store %s: opened to %s", path, "write" if write else "read")
     with translated(str(path)):
         if not _exists(path):
             if not create:
@@ -181,7 +183,8 @@ def migrate(connection: sqlite3.Connection, steps: tuple[str, ...] = MIGRATIONS)
         connection.execute(f"PRAGMA user_version = {max(version, len(steps))}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        with suppress(sqlite3.Error):  # a full disk has ended the transaction already
+            connection.execute("ROLLBACK")
         raise
 
 

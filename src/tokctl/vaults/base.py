@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from tokctl.errors import InputError
 
@@ -26,20 +26,31 @@ class Vault(Protocol):
         ...
 
 
-@runtime_checkable
-class Keeper(Vault, Protocol):
-    """A vault that can be written to."""
+class Keeper(Protocol):
+    """Something that a secret can be put into. ``name`` is what ``--save`` calls it; it holds no secret."""
+
+    name: str
+    where: str
 
     def probe(self) -> None:
-        """See that a secret put in comes out again, before there is one to lose. Raises as ``read``."""
+        """See that a secret can be put in, and comes out again, before there is one to lose.
+
+        Raises:
+            UsageError: something is there that would have to be replaced.
+            NotAllowedError, UnreachableError, InputError: as ``Vault.read``.
+        """
         ...
 
     def write(self, secret: str) -> None:
-        """Put the secret in, and read it back. Raises as ``read``."""
+        """Put the secret in, and read it back where that can be done. Raises as ``probe``."""
+        ...
+
+    def held(self) -> str | None:
+        """The secret that is there now; None where there is none, or nobody can tell. Raises as ``probe``."""
         ...
 
     def remove(self) -> bool:
-        """Take the secret out; returns whether there was one. Raises as ``read``."""
+        """Take the secret out; returns whether there was one. Raises as ``probe``."""
         ...
 
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from tokctl.config.settings import API_KEY
 from tokctl.errors import TokctlError, UsageError
+from tokctl.trace import trace
 
 if TYPE_CHECKING:
     from tokctl.client import Connection
@@ -39,6 +40,7 @@ class Credential(Struct, frozen=True):
         """Read the secret. Raises as ``vaults.base.Vault``."""
         from tokctl.vaults import open_vault
 
+        trace("the credential for %s: from %s", self.server, shown(self.place))
         if self.place is None and os.environ.get(API_KEY):
             return open_vault(f"env:{API_KEY}", "").read()
         if self.place is not None and self.place != "keyring":

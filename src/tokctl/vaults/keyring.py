@@ -42,6 +42,7 @@ class Keyring:
     def __init__(self, account: str, patience: float = PATIENCE) -> None:
         self.account = account
         self.patience = patience
+        self.name = "keyring"
         self.where = "the keyring"
 
     def read(self) -> str | None:
@@ -51,12 +52,15 @@ class Keyring:
     def probe(self) -> None:
         """Write something, read it back, and remove it."""
         account, canary = f"{SERVICE}-canary-{secrets.token_hex(8)}", secrets.token_hex(16)
-        self._call(lambda backend: backend.set_password(SERVICE, account, canary))
-        try:
-            back = self._call(lambda backend: backend.get_password(SERVICE, account))
-        finally:
-            self._remove(account)
-        if back != canary:
+
+        def gives_back(backend: Any) -> bool:
+            backend.set_password(SERVICE, account, canary)
+            try:
+                return bool(backend.get_password(SERVICE, account) == canary)
+            finally:
+                _remove(backend, account)
+
+        if not self._call(gives_back):
             raise NotAllowedError("the keyring does not give back what is put into it.", ELSEWHERE)
 
     def write(self, secret: str) -> None:
@@ -65,24 +69,24 @@ class Keyring:
         if self._call(lambda backend: backend.get_password(SERVICE, self.account)) != secret:
             raise NotAllowedError("the keyring does not give back what is put into it.", ELSEWHERE)
 
+    def held(self) -> str | None:
+        """The secret, or None."""
+        return self.read()
+
     def remove(self) -> bool:
         """Take the secret out."""
-        return self._remove(self.account)
-
-    def _remove(self, account: str) -> bool:
-        def remove(backend: Any) -> bool:
-            if backend.get_password(SERVICE, account) is None:
-                return False
-            backend.delete_password(SERVICE, account)
-            return True
-
-        return self._call(remove)
+        return self._call(lambda backend: _remove(backend, self.account))
 
     def _call(self, what: Callable[[Any], T]) -> T:
         return bounded(lambda: what(_backend()), self.patience)
 
 
 def open_vault(place: str, account: str) -> Keyring:  # noqa: ARG001 - every kind has it
+    """The entry for that account."""
+    return Keyring(account)
+
+
+def open_keeper(place: str, account: str, *, replace: bool) -> Keyring:  # noqa: ARG001 - every kind has it
     """The entry for that account."""
     return Keyring(account)
 
@@ -103,6 +107,13 @@ def is_absent(environ: Mapping[str, str]) -> bool:
 
     known = ("keyring.backends.", "keyrings.alt.", "keyrings.cryptfile.")
     return all(point.value.startswith(known) for point in entry_points(group="keyring.backends"))
+
+
+def _remove(backend: Any, account: str) -> bool:
+    if backend.get_password(SERVICE, account) is None:
+        return False
+    backend.delete_password(SERVICE, account)
+    return True
 
 
 def bounded(call: Callable[[], T], patience: float) -> T:

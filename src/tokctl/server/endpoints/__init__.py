@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tokctl.server.endpoints import definitions, instances, service, tokens, trace
-from tokctl.server.routes import Endpoint, Service
+from tokctl.server.endpoints import api_tokens, audit, definitions, instances, introspection, service, tokens, trace
+from tokctl.server.routes import Route
 
-ENDPOINTS: tuple[Endpoint | Service, ...] = (
+ENDPOINTS: tuple[Route, ...] = (
     instances.ONE,
     instances.LIST,
     tokens.OF_INSTANCE,
@@ -14,6 +14,10 @@ ENDPOINTS: tuple[Endpoint | Service, ...] = (
     tokens.BY_PREFIX,
     definitions.DEFINITION,
     definitions.DURATIONS,
+    api_tokens.ALL,
+    api_tokens.ONE,
+    introspection.INTROSPECT,
+    audit.AUDIT,
     service.HEALTH,
     service.OPENAPI,
     service.METRICS,

@@ -1,0 +1,111 @@
+"""Several who change API tokens at once: races, revocation in every worker, a caller that is revoked on the way."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from raw_http import Raw, parsed
+from running_server import SMALL, make_secret, make_store, path_of, serving
+
+from tokctl.access.audit import check_chain
+from tokctl.store import open_store
+
+ROOT = "/api/api-tokens"
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory):
+    """Two workers, their store, and a secret for everything."""
+    folder = tmp_path_factory.mktemp("workers")
+    store = make_store(folder / "own.db")
+    (folder / "config.yaml").write_text("serve: {limits: {failures: 100000}}", encoding="utf-8")
+    secret, _ = make_secret(store, "every", "*", type_="full-access")
+    with serving(store, "--workers", "2", env={"TOKCTL_CONFIG": str(folder / "config.yaml")}) as served:
+        yield served, store, secret
+
+
+def clients(served, secret, number):
+    """Connections of their own, so that both workers get some."""
+    made = [httpx.Client(base_url=served.url, timeout=30, headers={"Authorization": secret}) for _ in range(number)]
+    for client in made:
+        client.get("/health")
+    return made
+
+
+def test_of_changes_to_one_version_one_wins(workers):
+    served, _, secret = workers
+    each = clients(served, secret, 8)
+    number = each[0].post(ROOT, json={"name": "raced"}).json()["id"]
+    for round_ in range(3):
+        etag = each[0].get(f"{ROOT}/{number}").headers["etag"]
+
+        def put(n, etag=etag, round_=round_):
+            return each[n].put(f"{ROOT}/{number}", json={"name": f"{round_}-{n}"}, headers={"If-Match": etag})
+
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(put, range(8)))
+        statuses = sorted(answer.status_code for answer in answers)
+        assert statuses == [200] + [412] * 7
+        (winner,) = [answer.json() for answer in answers if answer.status_code == 200]
+        assert each[0].get(f"{ROOT}/{number}").json()["name"] == winner["name"]
+
+
+def test_of_revocations_one_wins_and_every_creation_is_kept(workers):
+    served, store, secret = workers
+    each = clients(served, secret, 8)
+    number = each[0].post(ROOT, json={"name": "raced"}).json()["id"]
+    with ThreadPoolExecutor(8) as threads:
+        gone = sorted(threads.map(lambda client: client.delete(f"{ROOT}/{number}").status_code, each))
+        made = [answer.json() for answer in threads.map(
+            lambda n: each[n % 8].post(ROOT, json={"name": f"n{n}"}), range(24))]  # fmt: skip
+    assert gone == [200] + [404] * 7
+    assert len({one["id"] for one in made}) == len({one["token"] for one in made}) == 24
+    with open_store(str(store)) as opened:
+        assert {f"n{n}" for n in range(24)} <= {token.name for token in opened.api_tokens.list()}
+        assert check_chain(opened.audit.entries(), opened.audit.head()).fault == ""
+
+
+def test_a_revocation_is_seen_at_once_by_every_worker(workers):
+    served, _, secret = workers
+    each = clients(served, secret, 8)
+    for _ in range(3):
+        made = each[0].post(ROOT, json={"name": "brief"}).json()
+        headers = {"Authorization": made["token"]}
+        path = path_of("processes", SMALL)
+        assert [client.get(path, headers=headers).status_code for client in each] == [200] * 8
+        assert each[1].delete(f"{ROOT}/{made['id']}").status_code == 200
+        assert [client.get(path, headers=headers).status_code for client in each] == [401] * 8
+
+
+def test_who_is_revoked_while_he_is_still_sending_changes_nothing(workers):
+    served, store, secret = workers
+    (client,) = clients(served, secret, 1)
+    caller = client.post(ROOT, json={"name": "slow", "type": "full-access", "scopes": ["*"]}).json()
+    body = json.dumps({"name": "late"}).encode()
+    with Raw(served) as slow:
+        slow.send(f"POST {ROOT} HTTP/1.1\r\nHost: x\r\nAuthorization: {caller['token']}\r\n"
+                  f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+                  "Connection: close\r\n\r\n".encode() + body[:3])  # fmt: skip
+        time.sleep(0.2)
+        assert client.delete(f"{ROOT}/{caller['id']}").status_code == 200
+        slow.send(body[3:])
+        status, document = parsed(slow.rest())
+    assert (status, document["error"]["name"]) == (401, "UnauthorizedError")
+    with open_store(str(store)) as opened:
+        assert list(opened.api_tokens.named("late")) == []
+
+
+def test_who_goes_while_he_is_still_sending_is_told_of_and_changes_nothing(workers):
+    served, store, secret = workers
+    with Raw(served) as gone:
+        gone.send(f"POST {ROOT} HTTP/1.1\r\nHost: x\r\nAuthorization: {secret}\r\nX-Request-ID: gone\r\n"
+                  'Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"name": "gone"'.encode())  # fmt: skip
+        time.sleep(0.2)
+    (line,) = served.log("gone")
+    assert line["reason"] == "the client has gone"
+    with open_store(str(store)) as opened:
+        assert list(opened.api_tokens.named("gone")) == []

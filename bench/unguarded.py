@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-import tokctl.server.endpoints as endpoints
 from tokctl.__main__ import main
+from tokctl.server import endpoints
 
 endpoints.ENDPOINTS = tuple(msgspec.structs.replace(one, permissions=()) for one in endpoints.ENDPOINTS)
 

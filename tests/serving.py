@@ -92,12 +92,12 @@ class Served(Running):
         return RestEngine(self.client(), self.url, reading)
 
 
-def grant(path: Path, *scopes: str) -> str:
+def grant(path: Path, *scopes: str, type_: str = "read-only") -> str:
     """Put an API token into a store; returns its secret."""
     secret = generate()
     with open_store(str(path), write=True, create=True) as store:
         store.api_tokens.create(
-            NewApiToken(name="test", token=mask(secret), type="read-only", scopes=scopes or ("*",),
+            NewApiToken(name="test", token=mask(secret), type=type_, scopes=scopes or ("*",),
                         created_at=datetime.now(UTC)),
             digest(PEPPER.key, secret), PEPPER.id, by=TESTER,
         )  # fmt: skip

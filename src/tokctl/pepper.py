@@ -71,7 +71,7 @@ def _pepper(text: str, where: str) -> Pepper:
 
 def _read(path: Path) -> str:
     try:
-        with path.open("rb") as stream:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:  # noqa: PTH123 - a pipe would hold us up
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise InputError(f"the pepper {path} is no file.")

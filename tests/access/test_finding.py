@@ -23,6 +23,7 @@ from tokctl.access.finding import (
 from tokctl.access.secret import generate
 
 OURS = generate(Random(1).choice)  # the same in every run, for it stands in names of tests
+STRANGER = "xvc_" + "0a" * 32
 LINE = b"an ordinary line of a log, with nothing in it\n"
 
 
@@ -40,8 +41,8 @@ def test_how_certain_each_form_is():
         ("key: {ours}\n", OURS, TOKCTL),
         ("my{ours}my", OURS, TOKCTL),  # as in a binary file, where another field may follow at once
         ("{ours}" + "z" * 300, OURS, TOKCTL),
-        ("xvc_{hex}", "xvc_" + "0a" * 32, XIVERCMS),
-        ("xvc_{hex}zz", "xvc_" + "0a" * 32, XIVERCMS),
+        ("xvc_{hex}", STRANGER, XIVERCMS),
+        ("xvc_{hex}zz", STRANGER, XIVERCMS),
         (
             "xvc_a1b2c3d4e5f6g7h8i9j0k1l2m3n4o5p6q7r8s9t0",
             "xvc_a1b2c3d4e5f6g7h8i9j0k1l2m3n4o5p6q7r8s9t0",
@@ -97,6 +98,17 @@ def test_the_pieces_do_not_matter(parts, cuts):
     for one in narrow:
         before = text[: one.offset]
         assert one.line == 1 + before.count(b"\n")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+def test_a_cut_anywhere_in_a_secret(encoding):
+    written = (OURS + STRANGER).encode(encoding)
+    text = LINE * 500 + written + LINE * 500
+    begin = len(LINE * 500)
+    expected = list(find_secrets([text]))
+    assert [one.form for one in expected] == [TOKCTL, XIVERCMS]
+    for cut in range(begin - 5, begin + len(written) + 600, 7):  # some bytes of what is held are looked at later
+        assert list(find_secrets([text[:cut], text[cut:]])) == expected
 
 
 def test_a_long_stream_takes_no_memory():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import zlib
 from pathlib import Path
@@ -87,6 +88,14 @@ def test_what_a_token_allows_and_until_when():
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
     return {"TOKCTL_CONFIG": str(tmp_path / "etc" / "config.yaml")}
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_is_no_pepper_and_is_not_waited_for(environ):
+    pepper_file(environ).parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(pepper_file(environ), 0o600)
+    with pytest.raises(InputError, match="is no file"):
+        load_pepper(environ)
 
 
 def test_a_pepper_is_made_once_and_only_for_us(environ):

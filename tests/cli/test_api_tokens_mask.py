@@ -29,9 +29,9 @@ def test_bytes_of_any_kind_pass_unchanged():
 
 def test_what_comes_is_passed_on_while_more_is_to_come():
     secret = generate()
-    with subprocess.Popen(
-        MASK, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=clean_environment(), bufsize=0
-    ) as process:
+    environ = clean_environment()
+    environ.pop("PYTHONUNBUFFERED", None)
+    with subprocess.Popen(MASK, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, bufsize=0) as process:
         for said, shown in (
             (b"a line\n", b"a line\n"),
             (f"key {secret[:20]}".encode(), b"key " + secret[:8].encode() + b"..."),
@@ -40,7 +40,7 @@ def test_what_comes_is_passed_on_while_more_is_to_come():
             process.stdin.write(said)
             got = b""
             while len(got) < len(shown):
-                assert select([process.stdout], [], [], 30)[0]
+                assert select([process.stdout], [], [], 20)[0]
                 got += process.stdout.read(1000)
             assert got == shown
         process.stdin.close()

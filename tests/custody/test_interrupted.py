@@ -11,17 +11,22 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from interrupting import FAULTS, SIGNALS, Ended, Runs
 
+from fake_xiver import DROPPED, FAILED, FAILED_AFTER, GARBLED, TRUNCATED, UNHEARD, FakeXiver, Fault
 from keyrings import backends, entries
+from serving import Served, grant
 from tokctl.access.model import VALID
 from tokctl.access.secret import mask
+from tokctl.client import Connection
 from tokctl.registries.base import Registry
 from tokctl.registries.local import LocalRegistry
+from tokctl.registries.rest import RestRegistry
 from tokctl.store import open_store
 
 SECRET = re.compile(r"xvc_[0-9A-Za-z]{16,}")
@@ -32,15 +37,25 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-class Place:
-    """A registry, a keyring and a ledger of a test's own."""
+class Registered:
+    """A registry that tests share: how the command line is led to it, and how a test opens it."""
 
-    def __init__(self, folder: Path, runs: Runs, where: list[str], opened: Callable[[], Registry]) -> None:
+    def __init__(self, where: list[str], env: dict[str, str], opened: Callable[[], Registry]) -> None:
+        self.where = where
+        self.env = env
+        self.opened = opened
+
+
+class Place:
+    """A keyring and a ledger of its own, and what there is of one name in a registry."""
+
+    def __init__(self, folder: Path, runs: Runs, registered: Registered) -> None:
+        folder.mkdir()
         self.folder = folder
         self.runs = runs
-        self.where = where
-        self.opened = opened
-        self.env = backends(folder, "own_backends.Kept") | {
+        self.name = f"ci-{folder.name}"
+        self.registered = registered
+        self.env = registered.env | backends(folder, "own_backends.Kept") | {
             "TOKCTL_STATE_DIR": str(folder / "state"), "TOKCTL_PEPPER": PEPPER,
             "TOKCTL_CONFIG": str(folder / "config.yaml"), "HOME": str(folder / "home"),
         }  # fmt: skip
@@ -49,12 +64,12 @@ class Place:
 
     def ask(self, *words: Any, **more: Any) -> Ended:
         group = [] if words[0] == "doctor" else ["api-tokens"]
-        return self.runs.run(*group, *words, *self.where, env=self.env, **more)
+        return self.runs.run(*group, *words, *self.registered.where, env=self.env, **more)
 
     def valid(self) -> dict[str, str]:
         """The masks of the valid tokens by id."""
-        with closing(self.opened()) as registry:
-            return {str(one.id): one.token for one in registry.list() if one.state(now()) == VALID}
+        with closing(self.registered.opened()) as registry:
+            return {str(one.id): one.token for one in registry.named(self.name) if one.state(now()) == VALID}
 
     def saved(self) -> dict[str, str]:
         """The secrets in the keyring by the id of their token, and in files that were written in need."""
@@ -71,7 +86,7 @@ class Place:
         """The ids of valid tokens whose secret is saved, and accepted."""
         valid = self.valid()
         fine = {number for number, secret in self.saved().items() if valid.get(number) == mask(secret)}
-        with closing(self.opened()) as registry:
+        with closing(self.registered.opened()) as registry:
             assert all(registry.verify(self.saved()[number]).state == VALID for number in fine)
         return fine
 
@@ -102,23 +117,46 @@ def runs(tmp_path_factory) -> Iterator[Runs]:
     standing_by.close()
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Registered:
+    path = str(tmp_path_factory.mktemp("store") / "s.db")
+    return Registered(
+        ["--store", path], {}, lambda: LocalRegistry(open_store(path, write=True, create=True), path, now)
+    )
+
+
+def on_server(url: str, credential: str) -> Registered:
+    connection = Connection(url=url, credential=lambda: credential)
+    return Registered(["--server", url], {"TOKCTL_API_KEY": credential}, lambda: RestRegistry(connection, now, print))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[Registered]:
+    """Our own."""
+    path = tmp_path_factory.mktemp("server") / "served.db"
+    with closing(Served(path, secret=grant(path, "*", type_="full-access"))) as served:
+        yield on_server(served.url, served.secret)
+
+
+@pytest.fixture(scope="module")
+def cms_server() -> Iterator[FakeXiver]:
+    with FakeXiver() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def cms(cms_server) -> Registered:
+    return on_server(cms_server.url, cms_server.jwt)
+
+
 @pytest.fixture
-def on_store(tmp_path, runs, monkeypatch) -> Callable[[], Place]:
-    """Makes places on stores of their own."""
-    made = []
+def places(request, tmp_path, runs, monkeypatch) -> Callable[[], Place]:
+    """Makes places at the registry that a test names."""
     monkeypatch.setenv("TOKCTL_PEPPER", PEPPER)
-
-    def make() -> Place:
-        folder = tmp_path / str(len(made))
-        folder.mkdir()
-        store = str(folder / "s.db")
-        made.append(store)
-        return Place(
-            folder, runs, ["--store", store],
-            lambda: LocalRegistry(open_store(store, write=True, create=True), store, now),
-        )  # fmt: skip
-
-    return make
+    registered = request.getfixturevalue(request.param)
+    numbers = count()
+    began = f"{request.node.name.replace('[', '-').rstrip(']')}"
+    return lambda: Place(tmp_path / f"{began}-{next(numbers)}", runs, registered)
 
 
 def all_steps(place: Place, *words: str) -> list[str]:
@@ -129,33 +167,62 @@ def all_steps(place: Place, *words: str) -> list[str]:
     return ended.steps
 
 
-@pytest.mark.parametrize("what", [*SIGNALS, *FAULTS])
-def test_create(on_store, what):
-    steps = all_steps(on_store(), "create", "ci")
-    assert {"Place.prove", "LocalRegistry.create", "Place.keep", "Ledger.put"} <= set(steps)
+REMOTE = [(where, what) for where in ("server", "cms") for what in ("KILL", "TERM", "network")]
+
+
+@pytest.mark.parametrize(
+    ("places", "what"), [*(("store", what) for what in (*SIGNALS, *FAULTS)), *REMOTE], indirect=["places"]
+)
+def test_create(places, what):
+    first = places()
+    steps = all_steps(first, "create", first.name)
+    assert {"Place.prove", "Place.keep", "Ledger.put"} <= set(steps)
     codes = set()
     for at in range(len(steps) + 1):  # the last one is none: nothing happens
-        place = on_store()
-        ended = place.ask("create", "ci", at=at, what=what)
+        place = places()
+        ended = place.ask("create", place.name, at=at, what=what)
         place.check(ended)
         codes.add(ended.code)
     assert codes & {"KILL": {-9}, "TERM": {143}, "INT": {130}, "HUP": {129}}.get(what, {0, 4, 5, 6, 7, 8})
 
 
-@pytest.mark.parametrize("what", ["KILL", "TERM", *FAULTS])
-def test_rotate(on_store, what):
-    def begun() -> Place:
-        place = on_store()
-        assert place.ask("create", "ci").code == 0
-        return place
+@pytest.mark.parametrize(
+    ("places", "what"), [*(("store", what) for what in ("KILL", "TERM", *FAULTS)), *REMOTE], indirect=["places"]
+)
+def test_rotate(places, what):
+    def begun() -> tuple[Place, str]:
+        place = places()
+        assert place.ask("create", place.name).code == 0
+        (number,) = place.valid()
+        return place, number
 
-    steps = all_steps(begun(), "rotate", "1")
-    assert {"LocalRegistry.verify", "LocalRegistry.update", "Place.keep"} <= set(steps)
+    place, number = begun()
+    steps = all_steps(place, "rotate", number)
+    assert {"Place.keep", "Ledger.put"} <= set(steps)
     for at in range(len(steps)):
-        place = begun()
-        place.check(place.ask("rotate", "1", at=at, what=what))
-        assert "1" in place.kept()  # the old one has its day of grace still
-        again = place.ask("rotate", "1")
+        place, number = begun()
+        place.check(place.ask("rotate", number, at=at, what=what))
+        assert number in place.kept()  # the old one has its day of grace still
+        again = place.ask("rotate", number)
         assert again.code == 0, (steps[at], again.err)
         place.check(again)
         assert len(place.kept()) == 2
+
+
+@pytest.mark.parametrize("kind", [UNHEARD, DROPPED, FAILED, FAILED_AFTER, TRUNCATED, GARBLED])
+@pytest.mark.parametrize("places", ["cms"], indirect=True)
+def test_an_answer_that_is_lost_is_looked_for_and_the_request_not_repeated(places, kind, cms_server):
+    place = places()
+    cms_server.fault = Fault(kind)
+    before = len(cms_server.requests)
+    try:
+        ended = place.ask("create", place.name)
+    finally:
+        cms_server.fault = None
+    asked = [one.method for one in cms_server.requests[before:]]
+    assert (ended.code, asked.count("POST")) == (5, 1)
+    was_made = kind not in {UNHEARD, FAILED}
+    assert len(place.valid()) == was_made
+    assert ("revoke --orphans" if was_made else "No API token") in ended.err
+    place.check(ended)
+    assert place.valid() == {}

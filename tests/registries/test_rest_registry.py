@@ -14,10 +14,8 @@ import fake_xiver
 import faulty
 from fake_xiver import DROPPED, EMAIL, FAILED, FAILED_AFTER, GARBLED, SLOW, TRUNCATED, UNHEARD, FakeXiver, Fault
 from serving import Served
-from tokctl.access.model import FULL_ACCESS, REVOKED, UNKNOWN, VALID
-from tokctl.access.secret import generate
+from tokctl.access.model import FULL_ACCESS
 from tokctl.errors import (
-    InputError,
     NotAllowedError,
     NotFoundError,
     StoreError,
@@ -27,7 +25,6 @@ from tokctl.errors import (
     UsageError,
 )
 from tokctl.registries.base import AnswerLostError, CannotError, Wanted
-from tokctl.store import open_store
 
 Open = Callable[..., Any]
 
@@ -262,70 +259,13 @@ def test_an_id_that_a_server_reads_as_another(xiver: Any, fake: FakeXiver):
     assert fake.asked("PUT", "DELETE") == []
 
 
-# --- whose a secret is ------------------------------------------------------------------------------
-
-
-def test_xiver_tells_by_letting_it_in(opened: Open, xiver: Any, fake: FakeXiver):
-    secret = fake.add("ci")
-    verdict = xiver.verify(secret)
-    assert (verdict.state, verdict.token.id) == (VALID, 1)
-    assert fake.asked("POST") == []  # the secret is sent nowhere but as what it is
-    assert xiver.verify(generate()).state == UNKNOWN
-    fake.add("twin", secret=secret[:8] + "0" * 60)
-    verdict = xiver.verify(secret)
-    assert (verdict.state, verdict.token) == (VALID, None)  # two have this mask
-    fake.records["2"]["expiresAt"] = (now() - HOUR).isoformat()
-    assert xiver.verify(secret).token.id == 1
-    assert opened(server=fake.url).verify(secret).state == VALID
-    xiver.revoke("1")
-    assert xiver.verify(secret).state == UNKNOWN
-
-
-def test_what_lets_everybody_in_is_no_registry(opened: Open):
-    for answer in (faulty.page(), faulty.good(b'{"data":{}}'), faulty.good(b"[]")):
-        with faulty.serving(answer) as server, pytest.raises(InputError):
-            opened(server=server.url, credential="xvc_own").verify(generate())
-
-
-def test_a_server_that_fails_says_nothing_of_a_secret(opened: Open, monkeypatch):
-    monkeypatch.setattr("tokctl.client.patience.FIRST_WAIT", 0.0)
-    secret = generate()
-    echo = faulty.good(f'{{"error":"no {secret}"}}'.encode(), 500)
-    for answer in (faulty.good(b"", 503), faulty.good(b"", 429), faulty.raw(b""), echo):
-        with faulty.serving(faulty.good(b"", 403), answer) as server:
-            registry = opened(server=server.url, credential="xvc_own")
-            with pytest.raises(UnreachableError) as caught:
-                registry.verify(secret)
-        assert secret not in shown(caught)
-
-
-def test_our_server_tells_of_any_secret_without_a_use(opened: Open, served: Served):
-    registry = opened(server=served.url, credential=served.secret)
-    _, secret = put(served.path, "ci", "process")
-    ident, gone = put(served.path, "gone", "process")
-    registry.revoke(ident)
-    assert registry.verify(secret).state == VALID
-    assert registry.verify(gone).state == REVOKED
-    with open_store(str(served.path)) as store:
-        assert next(iter(store.api_tokens.named("ci"))).last_used_at is None
-
-
-@pytest.mark.parametrize(
-    ("scopes", "type_"),
-    [(("introspect",), "full-access"), (("introspect",), "read-only"), (("api-tokens",), "read-only"),
-     (("process",), "full-access"), (None, "")],
-)  # fmt: skip
-def test_our_server_tells_whoever_asks(opened: Open, served: Served, scopes: tuple[str, ...] | None, type_: str):
-    asks = None if scopes is None else put(served.path, "asks", *scopes, type_=type_)[1]
-    _, secret = put(served.path, "ci", "process", type_="read-only")
-    ident, gone = put(served.path, "gone")
-    opened(server=served.url, credential=served.secret).revoke(ident)
-    registry = opened(server=served.url, credential=asks)
-    verdict = registry.verify(secret)
-    assert (verdict.state, verdict.token.name, verdict.token.type) == (VALID, "ci", "read-only")
-    assert verdict.token.scopes == ("process",)
-    assert registry.verify(gone).state == UNKNOWN
-    assert registry.verify(generate()).state == UNKNOWN
+def test_a_server_whose_ids_are_numbers(opened: Open):
+    with faulty.serving(faulty.good(b'{"error":"Invalid ID"}', 400)) as server:
+        registry = opened(server=server.url, credential="xvc_own")
+        with pytest.raises(NotFoundError):
+            registry.get("nope")
+        with pytest.raises(UsageError, match="Invalid ID"):
+            registry.get("7")
 
 
 # --- our server -------------------------------------------------------------------------------------
@@ -345,6 +285,12 @@ def test_a_change_by_another_meanwhile(opened: Open, served: Served):
         registry.update(ident, {"description": "mine"})
     served.spoil = lambda _: None
     assert registry.get(ident).description == "by another"
+
+
+def test_only_what_is_asked_for_of_the_audit_is_fetched(opened: Open, served: Served):
+    registry = opened(server=served.url, credential=served.secret)
+    assert len([*registry.audit(newest=True, limit=1)]) == 1
+    assert served.asked[-1][0].endswith("/audit?newest=true&limit=1&after=0")
 
 
 def test_nobody_gives_what_he_does_not_hold(opened: Open, served: Served):

@@ -6,6 +6,8 @@ import os
 
 import pytest
 from examining import examined
+from jwt_making import secret_file
+from managing import Manager
 from raw_http import LIMITS
 from running_server import Served, make_secret, make_store, multiply, serving
 
@@ -87,6 +89,17 @@ def big(tmp_path_factory, limits):
     secret, _ = make_secret(store, "own", "*")
     with serving(store, env=limits) as running:
         yield running, secret
+
+
+@pytest.fixture(scope="session")
+def manager(tmp_path_factory) -> Manager:
+    """One who may do everything, with a server that takes JWTs and a store of its own."""
+    folder = tmp_path_factory.mktemp("managed")
+    store = make_store(folder / "managed.db")
+    secret, _ = make_secret(store, "manager", "*", type_="full-access")
+    keys = secret_file(folder / "jwt")
+    with serving(store, "--jwt-secret-file", str(keys)) as served:
+        yield Manager(served, store, secret)
 
 
 @pytest.fixture

@@ -185,6 +185,8 @@ def test_what_is_not_there(managed, path):
     assert answer.status_code == 404
     assert answer.json()["error"]["name"] == "NotFoundError"
     assert served.client.get(ROOT + path).status_code == 401
+    user = {"Authorization": f"Bearer {signed(rsa_key(), 'RS256', 'r')}"}
+    assert served.client.get(ROOT + path, headers=user).status_code == 404
 
 
 def test_a_head_is_that_of_the_answer_to_get(managed):

@@ -47,53 +47,46 @@ class Found(NamedTuple):
 
 def find_secrets(pieces: Iterable[bytes]) -> Iterator[Found]:
     """Find them in a stream, in their order, wherever it is cut into pieces. A few pieces are in memory at most."""
-    data, start, line, column, after = b"", 0, 1, 1, 0  # where ``data`` starts; no secret starts before ``after``
+    data, start, line, column = b"", 0, 1, 1  # where ``data`` starts
     for piece in pieces:
         data += piece
         if len(data) < _AT_ONCE:
             continue
         limit = len(data) - _OVERLAP
-        position = (start, line, column)
-        for found in _found(data, after, limit, position):
-            yield found[0]
-            after = found[1]
+        yield from _found(data, limit, start, line, column)
         line, column = _moved(data, 0, limit, line, column)
-        data, start, after = data[limit:], start + limit, max(after - limit, 0)
-    for found in _found(data, after, len(data), (start, line, column)):
-        yield found[0]
+        data, start = data[limit:], start + limit
+    yield from _found(data, len(data), start, line, column)
 
 
-def _found(data: bytes, after: int, limit: int, position: tuple[int, int, int]) -> Iterator[tuple[Found, int]]:
-    """Each that begins before ``limit``, and where it ends; ``position`` is that of the beginning."""
-    start, line, column = position
+def _found(data: bytes, limit: int, start: int, line: int, column: int) -> Iterator[Found]:
+    """Those that begin before ``limit``; no other begins within one. ``data`` starts at the place that is given."""
     seen = 0
-    for begin, end, secret, form in _candidates(data, after):
+    for begin, secret, form in _candidates(data):
         if begin >= limit:
             return
         line, column = _moved(data, seen, begin, line, column)
         seen = begin
-        yield Found(start + begin, line, column, secret, form), end
+        yield Found(start + begin, line, column, secret, form)
 
 
-def _candidates(data: bytes, after: int) -> Iterator[tuple[int, int, str, str]]:
-    """Where each begins and ends, the secret, its form."""
-    kinds = [(_SECRET, 1)] if data.find(_PREFIX, after) >= 0 else []
-    if b"\0" in data and data.find(_WIDE_PREFIX, after) >= 0:
-        kinds.append((_WIDE_SECRET, 2))
-    several = [_of_width(data, after, pattern, width) for pattern, width in kinds]
-    if len(several) < 2:
-        yield from several[0] if several else ()
-    else:
+def _candidates(data: bytes) -> Iterator[tuple[int, str, str]]:
+    """Where each begins, the secret, its form."""
+    narrow = _of_width(data, _SECRET, 1) if _PREFIX in data else ()
+    wide = _of_width(data, _WIDE_SECRET, 2) if b"\0" in data and _WIDE_PREFIX in data else ()
+    if narrow and wide:
         from heapq import merge
 
-        yield from merge(*several)
+        return merge(narrow, wide)
+    return iter(narrow or wide)
 
 
-def _of_width(data: bytes, after: int, pattern: re.Pattern[bytes], width: int) -> Iterator[tuple[int, int, str, str]]:
+def _of_width(data: bytes, pattern: re.Pattern[bytes], width: int) -> Iterator[tuple[int, str, str]]:
+    after = 0
     while match := pattern.search(data, after):
         secret, form = _told(match[0].replace(b"\0", b"").decode())
         after = match.start() + len(secret) * width - (width - 1)
-        yield match.start(), after, secret, form
+        yield match.start(), secret, form
 
 
 def _told(run: str) -> tuple[str, str]:

@@ -8,6 +8,8 @@ from tokctl.errors import UsageError
 from tokctl.process.query import suggest
 
 EVERY = "*"
+DEFAULT_SCOPES = ("process",)
+"""What an API token opens of which nothing else was said."""
 PERMISSIONS = (
     "process", "token", "bpmn", "job", "timer", "message", "incident", "expression", "storage", "system",
     "metrics", "api-tokens", "introspect", EVERY,

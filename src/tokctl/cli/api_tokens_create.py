@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tokctl.access.model import READ_ONLY
-from tokctl.access.scopes import check_scopes
+from tokctl.access.scopes import DEFAULT_SCOPES, check_scopes
 from tokctl.cli import options as opt
 from tokctl.cli.app import App, command
 from tokctl.cli.filters import words
@@ -16,7 +16,6 @@ from tokctl.errors import UsageError
 from tokctl.render import check_output
 
 LASTS = "90d"
-DEFAULT_SCOPES = ("process",)
 
 
 def create(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokctl.access.model import READ_ONLY
-from tokctl.access.scopes import check_scopes
+from tokctl.access.scopes import DEFAULT_SCOPES, check_scopes
 from tokctl.cli import options as opt
 from tokctl.cli.app import App, command
 from tokctl.cli.filters import words
@@ -72,7 +72,7 @@ def exec_(
         type=kind,
         description=f"For one run of {os.path.basename(program[0])}.",  # noqa: PTH119
         expires_at=app.clock() + lasts,
-        scopes=scopes or (("process",) if registry.abilities().scopes else None),
+        scopes=scopes or (DEFAULT_SCOPES if registry.abilities().scopes else None),
     )
 
     def run(_token: ApiToken, secret: str) -> int:

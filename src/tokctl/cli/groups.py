@@ -86,6 +86,8 @@ TREE = Group(
                 "secret": "tokctl.cli.api_tokens_secret",
                 "exec": "tokctl.cli.api_tokens_exec",
                 "verify": "tokctl.cli.api_tokens_verify",
+                "mask": "tokctl.cli.api_tokens_mask",
+                "scan": "tokctl.cli.api_tokens_scan",
                 "audit": "tokctl.cli.api_tokens_audit",
             },
             ("tokctl api-tokens create grafana", "tokctl api-tokens list --expiring 30d", "tokctl api-tokens revoke 7"),

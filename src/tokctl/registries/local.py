@@ -10,6 +10,7 @@ from typing import Any
 
 from tokctl.access.audit import Actor, AuditEntry, Head
 from tokctl.access.model import UNKNOWN, ApiToken, CreatedBy, NewApiToken
+from tokctl.access.scopes import DEFAULT_SCOPES
 from tokctl.access.secret import digest, generate, mask
 from tokctl.config import Settings
 from tokctl.errors import NotFoundError, StoreError
@@ -17,8 +18,6 @@ from tokctl.pepper import Pepper, load_pepper
 from tokctl.registries.base import Abilities, Created, Verdict, Wanted
 from tokctl.store import file_of, open_store
 from tokctl.store.base import Store
-
-DEFAULT_SCOPES = ("process",)
 
 
 def open_registry(
@@ -149,7 +148,8 @@ class LocalRegistry:
 
 def _number(token_id: str) -> int | None:
     """An id's number; None where it can be no token's."""
-    return int(token_id) if token_id.isascii() and token_id.isdigit() and len(token_id) < 19 else None
+    number = int(token_id) if token_id.isascii() and token_id.isdigit() and len(token_id) < 19 else None
+    return number if str(number) == token_id else None
 
 
 def _missing(token_id: str, where: str) -> NotFoundError:

@@ -43,7 +43,7 @@ INTROSPECT, AUDIT = "introspect", "audit"
 """What our server has where others have ids."""
 ENTRIES = 1000  # of the audit, in an answer
 LONGEST_REASON = 1000
-_REFUSALS = frozenset(range(400, 600)) - {429}  # the answers of servers that do not know what is asked for, or whom
+_REFUSALS = range(400, 600)  # the answers of servers that do not know what is asked for, or whom
 _LOOK = "'tokctl api-tokens show {}' tells what became of it."
 
 

@@ -93,7 +93,7 @@ def read_created(body: bytes) -> Delivered:
         return Delivered()
     if not isinstance(secret, str) or not _USABLE.fullmatch(secret) or "..." in secret:
         return Delivered(str(number))
-    masked = msgspec.json.encode(document)
+    masked = msgspec.json.encode(document).replace(secret.encode(), mask(secret).encode())
     with suppress(InputError):
         return Delivered(str(number), decode_api_token(msgspec.json.decode(masked)), secret)
     return Delivered(str(number))

@@ -22,7 +22,7 @@ _LONGEST_PATH = 4200  # bytes, with the word before it
 
 
 class Scan:
-    """One run over paths. It counts as it goes what it has read, and what it could not."""
+    """One run over paths. It counts as it goes what it has read."""
 
     def __init__(
         self,
@@ -34,7 +34,6 @@ class Scan:
     ) -> None:
         """``progress`` is told the bytes of each piece that was read, ``unread`` what cannot be read, and why."""
         self.files = self.objects = self.repositories = self.octets = 0
-        self.unread = 0
         self._stdin = stdin
         self._wants_history = history
         self._progress = progress
@@ -126,7 +125,6 @@ class Scan:
             yield piece
 
     def _skip(self, path: str, why: str | None) -> None:
-        self.unread += 1
         self._tell_unread(shown_path(path), why or "it cannot be read")
 
 

@@ -47,12 +47,12 @@ class History:
             InputError: git cannot read it, or not all of it.
         """
         found: list[tuple[str, str, Found]] = []
-        fault: InputError | None = None
+        fault: BaseException | None = None
         try:
             for name, kind, pieces in self._read():
                 self.objects += 1
                 found += ((name, kind, one) for one in find_secrets(counted(pieces)))
-        except InputError as error:
+        except (InputError, KeyboardInterrupt) as error:
             fault = error  # what was found before is told, too
         yield from self._placed(found)
         if fault is not None:

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from tokctl.access.model import READ_ONLY, TYPES
-from tokctl.access.scopes import PERMISSIONS
+from tokctl.access.scopes import DEFAULT_SCOPES, PERMISSIONS
 from tokctl.process.query import suggest
 from tokctl.process.wire import shorten
 from tokctl.server.exchange import Cut, Exchange
@@ -24,7 +24,6 @@ from tokctl.server.refusals import Refusal
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
-DEFAULT_SCOPES = ("process",)
 MOST_FIELDS = 100  # of a form
 
 Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\S")]

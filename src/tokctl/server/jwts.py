@@ -122,7 +122,6 @@ class Users:
             seen = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
             if seen == self._seen:
                 return
-            self._seen = ()
             data = _read(path, secret=self._decode is _secret)
         except FileNotFoundError:
             raise NotFoundError(f"there is no file {path}, which {option} names.") from None

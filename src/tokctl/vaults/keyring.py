@@ -11,6 +11,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,6 +68,8 @@ class Keyring:
         """Put the secret in; it is there once it has been read back."""
         self._call(lambda backend: backend.set_password(SERVICE, self.account, secret))
         if self._call(lambda backend: backend.get_password(SERVICE, self.account)) != secret:
+            with suppress(TokctlError):  # what is there now is no good to anybody
+                self.remove()
             raise NotAllowedError("the keyring does not give back what is put into it.", ELSEWHERE)
 
     def held(self) -> str | None:

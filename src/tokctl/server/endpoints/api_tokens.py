@@ -30,7 +30,7 @@ _TICK = timedelta(microseconds=1)
 
 def _number(call: Call) -> int:
     text = call.ids[0]
-    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST_ID):
+    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST_ID) or text[:1] == "0":
         raise _missing(text)
     return int(text)
 

@@ -29,18 +29,17 @@ async def _introspect(operations: Operations, call: Call) -> Reply:
     for one in used.values():
         operations.app.usage.note(one, call.now)
     if token is not None and state == VALID:
-        return Reply(_active(token))
+        return Reply({"active": True} | _facts(token))
     told: dict[str, Any] = {"active": False}
     if caller.manages:  # he may list them anyway
         told["state"] = state
         if token is not None:
-            told |= {"id": token.id, "name": token.name}
+            told |= _facts(token)
     return Reply(told)
 
 
-def _active(token: ApiToken) -> dict[str, Any]:
+def _facts(token: ApiToken) -> dict[str, Any]:
     told: dict[str, Any] = {
-        "active": True,
         "scope": " ".join(token.scopes or ()),
         "client_id": str(token.id),
         "token_type": "Bearer",

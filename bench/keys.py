@@ -52,7 +52,7 @@ def measure(here: Path, rounds: int) -> None:
 @contextmanager
 def lines(here: Path, rounds: int) -> Iterator[list[Line]]:
     """Yield what ``tokctl api-tokens create`` takes beside httpie, which creates one and saves nothing."""
-    store, _ = prepare(here)
+    store = here / "serving.db"  # the one that ``measure`` has made
     os.environ["TOKCTL_API_KEY"] = admin = _admin(store)
     kept = here / "kept"
     with serving(TOKCTL, store, admin) as service:

@@ -19,13 +19,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import analyses
+import keys
 import masks
 import services
 import stores
 from documents import SMALL, token_lines
 from measure import BIN, PYTHON, SQLITE_UTILS, TOKCTL, Line, Side, header, measure
 
-PARTS = ("commands", "analyses", "store", "serve", "mask")
+PARTS = ("commands", "analyses", "store", "serve", "keys", "mask")
 
 
 def main() -> None:
@@ -59,12 +60,15 @@ def main() -> None:
                 log = masks.prepare(Path(folder) / "requests.log", int(options.log_megabytes * 1e6), every)
                 table(masks.lines(log, max(options.rounds // 3, 1), every), options.only)
                 log.unlink()
-        if "serve" in parts:
-            os.environ["TOKCTL_CONFIG"] = str(Path(folder) / "config.yaml")  # where a pepper is made beside
-            Path(folder, "config.yaml").write_text("{}")
-            services.measure(Path(folder), max(options.rounds // 3, 1))
-            with services.lines(Path(folder), options.rounds) as lines:
-                table(lines, options.only)
+        for part, module in (("serve", services), ("keys", keys)):
+            if part in parts:
+                here = Path(folder) / part
+                here.mkdir()
+                os.environ |= {"TOKCTL_CONFIG": str(here / "config.yaml"), "TOKCTL_STATE_DIR": str(here)}
+                (here / "config.yaml").write_text("{}")  # where a pepper is made beside
+                module.measure(here, max(options.rounds // 3, 1))
+                with module.lines(here, options.rounds) as lines:
+                    table(lines, options.only)
 
 
 def _versions(parts: Sequence[str]) -> list[str]:
@@ -73,6 +77,7 @@ def _versions(parts: Sequence[str]) -> list[str]:
         "commands": [("", *SQLITE_UTILS)],
         "analyses": [("Node.js ", "node"), ("", "jq")],
         "serve": [("httpie ", str(BIN / "http")), ("", "wrk")],
+        "keys": [("httpie ", str(BIN / "http")), ("", "wrk")],
         "mask": [("", "sed")],
     }
     found = []

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -152,19 +153,35 @@ def _child(asked: dict[str, Any], folder: Path) -> None:
         code = 130
     except SystemExit as leaving:
         code = leaving.code
+    except BaseException:  # noqa: BLE001 - as the interpreter does, which would leave by another way here
+        traceback.print_exc()
+        code = 1
     if asked["what"] == "":
         os.write(notes, json.dumps(steps).encode())
     os._exit(code)
 
 
 def _stand_by() -> None:
-    import tokctl.cli.api_tokens_create
-    import tokctl.cli.api_tokens_rotate
+    import keyring
+
+    import tokctl.cli.keeping
     import tokctl.client.wire
+    import tokctl.custody.lending
     import tokctl.custody.orphans
     import tokctl.custody.rotating
-    import tokctl.render.table  # noqa: F401
+    import tokctl.registries.rest
+    import tokctl.render.table
+    import tokctl.store.sqlite
+    import tokctl.vaults.envfile
+    import tokctl.vaults.file
+    import tokctl.vaults.keyring  # noqa: F401 - whatever a run imports it would import again each time
+    from tokctl.cli.groups import root
 
+    keyring.get_keyring()
+    group = root().get_command(None, "api-tokens")
+    for name in group.list_commands(None):
+        group.get_command(None, name)
+    root().get_command(None, "doctor")
     for line in sys.stdin:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)

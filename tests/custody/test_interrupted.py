@@ -24,6 +24,7 @@ from serving import Served, grant
 from tokctl.access.model import VALID
 from tokctl.access.secret import mask
 from tokctl.client import Connection
+from tokctl.custody.ledger import RESCUED
 from tokctl.registries.base import Registry
 from tokctl.registries.local import LocalRegistry
 from tokctl.registries.rest import RestRegistry
@@ -77,7 +78,7 @@ class Place:
         for name, secret in entries(self.folder).items():
             if "/api-tokens/" in name:
                 found[name.rpartition("/")[2]] = secret
-        for file in self.folder.rglob("*.secret"):
+        for file in self.folder.rglob(f"*{RESCUED}"):
             assert file.stat().st_mode & 0o777 == 0o600
             found[re.search(r"token-(\w+)-", file.name)[1]] = file.read_text().strip()
         return found

@@ -63,7 +63,7 @@ class Here:
         return [str(one["id"]) for one in next(c for c in checks if c["check"] == "api tokens").get("orphans", [])]
 
     def files(self) -> list[Path]:
-        return [*self.folder.rglob("*.secret")]
+        return [*self.folder.rglob("*.tokctl-secret")]
 
     def is_valid(self, secret: str) -> bool:
         return self.ask("verify", stdin=secret).code == 0

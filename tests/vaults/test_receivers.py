@@ -1,4 +1,4 @@
-"""A program that takes a secret on its stdin: whatever it does, the secret is seen nowhere, and nobody waits for long."""
+"""A program that takes a secret on its stdin: whatever it does, the secret is seen nowhere, nobody waits for long."""
 
 from __future__ import annotations
 

@@ -109,8 +109,8 @@ def _shared(
         typer.Option(
             "-o",
             "--output",
-            help="Show as table, wide, json, ndjson, yaml, csv or id; debug as junit, too, flow as mermaid, scan as sarif. "
-            "[dim](TOKCTL_OUTPUT)[/dim]",
+            help="Show as table, wide, json, ndjson, yaml, csv or id; debug as junit, too, flow as mermaid, scan as "
+            "sarif. [dim](TOKCTL_OUTPUT)[/dim]",
             metavar="FORMAT",
             autocompletion=complete_format,
             rich_help_panel=_PANEL,

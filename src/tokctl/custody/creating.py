@@ -18,7 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tokctl.access.model import ApiToken
-from tokctl.custody.ledger import CREATED, SAVED, Entry, Ledger, new_key
+from tokctl.custody.ledger import CREATED, RESCUED, SAVED, Entry, Ledger, new_key
 from tokctl.custody.places import STDOUT, TERMINAL
 from tokctl.custody.signals import unhurried
 from tokctl.errors import NotSavedError, TokctlError, UsageError
@@ -186,7 +186,7 @@ class Custody:
 
     def _filed(self, made: Created) -> Path | None:
         """Write the secret into a file that was not there, for its owner alone; returns where."""
-        name = f"tokctl-api-token-{made.token.id}-{new_key()[:6]}.secret"
+        name = f"api-token-{made.token.id}-{new_key()[:6]}{RESCUED}"
         for folder in (self.ledger.folder.parent, Path.home()):
             path = folder / name
             try:

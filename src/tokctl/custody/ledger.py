@@ -26,6 +26,8 @@ CREATED = "created"  # it has an id
 SAVED = "saved"  # its secret is where it is to be
 PROVEN = "proven"  # and the registry accepts it
 DONE = "done"  # and the token that it replaces has been let go
+RESCUED = ".tokctl-secret"
+"""How the names of files end that a secret is put into in need."""
 PATIENCE = 10.0  # s, with others that begin at the same moment
 
 
@@ -164,9 +166,14 @@ def new_key() -> str:
 
 
 def forget(origin: str, token_id: str) -> None:
-    """Forget what is known of a token that is gone; never fails."""
+    """Forget what is known of a token that is gone, and remove the file that its secret was put into in need.
+
+    Never fails.
+    """
     ledger = Ledger()
-    with suppress(TokctlError):
+    with suppress(TokctlError, OSError):
         for entry in ledger.entries(origin):
             if entry.token_id == token_id:
                 ledger.drop(entry)
+                if entry.place.endswith(RESCUED):
+                    Path(entry.place.removeprefix("file:")).unlink(missing_ok=True)

@@ -152,9 +152,15 @@ def test_an_empty_one(tokctl, own):
         ("UPDATE audit SET entry = replace(entry, 'grafana', 'grafanb') WHERE number = 2", 1, "entry 2 was changed"),
         ("UPDATE audit SET hash = substr(hash, 2) || 'x' WHERE number = 5", 4, "entry 5 was changed"),
         ("UPDATE audit SET entry = '[]' WHERE number = 1", 0, "entry 1 was changed"),
+        ("UPDATE audit SET entry = CAST(x'22ff22' AS TEXT) WHERE number = 1", 0, "entry 1 was changed"),
+        ("UPDATE audit SET entry = printf('%.*c', 30000, '[') WHERE number = 1", 0, "entry 1 was changed"),
+        ("UPDATE audit SET entry = replace(entry, '{', '{\"at\":1,') WHERE number = 4", 3, "entry 4 was changed"),
+        ("UPDATE audit SET token = 9 WHERE number = 4", 3, "entry 4 was changed"),  # --token would not show it
+        ("UPDATE audit SET number = number * 10", 0, "entry 1 is missing"),
         ("DELETE FROM audit WHERE number = 3", 2, "entry 3 is missing"),
         ("DELETE FROM audit WHERE number > 5", 5, "2 entries are missing at the end"),
         ("UPDATE audit_head SET number = 6", 7, "it does not end where it was left"),
+        ("UPDATE audit_head SET number = 'x', hash = x'ff'", 7, "it does not end where it was left"),
     ],
 )
 def test_what_was_changed_is_found(tokctl, done, statement, entries, fault):

@@ -6,14 +6,17 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from commandline import NOW
+from commandline import NOW, clean_environment
 from keyrings import backends, entries
 from tokctl.access.secret import digest, is_ours, mask
+from tokctl.custody.ledger import Entry, Ledger
 from tokctl.pepper import load_pepper
 from tokctl.store import open_store
 
@@ -61,7 +64,7 @@ def test_unless_told_otherwise_it_goes_into_the_keyring(shell, own, tmp_path):
     assert "in the keyring" in ran.out
     assert mask(secret) in ran.out
     assert secret[8:] not in ran.out
-    assert "in 89d 23h" in ran.out  # when it expires
+    assert re.search(r"expires +\d{4}-\d\d-\d\dT[\d:.]+Z  \(in (89d 23h|90d)\)", ran.out)
 
 
 @pytest.mark.parametrize("kind", ["file", "env-file", "command"])
@@ -244,3 +247,29 @@ def test_it_needs_no_stdin(shell, own, tmp_path):
                 preexec_fn=lambda: os.close(0))  # fmt: skip
     assert (ran.code, ran.err) == (0, "")
     assert knows(own, (tmp_path / "kept").read_text().strip())
+
+
+def test_a_name_that_another_run_is_about_to_give_is_taken(create, own):
+    ledger = Ledger(Path(own.environ["TOKCTL_STATE_DIR"]))
+    entry = Entry(key="other", origin=own.path.as_uri(), name="ci", place="keyring", at=NOW)
+    with ledger.begun(entry):
+        ran = create("ci", "--show-secret")
+        assert (ran.code, own.names()) == (2, [])
+        assert "another run is creating" in ran.err
+    assert create("ci", "--show-secret").code == 0  # that run has ended, however it did
+
+
+@pytest.mark.parametrize("where", ["> /dev/null", ">&-"])
+def test_an_output_that_goes_nowhere_is_no_place_for_a_secret(own, where):
+    line = f"{sys.executable} -m tokctl api-tokens create ci --show-secret {where}"
+    done = subprocess.run(["sh", "-c", line], env=clean_environment(own.environ), stderr=subprocess.PIPE, text=True,
+                          check=False)  # fmt: skip
+    assert (done.returncode, own.names()) == (2, [])
+    assert "the output goes nowhere" in done.stderr
+
+
+def test_the_words_of_a_command_are_not_told(create, own):
+    ran = create("ci", "--save", "command:sh -c 'cat > /dev/null' --password=hunter2", "-o", "json")
+    assert ran.code == 0
+    assert "hunter2" not in ran.out + ran.err
+    assert json.loads(ran.out)["saved"] == "command:sh"

@@ -183,3 +183,10 @@ def test_what_cannot_be_runs_nothing(tokctl, own, tmp_path, options, said):
     assert said in ran.err
     assert not (tmp_path / "ran").exists()
     assert own.audit() == []
+
+
+def test_what_cannot_be_run_creates_nothing(lent, own):
+    (lent.folder / "plain").write_text("echo")
+    assert lent.run("./plain")[0] == 126
+    assert lent.run("true", options=("--ttl", "0s"))[0] == 2
+    assert own.audit() == []

@@ -79,3 +79,15 @@ def test_a_secret_in_place_of_a_name_is_not_repeated(tokctl, own):
     ran = tokctl("api-tokens", "secret", own.secrets["ci"], "--store", own.path)
     assert (ran.code, ran.out) == (2, "")
     assert own.secrets["ci"][8:] not in ran.err
+
+
+def test_the_secret_of_another_that_had_the_same_id_is_not_given(shell, own, tmp_path):
+    """A store was made anew where one had been: its ids begin again, and the keyring does not know."""
+    env = own.environ | backends(tmp_path, "own_backends.Kept")
+    assert shell("api-tokens", "create", "ci", env=env).code == 0
+    for file in own.path.parent.glob(f"{own.path.name}*"):
+        file.unlink()
+    assert shell("api-tokens", "create", "ci", "--save", f"file:{tmp_path}/new", env=env).code == 0
+    assert shell("api-tokens", "secret", "1", env=env).out == (tmp_path / "new").read_text()
+    (tmp_path / "new").unlink()
+    assert shell("api-tokens", "secret", "1", env=env).code == 3

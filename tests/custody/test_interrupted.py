@@ -187,27 +187,45 @@ def test_create(places, what):
     assert codes & {"KILL": {-9}, "TERM": {143}, "INT": {130}, "HUP": {129}}.get(what, {0, 4, 5, 6, 7, 8})
 
 
+def begun(places: Callable[[], Place]) -> tuple[Place, str]:
+    """A place with a token in it, and its id."""
+    place = places()
+    assert place.ask("create", place.name).code == 0
+    (number,) = place.valid()
+    return place, number
+
+
 @pytest.mark.parametrize(
     ("places", "what"), [*(("store", what) for what in ("KILL", "TERM", *FAULTS)), *REMOTE], indirect=["places"]
 )
 def test_rotate(places, what):
-    def begun() -> tuple[Place, str]:
-        place = places()
-        assert place.ask("create", place.name).code == 0
-        (number,) = place.valid()
-        return place, number
-
-    place, number = begun()
+    place, number = begun(places)
     steps = all_steps(place, "rotate", number)
     assert {"Place.keep", "Ledger.put"} <= set(steps)
     for at in range(len(steps)):
-        place, number = begun()
+        place, number = begun(places)
         place.check(place.ask("rotate", number, at=at, what=what))
         assert number in place.kept()  # the old one has its day of grace still
         again = place.ask("rotate", number)
         assert again.code == 0, (steps[at], again.err)
         place.check(again)
         assert len(place.kept()) == 2
+
+
+@pytest.mark.parametrize("places", ["store"], indirect=True)
+def test_rotate_without_grace(places):
+    place, number = begun(places)
+    steps = all_steps(place, "rotate", number, "--grace", "0")
+    assert "LocalRegistry.revoke" in steps
+    for at in range(len(steps)):
+        place, number = begun(places)
+        place.check(place.ask("rotate", number, "--grace", "0", at=at, what="KILL"))
+        assert place.kept()
+        again = place.ask("rotate", number, "--grace", "0")
+        assert again.code in {0, 3}, again.err  # the last step may have been done
+        place.check(again)
+        (left,) = place.kept()
+        assert left != number
 
 
 @pytest.mark.parametrize("kind", [UNHEARD, DROPPED, FAILED, FAILED_AFTER, TRUNCATED, GARBLED])

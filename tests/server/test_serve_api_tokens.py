@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from jwt_making import signed
 from managing import MEMBERS, ROOT, Manager, fault_of, later
-from running_server import make_secret
 
+from running_server import make_secret
 from tokctl.access.scopes import PERMISSIONS
 from tokctl.access.secret import is_ours, mask
 from tokctl.access.wire import api_token_document
@@ -108,6 +108,16 @@ def test_what_is_left_out_stays(manager):
         assert expected["updatedAt"] > before
     assert "xvc_" in expected["token"]
     assert expected["token"] == mask(made["token"])
+
+
+def test_an_expiry_at_the_end_of_the_calendar(manager):
+    end = {"expiresAt": "9999-12-31T23:59:59-12:00"}
+    made = manager.make(**end)
+    path = f"/{manager.make()['id']}"
+    manager("PUT", path, json=end)
+    listed = manager("GET").json()["data"][:2]
+    assert [one["expiresAt"] for one in listed] == [made["expiresAt"]] * 2
+    assert manager("PUT", path, json=listed[0]).json() == manager("GET", path).json() == listed[0]
 
 
 def test_what_was_read_can_be_sent_back(manager):

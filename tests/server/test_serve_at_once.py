@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import httpx
 import pytest
 from raw_http import Raw, parsed
-from running_server import SMALL, make_secret, make_store, path_of, serving
 
+from running_server import SMALL, make_secret, make_store, path_of, serving
 from tokctl.access.audit import check_chain
 from tokctl.store import open_store
+from tokctl.store.schema import COUNT_CHANGE
 
 ROOT = "/api/api-tokens"
 
@@ -97,6 +100,46 @@ def test_who_is_revoked_while_he_is_still_sending_changes_nothing(workers):
     assert (status, document["error"]["name"]) == (401, "UnauthorizedError")
     with open_store(str(store)) as opened:
         assert list(opened.api_tokens.named("late")) == []
+
+
+def test_who_may_less_while_he_is_still_sending_changes_nothing(workers):
+    served, store, secret = workers
+    (client,) = clients(served, secret, 1)
+    caller = client.post(ROOT, json={"name": "slow", "type": "full-access", "scopes": ["api-tokens"]}).json()
+    for change in ({"scopes": []}, {"scopes": ["api-tokens"], "type": "read-only"}):
+        body = json.dumps({"name": "late", "scopes": []}).encode()
+        with Raw(served) as slow:
+            slow.send(f"POST {ROOT} HTTP/1.1\r\nHost: x\r\nAuthorization: {caller['token']}\r\n"
+                      f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+                      "Connection: close\r\n\r\n".encode() + body[:3])  # fmt: skip
+            time.sleep(0.2)
+            assert client.put(f"{ROOT}/{caller['id']}", json=change).status_code == 200
+            slow.send(body[3:])
+            status, document = parsed(slow.rest())
+        assert (status, document["error"]["name"]) == (403, "ForbiddenError")
+        assert client.put(f"{ROOT}/{caller['id']}", json={"scopes": ["api-tokens"], "type": "full-access"})
+    with open_store(str(store)) as opened:
+        assert list(opened.api_tokens.named("late")) == []
+
+
+@pytest.mark.parametrize(("change", "status"), [
+    ("revoked_at = updated_at + 1", 401), ("scopes = '[]'", 403), ("description = 'x'", 201),
+])  # fmt: skip
+def test_who_is_another_while_his_change_waits_for_a_writer(workers, change, status):
+    served, store, secret = workers
+    (client,) = clients(served, secret, 1)
+    caller = client.post(ROOT, json={"name": "early", "type": "full-access", "scopes": ["api-tokens"]}).json()
+    (asker,) = clients(served, caller["token"], 1)
+    with ThreadPoolExecutor(1) as threads, closing(sqlite3.connect(store, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        made = threads.submit(asker.post, ROOT, json={"name": f"waited {status}", "scopes": []})
+        time.sleep(0.3)
+        writer.execute(f"UPDATE api_token SET {change}, updated_at = updated_at + 1 WHERE id = ?", [caller["id"]])
+        writer.execute(COUNT_CHANGE, ["access"])
+        writer.execute("COMMIT")
+        assert made.result().status_code == status
+    with open_store(str(store)) as opened:
+        assert len(list(opened.api_tokens.named(f"waited {status}"))) == (status == 201)
 
 
 def test_who_goes_while_he_is_still_sending_is_told_of_and_changes_nothing(workers):

@@ -23,8 +23,8 @@ from jwt_making import (
     secret_file,
     signed,
 )
-from running_server import make_store, refused, serving
 
+from running_server import make_store, refused, serving
 from tokctl.errors import InputError, NotAllowedError, NotFoundError, UsageError
 from tokctl.server.jwts import INVALID, Users
 from tokctl.server.refusals import Refusal
@@ -100,6 +100,7 @@ def test_issuer_and_audience(tmp_path, said, good):
     ({"nbf": 5}, True), ({"nbf": 60}, False), ({"nbf": "x"}, False), ({"userId": 0}, True),
     ({"userId": ""}, False),
     ({"userId": True}, False), ({"userId": 1.5}, False), ({"userId": 1 << 60}, False), ({"userId": "x" * 256}, False),
+    ({"userId": "\ud800"}, False), ({"userId": "a\n"}, False),
     ({"userId": ["x"]}, False), ({"userId": None, "sub": "s"}, True), ({"email": 5}, True), ({"sub": 5}, True),
 ])  # fmt: skip
 def test_claims(tmp_path, said, good):
@@ -108,6 +109,13 @@ def test_claims(tmp_path, said, good):
             for name, value in said.items()}  # fmt: skip
     caller, _ = users(jwt_secret_file=secret_file(tmp_path / "secret")).caller(signed(**said).encode(), "")
     assert (caller is not None) is good
+
+
+def test_an_email_that_cannot_be_written_is_none(tmp_path):
+    checks = users(jwt_secret_file=secret_file(tmp_path / "secret"))
+    for email in ("\udc80@x", "a\x1b[31m@x", "", ["a@x"]):
+        caller, _ = checks.caller(signed(email=email).encode(), "")
+        assert (caller.actor.name, caller.created_by.email) == ("", None)
 
 
 def test_a_file_that_changes_is_read_again(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from builders import TESTER, at, instance, token
 from tokctl.access.model import CreatedBy, NewApiToken
 from tokctl.errors import NotFoundError, StoreError
-from tokctl.process.model import Definition
+from tokctl.process.model import Definition, utc
 from tokctl.store import open_store
 from tokctl.store.base import Store
 
@@ -35,6 +36,15 @@ def test_a_token_comes_back_as_it_was_created(store: Store):
     assert store.api_tokens.by_digest(b"2" * 32) == store.api_tokens.by_id(other.id) == other
     assert list(store.api_tokens.list()) == [other, made]
     assert store.api_tokens.by_digest(b"3" * 32) is None
+
+
+def test_an_expiry_at_the_end_of_the_calendar_can_be_read_back(store: Store):
+    """In UTC it may lie behind the last moment that there is."""
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone(timedelta(hours=-12)))
+    made = store.api_tokens.create(new(expires_at=last), b"1" * 32, "p1", by=TESTER)
+    other = store.api_tokens.create(new(), b"2" * 32, "p1", by=TESTER)
+    store.api_tokens.update(other.id, {"expires_at": last}, at(5), by=TESTER)
+    assert {one.id: one.expires_at for one in store.api_tokens.list()} == dict.fromkeys((made.id, other.id), utc(last))
 
 
 def test_a_digest_is_kept_once(store: Store):

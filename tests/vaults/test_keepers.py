@@ -95,18 +95,12 @@ def test_a_probe_leaves_nothing_behind(kind):
     assert entries(kind.folder) == {}
 
 
-def test_what_is_put_in_is_there_until_it_is_replaced_or_removed(kind):
+def test_what_is_put_in_is_there_until_it_is_replaced(kind):
     readable = kind.kind != "command"
     assert kind.steps("probe", f"write {FIRST}", "held") == [None, None, FIRST if readable else None]
     assert kind.kept() == FIRST
     assert kind.steps("probe", f"write {SECOND}", "held") == [None, None, SECOND if readable else None]
     assert kind.kept() == SECOND
-    assert kind.steps("remove", "remove", "held") == [readable, False, None]
-    if kind.kind == "env-file":
-        assert kind.file.read_text() == ""
-    else:
-        assert kind.kept() == (None if readable else SECOND)
-    assert kind.names() - {"kept"} == {"modules"}
 
 
 def test_a_full_disk_takes_nothing_that_was_there(kind):

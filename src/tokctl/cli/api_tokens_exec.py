@@ -22,6 +22,7 @@ from tokctl.process.query import parse_span
 
 if TYPE_CHECKING:
     from tokctl.access.model import ApiToken
+    from tokctl.custody.signals import Held
 
 TTL = "15m"
 VARIABLE = "TOKCTL_API_KEY"
@@ -63,9 +64,13 @@ def exec_(
     if not env.isidentifier() or not env.isascii():
         raise UsageError(f"--env {env} is no name of a variable.", f"Give one such as {VARIABLE}.")
     scopes, kind, lasts = check_scopes(words(scope, "--scope")), check_type(type_), parse_span(ttl)
+    if not lasts:
+        raise UsageError(f"--ttl {ttl} leaves no time.", "Give a span such as 15m.")
     if shutil.which(program[0]) is None:
-        app.tell(f"tokctl: there is no program {program[0]}. Nothing was created.")
-        return NOT_FOUND
+        is_there = os.path.lexists(program[0]) and os.sep in program[0]
+        what = f"{program[0]} cannot be run" if is_there else f"there is no program {program[0]}"
+        app.tell(f"tokctl: {what}. Nothing was created.")
+        return CANNOT_RUN if is_there else NOT_FOUND
     registry = app.open_registry(write=True)
     wanted = Wanted(
         name=name or f"exec-{os.path.basename(program[0])}-{new_key()[:6]}",  # noqa: PTH119 - a word of the line
@@ -75,13 +80,13 @@ def exec_(
         scopes=scopes or (DEFAULT_SCOPES if registry.abilities().scopes else None),
     )
 
-    def run(_token: ApiToken, secret: str) -> int:
-        return run_program(app, program, os.environ | {env: secret})
+    def run(_token: ApiToken, secret: str, held: Held) -> int:
+        return run_program(app, program, os.environ | {env: secret}, held)
 
     return lend(custody_of(app, registry), wanted, run)
 
 
-def run_program(app: App, program: Sequence[str], environ: Mapping[str, str]) -> int:
+def run_program(app: App, program: Sequence[str], environ: Mapping[str, str], held: Held) -> int:
     """Run a program and return its exit code, 128 and the signal's number if one ended it.
 
     TERM and HUP are passed on to it. INT is left to it: the terminal sends it to both.
@@ -103,6 +108,9 @@ def run_program(app: App, program: Sequence[str], environ: Mapping[str, str]) ->
         except OSError as error:
             app.tell(f"tokctl: {program[0]} cannot be run: {error.strerror}.")
             return CANNOT_RUN
+        if held.first is not None:  # it came before our handlers were in
+            early.append(held.first)
+            held.first = None
         for number in early:
             process.send_signal(number)
         code = process.wait()

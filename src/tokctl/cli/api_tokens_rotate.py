@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +10,7 @@ import typer
 
 from tokctl.cli import options as opt
 from tokctl.cli import registry_options as ropt
+from tokctl.cli import watching
 from tokctl.cli.app import App, command
 from tokctl.errors import NotFoundError, UsageError
 from tokctl.process.query import parse_span
@@ -22,6 +21,7 @@ from tokctl.render.result import Cell, Detail, Field, Section
 if TYPE_CHECKING:
     from tokctl.access.model import ApiToken
     from tokctl.custody.creating import Custody, Destination
+    from tokctl.custody.ledger import Entry
     from tokctl.custody.rotating import Rotated, Rotation
     from tokctl.registries.base import Registry
 
@@ -107,11 +107,24 @@ def _old(registry: Registry, rotation: Rotation, word: str) -> ApiToken:
     for token_id in named:
         entry = rotation.ledger.successor(registry.origin, token_id)
         if entry is not None and entry.step != DONE:
-            return registry.get(str(entry.replaces))
+            return _replaced(registry, entry)
     last = [one for one in named if rotation.ledger.successor(registry.origin, one) is None]
     if len(named) > 1 and len(last) == 1:
         return registry.get(last[0])
     return ropt.find(registry, word)
+
+
+def _replaced(registry: Registry, entry: Entry) -> ApiToken:
+    """The token that an unfinished rotation replaces; if it is gone, and that was not noted, what is known."""
+    from tokctl.access.model import ApiToken
+    from tokctl.custody.ledger import PROVEN, SAVED
+
+    try:
+        return registry.get(str(entry.replaces))
+    except NotFoundError:
+        if entry.step not in {SAVED, PROVEN}:
+            raise
+        return ApiToken(id=str(entry.replaces), name=entry.name, token="", created_at=entry.at)
 
 
 def _place(custody: Custody, old: ApiToken, save: str | None, *, show_secret: bool) -> str:
@@ -122,6 +135,9 @@ def _place(custody: Custody, old: ApiToken, save: str | None, *, show_secret: bo
         if save is not None:
             raise UsageError("--save and --show-secret are two places for one secret.", "Say one of them.")
         return STDOUT
+    begun = custody.ledger.successor(custody.registry.origin, str(old.id))
+    if begun is not None:
+        return begun.place
     entry = custody.ledger.find(custody.registry.origin, str(old.id))
     place = None if entry is None else entry.place
     in_keyring = save is None and place is None and held_at("keyring", custody.registry.origin, str(old.id)) is not None
@@ -130,7 +146,7 @@ def _place(custody: Custody, old: ApiToken, save: str | None, *, show_secret: bo
 
 def _tell(app: App, old: ApiToken, rotated: Rotated) -> None:
     from tokctl.cli.keeping import kept_detail
-    from tokctl.custody.places import STDOUT
+    from tokctl.custody.places import STDOUT, Place
     from tokctl.process.model import format_time
     from tokctl.render import emit
 
@@ -142,8 +158,7 @@ def _tell(app: App, old: ApiToken, rotated: Rotated) -> None:
     if place == STDOUT:
         app.tell(f"API token {new.id} takes the place of {old.id}, which {left}.")
         return
-    where = "the keyring" if place == "keyring" else place.partition(":")[2]
-    detail = kept_detail(new, place, where, app.clock())
+    detail = kept_detail(new, place, Place(place, rotated.entry.origin).where, app.clock())
     replaced = Section(fields=(Field("replaces", Cell(f"API token {old.id}, which {left}")),))
     document = detail.document | {"replaces": {"id": old.id, "expiresAt": format_time(ends), "revoked": ends is None}}
     emit(Detail(ident=detail.ident, document=document, title=detail.title, sections=(replaced, *detail.sections)),
@@ -157,8 +172,6 @@ def _watch(
     old: ApiToken,
     done: Rotated,
     quiet: timedelta,
-    *,
-    sleep: Callable[[float], None] = time.sleep,
 ) -> int:
     """Revoke the old token when nobody has used it for a while; 1 if somebody did until its end."""
     began = app.clock()
@@ -176,7 +189,7 @@ def _watch(
         if now_old.expires_at is not None and now_old.expires_at <= now:
             app.tell(f"API token {old.id} was still in use until it expired: last at {_clock_time(used)} UTC.")
             return 1
-        sleep(min(POLL_SECONDS, max((used + quiet - now).total_seconds(), 0.1)))
+        watching.pause(min(POLL_SECONDS, max((used + quiet - now).total_seconds(), 0.1)))
 
 
 def _clock_time(moment: datetime) -> str:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from tokctl.access.model import VALID
+from tokctl.access.model import VALID, ApiToken
 from tokctl.cli import options as opt
 from tokctl.cli import registry_options as ropt
 from tokctl.cli.app import App, command
-from tokctl.errors import NotFoundError
+from tokctl.errors import NotFoundError, UnreachableError
+
+if TYPE_CHECKING:
+    from tokctl.registries.base import Registry
+
+KEYRING = "keyring"
 
 
 def secret(app: App, token: ropt.Key) -> int:
@@ -20,19 +26,28 @@ def secret(app: App, token: ropt.Key) -> int:
     from tokctl.custody.places import held_at
 
     registry = app.open_registry()
-    if token.isdecimal():
-        ids = [token]
-    else:
-        valid = [one for one in registry.named(token) if one.state(app.now) == VALID]
-        ids = [str(one.id) for one in valid[:1]] or [str(ropt.find(registry, token).id)]
-    entry = Ledger().find(registry.origin, ids[0])
-    for place in ("keyring", *(() if entry is None else (entry.place,))):
-        found = held_at(place, registry.origin, ids[0])
-        if found is not None:
-            sys.stdout.write(f"{found}\n")
+    found = _wanted(app, registry, token)
+    number = found if isinstance(found, str) else str(found.id)
+    entry = Ledger().find(registry.origin, number)
+    for place in dict.fromkeys((*(() if entry is None else (entry.place,)), KEYRING)):
+        kept = held_at(place, registry.origin, number)
+        # Another token had the id, perhaps, in a store that was here before.
+        if kept is not None and (isinstance(found, str) or kept.startswith(found.token.rstrip(".…"))):
+            sys.stdout.write(f"{kept}\n")
             return 0
-    raise NotFoundError(f"the secret of API token {ids[0]} is in no place that can be read here.",
+    raise NotFoundError(f"the secret of API token {number} is in no place that can be read here.",
                         "'tokctl api-tokens rotate' makes another.")  # fmt: skip
+
+
+def _wanted(app: App, registry: Registry, word: str) -> ApiToken | str:
+    """The API token that is meant; its id alone, where the server does not answer."""
+    if word.isdecimal():
+        try:
+            return ropt.find(registry, word)
+        except UnreachableError:
+            return word
+    valid = [one for one in registry.named(word) if one.state(app.now) == VALID]
+    return valid[0] if valid else ropt.find(registry, word)
 
 
 app = command(

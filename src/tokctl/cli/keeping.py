@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 
@@ -20,6 +23,7 @@ from tokctl.render import emit
 from tokctl.render.result import Cell, Detail, Field, Section
 from tokctl.render.views.api_tokens import token_detail
 from tokctl.vaults import PLACES
+from tokctl.vaults.credentials import shown
 
 KEYRING = "keyring"
 SHOWS = ("table", "wide", "json", "ndjson", "yaml")
@@ -60,6 +64,9 @@ def _try_to_show(app: App) -> None:
         raise UsageError("the query does not ask for the secret, which would be lost.",
                          "Leave --query out, or ask for 'secret', too.")  # fmt: skip
     sys.stdout.flush()
+    with suppress(OSError, ValueError):
+        if os.path.samestat(os.fstat(sys.stdout.fileno()), Path(os.devnull).stat()):
+            raise UsageError("the output goes nowhere, and the secret would be lost.", "Nothing was created.")
 
 
 def kept_detail(token: ApiToken, place: str, where: str, now: datetime) -> Detail:
@@ -68,7 +75,7 @@ def kept_detail(token: ApiToken, place: str, where: str, now: datetime) -> Detai
     saved = Section(fields=(Field("secret", Cell(f"in {where}", "green")),))
     return Detail(
         ident=detail.ident,
-        document=detail.document | {"saved": place},
+        document=detail.document | {"saved": shown(place)},
         title=detail.title,
         sections=(saved, *detail.sections),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -18,10 +18,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tokctl.access.model import ApiToken
-from tokctl.custody.ledger import CREATED, RESCUED, SAVED, Entry, Ledger, new_key
+from tokctl.custody.ledger import CREATED, PLANNED, RESCUED, SAVED, Entry, Ledger, new_key
 from tokctl.custody.places import STDOUT, TERMINAL
 from tokctl.custody.signals import unhurried
 from tokctl.errors import NotSavedError, TokctlError, UsageError
+from tokctl.files import sync_folder
 from tokctl.registries.base import AnswerLostError, Created, Registry, Wanted
 
 
@@ -79,20 +80,32 @@ class Custody:
             TokctlError: the registry or the place refuse; nothing was created.
         """
         place.prove()
-        with self.ledger.alone():
-            before = [str(token.id) for token in self.registry.named(wanted.name)]
-            if before and unique:
-                raise UsageError(f"there is an API token named '{wanted.name}' already ({', '.join(before)}).",
-                                 "Give another name, rotate that one, or say --allow-duplicate.")  # fmt: skip
-        entry = Entry(key=new_key(), origin=self.registry.origin, name=wanted.name, place=place.name,
-                      at=self.clock(), before=tuple(before))  # fmt: skip
-        with self.ledger.begun(entry), unhurried() as held:
+        with ExitStack() as run:
+            with self.ledger.alone():
+                before = self._others(wanted.name, unique=unique)
+                entry = Entry(key=new_key(), origin=self.registry.origin, name=wanted.name, place=place.name,
+                              at=self.clock(), before=before)  # fmt: skip
+                run.enter_context(self.ledger.begun(entry))
+            held = run.enter_context(unhurried())
             kept = self.bring(wanted, place, entry)
             if place.name == STDOUT:  # there is nothing to find there again
                 self.ledger.drop(kept.entry)
             told(kept)
         held.deliver()
         return kept
+
+    def _others(self, name: str, *, unique: bool) -> tuple[str, ...]:
+        """The ids of those that have a name already. Raises UsageError, if it has to be ``unique``."""
+        before = tuple(str(token.id) for token in self.registry.named(name))
+        if before and unique:
+            raise UsageError(f"there is an API token named '{name}' already ({', '.join(before)}).",
+                             "Give another name, rotate that one, or say --allow-duplicate.")  # fmt: skip
+        if unique and any(
+            one.name == name and one.step == PLANNED and self.ledger.is_at_work(one)
+            for one in self.ledger.entries(self.registry.origin)
+        ):
+            raise UsageError(f"another run is creating an API token named '{name}'.", "Give another name.")
+        return before
 
     def bring(self, wanted: Wanted, place: Destination, entry: Entry) -> Kept:
         """Create a token whose entry is in the ledger, and keep its secret; signals wait already.
@@ -203,6 +216,7 @@ class Custody:
             finally:
                 os.close(descriptor)
             if whole:
+                sync_folder(folder)
                 return path
             with suppress(OSError):
                 path.unlink()

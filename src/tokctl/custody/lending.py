@@ -9,7 +9,7 @@ from tokctl.access.model import ApiToken
 from tokctl.custody.creating import Custody
 from tokctl.custody.ledger import Entry, new_key
 from tokctl.custody.places import ENVIRONMENT
-from tokctl.custody.signals import unhurried
+from tokctl.custody.signals import Held, unhurried
 from tokctl.errors import NotFoundError, NotSavedError, TokctlError
 from tokctl.registries.base import Wanted
 
@@ -27,10 +27,11 @@ class _Hand:
         """Nothing need be done: whoever created the token has its secret."""
 
 
-def lend(custody: Custody, wanted: Wanted, run: Callable[[ApiToken, str], int]) -> int:
+def lend(custody: Custody, wanted: Wanted, run: Callable[[ApiToken, str, Held], int]) -> int:
     """Create a token, let ``run`` work with it and its secret, and revoke it; returns what ``run`` does.
 
-    If this program is killed the token expires by itself, and until then is known as an orphan.
+    Signals that ``run`` does not see to wait until all is done. If this program is killed the token expires by itself,
+    and until then is known as an orphan.
 
     Raises:
         TokctlError: it cannot be created.
@@ -38,15 +39,14 @@ def lend(custody: Custody, wanted: Wanted, run: Callable[[ApiToken, str], int]) 
     """
     entry = Entry(key=new_key(), origin=custody.registry.origin, name=wanted.name, place=ENVIRONMENT,
                   at=custody.clock())  # fmt: skip
-    with custody.ledger.begun(entry):
-        with unhurried() as held:
-            kept = custody.bring(wanted, _Hand(), entry)
+    with custody.ledger.begun(entry), unhurried() as held:
+        kept = custody.bring(wanted, _Hand(), entry)
         try:
-            held.deliver()
-            return run(kept.token, kept.secret)
+            code = run(kept.token, kept.secret, held) if held.first is None else 0
         finally:
-            with unhurried():
-                _take_back(custody, kept.token, kept.entry)
+            _take_back(custody, kept.token, kept.entry)
+    held.deliver()
+    return code
 
 
 def _take_back(custody: Custody, token: ApiToken, entry: Entry) -> None:

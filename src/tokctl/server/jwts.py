@@ -215,13 +215,16 @@ def _jwk(value: dict[str, Any]) -> Key | None:
 
 
 def _caller(claims: dict[str, Any], origin: str) -> Caller | None:
-    """The caller that claims name by ``userId``, or else ``sub``; None where they name nobody."""
+    """The caller that claims name by ``userId``, or else ``sub``; None where they name nobody.
+
+    Texts that are not printable are none: JSON has halves of surrogate pairs, which no log and no store takes.
+    """
     user = claims.get("userId", claims.get("sub"))
     whole = isinstance(user, int) and not isinstance(user, bool) and abs(user) <= LARGEST_ID
-    if not whole and not (isinstance(user, str) and 0 < len(user) <= LONGEST_ID):
+    if not whole and not (isinstance(user, str) and 0 < len(user) <= LONGEST_ID and user.isprintable()):
         return None
     email = claims.get("email")
-    email = email[:LONGEST_ID] if isinstance(email, str) and email else None
+    email = email[:LONGEST_ID] if isinstance(email, str) and email and email.isprintable() else None
     actor = Actor(kind="user", id=str(user), name=email or "", origin=origin)
     return Caller(actor=actor, created_by=CreatedBy(id=user, email=email), grants=_grants(claims))
 

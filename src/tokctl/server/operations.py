@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
+from tokctl.access.model import ApiToken
 from tokctl.errors import StoreError
 from tokctl.server.authorise import NONE_GIVEN, credentials
 from tokctl.server.bodies import read_body
@@ -25,9 +27,9 @@ from tokctl.server.callers import Caller, caller_of_token, users_of
 from tokctl.server.exchange import JSON, NOSNIFF, Exchange
 from tokctl.server.parameters import read_query
 from tokctl.server.refusals import RETRY_SECONDS, Refusal, later
-from tokctl.server.routes import Resource
+from tokctl.server.routes import Operation, Resource
 from tokctl.store import open_store
-from tokctl.store.api_tokens import ApiTokenTable, ChangedError
+from tokctl.store.api_tokens import ApiTokenTable, AskerChangedError, ChangedError
 from tokctl.store.base import Store
 
 if TYPE_CHECKING:
@@ -86,18 +88,29 @@ class Operations:
         if operation is None:
             raise Refusal(405, "METHOD_NOT_ALLOWED", f"{method} is not for this endpoint.",
                           {"allowed": resource.methods}, headers=(allowed,))  # fmt: skip
-        if not operation.query_like:
-            caller.check_permission(operation.permissions)
+        self._check(caller, operation, method)
         values, _ = read_query(exchange.scope["query_string"], operation.parameters)
         body = None
         if operation.body is not None:
             body = await read_body(exchange, operation.body, operation.form, self.app.limits.body)
-            caller = self._caller(exchange)  # while the body came, his token may have been revoked
+            caller = self._caller(exchange)  # while the body came, his token may have been changed or revoked
+            self._check(caller, operation, method)
         call = Call(caller=caller, ids=ids, values=values, body=body, now=exchange.now,
                     if_match=exchange.headers.get(b"if-match"))  # fmt: skip
-        reply = await operation.run(self, call)
+        try:
+            reply = await operation.run(self, call)
+        except AskerChangedError:  # so it was while the change waited for others
+            caller = self._caller(exchange)
+            self._check(caller, operation, method)
+            reply = await operation.run(self, replace(call, caller=caller))
         await exchange.whole(operation.status, [JSON, NOSNIFF, NO_STORE, *reply.headers],
                              msgspec.json.encode(reply.document))  # fmt: skip
+
+    @staticmethod
+    def _check(caller: Caller, operation: Operation, method: str) -> None:
+        if not operation.query_like:
+            caller.check_method(method)
+            caller.check_permission(operation.permissions)
 
     def _caller(self, exchange: Exchange) -> Caller:
         """Tell who asks, in the log, too. Raises Refusal, StoreError."""
@@ -132,23 +145,28 @@ class Operations:
             readers.give_back(store, sound)
         return result
 
-    async def change(self, function: Callable[[ApiTokenTable], _Result]) -> _Result:
-        """Change API tokens, in a thread: one change after another.
+    async def change(self, caller: Caller, function: Callable[[ApiTokenTable], _Result]) -> _Result:
+        """Change API tokens for a caller, in a thread: one change after another.
 
         Raises:
             Refusal: the store cannot be written, or another writer is at it for too long.
+            AskerChangedError: the caller's own API token is no longer what it was.
             ChangedError, and what the function raises.
         """
         deadline = monotonic() + PATIENCE_SECONDS
-        return await asyncio.get_running_loop().run_in_executor(self._writer, self._change, function, deadline)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._writer, self._change, caller.token, function, deadline
+        )
 
-    def _change(self, function: Callable[[ApiTokenTable], _Result], deadline: float) -> _Result:
+    def _change(self, asker: ApiToken | None, function: Callable[[ApiTokenTable], _Result], deadline: float) -> _Result:
         left = max(deadline - monotonic(), 0)  # earlier changes may have taken all of it
         try:
             with open_store(self.url, write=True) as store:
                 store.be_patient(int(left * 1000))
-                return function(store.api_tokens)
-        except ChangedError:
+                table = store.api_tokens
+                table.asker = asker
+                return function(table)
+        except (AskerChangedError, ChangedError):
             raise
         except StoreError as error:
             raise later(503, "STORE_UNAVAILABLE", "The store cannot be written at present.", RETRY_SECONDS,

@@ -14,7 +14,7 @@ import msgspec
 from tokctl.access.audit import CREATE, REVOKE, UPDATE, Actor
 from tokctl.access.model import ApiToken, CreatedBy, NewApiToken
 from tokctl.errors import NotFoundError, StoreError
-from tokctl.process.model import format_time, from_micros, to_micros
+from tokctl.process.model import format_time, from_micros, to_micros, utc
 from tokctl.store.audit import AuditTable
 from tokctl.store.faults import translated
 from tokctl.store.schema import COUNT_CHANGE
@@ -34,12 +34,20 @@ class ChangedError(StoreError):
     """An API token is no longer what the caller takes it for."""
 
 
+class AskerChangedError(StoreError):
+    """The API token that asks for a change is no longer what it was when it was let in; nothing was changed."""
+
+
 class ApiTokenTable:
-    """Reads and writes API tokens over a store's connection; what it writes is a transaction of its own."""
+    """Reads and writes API tokens over a store's connection; what it writes is a transaction of its own.
+
+    ``asker`` is the API token that asks for the changes, if one does: each begins by looking whether it is the same.
+    """
 
     def __init__(self, connection: sqlite3.Connection, location: str) -> None:
         self.connection = connection
         self.location = location
+        self.asker: ApiToken | None = None
 
     def by_digest(self, digest: bytes) -> ApiToken | None:
         """The API token with this digest of its secret, expired and revoked ones among them."""
@@ -117,7 +125,7 @@ class ApiTokenTable:
             "created_by": msgspec.json.encode(token.created_by).decode() if token.created_by else None,
             "created_at": to_micros(token.created_at),
             "updated_at": to_micros(token.created_at),
-            "expires_at": to_micros(token.expires_at),
+            "expires_at": to_micros(utc(token.expires_at)),  # in another zone, the year 9999 may be 10000
         }
         with self._change() as audit:
             (row,) = self.connection.execute(
@@ -159,7 +167,7 @@ class ApiTokenTable:
             self.connection.execute(
                 "UPDATE api_token SET name = ?, description = ?, type = ?, scopes = ?, expires_at = ?, updated_at = ?"
                 " WHERE id = ?",
-                [after.name, after.description, after.type, _texts(after.scopes), to_micros(after.expires_at),
+                [after.name, after.description, after.type, _texts(after.scopes), to_micros(utc(after.expires_at)),
                  to_micros(at), token_id],
             )  # fmt: skip
             audit.append(UPDATE, (token_id, after.name), by, at, changed)
@@ -193,6 +201,9 @@ class ApiTokenTable:
         with translated(self.location):
             self.connection.execute("PRAGMA synchronous = FULL")  # what was told to somebody has to outlive the power
         with self._write():
+            asker = self.asker
+            if asker is not None and _version(self.by_id(int(asker.id))) != _version(asker):
+                raise AskerChangedError("the API token that asks for this was changed or revoked in the meantime.")
             self.connection.execute(COUNT_CHANGE, ["access"])
             yield AuditTable(self.connection, self.location)
 
@@ -207,6 +218,10 @@ class ApiTokenTable:
                 with suppress(sqlite3.Error):
                     self.connection.execute("ROLLBACK")
                 raise
+
+
+def _version(token: ApiToken | None) -> tuple[datetime | None, ...] | None:
+    return None if token is None else (token.created_at, token.updated_at, token.revoked_at)
 
 
 def _texts(scopes: tuple[str, ...] | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +14,7 @@ from tokctl.access.audit import Actor, AuditEntry, Head, decode_entry
 from tokctl.process.model import EPOCH
 from tokctl.store.faults import translated
 
-_READ = "SELECT number, token, entry, hash FROM audit"
+_READ = "SELECT number, token, CAST(entry AS BLOB), CAST(hash AS BLOB) FROM audit"  # what is no UTF-8 is read, too
 
 
 class AuditTable:
@@ -38,7 +39,9 @@ class AuditTable:
         """The end of the chain, as it was left."""
         with translated(self.location):
             row = self.connection.execute("SELECT number, hash FROM audit_head").fetchone()
-        return Head() if row is None else Head(*row)
+        if row is None:
+            return Head()
+        return Head(*row) if [type(one) for one in row] == [int, str] else Head(0, "")  # no chain ends there
 
     def append(
         self, action: str, token: tuple[int, str], actor: Actor, at: datetime, details: Mapping[str, Any]
@@ -56,10 +59,11 @@ class AuditTable:
         self.connection.execute("UPDATE audit_head SET number = ?, hash = ?", [entry.number, chained])
 
 
-def _entry(number: int, token: int, content: str, chained: str) -> AuditEntry:
-    """An entry of a row. One that cannot be read keeps its number, and its hash is wrong, as it has to be."""
-    try:
-        return decode_entry(msgspec.json.decode(content) | {"hash": chained})
-    except (msgspec.MsgspecError, TypeError):
-        nobody = Actor(kind="", id="")
-        return AuditEntry(number=number, at=EPOCH, action="unreadable", actor=nobody, token_id=token, token_name="")
+def _entry(number: int, token: int, content: bytes, chained: bytes) -> AuditEntry:
+    """An entry of a row. Of one that is not as it was written, also beside what is hashed, the hash is left out."""
+    with suppress(msgspec.MsgspecError, TypeError, UnicodeError, RecursionError):
+        entry = decode_entry(msgspec.json.decode(content) | {"hash": chained.decode()})
+        if (entry.number, entry.token_id, msgspec.json.encode(entry.content())) == (number, token, content):
+            return entry
+    nobody = Actor(kind="", id="")
+    return AuditEntry(number=number, at=EPOCH, action="unreadable", actor=nobody, token_id=token, token_name="")

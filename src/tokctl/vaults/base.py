@@ -49,10 +49,6 @@ class Keeper(Protocol):
         """The secret that is there now; None where there is none, or nobody can tell. Raises as ``probe``."""
         ...
 
-    def remove(self) -> bool:
-        """Take the secret out; returns whether there was one. Raises as ``probe``."""
-        ...
-
 
 def first_line(data: bytes, where: str) -> str:
     """Return the secret on the first line, once it can be one: some signs of ASCII, without blanks, for a header.

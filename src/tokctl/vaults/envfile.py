@@ -63,18 +63,6 @@ class EnvFile:
                 value = "".join(shlex.split(value)[:1])
         return first_line(value.encode(), self.where) if value else None
 
-    def remove(self) -> bool:
-        """Take the variable's lines out."""
-        before, owner = self._read()
-        rest = before
-        while (found := _spans(rest).get(self.variable)) is not None:
-            rest = rest[: found.line] + rest[found.end :].partition("\n")[2]
-        if rest == before:
-            return False
-        with writing(self.where):
-            write_whole(real(self.path), rest.encode(), owner=owner)
-        return True
-
     def _read(self) -> tuple[str, os.stat_result | None]:
         """The file's text, and whose it is; nothing, where it is not there."""
         try:

@@ -74,15 +74,6 @@ class File:
         """What is on its first line."""
         return self.read() if os.path.lexists(self.path) else None
 
-    def remove(self) -> bool:
-        """Remove the file."""
-        with writing(self.where):
-            try:
-                self.path.unlink()
-            except FileNotFoundError:
-                return False
-        return True
-
 
 def real(path: Path) -> Path:
     """Where a path leads: what is replaced is the file, not a link to it."""

@@ -68,10 +68,6 @@ class Receiver:
         """Nobody can tell."""
         return None
 
-    def remove(self) -> bool:
-        """Nobody can."""
-        return False
-
 
 def _listen(stdout: IO[bytes], said: bytearray) -> None:
     """Take in what it says; of what is too long only the beginning is kept."""

@@ -109,7 +109,7 @@ async def _create(operations: Operations, call: Call) -> Reply:
             raise StoreError("the store's API tokens stand under another pepper than the server's.")
         return table.create(wanted, digest(pepper.key, secret), pepper.id, by=call.caller.actor)
 
-    made = await operations.change(create)
+    made = await operations.change(call.caller, create)
     headers: Headers = [(b"location", f"{API_TOKENS}/{made.id}".encode()), _etag(made)]
     return Reply(api_token_document(made) | {"token": secret}, headers)
 
@@ -133,7 +133,7 @@ async def _update(operations: Operations, call: Call) -> Reply:
         except ChangedError:
             raise _changed(call) from None
 
-    token = await operations.change(update)
+    token = await operations.change(call.caller, update)
     return Reply(api_token_document(token), [_etag(token)])
 
 
@@ -150,7 +150,7 @@ async def _revoke(operations: Operations, call: Call) -> Reply:
         except ChangedError:
             raise _changed(call) from None
 
-    await operations.change(revoke)
+    await operations.change(call.caller, revoke)
     return Reply({"message": "The API token was revoked."})
 
 

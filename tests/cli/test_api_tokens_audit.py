@@ -154,7 +154,11 @@ def test_an_empty_one(tokctl, own):
         ("UPDATE audit SET entry = '[]' WHERE number = 1", 0, "entry 1 was changed"),
         ("UPDATE audit SET entry = CAST(x'22ff22' AS TEXT) WHERE number = 1", 0, "entry 1 was changed"),
         ("UPDATE audit SET entry = printf('%.*c', 30000, '[') WHERE number = 1", 0, "entry 1 was changed"),
-        ("UPDATE audit SET entry = replace(entry, '{', '{\"at\":1,') WHERE number = 4", 3, "entry 4 was changed"),
+        (
+            'UPDATE audit SET entry = replace(entry, \'{"number"\', \'{"x":1,"number"\') WHERE number = 4',
+            3,
+            "entry 4 was changed",
+        ),
         ("UPDATE audit SET token = 9 WHERE number = 4", 3, "entry 4 was changed"),  # --token would not show it
         ("UPDATE audit SET number = number * 10", 0, "entry 1 is missing"),
         ("DELETE FROM audit WHERE number = 3", 2, "entry 3 is missing"),

@@ -9,10 +9,10 @@ from examining import examined
 from jwt_making import secret_file
 from managing import Manager
 from raw_http import LIMITS
-from running_server import Served, make_secret, make_store, multiply, serving
 
 from builders import TESTER
 from commandline import *  # noqa: F403
+from running_server import Served, make_secret, make_store, multiply, serving
 from tokctl.store import open_store
 
 

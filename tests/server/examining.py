@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from running_server import ENDED, LARGE, SMALL, make_secret, serving
-
 from tokctl.store import open_store
 
 CONFIG = f"""

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import pytest
 from jwt_making import secret_file, signed
 from managing import ROOT, Manager, fault_of
-from running_server import ENVIRONMENT, make_secret, make_store, serving
 
 from builders import TESTER
+from running_server import ENVIRONMENT, make_secret, make_store, serving
 from tokctl.access.audit import check_chain, decode_entry
 from tokctl.access.scopes import PERMISSIONS
 from tokctl.access.secret import digest
@@ -150,7 +150,7 @@ def test_what_the_store_says_of_a_change_behind_our_back(manager):
             return found
 
     class Here:
-        async def change(self, function):
+        async def change(self, _caller, function):
             with open_store(str(manager.store), write=True) as store:
                 return function(Raced(store.connection, "here"))
 

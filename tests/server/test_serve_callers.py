@@ -5,9 +5,9 @@ from __future__ import annotations
 import jwt
 import pytest
 from jwt_making import EARLY, LATE, SECRET, claims, ec_key, forged, jwk, jwks_file, pem, rsa_key, signed
-from running_server import API, SMALL, make_secret, make_store, path_of, serving
 
 from builders import TESTER
+from running_server import API, SMALL, make_secret, make_store, path_of, serving
 from tokctl.server.endpoints import ENDPOINTS
 from tokctl.server.routes import Resource
 from tokctl.store import open_store

@@ -10,6 +10,7 @@ import time
 
 import pytest
 from raw_http import Raw, head
+
 from running_server import path_of
 
 BIG = path_of("processes", "big", "tokens")

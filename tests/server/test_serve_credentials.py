@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
-from running_server import API, ENDED, SMALL, make_secret, path_of, serving
 
 from builders import TESTER
+from running_server import API, ENDED, SMALL, make_secret, path_of, serving
 from tokctl.server.endpoints import ENDPOINTS
 from tokctl.server.routes import Resource
 

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from running_server import API, ENDED, LARGE, SMALL, WILD, path_of
 
 from builders import at
+from running_server import API, ENDED, LARGE, SMALL, WILD, path_of
 from tokctl.process.answers import decode_status, status_answer
 from tokctl.process.model import STATES, Definition, format_time
 from tokctl.process.query import INSTANCE_ORDERS, RECORDED, TOKEN_ORDERS, InstanceFilter, TokenFilter, parse_order

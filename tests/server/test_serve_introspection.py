@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from jwt_making import secret_file, signed
-from running_server import ENVIRONMENT, make_secret, make_store, serving
 
 from builders import TESTER
+from running_server import ENVIRONMENT, make_secret, make_store, serving
 from tokctl.access.model import CreatedBy, NewApiToken
 from tokctl.access.secret import digest, generate, mask
 from tokctl.pepper import load_pepper

@@ -8,9 +8,9 @@ from contextlib import suppress
 
 import pytest
 from raw_http import TARGET, Raw, head, parsed
-from running_server import API, LARGE, path_of
 
 from builders import instance
+from running_server import API, LARGE, path_of
 from tokctl.store import open_store
 
 

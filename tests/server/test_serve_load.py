@@ -9,9 +9,9 @@ import time
 
 import httpx
 import pytest
-from running_server import ENDED, LARGE, SMALL, make_secret, make_store, multiply, path_of, serving
 
 from builders import instance
+from running_server import ENDED, LARGE, SMALL, make_secret, make_store, multiply, path_of, serving
 from tokctl.store import open_store
 
 HUGE = 72_000

@@ -13,9 +13,9 @@ import time
 
 import httpx
 import pytest
-from running_server import ENVIRONMENT, PEPPER, SMALL, path_of, serving
 
 from commandline import clean_environment
+from running_server import ENVIRONMENT, PEPPER, SMALL, path_of, serving
 from tokctl.server.accesslog import Log
 
 TOKENS = path_of("processes", SMALL, "tokens")

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import trustme
-from running_server import ENVIRONMENT, refused
 
 from commandline import clean_environment
+from running_server import ENVIRONMENT, refused
 
 
 def all_refused(store, *cases):

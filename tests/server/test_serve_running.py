@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
+
 from running_server import (
     LARGE,
     PEPPER,
@@ -29,7 +30,6 @@ from running_server import (
     refused,
     serving,
 )
-
 from tokctl.store import open_store
 
 TOKENS = path_of("processes", SMALL, "tokens")

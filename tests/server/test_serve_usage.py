@@ -8,7 +8,6 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from running_server import make_secret
-
 from tokctl.server.usage import Usage
 from tokctl.store import open_store
 

@@ -9,9 +9,9 @@ import zlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from running_server import API, ENDED, LARGE, SMALL, make_secret, make_store, path_of, serving
 
 from builders import at, instance, token, tokens
+from running_server import API, ENDED, LARGE, SMALL, make_secret, make_store, path_of, serving
 from tokctl.server.cache import Answer, Cache
 from tokctl.server.coding import LEAST, Deflated, gzipped, is_known, takes_gzip
 from tokctl.store import open_store

@@ -12,6 +12,7 @@ import pytest
 
 from builders import TESTER, at, instance, token
 from tokctl.access.model import CreatedBy, NewApiToken
+from tokctl.access.secret import generate, mask
 from tokctl.errors import NotFoundError, StoreError
 from tokctl.process.model import Definition, utc
 from tokctl.store import open_store
@@ -61,6 +62,14 @@ def test_a_revoked_token_is_known_but_not_listed(store: Store):
     assert not store.api_tokens.revoke(99, at(6), by=TESTER)
     assert list(store.api_tokens.list()) == []
     assert store.api_tokens.by_digest(b"1" * 32) == msgspec.structs.replace(made, revoked_at=at(5), updated_at=at(5))
+
+
+def test_the_reason_of_a_revocation_is_kept_without_a_secret(store: Store):
+    made = store.api_tokens.create(new(), b"1" * 32, "p1", by=TESTER)
+    secret = generate()
+    assert store.api_tokens.revoke(made.id, at(5), by=TESTER, why=f"{secret} leaked, \udcff")
+    (*_, entry) = store.audit.entries()
+    assert entry.details == {"why": f"{mask(secret)} leaked, ?"}
 
 
 def test_a_use_moves_only_forward_and_is_no_change(store: Store):
@@ -152,3 +161,13 @@ def test_a_store_of_before_gets_the_tables(store: Store, store_path):
     with open_store(str(store_path)) as opened:
         assert opened.revision_of("a") == (1, 0)
         assert list(opened.api_tokens.list()) == []
+
+
+def test_a_secret_in_a_name_or_a_description_is_not_kept(store: Store):
+    secret = "xvc_" + "a1B2" * 10
+    made = store.api_tokens.create(new(f"for {secret}", description=secret), b"1" * 32, "p1", by=TESTER)
+    assert (made.name, made.description) == ("for xvc_a1B2...", "xvc_a1B2...")
+    after = store.api_tokens.update(int(made.id), {"description": f"new: {secret}"}, at(5), by=TESTER)
+    assert after == store.api_tokens.by_id(made.id)
+    assert after.description == "new: xvc_a1B2..."
+    assert not any(secret in repr(entry) for entry in store.audit.entries())

@@ -42,6 +42,11 @@ def masked(pieces: Iterable[bytes]) -> Iterator[bytes]:
     return _masked(_masked(pieces, _JWT), _API_TOKEN)
 
 
+def masked_text(text: str) -> str:
+    """Return a text with every secret in it masked."""
+    return b"".join(masked([text.encode(errors="replace")])).decode()
+
+
 def _masked(pieces: Iterable[bytes], kind: _Kind) -> Iterator[bytes]:
     held, shown, inside = b"", 0, False  # the beginning of what may be a secret, and how much of it is out already
     for piece in pieces:

@@ -11,7 +11,7 @@ from tokctl.access.scopes import DEFAULT_SCOPES, check_scopes
 from tokctl.cli import options as opt
 from tokctl.cli.app import App, command
 from tokctl.cli.filters import words
-from tokctl.cli.registry_options import check_type, parse_expiry
+from tokctl.cli.registry_options import check_text, check_type, parse_expiry
 from tokctl.errors import UsageError
 from tokctl.render import check_output
 
@@ -49,7 +49,7 @@ def create(
     from tokctl.cli.keeping import custody_of, destination, teller
     from tokctl.registries.base import Wanted
 
-    name = name.strip()
+    name, description = check_text(name, "NAME"), description and check_text(description, "--description")
     if not name:
         raise UsageError("the API token has no name.", "Give one that says who uses it.")
     kind, scopes, until = check_type(type_), check_scopes(words(scope, "--scope")), parse_expiry(expires, app.now)

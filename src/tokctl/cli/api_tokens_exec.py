@@ -16,9 +16,8 @@ from tokctl.access.scopes import DEFAULT_SCOPES, check_scopes
 from tokctl.cli import options as opt
 from tokctl.cli.app import App, command
 from tokctl.cli.filters import words
-from tokctl.cli.registry_options import check_type
+from tokctl.cli.registry_options import check_text, check_type, parse_lasting
 from tokctl.errors import UsageError
-from tokctl.process.query import parse_span
 
 if TYPE_CHECKING:
     from tokctl.access.model import ApiToken
@@ -29,6 +28,7 @@ VARIABLE = "TOKCTL_API_KEY"
 NOT_FOUND = 127
 CANNOT_RUN = 126
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
+_LEFT = (signal.SIGINT, signal.SIGQUIT)
 
 
 def exec_(
@@ -63,7 +63,8 @@ def exec_(
 
     if not env.isidentifier() or not env.isascii():
         raise UsageError(f"--env {env} is no name of a variable.", f"Give one such as {VARIABLE}.")
-    scopes, kind, lasts = check_scopes(words(scope, "--scope")), check_type(type_), parse_span(ttl)
+    scopes, kind, lasts = check_scopes(words(scope, "--scope")), check_type(type_), parse_lasting(ttl, "--ttl", app.now)
+    called = check_text(name or f"exec-{os.path.basename(program[0])}-{new_key()[:6]}", "the name")  # noqa: PTH119
     if not lasts:
         raise UsageError(f"--ttl {ttl} leaves no time.", "Give a span such as 15m.")
     if shutil.which(program[0]) is None:
@@ -73,9 +74,9 @@ def exec_(
         return CANNOT_RUN if is_there else NOT_FOUND
     registry = app.open_registry(write=True)
     wanted = Wanted(
-        name=name or f"exec-{os.path.basename(program[0])}-{new_key()[:6]}",  # noqa: PTH119 - a word of the line
+        name=called,
         type=kind,
-        description=f"For one run of {os.path.basename(program[0])}.",  # noqa: PTH119
+        description=f"For one run of {os.path.basename(program[0])}.",  # noqa: PTH119 - a word of the line
         expires_at=app.clock() + lasts,
         scopes=scopes or (DEFAULT_SCOPES if registry.abilities().scopes else None),
     )
@@ -89,7 +90,7 @@ def exec_(
 def run_program(app: App, program: Sequence[str], environ: Mapping[str, str], held: Held) -> int:
     """Run a program and return its exit code, 128 and the signal's number if one ended it.
 
-    TERM and HUP are passed on to it. INT is left to it: the terminal sends it to both.
+    TERM and HUP are passed on to it. INT and QUIT are left to it: the terminal sends them to both.
     """
     process: subprocess.Popen[bytes] | None = None
     early: list[int] = []
@@ -101,7 +102,7 @@ def run_program(app: App, program: Sequence[str], environ: Mapping[str, str], he
             process.send_signal(number)
 
     before = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
+    before |= {number: signal.signal(number, lambda *_: None) for number in _LEFT}
     try:
         try:
             process = subprocess.Popen(list(program), env=dict(environ))  # noqa: S603 - the user's own

@@ -57,6 +57,7 @@ def revoke(
         expired=expired, expiring=expiring, unused=unused, type_=type_, scope=scope, created_by=created_by, name=name
     )
     _check_wanted(tokens or [], where, secret=secret_stdin, orphans=orphans)
+    reason = ropt.check_text(reason, "--reason")
     if not (yes or dry_run or ropt.can_ask()):
         raise UsageError("there is no terminal to ask at, and nothing was revoked.",
                          "Say --yes to do it without asking, or --dry-run to see what would go.")  # fmt: skip

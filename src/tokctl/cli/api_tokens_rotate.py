@@ -62,7 +62,7 @@ def rotate(
     from tokctl.cli.keeping import custody_of
     from tokctl.custody.rotating import Rotation, lifetime
 
-    allowed = _grace(grace)
+    allowed = _grace(grace, app.now)
     quiet = None if wait_until_unused is None else parse_span(wait_until_unused)
     if quiet is not None and not timedelta() < quiet < allowed:
         raise UsageError("--wait-until-unused has to be shorter than --grace.",
@@ -86,8 +86,8 @@ def rotate(
     return _watch(app, rotation, old, done, quiet)
 
 
-def _grace(text: str) -> timedelta:
-    return timedelta() if text.strip() in {"0", "now"} else parse_span(text)
+def _grace(text: str, now: datetime) -> timedelta:
+    return timedelta() if text.strip() in {"0", "now"} else ropt.parse_lasting(text, "--grace", now)
 
 
 def _destination(app: App, registry: Registry, name: str) -> Destination:
@@ -103,6 +103,7 @@ def _old(registry: Registry, rotation: Rotation, word: str) -> ApiToken:
     """The token to rotate. Of several with one name, the one whose rotation is not over, or which has no successor."""
     from tokctl.custody.ledger import DONE
 
+    ropt.check_key(word)
     named = [word] if word.isdecimal() else [str(one.id) for one in registry.named(word)]
     for token_id in named:
         entry = rotation.ledger.successor(registry.origin, token_id)

@@ -41,6 +41,7 @@ def secret(app: App, token: ropt.Key) -> int:
 
 def _wanted(app: App, registry: Registry, word: str) -> ApiToken | str:
     """The API token that is meant; its id alone, where the server does not answer."""
+    ropt.check_key(word)
     if word.isdecimal():
         try:
             return ropt.find(registry, word)

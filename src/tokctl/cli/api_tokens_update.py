@@ -76,11 +76,11 @@ def _changes(
     """The members that were given. Raises UsageError for none, and for what cannot mean anything."""
     changes: dict[str, Any] = {}
     if name is not None:
-        if not name.strip():
+        changes["name"] = ropt.check_text(name, "--name")
+        if not changes["name"]:
             raise UsageError("--name is empty.", "Give one that says who uses the API token.")
-        changes["name"] = name.strip()
     if description is not None:
-        changes["description"] = description or None
+        changes["description"] = ropt.check_text(description, "--description") or None
     if type_ is not None:
         changes["type"] = ropt.check_type(type_)
     if scope is not None:

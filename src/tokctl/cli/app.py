@@ -258,10 +258,10 @@ def command(
 
 def _tell_more(app: App) -> None:
     """Let what is done be told, with everything masked that looks like a secret."""
-    from tokctl.access.masking import masked
+    from tokctl.access.masking import masked_text
     from tokctl.trace import listen
 
-    listen(lambda text: app.tell(f"tokctl: {b''.join(masked([text.encode()])).decode()}"))
+    listen(lambda text: app.tell(f"tokctl: {masked_text(text)}"))
 
 
 def paragraphs(text: str | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -121,6 +121,25 @@ def api_token_filter(
     )
 
 
+def check_text(text: str, what: str) -> str:
+    """Return a text without blanks around it. Raises UsageError: it holds bytes that are no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{what} is no text in UTF-8.", "Check the terminal's encoding.") from None
+    return text.strip()
+
+
+def parse_lasting(text: str, option: str, now: datetime) -> timedelta:
+    """Read a span that begins now. Raises UsageError: it is none, or its end lies behind that of the calendar."""
+    lasts = parse_span(text)
+    try:
+        now + lasts
+    except OverflowError:
+        raise UsageError(f"{option} {text} lies behind the end of the calendar.", "Give a shorter one.") from None
+    return lasts
+
+
 def check_type(name: str) -> str:
     """Return a type's documented name. Raises UsageError: there is none of that name."""
     known = name.strip().lower()
@@ -155,6 +174,15 @@ def open_to_change(app: App) -> Registry:
     return app.open_registry(write=True)
 
 
+def check_key(word: str) -> None:
+    """See that a word can be an API token's id or name. Raises UsageError: it cannot, or is a secret."""
+    if not check_text(word, "the API token's id or name"):
+        raise UsageError("an API token's id or name is empty.", "'tokctl api-tokens list' shows them.")
+    if word.startswith(PREFIX) and len(word) > 2 * SHOWN:  # it is not to be repeated
+        raise UsageError("that is a secret, not an API token's id or name, and now the shell's history may have it.",
+                         "Hand it over on stdin: 'api-tokens revoke --secret-stdin'.")  # fmt: skip
+
+
 def find(registry: Registry, word: str) -> ApiToken:
     """Return an API token by its id or its name; an id wins over a name that is the same.
 
@@ -163,11 +191,7 @@ def find(registry: Registry, word: str) -> ApiToken:
         NotFoundError: there is none; names the nearest.
         AmbiguousIdError: several have that name.
     """
-    if not word.strip():
-        raise UsageError("an API token's id or name is empty.", "'tokctl api-tokens list' shows them.")
-    if word.startswith(PREFIX) and len(word) > 2 * SHOWN:  # it is not to be repeated
-        raise UsageError("that is a secret, not an API token's id or name, and now the shell's history may have it.",
-                         "Hand it over on stdin: 'api-tokens revoke --secret-stdin'.")  # fmt: skip
+    check_key(word)
     with suppress(NotFoundError):
         return registry.get(word)
     named = registry.named(word)

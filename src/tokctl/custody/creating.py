@@ -88,7 +88,7 @@ class Custody:
                 run.enter_context(self.ledger.begun(entry))
             held = run.enter_context(unhurried())
             kept = self.bring(wanted, place, entry)
-            if place.name == STDOUT:  # there is nothing to find there again
+            if place.name == STDOUT and not self._was_tried(entry):  # there is nothing to find there again
                 self.ledger.drop(kept.entry)
             told(kept)
         held.deliver()
@@ -96,16 +96,20 @@ class Custody:
 
     def _others(self, name: str, *, unique: bool) -> tuple[str, ...]:
         """The ids of those that have a name already. Raises UsageError, if it has to be ``unique``."""
+        is_coming = unique and any(  # asked for first: what has been created by then is listed
+            one.name == name and self.ledger.is_at_work(one) for one in self.ledger.entries(self.registry.origin)
+        )
         before = tuple(str(token.id) for token in self.registry.named(name))
         if before and unique:
             raise UsageError(f"there is an API token named '{name}' already ({', '.join(before)}).",
                              "Give another name, rotate that one, or say --allow-duplicate.")  # fmt: skip
-        if unique and any(
-            one.name == name and one.step == PLANNED and self.ledger.is_at_work(one)
-            for one in self.ledger.entries(self.registry.origin)
-        ):
+        if is_coming:
             raise UsageError(f"another run is creating an API token named '{name}'.", "Give another name.")
         return before
+
+    def _was_tried(self, entry: Entry) -> bool:
+        """Whether a run that was killed may seem to have created what this one has: its entry is to tell otherwise."""
+        return any(one.name == entry.name and one.step == PLANNED for one in self.ledger.entries(entry.origin))
 
     def bring(self, wanted: Wanted, place: Destination, entry: Entry) -> Kept:
         """Create a token whose entry is in the ledger, and keep its secret; signals wait already.

@@ -59,7 +59,7 @@ class Ledger:
     def entries(self, origin: str | None = None) -> list[Entry]:
         """All of them, or those of a registry, the oldest first. What cannot be read is left out."""
         found = []
-        with suppress(FileNotFoundError), self._told():
+        with self._told():
             for path in self.folder.glob("*.json"):
                 with suppress(OSError, msgspec.MsgspecError, UnicodeError):
                     found.append(msgspec.json.decode(path.read_bytes(), type=Entry))
@@ -153,8 +153,6 @@ class Ledger:
         except PermissionError:
             raise NotAllowedError(f"the ledger {self.folder} may not be written.",
                                   "Check its rights, or set TOKCTL_STATE_DIR.") from None  # fmt: skip
-        except FileNotFoundError:
-            raise
         except OSError as error:
             raise StoreError(f"the ledger {self.folder} cannot be written: {error.strerror}.",
                              "Make room, or set TOKCTL_STATE_DIR.") from None  # fmt: skip
@@ -172,8 +170,10 @@ def forget(origin: str, token_id: str) -> None:
     """
     ledger = Ledger()
     with suppress(TokctlError, OSError):
-        for entry in ledger.entries(origin):
+        entries = ledger.entries(origin)
+        in_use = {entry.place for entry in entries if entry.token_id != token_id}  # by the successor, if it was rotated
+        for entry in entries:
             if entry.token_id == token_id:
                 ledger.drop(entry)
-                if entry.place.endswith(RESCUED):
+                if entry.place.endswith(RESCUED) and entry.place not in in_use:
                     Path(entry.place.removeprefix("file:")).unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from tokctl.access.model import ApiToken
-from tokctl.errors import TokctlError, UnreachableError
+from tokctl.errors import TokctlError, UnreachableError, UsageError
 from tokctl.vaults import open_keeper
 from tokctl.vaults.base import Keeper
 from tokctl.vaults.keyring import Keyring, is_absent
@@ -31,6 +31,10 @@ class Place:
     """A place as ``--save`` names it. What is put into it is put there for one token."""
 
     def __init__(self, name: str, origin: str, *, replace: bool = False) -> None:
+        try:
+            name.encode()
+        except UnicodeEncodeError:  # the ledger could not tell of it
+            raise UsageError("--save is no text in UTF-8.", "Name another place.") from None
         self._origin = origin
         self._replace = replace
         keeper = open_keeper(name, account(origin, ""), replace=replace)

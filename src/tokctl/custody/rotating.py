@@ -7,7 +7,7 @@ interruption, it goes on from the step it had come to; a successor whose secret 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -67,20 +67,26 @@ class Rotation:
         with self.ledger.alone():
             entry = self.ledger.successor(self.registry.origin, str(old.id))
             if entry is not None and self.ledger.is_at_work(entry):
-                raise UnreachableError(f"another run is rotating API token {old.id}.", "Wait for it.")
+                raise _at_work(old)
         resumed = entry is not None
         entry = self._standing(entry) if entry is not None else None
         if entry is not None and entry.step == DONE:
             rotated = Rotated(old=old, new=self.registry.get(str(entry.token_id)), entry=entry, resumed=True)
             told(rotated)
             return rotated
+        is_new = entry is None
         if entry is None:
             self.place_of(place).prove()
             before = tuple(str(token.id) for token in self.registry.named(old.name))
             entry = Entry(key=new_key(), origin=self.registry.origin, name=old.name, place=self.place_of(place).name,
                           at=self.custody.clock(), before=before, replaces=str(old.id),
                           grace=grace.total_seconds())  # fmt: skip
-        with self.ledger.begun(entry), unhurried() as held:
+        with ExitStack() as run:
+            with self.ledger.alone():
+                if is_new and self.ledger.successor(self.registry.origin, str(old.id)) is not None:
+                    raise _at_work(old)  # it has begun since
+                run.enter_context(self.ledger.begun(entry))
+            held = run.enter_context(unhurried())
             try:
                 rotated = self._carried_on(old, entry, expires_at, resumed=resumed)
             except TokctlError as error:
@@ -166,6 +172,10 @@ class Rotation:
         remove_kept(self.registry.origin, token_id)
 
 
+def _at_work(old: ApiToken) -> UnreachableError:
+    return UnreachableError(f"another run is rotating API token {old.id}.", "Wait for it.")
+
+
 def place_for(ledger_place: str | None, in_keyring: bool, named: str | None) -> str:
     """Where a successor's secret goes: where the user says, where the old one's is, or the keyring if it is there.
 
@@ -188,4 +198,7 @@ def lifetime(old: ApiToken, now: datetime) -> datetime | None:
     """When a successor expires that is to last as long as the old one was to."""
     if old.expires_at is None:
         return None
-    return (now + max(old.expires_at - old.created_at, timedelta(minutes=1))).replace(microsecond=0)
+    try:
+        return (now + max(old.expires_at - old.created_at, timedelta(minutes=1))).replace(microsecond=0)
+    except OverflowError:  # behind the end of the calendar
+        return old.expires_at

@@ -48,8 +48,8 @@ class Scan:
         """
         paths = [*paths]
         for path in paths:
-            if path != "-" and not Path(path).exists():
-                raise NotFoundError(f"there is no file or directory {shown_path(path)}.")
+            if path != "-" and not (path and Path(path).exists()):
+                raise NotFoundError(f"there is no file or directory {shown_path(path) or repr(path)}.")
         for path in paths:
             if path == "-":
                 yield from self._in(iter(lambda: self._stdin.read1(CHUNK), b""), None)

@@ -7,11 +7,12 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 
 from tokctl.access.audit import CREATE, REVOKE, UPDATE, Actor
+from tokctl.access.masking import masked_text
 from tokctl.access.model import ApiToken, CreatedBy, NewApiToken
 from tokctl.errors import NotFoundError, StoreError
 from tokctl.process.model import format_time, from_micros, to_micros, utc
@@ -28,6 +29,9 @@ _READ_DIGEST = f"SELECT {', '.join(_COLUMNS)}, digest FROM api_token"
 _TOUCH = "UPDATE api_token SET last_used_at = ?1 WHERE id = ?2 AND coalesce(last_used_at, 0) < ?1"
 _scopes = msgspec.json.Decoder(tuple[str, ...])
 _creator = msgspec.json.Decoder(CreatedBy)
+
+
+Token = TypeVar("Token", bound=NewApiToken)
 
 
 class ChangedError(StoreError):
@@ -109,11 +113,12 @@ class ApiTokenTable:
     def create(self, token: NewApiToken, digest: bytes, pepper: str, *, by: Actor) -> ApiToken:
         """Keep a new API token with the digest of its secret, and the id of the pepper behind the digest.
 
-        When this returns, the record is on the disk.
+        When this returns, the record is on the disk. A secret in its name or description is masked there.
 
         Raises:
             StoreError: it cannot be written.
         """
+        token = _unrevealing(token)
         values = {
             "name": token.name,
             "description": token.description,
@@ -159,7 +164,7 @@ class ApiTokenTable:
                 raise NotFoundError(f"there is no API token {token_id}.")
             if known is not None and before.updated_at != known:
                 raise ChangedError(f"API token {token_id} was changed in the meantime.", "Look at it, and try again.")
-            after = msgspec.structs.replace(before, **changes, updated_at=at)
+            after = _unrevealing(msgspec.structs.replace(before, **changes, updated_at=at))
             old, new = _told(before), _told(after)
             changed = {name: [old[name], new[name]] for name in new if old[name] != new[name]}
             if not changed:
@@ -188,7 +193,7 @@ class ApiTokenTable:
             self.connection.execute(
                 "UPDATE api_token SET revoked_at = ?1, updated_at = ?1 WHERE id = ?2", [to_micros(at), token_id]
             )
-            audit.append(REVOKE, (token_id, token.name), by, at, {"why": why} if why else {})
+            audit.append(REVOKE, (token_id, token.name), by, at, {"why": masked_text(why)} if why else {})
         return True
 
     def touch(self, used: Mapping[int, datetime]) -> None:
@@ -222,6 +227,12 @@ class ApiTokenTable:
 
 def _version(token: ApiToken | None) -> tuple[datetime | None, ...] | None:
     return None if token is None else (token.created_at, token.updated_at, token.revoked_at)
+
+
+def _unrevealing(token: Token) -> Token:
+    """The token, without a secret in its texts: people see them, and the audit keeps them."""
+    description = None if token.description is None else masked_text(token.description)
+    return msgspec.structs.replace(token, name=masked_text(token.name), description=description)
 
 
 def _texts(scopes: tuple[str, ...] | None) -> str:

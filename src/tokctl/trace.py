@@ -10,9 +10,9 @@ from collections.abc import Callable
 _listeners: list[Callable[[str], object]] = []
 
 
-def listen(listener: Callable[[str], object]) -> None:
-    """Have everything told to someone, in place of whoever listened before."""
-    _listeners[:] = [listener]
+def listen(listener: Callable[[str], object] | None) -> None:
+    """Have everything told to someone, or to nobody, in place of whoever listened before."""
+    _listeners[:] = [] if listener is None else [listener]
 
 
 def trace(text: str, *values: object) -> None:

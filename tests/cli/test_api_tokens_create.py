@@ -273,3 +273,17 @@ def test_the_words_of_a_command_are_not_told(create, own):
     assert ran.code == 0
     assert "hunter2" not in ran.out + ran.err
     assert json.loads(ran.out)["saved"] == "command:sh"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["n" * 256], "NAME is too long: 256 characters"),
+        (["ci", "--description", "d" * 4097], "--description is too long"),
+        (["ci", "--store", ":memory:"], "is gone when this command ends"),
+    ],
+)
+def test_what_nobody_could_keep_is_refused(tokctl, own, words, said):
+    ran = tokctl("api-tokens", "create", "--show-secret", "--store", own.path, *words)
+    assert (ran.code, own.names()) == (2, [])
+    assert said in ran.err

@@ -73,6 +73,10 @@ def test_a_program_that_is_not_there_or_cannot_be_run(lent, own, tmp_path):
 
 
 def test_it_is_valid_while_the_program_runs_and_is_seen_by_it_alone(lent, tmp_path):
+    pepper = tmp_path / "own-pepper"  # what is in a variable, the program does not get
+    pepper.touch(0o600)
+    pepper.write_text(lent.own.environ.pop("TOKCTL_PEPPER"))
+    lent.own.environ["TOKCTL_PEPPER_FILE"] = str(pepper)
     script = f"""
     printf %s "$TOKCTL_API_KEY" > secret
     printf %s "$TOKCTL_API_KEY" | {VERIFY} -o json > verified; echo $? > code
@@ -190,3 +194,10 @@ def test_what_cannot_be_run_creates_nothing(lent, own):
     assert lent.run("./plain")[0] == 126
     assert lent.run("true", options=("--ttl", "0s"))[0] == 2
     assert own.audit() == []
+
+
+def test_it_gets_no_other_secret_of_ours(lent):
+    lent.own.environ["TOKCTL_API_KEY"] = "an administrator's"
+    line = 'echo "${TOKCTL_API_KEY-none} ${TOKCTL_PEPPER-none} $KEY"'
+    code, out, _ = lent.run("sh", "-c", line, options=("--env", "KEY", "--store", str(lent.own.path)))
+    assert (code, out[:14]) == (0, "none none xvc_")

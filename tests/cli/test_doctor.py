@@ -95,7 +95,7 @@ def test_a_server_where_all_is_well(doctor, served, monkeypatch):
     code, found = doctor("--server", served.url)
     assert (code, set(states(found).values())) == (0, {"ok"})
     assert list(found) == ["configuration", "place", "store", "server", "TLS", "kind", "clock", "credential",
-                           "permissions", "keyring"]  # fmt: skip
+                           "permissions", "keyring", "api tokens"]  # fmt: skip
     assert found["place"]["origin"] == "flag"
     assert 0 < found["server"]["elapsed_ms"] < 5000
     assert found["kind"]["kind"] == "rest"
@@ -116,7 +116,8 @@ def test_the_table(tokctl, home, served, monkeypatch):
 
 def test_without_anything(doctor, home):
     code, found = doctor()
-    assert (code, states(found)) == (0, {"configuration": "ok", "place": "ok", "store": "note", "keyring": "ok"})
+    assert (code, states(found)) == (0, {"configuration": "ok", "place": "ok", "store": "note", "keyring": "ok",
+                                           "api tokens": "ok"})  # fmt: skip
     assert not (home / "data").exists()
     assert not (home / "config").exists()
 

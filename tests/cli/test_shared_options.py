@@ -16,11 +16,13 @@ FLAGS = {
     "columns": ["--columns", "token_id,state"],
     "query": ["--query", "tokens[0].token_id"],
     "color": ["--color", "always"],
+    "verbose": ["-v"],
     "debug_traceback": ["--debug-traceback"],
 }
 CONTEXT = {  # what stands on the line besides, so that the option makes a difference
     "store": [],
     "file": [],
+    "verbose": ["--store", "{known}"],
     "debug_traceback": ["--file", "{orders}", "--columns", "nothing"],
 }
 
@@ -70,6 +72,9 @@ def test_each_works_in_each_place(tokctl, known, orders, name, place):
     assert ran.code == 0
     if name in {"store", "file"}:
         assert "a2-check-1" in ran.out
+    elif name == "verbose":
+        assert ": opened to read" in ran.err
+        assert "opened" not in tokctl(*[word for word in line if word != "-v"]).err
     elif name == "at":
         assert "1 completed, 1 active" in ran.out or "1 active, 1 completed" in ran.out
     elif name == "output":

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from interrupting import FAULTS, SIGNALS, Ended, Runs
+from interrupting import FAULTS, Ended, Runs
 
 from fake_xiver import DROPPED, FAILED, FAILED_AFTER, GARBLED, TRUNCATED, UNHEARD, FakeXiver, Fault
 from keyrings import backends, entries
@@ -168,12 +168,14 @@ def all_steps(place: Place, *words: str) -> list[str]:
     return ended.steps
 
 
-REMOTE = [(where, what) for where in ("server", "cms") for what in ("KILL", "TERM", "network")]
+HAPPENS = [
+    *(("server", what) for what in ("KILL", "TERM", "INT", *FAULTS)),
+    *(("cms", what) for what in ("KILL", "network")),
+    *(("store", what) for what in ("KILL", "disk")),
+]
 
 
-@pytest.mark.parametrize(
-    ("places", "what"), [*(("store", what) for what in (*SIGNALS, *FAULTS)), *REMOTE], indirect=["places"]
-)
+@pytest.mark.parametrize(("places", "what"), [*HAPPENS, ("store", "HUP")], indirect=["places"])
 def test_create(places, what):
     first = places()
     steps = all_steps(first, "create", first.name)
@@ -195,9 +197,7 @@ def begun(places: Callable[[], Place]) -> tuple[Place, str]:
     return place, number
 
 
-@pytest.mark.parametrize(
-    ("places", "what"), [*(("store", what) for what in ("KILL", "TERM", *FAULTS)), *REMOTE], indirect=["places"]
-)
+@pytest.mark.parametrize(("places", "what"), HAPPENS, indirect=["places"])
 def test_rotate(places, what):
     place, number = begun(places)
     steps = all_steps(place, "rotate", number)

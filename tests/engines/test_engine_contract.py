@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 
 import remote
 import tokctl.engines
+import tokctl.registries
 import tokctl.render
 import tokctl.store
+import tokctl.vaults
 from builders import FIXTURES, at, instance, token, token_json, tokens
 from strategies import (
     few_names,
@@ -389,8 +391,10 @@ def test_a_flag_wins_over_the_environment():
          {"answers", "asking", "atomdwire", "base", "documented", "held", "ids", "inorder", "opening", "pages", "past",
           "recognise", "remote"}),
         (tokctl.store, tokctl.store.STORES,
-         {"api_tokens", "base", "exporting", "faults", "importing", "queries", "rows", "schema", "sink"}),
+         {"api_tokens", "audit", "base", "exporting", "faults", "importing", "queries", "rows", "schema", "sink"}),
         (tokctl.render, tokctl.render.FORMATS, {"result", "human", "detail", "query", "views"}),
+        (tokctl.registries, tokctl.registries.REGISTRIES, {"base", "restpages", "restwire"}),
+        (tokctl.vaults, tokctl.vaults.KEEPERS | tokctl.vaults.VAULTS, {"base", "credentials", "receiver"}),
     ],
 )  # fmt: skip
 def test_every_implementation_is_in_its_registry(package, registry, shared):
@@ -403,7 +407,7 @@ def test_every_implementation_is_in_its_registry(package, registry, shared):
     assert named <= found
     for module in registry.values():
         import_module(module)
-    assert all(re.fullmatch(r"[a-z]+", name) for name in registry)
+    assert all(re.fullmatch(r"[a-z]+(-[a-z]+)?", name) for name in registry)
 
 
 def test_an_instance_document_holds_what_an_engine_says():

@@ -13,6 +13,9 @@ READ_ONLY = "read-only"
 FULL_ACCESS = "full-access"
 TYPES = (READ_ONLY, FULL_ACCESS)
 
+LONGEST_NAME = 255  # characters
+LONGEST_DESCRIPTION = 4096
+
 VALID = "valid"
 EXPIRED = "expired"
 REVOKED = "revoked"

@@ -51,6 +51,7 @@ def audit(
             "-n",
             "--limit",
             min=0,
+            max=(1 << 63) - 1,
             metavar="N",
             show_default=False,
             help="At most so many; 0 for all. Tables show 50 unless told, other formats all.",

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tokctl.access.model import READ_ONLY
+from tokctl.access.model import LONGEST_NAME, READ_ONLY
 from tokctl.access.scopes import DEFAULT_SCOPES, check_scopes
 from tokctl.cli import options as opt
 from tokctl.cli.app import App, command
@@ -49,7 +49,7 @@ def create(
     from tokctl.cli.keeping import custody_of, destination, teller
     from tokctl.registries.base import Wanted
 
-    name, description = check_text(name, "NAME"), description and check_text(description, "--description")
+    name, description = check_text(name, "NAME", LONGEST_NAME), description and check_text(description, "--description")
     if not name:
         raise UsageError("the API token has no name.", "Give one that says who uses it.")
     kind, scopes, until = check_type(type_), check_scopes(words(scope, "--scope")), parse_expiry(expires, app.now)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokctl.access.model import READ_ONLY
+from tokctl.access.model import LONGEST_NAME, READ_ONLY
 from tokctl.access.scopes import DEFAULT_SCOPES, check_scopes
 from tokctl.cli import options as opt
 from tokctl.cli.app import App, command
 from tokctl.cli.filters import words
 from tokctl.cli.registry_options import check_text, check_type, parse_lasting
+from tokctl.config.settings import API_KEY
 from tokctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from tokctl.custody.signals import Held
 
 TTL = "15m"
-VARIABLE = "TOKCTL_API_KEY"
+KEPT_BACK = (API_KEY, "TOKCTL_PEPPER")
+"""Variables with secrets of ours, which are not the program's."""
 NOT_FOUND = 127
 CANNOT_RUN = 126
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
@@ -46,7 +48,7 @@ def exec_(
     type_: Annotated[
         str, typer.Option("--type", metavar="TYPE", help="read-only, or full-access to change things, too.")
     ] = READ_ONLY,
-    env: Annotated[str, typer.Option(metavar="NAME", help="The variable that it is handed over in.")] = VARIABLE,
+    env: Annotated[str, typer.Option(metavar="NAME", help="The variable that it is handed over in.")] = API_KEY,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="What to call it in the list.", show_default=False)
     ] = None,
@@ -62,9 +64,9 @@ def exec_(
     from tokctl.registries.base import Wanted
 
     if not env.isidentifier() or not env.isascii():
-        raise UsageError(f"--env {env} is no name of a variable.", f"Give one such as {VARIABLE}.")
+        raise UsageError(f"--env {env} is no name of a variable.", f"Give one such as {API_KEY}.")
     scopes, kind, lasts = check_scopes(words(scope, "--scope")), check_type(type_), parse_lasting(ttl, "--ttl", app.now)
-    called = check_text(name or f"exec-{os.path.basename(program[0])}-{new_key()[:6]}", "the name")  # noqa: PTH119
+    called = check_text(name or f"exec-{os.path.basename(program[0])}-{new_key()[:6]}", "the name", LONGEST_NAME)  # noqa: PTH119
     if not lasts:
         raise UsageError(f"--ttl {ttl} leaves no time.", "Give a span such as 15m.")
     if shutil.which(program[0]) is None:
@@ -82,7 +84,8 @@ def exec_(
     )
 
     def run(_token: ApiToken, secret: str, held: Held) -> int:
-        return run_program(app, program, os.environ | {env: secret}, held)
+        ours = {name: value for name, value in os.environ.items() if name not in KEPT_BACK}
+        return run_program(app, program, ours | {env: secret}, held)
 
     return lend(custody_of(app, registry), wanted, run)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tokctl.access.model import FULL_ACCESS, ApiToken
+from tokctl.access.model import FULL_ACCESS, LONGEST_NAME, ApiToken
 from tokctl.access.scopes import EVERY, check_scopes
 from tokctl.cli import options as opt
 from tokctl.cli import registry_options as ropt
@@ -76,7 +76,7 @@ def _changes(
     """The members that were given. Raises UsageError for none, and for what cannot mean anything."""
     changes: dict[str, Any] = {}
     if name is not None:
-        changes["name"] = ropt.check_text(name, "--name")
+        changes["name"] = ropt.check_text(name, "--name", LONGEST_NAME)
         if not changes["name"]:
             raise UsageError("--name is empty.", "Give one that says who uses the API token.")
     if description is not None:

@@ -20,6 +20,7 @@ from tokctl.cli.options import ASIDE, CONNECTION, GLOBAL, SHARED
 from tokctl.config import Settings, settings_from
 from tokctl.errors import TokctlError, UsageError
 from tokctl.process.query import parse_moment, suggest
+from tokctl.trace import listen
 
 if TYPE_CHECKING:
     from tokctl.engines.base import Reading
@@ -59,6 +60,7 @@ class Invocation:
         """Close what has been opened."""
         for opened in reversed(self.opened):
             opened.close()
+        listen(None)
 
 
 class App:
@@ -259,7 +261,6 @@ def command(
 def _tell_more(app: App) -> None:
     """Let what is done be told, with everything masked that looks like a secret."""
     from tokctl.access.masking import masked_text
-    from tokctl.trace import listen
 
     listen(lambda text: app.tell(f"tokctl: {masked_text(text)}"))
 

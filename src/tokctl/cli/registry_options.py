@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokctl.access.filtering import ApiTokenFilter
-from tokctl.access.model import TYPES, ApiToken
+from tokctl.access.model import LONGEST_DESCRIPTION, TYPES, ApiToken
 from tokctl.access.scopes import check_scopes
 from tokctl.access.secret import PREFIX, SHOWN
 from tokctl.cli.app import App
@@ -121,12 +121,14 @@ def api_token_filter(
     )
 
 
-def check_text(text: str, what: str) -> str:
-    """Return a text without blanks around it. Raises UsageError: it holds bytes that are no UTF-8."""
+def check_text(text: str, what: str, most: int = LONGEST_DESCRIPTION) -> str:
+    """Return a text without blanks around it. Raises UsageError: it holds bytes that are no UTF-8, or is too long."""
     try:
         text.encode()
     except UnicodeEncodeError:
         raise UsageError(f"{what} is no text in UTF-8.", "Check the terminal's encoding.") from None
+    if len(text.strip()) > most:
+        raise UsageError(f"{what} is too long: {len(text.strip()):,} characters.", f"At most {most:,}.")
     return text.strip()
 
 

@@ -130,8 +130,6 @@ def settings_from(flags: Mapping[str, Any], environ: Mapping[str, str], *, confi
     if "request_timeout" in said:
         said["timeout"] = said.pop("request_timeout")
     variables = {field: environ[name] for field, name in VARIABLES.items() if environ.get(name)}
-    if said.keys() & {"file", *_PLACES}:  # what is named on the line has its own API tokens
-        variables = {field: value for field, value in variables.items() if field not in REGISTRY}
     configuration = read_configuration(environ) if configured else Configuration()
     places = _places(said, variables, configuration)
     placed = [place for place in places if place.kind is not None]

@@ -74,8 +74,13 @@ class Shown:
 
     def keep(self, token: ApiToken, secret: str) -> None:
         """Write it. Raises OSError."""
-        self._tell(token, secret)
-        sys.stdout.flush()
+        try:
+            self._tell(token, secret)
+            sys.stdout.flush()
+        except OSError:
+            with suppress(OSError, ValueError):  # what is left in the buffer is not to be tried again
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise
 
     def held(self, token_id: str) -> str | None:  # noqa: ARG002 - every place has it
         """Whoever has read it has it."""

@@ -7,6 +7,8 @@ from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
+from msgspec.structs import replace
+
 from tokctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +40,9 @@ def open_registry(
     Raises:
         UsageError: the settings name something else.
     """
+    from_environment = settings.origins.get("registry_server", "").startswith("environment")
+    if from_environment and settings.said & {"store", "file", "server", "context"}:
+        settings = replace(settings, registry_server=None, registry_credential=None)  # the line is nearer
     kind = "server" if settings.registry_server is not None else settings.kind
     if kind not in REGISTRIES:
         raise UsageError("--file is for looking at process tokens; API tokens are in a store or on a server.",

@@ -13,7 +13,7 @@ from tokctl.access.model import UNKNOWN, ApiToken, CreatedBy, NewApiToken
 from tokctl.access.scopes import DEFAULT_SCOPES
 from tokctl.access.secret import digest, generate, mask
 from tokctl.config import Settings
-from tokctl.errors import NotFoundError, StoreError
+from tokctl.errors import NotFoundError, StoreError, UsageError
 from tokctl.pepper import Pepper, load_pepper
 from tokctl.registries.base import Abilities, Created, Verdict, Wanted
 from tokctl.store import file_of, open_store
@@ -29,6 +29,9 @@ def open_registry(
 ) -> LocalRegistry:
     """Open the store's."""
     location = settings.store_location
+    if file_of(location) is None:
+        raise UsageError(f"the store {location} is gone when this command ends, and its API tokens with it.",
+                         "Name a file with --store.")  # fmt: skip
     return LocalRegistry(open_store(location, write=write, create=write), location, clock)
 
 

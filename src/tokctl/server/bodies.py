@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from tokctl.access.model import READ_ONLY, TYPES
+from tokctl.access.model import LONGEST_DESCRIPTION, LONGEST_NAME, READ_ONLY, TYPES
 from tokctl.access.scopes import DEFAULT_SCOPES, PERMISSIONS
 from tokctl.process.query import suggest
 from tokctl.process.wire import shorten
@@ -26,8 +26,8 @@ JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 MOST_FIELDS = 100  # of a form
 
-Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\S")]
-Description = Annotated[str, Meta(max_length=4096)] | None
+Name = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME, pattern=r"\S")]
+Description = Annotated[str, Meta(max_length=LONGEST_DESCRIPTION)] | None
 Type = Literal[TYPES]  # type: ignore[valid-type]
 Moment = Annotated[datetime, Meta(tz=True)] | None
 Scopes = tuple[Literal[PERMISSIONS], ...]  # type: ignore[valid-type]

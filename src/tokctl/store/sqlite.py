@@ -87,8 +87,7 @@ def _exists(path: Path) -> bool:
 def _create(path: Path) -> None:
     """Make an empty store that only its owner can read."""
     try:
-        if not path.parent.exists():
-            path.parent.mkdir(parents=True, mode=0o700)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise StoreError(f"the store {path} cannot be made: {error.strerror}.",

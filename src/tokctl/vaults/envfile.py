@@ -17,12 +17,13 @@ from typing import NamedTuple
 
 from tokctl.config.file import at_home
 from tokctl.errors import InputError, NotAllowedError, UsageError
-from tokctl.files import write_whole
+from tokctl.files import locked, write_whole
 from tokctl.vaults.base import first_line
 from tokctl.vaults.file import OTHERS, prove_room, real, writing
 
 NAME = "TOKCTL_API_KEY"
 LARGEST = 1 << 20
+PATIENCE = 10.0  # s, with others that write in the same folder
 QUOTES = ("'", '"')
 _LINE = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)([ \t]*=)[ \t]*")
 _PLAIN = re.compile(r"[A-Za-z0-9_./:+=@%-]+")
@@ -45,8 +46,8 @@ class EnvFile:
 
     def write(self, secret: str) -> None:
         """Put the variable in, in the place of the one of that name, and read it back."""
-        before, owner = self._read()
-        with writing(self.where):
+        with writing(self.where), locked(real(self.path).parent, PATIENCE):  # others may write variables of theirs
+            before, owner = self._read()
             write_whole(real(self.path), _replaced(before, self.variable, _quoted(secret)).encode(), owner=owner)
         if self.held() != secret:
             raise InputError(f"{self.where} does not hold what was written.")

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from msgspec.structs import replace
 
 from tokctl.access.filtering import ApiTokenFilter
 from tokctl.access.model import REVOKED, UNKNOWN, ApiToken
@@ -15,12 +14,11 @@ from tokctl.cli import options as opt
 from tokctl.cli import registry_options as ropt
 from tokctl.cli.app import App, command
 from tokctl.cli.asking import ask_secret
-from tokctl.cli.progress import progress
-from tokctl.errors import NotFoundError, TokctlError, UsageError
+from tokctl.cli.revoking import agreed, revoke_all
+from tokctl.errors import NotFoundError, UsageError
 from tokctl.render import check_output
-from tokctl.render.human import count
 from tokctl.render.result import Listing, pick_columns
-from tokctl.render.views.api_tokens import Revocation, revocation_listing, token_listing
+from tokctl.render.views.api_tokens import Revocation, revocation_listing
 
 if TYPE_CHECKING:
     from tokctl.registries.base import Registry, Verdict
@@ -80,10 +78,9 @@ def revoke(
     if dry_run or not found:
         done = [Revocation(token=token, revoked=False) for token in found]
         return revocation_listing(done, app.now, dry_run=dry_run, exit_code=code)
-    if not yes and not _agreed(app, registry, found):
-        app.tell("Nothing was revoked.")
+    if not yes and not agreed(app, found, _question(registry, found)):
         raise typer.Exit(1)
-    done, worst = _revoke_all(app, registry, found, reason)
+    done, worst = revoke_all(app, registry, found, reason)
     return revocation_listing(done, app.now, dry_run=False, exit_code=max(code, worst))
 
 
@@ -145,44 +142,9 @@ def _of_secret(registry: Registry, verdict: Verdict) -> ApiToken:
     return verdict.token
 
 
-def _agreed(app: App, registry: Registry, found: list[ApiToken]) -> bool:
-    """Show what is to go, and ask."""
-    from tokctl.render.table import emit
-
-    emit(token_listing(found, app.now), replace(app.out, stream=sys.stderr, format="table", columns=None))
-    sys.stderr.write("\n")
+def _question(registry: Registry, found: Sequence[ApiToken]) -> str:
     what = f"this API token of {registry.where}" if len(found) == 1 else f"these {len(found):,} of {registry.where}"
-    return ropt.ask(f"Revoke {what}?")
-
-
-def _revoke_all(
-    app: App, registry: Registry, found: Sequence[ApiToken], reason: str
-) -> tuple[list[Revocation], int]:  # fmt: skip
-    """Revoke one after another; returns what came of each, and the exit code of the worst."""
-    from tokctl.custody.ledger import forget
-    from tokctl.custody.places import remove_kept
-
-    done: list[Revocation] = []
-    gone = worst = 0
-    try:
-        with progress("Revoking", len(found)) as step:
-            for token in found:
-                try:
-                    registry.revoke(str(token.id), why=reason)
-                except TokctlError as error:
-                    app.tell(f"API token {token.id} '{token.name}' was not revoked: {error}")
-                    worst = max(worst, error.exit_code)
-                    done.append(Revocation(token=token, revoked=False, error=error.message))
-                else:
-                    gone += 1
-                    place = remove_kept(registry.origin, str(token.id))
-                    forget(registry.origin, str(token.id))
-                    done.append(Revocation(token=token, revoked=True, removed_from=place))
-                step(1)
-    except KeyboardInterrupt:
-        app.tell(f"Revoked {gone:,} of {count(len(found), 'API token')} before the interruption.")
-        raise
-    return done, worst
+    return f"Revoke {what}?"
 
 
 app = command(

@@ -11,17 +11,16 @@ import typer
 from msgspec.structs import replace
 
 from tokctl.access.finding import CERTAIN
-from tokctl.access.model import ApiToken
 from tokctl.access.secret import mask
 from tokctl.cli import options as opt
 from tokctl.cli import registry_options as ropt
 from tokctl.cli.app import App, command
 from tokctl.cli.progress import progress
+from tokctl.cli.revoking import agreed, revoke_all
 from tokctl.errors import InputError, TokctlError, UsageError
 from tokctl.process.query import suggest
 from tokctl.render.human import count
 from tokctl.render.result import Listing, pick_columns
-from tokctl.render.views.api_tokens import token_listing
 from tokctl.render.views.scan import Leak, Totals, leak_listing
 from tokctl.scanner.base import Hit
 from tokctl.scanner.files import Scan
@@ -181,43 +180,19 @@ def _fails(leak: Leak, fails: str) -> bool:
 
 def _revoked(app: App, registry: Registry, leaks: list[Leak], code: int, *, yes: bool) -> tuple[list[Leak], int]:
     """Revoke the live ones; one that cannot be revoked does not keep back the others."""
-    from tokctl.custody.ledger import forget
-    from tokctl.custody.places import remove_kept
-
     if nameless := sum(leak.live and leak.token is None for leak in leaks):
         app.tell(f"{registry.where} does not tell whose {count(nameless, 'live secret is', 'live secrets are')}: "
                  "revoke those yourself, 'tokctl api-tokens list' shows all.")  # fmt: skip
     live = {str(leak.token.id): leak.token for leak in leaks if leak.live and leak.token is not None}
-    if not live or not (yes or _agreed(app, registry, live.values())):
+    question = f"Secrets of these are leaked. Revoke them in {registry.where}?"
+    if not live or not (yes or agreed(app, live.values(), question)):
         return leaks, code
-    gone = set()
-    for token_id, token in live.items():
-        try:
-            registry.revoke(token_id, why=_WHY)
-        except TokctlError as error:
-            app.tell(f"API token {token_id} '{token.name}' was not revoked: {error}")
-            code = max(code, error.exit_code)
-        else:
-            gone.add(token_id)
-            remove_kept(registry.origin, token_id)
-            forget(registry.origin, token_id)
+    done, worst = revoke_all(app, registry, [*live.values()], _WHY)
+    gone = {str(one.token.id) for one in done if one.revoked}
     return [
         replace(leak, revoked=True) if leak.live and leak.token is not None and str(leak.token.id) in gone else leak
         for leak in leaks
-    ], code
-
-
-def _agreed(app: App, registry: Registry, tokens: Iterable[ApiToken]) -> bool:
-    """Show what is to go, and ask."""
-    from tokctl.render.table import emit
-
-    listing = token_listing(tokens, app.now)
-    emit(listing, replace(app.out, stream=sys.stderr, format="table", columns=None))
-    sys.stderr.write("\n")
-    if ropt.ask(f"Secrets of these are leaked. Revoke them in {registry.where}?"):
-        return True
-    app.tell("Nothing was revoked.")
-    return False
+    ], max(code, worst)
 
 
 app = command(

@@ -168,8 +168,8 @@ def all_steps(place: Place, *words: str) -> list[str]:
     return ended.steps
 
 
-HAPPENS = [*(("server", what) for what in ("KILL", "TERM", *FAULTS)), ("cms", "KILL"), ("store", "disk")]
-MORE = [("server", "INT"), ("cms", "network"), ("store", "KILL"), ("store", "HUP")]
+HAPPENS = [*(("server", what) for what in ("KILL", "TERM", "INT", *FAULTS)), ("cms", "KILL"), ("store", "disk")]
+MORE = [("cms", "network"), ("store", "KILL"), ("store", "HUP")]
 
 
 @pytest.mark.parametrize(("places", "what"), [*HAPPENS, *MORE], indirect=["places"])

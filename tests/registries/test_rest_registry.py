@@ -314,3 +314,14 @@ def test_a_login_gives_what_opens_it(opened: Open, fake: FakeXiver):
     client = opened(server=fake.url).client
     answer = client.post(("api", "auth", "login"), {"email": EMAIL, "password": fake_xiver.PASSWORD}, authorised=False)
     assert fake.jwt.encode() in answer.body
+
+
+def test_our_server_looks_for_a_name_itself(opened, served):
+    for n in range(150):
+        put(served.path, "wanted" if n in {3, 140} else f"other {n}", "process")
+    registry = opened(server=served.url, credential=served.secret)
+    registry.abilities()
+    served.asked.clear()
+    assert [one.id for one in registry.named("wanted")] == [142, 5]
+    assert [path for path, _ in served.asked] == ["/api/api-tokens?page=1&pageSize=100&name=wanted"]
+    assert registry.named("") == []

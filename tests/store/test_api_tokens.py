@@ -171,3 +171,13 @@ def test_a_secret_in_a_name_or_a_description_is_not_kept(store: Store):
     assert after == store.api_tokens.by_id(made.id)
     assert after.description == "new: xvc_a1B2..."
     assert not any(secret in repr(entry) for entry in store.audit.entries())
+
+
+def test_a_page_of_one_name(store: Store):
+    for n in range(7):
+        made = store.api_tokens.create(new("even" if n % 2 == 0 else "odd"), bytes([n]) * 32, "p1", by=TESTER)
+    store.api_tokens.revoke(int(made.id), at(1), by=TESTER)
+    assert [(token.id, token.name) for token in store.api_tokens.page(1, 2, "even")[0]] == [(5, "even"), (3, "even")]
+    assert [token.id for token in store.api_tokens.page(2, 2, "even")[0]] == [1]
+    assert store.api_tokens.page(9, 2, "even") == ((), 3)
+    assert store.api_tokens.page(1, 2, "none") == ((), 0)

@@ -14,6 +14,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from tokctl.access.model import FULL_ACCESS, READ_ONLY, SAFE_METHODS, VALID, ApiToken
+from tokctl.access.scopes import EVERY
 from tokctl.access.secret import digest
 from tokctl.server.refusals import REALM, Refusal, forbidden, later
 
@@ -38,7 +39,7 @@ class Authority:
         self.present = present
         self.throttle = throttle
         self.metrics = metrics
-        self._key = secrets.token_bytes(32)
+        self._hasher = blake2b(key=secrets.token_bytes(32), digest_size=32)
         self._known: dict[bytes, ApiToken] = {}
         self._access = -1
 
@@ -89,7 +90,9 @@ class Authority:
         if self.present.access != self._access:
             self._known.clear()
             self._access = self.present.access
-        mark = blake2b(secret, key=self._key, digest_size=32).digest()
+        hasher = self._hasher.copy()
+        hasher.update(secret)
+        mark = hasher.digest()
         token = self._known.get(mark)
         if token is None:
             token = store.api_tokens.by_digest(digest(self.pepper.key, secret.decode("ascii", "surrogateescape")))
@@ -123,7 +126,8 @@ def check_method(token: ApiToken, method: str) -> None:
 
 def check_permission(token: ApiToken, permissions: tuple[str, ...]) -> None:
     """Refuse a token that has none of the permissions of which any would do."""
-    if not any(map(token.allows, permissions)):
+    scopes = token.scopes or ()
+    if EVERY not in scopes and not any(permission in scopes for permission in permissions):
         required = permissions[0]
         raise forbidden(
             f"This API token lacks the permission '{required}'.",

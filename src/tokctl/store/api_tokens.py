@@ -26,6 +26,7 @@ _COLUMNS = (
 )  # fmt: skip
 _READ = f"SELECT {', '.join(_COLUMNS)} FROM api_token"
 _READ_DIGEST = f"SELECT {', '.join(_COLUMNS)}, digest FROM api_token"
+_NAMED = " AND name = ?"
 _TOUCH = "UPDATE api_token SET last_used_at = ?1 WHERE id = ?2 AND coalesce(last_used_at, 0) < ?1"
 _scopes = msgspec.json.Decoder(tuple[str, ...])
 _creator = msgspec.json.Decoder(CreatedBy)
@@ -84,18 +85,19 @@ class ApiTokenTable:
             for row in self.connection.execute(f"{_READ} {where}", [name]):
                 yield _record(row)
 
-    def count(self) -> int:
-        """How many are not revoked."""
+    def count(self, name: str | None = None) -> int:
+        """How many are not revoked, of that name if one is given."""
         with translated(self.location):
-            (number,) = self.connection.execute("SELECT count(*) FROM api_token WHERE revoked_at IS NULL").fetchone()
+            statement = f"SELECT count(*) FROM api_token WHERE revoked_at IS NULL{_NAMED if name is not None else ''}"
+            (number,) = self.connection.execute(statement, [] if name is None else [name]).fetchone()
         return int(number)
 
-    def page(self, page: int, size: int) -> tuple[Sequence[ApiToken], int]:
+    def page(self, page: int, size: int, name: str | None = None) -> tuple[Sequence[ApiToken], int]:
         """A page of those that are not revoked, from 1 and the newest first, and how many there are altogether.
 
-        The work grows with the distance from the nearer end.
+        With a name, of those of exactly that name. The work grows with the distance from the nearer end.
         """
-        total = self.count()
+        total = self.count(name)
         first = (page - 1) * size
         size = min(size, total - first)
         if size <= 0:
@@ -103,9 +105,11 @@ class ApiTokenTable:
         behind = total - first - size
         turned = behind < first
         order, skipped = ("ASC", behind) if turned else ("DESC", first)
-        where = f"WHERE revoked_at IS NULL ORDER BY created_at {order}, id {order} LIMIT ? OFFSET ?"
+        where = (f"WHERE revoked_at IS NULL{_NAMED if name is not None else ''}"
+                 f" ORDER BY created_at {order}, id {order} LIMIT ? OFFSET ?")  # fmt: skip
+        values = [*([] if name is None else [name]), size, skipped]
         with translated(self.location):
-            rows = self.connection.execute(f"{_READ} {where}", [size, skipped]).fetchall()
+            rows = self.connection.execute(f"{_READ} {where}", values).fetchall()
         return [_record(row) for row in (reversed(rows) if turned else rows)], total
 
     # --- changes, each with its entry in the audit ---

@@ -70,8 +70,8 @@ def _changed(call: Call) -> Refusal:
 
 
 async def _list(operations: Operations, call: Call) -> Reply:
-    page, size = call.values["page"], call.values["pageSize"]
-    tokens, total = await operations.read(lambda store: store.api_tokens.page(page, size))
+    page, size, name = (call.values[part] for part in ("page", "pageSize", "name"))
+    tokens, total = await operations.read(lambda store: store.api_tokens.page(page, size, name))
     return Reply({
         "data": [api_token_document(token) for token in tokens],
         "meta": {
@@ -169,6 +169,7 @@ ALL = Resource(
             parameters=par.table(
                 par.number("page", "Which page, from 1.", least=1, default=1),
                 par.number("pageSize", "How many a page has.", least=1, most=MOST_ON_A_PAGE, default=10),
+                par.text("name", "Only those of exactly this name."),
             ),
             run=_list,
         ),

@@ -2,15 +2,25 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+OLDEST := .venv-oldest
+SITE_VENV := .venv-site
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check docs bench build clean
+.PHONY: demo test test-fast test-oldest check docs screens site bench build clean
 
 demo: $(VENV)/.installed            ## run a real process in a real engine and look at it
 	@$(BIN)/tokctl demo
 
-test: $(VENV)/.installed-dev        ## everything that can be wrong, tried
-	$(BIN)/python -m pytest -n 2
+test: $(VENV)/.installed-dev        ## all tests, in random order; repeat one with ARGS=--randomly-seed=N
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+test-fast: $(VENV)/.installed-dev   ## the tests that start no servers and programs: about a minute
+	$(BIN)/python -m pytest -n 2 --dist worksteal --hypothesis-profile=fast -m "not slow" $(ARGS)
+
+# Runtime dependencies at the oldest versions that pyproject.toml allows, the newest test tools. ARGS= runs all tests.
+test-oldest: ARGS ?= --hypothesis-profile=fast -m "not slow"
+test-oldest: $(OLDEST)/.installed-test  ## the fast tests with the oldest dependencies; ARGS= for all tests
+	$(OLDEST)/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: $(VENV)/.installed-dev       ## style, types, the layers of the imports
 	$(BIN)/ruff check .
@@ -18,8 +28,16 @@ check: $(VENV)/.installed-dev       ## style, types, the layers of the imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(VENV)/.installed-dev        ## completions, man pages and the README's pictures, from the program
+docs: $(VENV)/.installed-dev        ## completions, man pages, command reference and pictures, from the program
 	$(BIN)/python -m tools.docs
+
+screens: $(VENV)/.installed-dev     ## every screen as a picture in screens/, in four widths, light and dark; ARGS='--only debug'
+	$(BIN)/python -m tools.screens screens $(ARGS)
+
+site: $(SITE_VENV)/.installed       ## the documentation as a website in site/, its links checked
+	NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs build --strict
+	@! grep -rlE '<(script|link|img)[^>]+(src|href)="?(https?:)?//' --include=*.html site \
+		|| { echo "these pages load something from another host"; exit 1; }
 
 bench: $(VENV)/.installed-dev       ## speed, beside its peers in the same run (Node.js, jq, wrk); ARGS='--store-tokens 1,3,10'
 	$(BIN)/python -m pip install -q sqlite-utils httpie
@@ -40,5 +58,18 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(VENV)/.installed
 
+$(OLDEST)/.installed-test: pyproject.toml
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install -q --disable-pip-version-check uv
+	$(OLDEST)/bin/uv --system-certs pip compile -q --no-deps --resolution lowest-direct --extra spiff --extra server \
+		--python $(OLDEST)/bin/python --output-file $(OLDEST)/oldest.txt pyproject.toml
+	$(OLDEST)/bin/uv --system-certs pip install -q --python $(OLDEST)/bin/python --constraint $(OLDEST)/oldest.txt -e '.[test]'
+	@touch $@
+
+$(SITE_VENV)/.installed: tools/site-requirements.txt
+	$(PYTHON) -m venv $(SITE_VENV)
+	$(SITE_VENV)/bin/python -m pip install -q --disable-pip-version-check -r tools/site-requirements.txt
+	@touch $@
+
 clean:
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(OLDEST) $(SITE_VENV) site screens dist build .mypy_cache .ruff_cache .pytest_cache

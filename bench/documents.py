@@ -54,15 +54,17 @@ def token_lines(path: Path, count: int) -> None:
                 "cancelled_at": None,
                 "variables": {"orderId": f"ORD-{number:06d}", "amount": 299.99, "paymentMethod": "credit"},
                 "execution_context": {
-                    "job_key": f"srv1-job-{number}", "worker_id": f"worker-{inside % 7}",
-                    "retries_used": inside % 4, "duration_ms": 666,
+                    "job_key": f"srv1-job-{number}",
+                    "worker_id": f"worker-{inside % 7}",
+                    "retries_used": inside % 4,
+                    "duration_ms": 666,
                 },
                 "parent_token_id": ids[-1 - back] if inside >= back else None,
                 "child_tokens": [],
                 "flow_history": [
                     {"from_element": "before", "via_flow": f"flow_{inside % 41}", "timestamp": f"{began}.123Z"}
                 ],
-            }  # fmt: skip
+            }
             stream.write(json.dumps(token) + "\n")
 
 
@@ -83,16 +85,25 @@ _PASS = (
 )
 _REMINDERS = ("serviceTask", "intermediateCatchEvent", "eventBasedGateway", "receiveTask")
 _AT_ONCE = len(_REMINDERS)  # the model has four such loops, one after the other
-_TOOK_MS = {"serviceTask": (200, 6_000), "userTask": (900, 20_000), "scriptTask": (1, 40), "sendTask": (50, 900),
-            "receiveTask": (200, 9_000), "intermediateCatchEvent": (200, 9_000)}  # fmt: skip
+_TOOK_MS = {
+    "serviceTask": (200, 6_000),
+    "userTask": (900, 20_000),
+    "scriptTask": (1, 40),
+    "sendTask": (50, 900),
+    "receiveTask": (200, 9_000),
+    "intermediateCatchEvent": (200, 9_000),
+}
 
 
-def answer(path: Path, passes: int) -> None:
-    """Write the documented answer for an instance that has gone through a loop so many times, ten tokens each."""
+def answer(path: Path, passes: int, *, troubled: bool = False) -> None:
+    """Write the documented answer for an instance that has gone through a loop so many times, ten tokens each.
+
+    Few of its tokens have problems; if ``troubled``, half of them have, because they have not ended.
+    """
     counts: dict[str, dict[str, int]] = {"state": {}, "element_type": {}}
     with path.open("w") as stream:
         stream.write('{"success":true,"data":{"instance_id":"srv1-big","process_id":"order-processing","tokens":[')
-        for number, token in enumerate(_tokens(passes)):
+        for number, token in enumerate(_tokens(passes, troubled=troubled)):
             for field, counted in counts.items():
                 counted[token[field]] = counted.get(token[field], 0) + 1
             stream.write("," * (number > 0) + json.dumps(token, separators=(",", ":")))
@@ -106,7 +117,7 @@ def answer(path: Path, passes: int) -> None:
         stream.write(f'],"summary":{json.dumps(summary)}}},"request_id":"req_1641998402200"}}')
 
 
-def _tokens(passes: int) -> Iterator[dict[str, Any]]:
+def _tokens(passes: int, *, troubled: bool) -> Iterator[dict[str, Any]]:
     chance = random.Random(1)
     ids = _ids(chance)
     mine, following = ids(), ids()
@@ -116,7 +127,7 @@ def _tokens(passes: int) -> Iterator[dict[str, Any]]:
         loop = turn % _AT_ONCE
         for place, (name, fixed, sources) in enumerate(_PASS):
             kind = fixed or _REMINDERS[loop]
-            live = name == "remind" and chance.random() < 0.1
+            live = (name == "remind" and chance.random() < 0.1) or (troubled and place % 2 == 0)
             gateway = kind.endswith("Gateway")
             began = max(ended if source < 0 else ends[source] for source in sources)
             took = chance.randint(*_TOOK_MS.get(kind, (0, 0)))
@@ -124,12 +135,18 @@ def _tokens(passes: int) -> Iterator[dict[str, Any]]:
             done = None if live else _time(began + took)
             context: dict[str, Any] = {}
             if gateway:
-                context["gateway_decision"] = {"condition_evaluated": None, "selected_flow": f"after_{name}_{loop}",
-                                               "evaluation_time_ms": chance.randrange(9)}  # fmt: skip
+                context["gateway_decision"] = {
+                    "condition_evaluated": None,
+                    "selected_flow": f"after_{name}_{loop}",
+                    "evaluation_time_ms": chance.randrange(9),
+                }
             else:
                 used = chance.choices((0, 1, 2, 3, 4), (900, 70, 22, 6, 2))[0]
-                context |= {"job_key": f"srv1-job-{10 * turn + place}", "worker_id": f"{name}-{chance.randrange(7)}",
-                            "retries_used": used}  # fmt: skip
+                context |= {
+                    "job_key": f"srv1-job-{10 * turn + place}",
+                    "worker_id": f"{name}-{chance.randrange(7)}",
+                    "retries_used": used,
+                }
             if not live:
                 context["duration_ms"] = took
             followers = [mine[n] for n, (_, _, others) in enumerate(_PASS) if place in others]
@@ -148,8 +165,12 @@ def _tokens(passes: int) -> Iterator[dict[str, Any]]:
                 "updated_at": done or _time(began),
                 "completed_at": done,
                 "cancelled_at": None,
-                "variables": {"orderId": f"ORD-{turn:06d}", "amount": 299.99, "paymentMethod": "credit",
-                              "validationResult": {"isValid": True, "validatedAt": _time(ended)}},
+                "variables": {
+                    "orderId": f"ORD-{turn:06d}",
+                    "amount": 299.99,
+                    "paymentMethod": "credit",
+                    "validationResult": {"isValid": True, "validatedAt": _time(ended)},
+                },
                 "execution_context": context,
                 "parent_token_id": mine[sources[0]] if place else before,
                 "child_tokens": followers,
@@ -157,7 +178,7 @@ def _tokens(passes: int) -> Iterator[dict[str, Any]]:
                     {"from_element": element, "via_flow": f"{element}_{name}", "timestamp": _time(left)}
                     for element, left in came_from
                 ],
-            }  # fmt: skip
+            }
         before, ended = mine[-1], ends[-1]
         mine, following = following, ids()
 

@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from measure import BIN, PYTHON, TOKCTL, Line, Side
-from services import SIZES, Service, free_port, prepare, running
 
-from tokctl.process.model import to_micros
+from services import SIZES, Service, free_port, prepare, running
+from tokctl.model.times import to_micros
 from tokctl.store import open_store
 
 MANY = 100_000
@@ -36,8 +36,11 @@ def measure(here: Path, rounds: int) -> None:
                     rates[side].append(rate)
                     lasts[side].append(last)
         ours, theirs = map(statistics.median, rates)
-        print(f"| {size:,} tokens | {ours:,.0f} | {statistics.median(lasts[0]):.1f} | {theirs:,.0f} "
-              f"| {statistics.median(lasts[1]):.1f} | **{ours / theirs:.2f}** | 0.85 |", flush=True)  # fmt: skip
+        print(
+            f"| {size:,} tokens | {ours:,.0f} | {statistics.median(lasts[0]):.1f} | {theirs:,.0f} "
+            f"| {statistics.median(lasts[1]):.1f} | **{ours / theirs:.2f}** | 0.85 |",
+            flush=True,
+        )
     print()
     _fill(store)
     admin = _admin(store)
@@ -60,19 +63,23 @@ def lines(here: Path, rounds: int) -> Iterator[list[Line]]:
         peer = [str(BIN / "http"), "--ignore-stdin", "--pretty", "none", "POST", f"{service.base}/api/api-tokens"]
         yield [
             Line(
-                "`api-tokens create --server --save file:`", "",
+                "`api-tokens create --server --save file:`",
+                "",
                 Side([*TOKCTL, *create, "--server", service.base], cleanup=[kept]),
-                Side([*peer, f"X-API-Key:{admin}", "name=bench"]), "`http`", rounds,
+                Side([*peer, f"X-API-Key:{admin}", "name=bench"]),
+                "`http`",
+                rounds,
             ),
-        ]  # fmt: skip
+        ]
 
 
 @contextmanager
 def serving(program: list[str], store: Path, secret: str) -> Iterator[Service]:
     """Run a server, with its access log in a file."""
     port = free_port()
-    with running([*program, "serve", "--store", store, "--port", str(port)], store.with_suffix(".log"), port,
-                 secret) as service:  # fmt: skip
+    with running(
+        [*program, "serve", "--store", store, "--port", str(port)], store.with_suffix(".log"), port, secret
+    ) as service:
         yield service
 
 

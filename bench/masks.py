@@ -23,8 +23,10 @@ def prepare(path: Path, octets: int, every: int) -> Path:
         secret = "xvc_" + "".join(chance.choices(string.ascii_letters + string.digits, k=40))
         who = f" authorization=Bearer {secret}" if number % every == 0 else ""
         instance = f"{chance.getrandbits(60):015x}"
-        lines.append(f"2025-01-11T10:{number // 60 % 60:02d}:{number % 60:02d}.123Z INFO request method=GET status=200 "
-                     f"path=/api/v1/processes/srv1-{instance}/tokens{who} duration_ms={number % 97}\n")  # fmt: skip
+        lines.append(
+            f"2025-01-11T10:{number // 60 % 60:02d}:{number % 60:02d}.123Z INFO request method=GET status=200 "
+            f"path=/api/v1/processes/srv1-{instance}/tokens{who} duration_ms={number % 97}\n"
+        )
     block = "".join(lines).encode()
     with path.open("wb") as stream:
         for _ in range(-(-octets // len(block))):

@@ -14,6 +14,24 @@ PYTHON = [sys.executable]
 TOKCTL = [str(BIN / "tokctl")]
 SQLITE_UTILS = [str(BIN / "sqlite-utils")]
 
+# Starts a command in a pseudo-terminal of 120 columns, and reads what it writes.
+TERMINAL_RUNNER = """
+import fcntl, os, pty, struct, sys, termios, time
+began = time.perf_counter()
+pid, terminal = pty.fork()
+if not pid:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 120, 0, 0))
+    os.execvp(sys.argv[2], sys.argv[2:])
+try:
+    while os.read(terminal, 65536):
+        pass
+except OSError:  # the other end is closed
+    pass
+_, status, usage = os.wait4(pid, 0)
+print(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
 # Starts a command and measures it. A process of its own, and a small one: what it starts begins with its peak memory.
 RUNNER = """
 import os, sys, time
@@ -29,11 +47,15 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 @dataclass
 class Side:
-    """A command, with what it took: seconds, those of the processors, KiB. Its output goes nowhere."""
+    """A command, with what it took: seconds, those of the processors, KiB.
+
+    Its output goes nowhere, or to a terminal.
+    """
 
     command: Sequence[str]
     cleanup: Sequence[Path] = ()
     stdin: str = "/dev/null"
+    terminal: bool = False
     seconds: list[float] = field(default_factory=list)
     busy: list[float] = field(default_factory=list)
     peak: list[int] = field(default_factory=list)
@@ -42,7 +64,8 @@ class Side:
         """Run the command once, and keep its time and peak memory."""
         for path in self.cleanup:
             path.unlink(missing_ok=True)
-        command = [sys.executable, "-I", "-S", "-c", RUNNER, self.stdin, *map(str, self.command)]
+        runner = TERMINAL_RUNNER if self.terminal else RUNNER
+        command = [sys.executable, "-I", "-S", "-c", runner, self.stdin, *map(str, self.command)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{' '.join(self.command)}: {done.stderr}")

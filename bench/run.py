@@ -21,10 +21,11 @@ from pathlib import Path
 import analyses
 import keys
 import masks
-import services
 import stores
-from documents import SMALL, token_lines
 from measure import BIN, PYTHON, SQLITE_UTILS, TOKCTL, Line, Side, header, measure
+
+import services
+from documents import SMALL, token_lines
 
 PARTS = ("commands", "analyses", "store", "serve", "keys", "mask")
 
@@ -35,8 +36,12 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=201_000)
     parser.add_argument("--only", default="", help="lines whose title holds this")
     parser.add_argument("--part", choices=PARTS, action="append", help="all unless told; may be repeated")
-    parser.add_argument("--store-tokens", default="1,3", metavar="N,N",
-                        help="sizes of the large store in millions of tokens; 10 takes 3 minutes and 7 GB")  # fmt: skip
+    parser.add_argument(
+        "--store-tokens",
+        default="1,3",
+        metavar="N,N",
+        help="sizes of the large store in millions of tokens; 10 takes 3 minutes and 7 GB",
+    )
     parser.add_argument("--log-megabytes", type=float, default=1000, metavar="N", help="size of the log to mask")
     parser.add_argument("--folder", help="where files are made; the system's for temporary ones unless told")
     options = parser.parse_args()
@@ -51,6 +56,8 @@ def main() -> None:
             path = analyses.prepare(Path(folder), 200_000)
             print(f"The answer: 200,000 tokens, {path.stat().st_size / 1e6:,.0f} MB. All sides agree on its results.\n")
             table(analyses.lines(path, 200_000, max(options.rounds // 2, 3)), options.only)
+            path = analyses.prepare(Path(folder), 200_000, troubled=True)
+            table([analyses.front_page(path, 200_000, max(options.rounds // 2, 3), "half")], options.only)
             path.unlink()
         if "store" in parts:
             sizes = sorted({int(float(size) * 1e6) for size in options.store_tokens.split(",")})
@@ -110,34 +117,88 @@ def commands(here: Path, options: argparse.Namespace) -> None:
     small = ["--where", "instance_id = 'srv1-small000000'"]
     large = ["--where", "instance_id = 'srv1-big'"]
 
-    def on(*arguments: str) -> Side:
-        return Side([*TOKCTL, *arguments, "--store", str(stored)])
+    def on(*arguments: str, terminal: bool = False) -> Side:
+        return Side([*TOKCTL, *arguments, "--store", str(stored)], terminal=terminal)
 
-    def rows(*arguments: str) -> Side:
-        return Side([*SQLITE_UTILS, "rows", str(peer), "tokens", *arguments])
+    def rows(*arguments: str, terminal: bool = False) -> Side:
+        return Side([*SQLITE_UTILS, "rows", str(peer), "tokens", *arguments], terminal=terminal)
 
     fresh, other = here / "fresh.db", here / "other.db"
     extra = [here / f"fresh.db{suffix}" for suffix in ("", "-wal", "-shm")]
     work = [
-        Line("`--version`", "", Side([*TOKCTL, "--version"]), Side([*PYTHON, "-c", "pass"]), "`python -c pass`",
-             options.rounds),
-        Line(f"`tokens list -o json`, {SMALL} tokens", "0.6", on("tokens", "list", "srv1-small000000", "-o", "json"),
-             rows(*small), "`sqlite-utils rows`", options.rounds),
-        Line(f"`tokens list`, {SMALL} tokens", "0.7", on("tokens", "list", "srv1-small000000"), rows(*small, "-t"),
-             "`sqlite-utils rows -t`", options.rounds),
-        Line(f"`tokens list -o json`, {big:,} tokens", "0.6", on("tokens", "list", "srv1-big", "-o", "json"),
-             rows(*large), "`sqlite-utils rows`", few),
-        Line(f"`tokens list -n 0`, {big:,} tokens", "0.7", on("tokens", "list", "srv1-big", "-n", "0"),
-             rows(*large, "-t"), "`sqlite-utils rows -t`", few),
-        Line(f"`tokens tree`, {big:,} tokens", "", on("tokens", "tree", "srv1-big"), rows(*large, "-t"),
-             "`sqlite-utils rows -t`", few),
-        Line(f"`tokens tree --expand`, {big:,} tokens", "", on("tokens", "tree", "srv1-big", "--expand"),
-             rows(*large, "-t"), "`sqlite-utils rows -t`", few),
-        Line(f"`store import`, {options.tokens:,} tokens", "0.2",
-             Side([*TOKCTL, "store", "import", str(lines), "--store", str(fresh)], cleanup=extra),
-             Side([*SQLITE_UTILS, "insert", str(other), "tokens", str(lines), "--nl", "--silent"], cleanup=[other]),
-             "`sqlite-utils insert --nl`", few),
-    ]  # fmt: skip
+        Line(
+            "`--version`",
+            "",
+            Side([*TOKCTL, "--version"]),
+            Side([*PYTHON, "-c", "pass"]),
+            "`python -c pass`",
+            options.rounds,
+        ),
+        Line(
+            f"`tokens list -o json`, {SMALL} tokens",
+            "0.6",
+            on("tokens", "list", "srv1-small000000", "-o", "json"),
+            rows(*small),
+            "`sqlite-utils rows`",
+            options.rounds,
+        ),
+        Line(
+            f"`tokens list` on a terminal, {SMALL} tokens",
+            "1.0",
+            on("tokens", "list", "srv1-small000000", "--no-pager", terminal=True),
+            rows(*small, "-t", terminal=True),
+            "`sqlite-utils rows -t`",
+            options.rounds,
+        ),
+        Line(
+            f"`tokens list` into a pipe, {SMALL} tokens",
+            "0.6",
+            on("tokens", "list", "srv1-small000000"),
+            rows(*small, "-t"),
+            "`sqlite-utils rows -t`",
+            options.rounds,
+        ),
+        Line(
+            f"`tokens list -o json`, {big:,} tokens",
+            "0.6",
+            on("tokens", "list", "srv1-big", "-o", "json"),
+            rows(*large),
+            "`sqlite-utils rows`",
+            few,
+        ),
+        Line(
+            f"`tokens list -n 0`, {big:,} tokens",
+            "0.7",
+            on("tokens", "list", "srv1-big", "-n", "0"),
+            rows(*large, "-t"),
+            "`sqlite-utils rows -t`",
+            few,
+        ),
+        Line(
+            f"`tokens tree`, {big:,} tokens",
+            "",
+            on("tokens", "tree", "srv1-big"),
+            rows(*large, "-t"),
+            "`sqlite-utils rows -t`",
+            few,
+        ),
+        Line(
+            f"`tokens tree --expand`, {big:,} tokens",
+            "",
+            on("tokens", "tree", "srv1-big", "--expand"),
+            rows(*large, "-t"),
+            "`sqlite-utils rows -t`",
+            few,
+        ),
+        Line(
+            f"`store import`, {options.tokens:,} tokens",
+            "0.2",
+            Side([*TOKCTL, "store", "import", str(lines), "--store", str(fresh)], cleanup=extra),
+            Side([*SQLITE_UTILS, "insert", str(other), "tokens", str(lines), "--nl", "--silent"], cleanup=[other]),
+            "`sqlite-utils insert --nl`",
+            few,
+        ),
+    ]
     print(f"{options.tokens:,} tokens, {lines.stat().st_size / 1e6:,.0f} MB of NDJSON.\n")
     table(work, options.only)
 

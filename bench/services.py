@@ -17,10 +17,12 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
-from documents import SMALL, token_lines
 from measure import PYTHON, TOKCTL, Line, Side
+
+from documents import SMALL, token_lines
 
 BIN = Path(sys.executable).parent
 CONNECTIONS = 32
@@ -61,6 +63,7 @@ class Service:
         return float(rate[1]), float(last[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[last[2]]
 
 
+@cache
 def prepare(here: Path) -> tuple[Path, str]:
     """Make a store with an instance of each size, and an API token that may look at them."""
     store, lines = here / "serving.db", here / "serving.ndjson"
@@ -72,8 +75,10 @@ def prepare(here: Path) -> tuple[Path, str]:
     subprocess.run([*TOKCTL, "store", "import", lines, "--store", store], check=True, capture_output=True)
     made = subprocess.run(
         [*TOKCTL, "api-tokens", "create", "bench", "--show-secret", "--store", store],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     return store, made.stdout.strip()
 
 
@@ -91,8 +96,21 @@ def bare(documents: dict[str, Path], here: Path, workers: int) -> Iterator[Servi
     """Run the peer, without an access log."""
     port = free_port()
     environ = os.environ | {"DOCUMENTS": json.dumps({name: str(path) for name, path in documents.items()})}
-    command = [*PYTHON, "-m", "uvicorn", "bare:app", "--app-dir", Path(__file__).parent, "--port", str(port),
-               "--workers", str(workers), "--no-access-log", "--log-level", "error"]  # fmt: skip
+    command = [
+        *PYTHON,
+        "-m",
+        "uvicorn",
+        "bare:app",
+        "--app-dir",
+        Path(__file__).parent,
+        "--port",
+        str(port),
+        "--workers",
+        str(workers),
+        "--no-access-log",
+        "--log-level",
+        "error",
+    ]
     with running(command, here / "bare.log", port, "nobody asks", environ) as service:
         yield service
 
@@ -166,11 +184,13 @@ def lines(here: Path, rounds: int) -> Iterator[list[Line]]:
         peer = [str(BIN / "http"), "--ignore-stdin", "--pretty", "none", f"X-API-Key:{secret}"]
         yield [
             Line(
-                f"`tokens list --server{form}`, {size:,} tokens", "0.7",
+                f"`tokens list --server{form}`, {size:,} tokens",
+                "0.7",
                 Side([*TOKCTL, "tokens", "list", instance, "--server", service.base, *form.split()]),
                 Side([*peer[:4], service.url(instance), *peer[4:]]),
-                "`http`", rounds,
+                "`http`",
+                rounds,
             )
             for instance, size in SIZES.items()
             for form in ("", " -o json")
-        ]  # fmt: skip
+        ]

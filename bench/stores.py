@@ -15,13 +15,24 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from measure import TOKCTL, Side, in_turn
+from measure import SQLITE_UTILS, TOKCTL, Line, Side, header, in_turn
+from measure import measure as measure_line
 
 HERE = Path(__file__).parent
 MONTHS = 12  # how many months the copies are spread over
 _FINAL = "('COMPLETED', 'CANCELLED', 'FAILED')"
-_TIMES = ("started_at", "created_at", "updated_at", "completed_at", "cancelled_at", "finished_at", "timeout_at",
-          "first_at", "last_at", "end_at")  # fmt: skip
+_TIMES = (
+    "started_at",
+    "created_at",
+    "updated_at",
+    "completed_at",
+    "cancelled_at",
+    "finished_at",
+    "timeout_at",
+    "first_at",
+    "last_at",
+    "end_at",
+)
 
 
 class LargeStore:
@@ -63,6 +74,10 @@ class LargeStore:
                 for table, count in (("instance", self.instances), ("token", self.tokens)):
                     values = ", ".join(self._copied(table, column) for column in self.columns[table])
                     db.execute(f"INSERT INTO {table} SELECT {values} FROM {table} WHERE pk <= {count}")
+                db.execute(
+                    f"INSERT INTO variable SELECT name, value, instance + {self.copies * self.instances} FROM variable"
+                    f" WHERE instance <= {self.instances}"
+                )
                 self.copies += 1
 
     def _copied(self, table: str, column: str) -> str:
@@ -88,6 +103,27 @@ class LargeStore:
         if column in _TIMES:
             return f"{column} - {int((begin - before).total_seconds())} * 1000000"
         return column
+
+    def fail(self, count: int) -> None:
+        """Let the first token of so many instances, spread over the store, be FAILED."""
+        with self._changing() as db:
+            every = max(self.instances * self.copies // count, 1)
+            chosen = f"SELECT pk FROM instance WHERE pk % {every} = 0 LIMIT {count}"
+            db.execute(
+                f"""UPDATE token SET state = 'FAILED', execution_context = '{{"error_message":"HTTP 500"}}'
+                    WHERE pk IN (SELECT min(pk) FROM token WHERE instance IN ({chosen}) GROUP BY instance)"""
+            )
+            db.execute(
+                f"""UPDATE instance SET (live_tokens, failed_tokens) = (live_tokens + 1, failed_tokens + 1)
+                    WHERE pk IN ({chosen})"""
+            )
+
+    def name_one(self, name: str, value: str) -> None:
+        """Give a variable to a single instance in the middle."""
+        with self._changing() as db:
+            pk = max(self.instances * self.copies // 2, 1)
+            db.execute(f"UPDATE instance SET variables = json_set(variables, '$.{name}', ?) WHERE pk = {pk}", [value])
+            db.execute("INSERT INTO variable VALUES (?, ?, ?)", [name, value, pk])
 
     def end_all_but(self, live: int) -> None:
         """Cancel live instances until so many are left, spread over the store."""
@@ -144,10 +180,14 @@ def measure(folder: Path, sizes: list[int]) -> None:
     large = LargeStore(folder / "large.db")
     large.grow(2 * large.tokens)
     subprocess.run([*TOKCTL, "store", "check", "--store", large.path], check=True, capture_output=True)
-    print("Simulated, multiplied by two and found to be in order by `store check` "
-          f"in {time.monotonic() - began:.0f} s; then multiplied further.\n")  # fmt: skip
-    print("| tokens | instances | live instances, tokens | store, MB | made in, s "
-          "| `debug`, ms (of the processor) | MB | `debug -o json` | MB | `perf` | MB |")  # fmt: skip
+    print(
+        "Simulated, multiplied by two and found to be in order by `store check` "
+        f"in {time.monotonic() - began:.0f} s; then multiplied further.\n"
+    )
+    print(
+        "| tokens | instances | live instances, tokens | store, MB | made in, s "
+        "| `debug`, ms (of the processor) | MB | `debug -o json` | MB | `perf` | MB |"
+    )
     print("|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
     for size in sizes:
         began = time.monotonic()
@@ -157,11 +197,47 @@ def measure(folder: Path, sizes: list[int]) -> None:
     for percent in LEFT:
         large.end_all_but(max(live * percent // 100, 1))
         _row(large, "", perf=False)
+    measure_queries(large)
     large.path.unlink()
     large = LargeStore(folder / "live.db")
     large.grow(sizes[0])
     large.begin_all_anew()
     _row(large, "", perf=False)
+    print()
+
+
+FAILED_TOKENS = 1000
+ORDER = "ORD-13"
+QUERIES = (
+    (
+        f"`tokens list -A --state FAILED`, {FAILED_TOKENS:,} tokens",
+        ("tokens", "list", "-A", "--state", "FAILED", "-n", "0", "-o", "csv", "--columns", "token_id"),
+        "SELECT t.*, i.instance_id FROM token t JOIN instance i ON i.pk = t.instance WHERE state = 'FAILED'",
+    ),
+    (
+        f"`instances list --var orderId={ORDER}`, one found",
+        ("instances", "list", "--var", f"orderId={ORDER}", "-o", "csv", "--columns", "instance_id"),
+        f"SELECT * FROM instance WHERE json_extract(variables, '$.orderId') = '{ORDER}'",
+    ),
+)
+"""What is asked, how of tokctl, and how of the same file in SQL."""
+
+
+def measure_queries(large: LargeStore) -> None:
+    """Compare two searches over the whole store with sqlite-utils, which asks SQLite for the same rows."""
+    large.fail(FAILED_TOKENS)
+    large.name_one("orderId", ORDER)
+    print()
+    header()
+    for title, ours, sql in QUERIES:
+        commands = (
+            [*TOKCTL, *ours, "--store", str(large.path)],
+            [*SQLITE_UTILS, "query", str(large.path), sql, "--csv"],
+        )
+        found = [subprocess.run(one, check=True, capture_output=True).stdout.count(b"\n") for one in commands]
+        if found[0] != found[1]:
+            raise SystemExit(f"{title}: {found[0]} lines, not {found[1]}")
+        measure_line(Line(title, "", Side(commands[0]), Side(commands[1]), "`sqlite-utils query`", ROUNDS))
     print()
 
 
@@ -173,5 +249,8 @@ def _row(large: LargeStore, made: str, *, perf: bool) -> None:
     ]
     in_turn(sides, ROUNDS)
     figures = [f"{side.ms:,.0f} ({side.busy_ms:,.0f}) | {side.megabytes:.0f}" for side in sides]
-    print(f"| {tokens:,} | {instances:,} | {live:,}, {live_tokens:,} | {large.megabytes:,.0f} | {made} "
-          f"| {' | '.join(figures + ['|'] * (not perf))} |", flush=True)  # fmt: skip
+    print(
+        f"| {tokens:,} | {instances:,} | {live:,}, {live_tokens:,} | {large.megabytes:,.0f} | {made} "
+        f"| {' | '.join(figures + ['|'] * (not perf))} |",
+        flush=True,
+    )

@@ -1,4 +1,4 @@
-# tokctl completion for bash. Made by 'make docs'.
+# tokctl completion for bash.
 
 _tokctl() {
     local line=${COMP_LINE:0:COMP_POINT} program=${1/#~\//$HOME/} before stem word safe open=
@@ -22,7 +22,7 @@ _tokctl() {
         printf -v safe %q "$word"
         # Within quotes a shell may still read $(…): only words that need no quotes are offered there.
         [[ $open && $safe != "$word" ]] || COMPREPLY+=("$safe")
-    done < <(_TOKCTL_COMPLETE=complete_bash _TYPER_COMPLETE_ARGS=$line command "$program" 2>/dev/null)
+    done < <(_TOKCTL_COMPLETE=bash_complete COMP_WORDS=$line command "$program" 2>/dev/null)
 }
 
 complete -F _tokctl tokctl

@@ -1,11 +1,11 @@
-# tokctl completion for fish. Made by 'make docs'.
+# tokctl completion for fish.
 
 function __tokctl_offers
     set -l words (commandline -opc)
     set -l program (string replace -r '^~/' "$HOME/" -- $words[1])
     type -q -- $program; or set program tokctl
     set -l line (commandline -cp | string collect)
-    set -l offers (env _TOKCTL_COMPLETE=complete_fish _TYPER_COMPLETE_ARGS="$line" $program 2>/dev/null)
+    set -l offers (env _TOKCTL_COMPLETE=fish_complete COMP_WORDS="$line" $program 2>/dev/null)
     if test "$offers[1]" = \tfiles
         set -l option (commandline -ct | string match -r -- '^--[^=]*=')
         string join \n -- "$option"(__fish_complete_path (commandline -ct | string replace -r -- '^--[^=]*=' ''))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,51 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from builders import DOCUMENTED
+from support.builders import DOCUMENTED
+from support.paths import TESTS
 from tokctl.store import open_store
-from tokctl.store.base import Store
+from tokctl.store.protocol import Store
 
-settings.register_profile(
-    "tokctl", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+PROFILES = {"fast": 10, "regular": 32, "thorough": 100}
+"""Examples for each property; ``--hypothesis-profile`` picks one. Every run tries others: the seed is random."""
+for _name, _examples in PROFILES.items():
+    settings.register_profile(
+        _name,
+        max_examples=_examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    )
+settings.load_profile("regular")
+
+os.environ["TZ"] = "UTC"
+time.tzset()
+
+SLOW_FOLDERS = {"client", "custody", "docs", "engines", "recorder", "registries", "server", "vaults"}
+SLOW_PATHS = tuple(
+    TESTS / path
+    for path in (
+        "cli/api_tokens",
+        "cli/config",
+        "cli/test_shared_options.py",
+        "documents/test_catalog.py",
+        "readers/test_stream.py",
+        "render/test_safety.py",
+        "test_structure.py",
+    )
 )
-settings.load_profile("tokctl")
+SLOW_FIXTURES = {"shell", "doctor", "lent"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that ``make test-fast`` leaves out: by folder, and by fixtures that start programs.
+
+    A module or a test elsewhere that takes long has the mark itself.
+    """
+    for item in items:
+        folders, fixtures = item.path.relative_to(TESTS).parts, getattr(item, "fixturenames", ())
+        is_slow_path = any(item.path.is_relative_to(path) for path in SLOW_PATHS)
+        if is_slow_path or SLOW_FOLDERS.intersection(folders) or SLOW_FIXTURES.intersection(fixtures):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 # ruff: noqa: INP001
-"""Write what is made from the program itself: man pages, completions, and the README's pictures.
+"""Write what is made from the program itself: man pages, completions, references and pictures.
 
-``python -m tools.docs`` writes them into the repository, ``--into FOLDER`` elsewhere; ``--check`` names
-those that are not what the program would write now, and exits with 1 if there are any.
+``python -m tools.docs`` writes them into the repository, ``--into FOLDER`` elsewhere; ``--check`` names the files that
+differ from what the program would write now, and exits with 1 if there are any.
 """
 
 from __future__ import annotations
@@ -12,18 +12,22 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tools import completions, man, screens
+from tools import man, reference, screens, scripting
+
+from tokctl.cli.completion_scripts import SCRIPTS
 
 ROOT = Path(__file__).parent.parent
-MADE = ("man", "completions", "docs/screens")
+MADE = ("man/*", "completions/*", "docs/screens/*", "docs/commands.md", scripting.PAGE)
 
 
 def write(folder: Path) -> None:
     """Write everything under a folder; what an earlier run left there and is no longer made goes."""
     made = {
         **{f"man/{name}": text for name, text in man.pages(ROOT)},
-        **{f"completions/{name}": text for name, text in completions.SCRIPTS.items()},
+        **{f"completions/{name}": text for name, text in SCRIPTS.items()},
         **{f"docs/screens/{name}.svg": text for name, text in screens.pictures()},
+        "docs/commands.md": reference.page(),
+        scripting.PAGE: scripting.page(ROOT),
     }
     for name in files(folder) - made.keys():
         (folder / name).unlink()
@@ -35,7 +39,7 @@ def write(folder: Path) -> None:
 
 def files(folder: Path) -> set[str]:
     """Every file that is made, as it is named from the folder."""
-    return {p.relative_to(folder).as_posix() for part in MADE for p in (folder / part).rglob("*") if p.is_file()}
+    return {p.relative_to(folder).as_posix() for pattern in MADE for p in folder.glob(pattern)}
 
 
 def stale(folder: Path) -> list[str]:
@@ -50,7 +54,7 @@ def stale(folder: Path) -> list[str]:
 
 def main() -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description="Write man pages, completions and the README's pictures.")
+    parser = argparse.ArgumentParser(description="Write man pages, completions, reference and pictures.")
     parser.add_argument("--check", action="store_true", help="only name the files that are out of date")
     parser.add_argument("--into", type=Path, default=ROOT, help="write under this folder")
     options = parser.parse_args()

@@ -5,172 +5,117 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-import typer
+import click
+from tools.reference import contexts, described
 
-import tokctl
-from tokctl import errors
-from tokctl.cli.groups import root
-from tokctl.cli.shells import plain
+from tokctl import __version__, errors
+from tokctl.cli.command_tree import root_command
+from tokctl.cli.shell_completion import strip_markup
 
 ENVIRONMENT = {
-    "TOKCTL_STORE": "The store, unless --store names one. Without either it is tokctl.db in the user's data "
-    "directory (on Linux ~/.local/share/tokctl).",
-    "TOKCTL_OUTPUT": "The format of results, unless --output names one.",
-    "NO_COLOR": "If set, nothing is coloured unless --color says so.",
+    "TOKCTL_STORE, TOKCTL_SERVER, TOKCTL_CONTEXT": "What to read, like --store, --server and --context.",
+    "TOKCTL_OUTPUT": "Output format, like --output.",
+    "TOKCTL_API_KEY": "The credential for the server.",
+    "TOKCTL_CREDENTIAL": "Where the credential is: keyring, env:NAME, file:PATH or command:WORDS.",
+    "TOKCTL_ENGINE_KIND, TOKCTL_CA_FILE, TOKCTL_INSECURE, TOKCTL_TIMEOUT": "Like --engine-kind, --ca-file, "
+    "--insecure and --request-timeout.",
+    "TOKCTL_CONNECT_TIMEOUT": "Timeout for connecting to a server.",
+    "TOKCTL_REGISTRY_SERVER": "Server of the API tokens, if it is another one.",
+    "TOKCTL_CONFIG": "The configuration file.",
+    "TOKCTL_PEPPER_FILE, TOKCTL_PEPPER": "Key of the digests of API tokens: a file with it, or the key itself.",
+    "TOKCTL_STATE_DIR": "Directory of the state files.",
+    "NO_COLOR": "Disables colours, unless --color is given.",
 }
-EXITS = {
+FILES = {
+    "~/.config/tokctl/config.yaml": "Configuration file. 'tokctl config path' prints its path.",
+    "~/.config/tokctl/pepper": "Key of the digests of API tokens.",
+    "~/.local/share/tokctl/tokctl.db": "Default store.",
+    "~/.local/share/tokctl/demo.db": "Store of 'tokctl demo'.",
+    "~/.local/state/tokctl": "State files: operations with API tokens that are not complete, and kinds of servers.",
+}
+"""The default paths on Linux; XDG_CONFIG_HOME, XDG_DATA_HOME and XDG_STATE_HOME change them."""
+OTHER_EXITS = {
     0: "Success.",
-    1: "Findings: the command found what it was asked to look for.",
-    70: "A fault in tokctl itself.",
+    1: "The command found problems.",
+    70: "A bug in tokctl.",
     74: "The output cannot be written.",
     130: "Interrupted.",
-    141: "Whoever read the output has gone.",
+    141: "The output was closed by its reader, such as 'head'.",
 }
-
-
-def walk(command: Any = None, parent: Any = None) -> Iterator[tuple[Any, Any]]:
-    """Every command and its context, from the root down."""
-    command = command or root()
-    context = typer.Context(command, info_name=command.name, parent=parent, **command.context_settings)
-    yield context, command
-    for _, inner in children(context, command):
-        yield from walk(inner, context)
-
-
-def children(context: Any, command: Any) -> list[tuple[str, Any]]:
-    """The commands of a group, by name; none for a command."""
-    names = command.list_commands(context) if hasattr(command, "list_commands") else ()
-    return [(name, command.get_command(context, name)) for name in names]
+SIGNS = {"\\": r"\e", "-": r"\-", "'": r"\(aq", '"': r"\(dq", "`": r"\(ga", "^": r"\(ha", "~": r"\(ti"}
 
 
 def pages(repository: Path) -> Iterator[tuple[str, str]]:
-    """The name and the text of each page."""
+    """Yield the file name and the text of each page, dated by the newest release in the changelog."""
     changes = repository / "CHANGELOG.md"
     dates = re.findall(r"\d{4}-\d\d-\d\d", changes.read_text(encoding="utf-8")) if changes.exists() else []
-    for context, command in walk():
-        yield f"{page_name(context)}.1", page(context, command, dates[0] if dates else "")
+    known = list(contexts(root_command()))
+    for context in known:
+        yield f"{context.command_path.replace(' ', '-')}.1", page(context, known, dates[0] if dates else "")
 
 
-def page_name(context: Any) -> str:
-    """``tokctl-tokens-list`` for the command ``tokctl tokens list``."""
-    return str(context.command_path).replace(" ", "-")
+def page(context: click.Context, known: list[click.Context], date: str) -> str:
+    """Return the page of a command among the known ones: man macros, in ASCII."""
+    command, path = context.command, context.command_path
+    name, family = roff(path.replace(" ", "-")), (context, context.parent)
+    paragraphs = strip_markup(command.help).split("\n\n")
+    examples = re.findall(r"^\s*(\$ .+)", strip_markup(command.epilog or ""), re.MULTILINE)
+    inner = [other.command for other in known if other.parent is context]
+    near = [c for c in known if c is not context and (c in (known[0], context.parent) or c.parent in family)]
+    codes = re.findall(r"Error +(\d) +(.)(.+)", errors.__doc__)
+    exits = {
+        int(code): f"{first.upper()}{rest}." for code, first, rest in reversed(codes)
+    }  # the first error of each code
+    values: dict[str, list[tuple[str | None, str, str]]] = {"argument": [], "option": []}
+    for parameter, term, text in described(context):
+        row = getattr(parameter, "rich_help_panel", None), ", ".join(map(styled, term.split(", "))), text
+        values[parameter.param_type_name].append(row)
+    sections = {
+        "NAME": [rf"{name} \- {roff(paragraphs[0].rstrip('.'))}"],
+        "SYNOPSIS": [f"{roff(path, 'B')} {styled(' '.join(command.collect_usage_pieces(context)))}"],
+        "DESCRIPTION": ["\n.PP\n".join(map(filled, paragraphs))],
+        "ARGUMENTS": panels(values["argument"]),
+        "COMMANDS": panels((one.rich_help_panel, roff(one.name, "B"), strip_markup(one.short_help)) for one in inner),
+        "OPTIONS": panels(values["option"]),
+        "EXAMPLES": [".EX", *map(roff, examples), ".EE"] if examples else [],
+        "EXIT STATUS": panels(
+            (None, roff(f"{code}", "B"), text) for code, text in sorted((exits | OTHER_EXITS).items())
+        ),
+        "ENVIRONMENT": panels(
+            (None, ", ".join(roff(name, "B") for name in names.split(", ")), text)
+            for names, text in ENVIRONMENT.items()
+        ),
+        "FILES": panels((None, roff(path, "I"), text) for path, text in FILES.items()),
+        "SEE ALSO": [",\n".join(sorted(f".BR {roff(c.command_path.replace(' ', '-'))} (1)" for c in near))],
+    }
+    head = f'.TH {name.upper()} 1 "{date}" "tokctl {__version__}" "tokctl manual"\n.nh\n.ad l\n'
+    body = ("\n".join([f'.SH "{title}"', *lines, ""]) for title, lines in sections.items() if lines)
+    return f".\\\" Made by 'make docs' from the program.\n{head}{''.join(body)}"
 
 
-def page(context: Any, command: Any, date: str) -> str:
-    """The page of a command: man macros, in ASCII."""
-    name = page_name(context)
-    summary, *paragraphs = (plain(part) for part in command.help.split("\n\n") if part.strip())
-    lines = [
-        ".\\\" Made by 'make docs' from the program.",
-        f'.TH {roff(name.upper())} 1 "{date}" "tokctl {tokctl.__version__}" "tokctl manual"',
-        ".nh",
-        ".ad l",
-        '.SH "NAME"',
-        rf"{roff(name)} \- {roff(' '.join(summary.split()).rstrip('.'))}",
-        '.SH "SYNOPSIS"',
-        rf"\fB{roff(context.command_path)}\fR {synopsis(context, command)}",
-        '.SH "DESCRIPTION"',
-        text(summary),
-        *(f".PP\n{text(paragraph)}" for paragraph in paragraphs),
-    ]
-    for title, panels in sections(context, command).items():
-        lines.append(f'.SH "{title}"')
-        for panel, entries in panels.items():
-            lines += [f'.SS "{roff(panel)}"'] if panel else []
-            lines += [f".TP\n{term}\n{text(meaning)}" for term, meaning in entries]
-    examples = re.findall(r"^\s*(\$ .+)", plain(command.epilog or ""), re.MULTILINE)
-    if examples:
-        lines += ['.SH "EXAMPLES"', ".EX", *map(roff, examples), ".EE"]
-    for title, table in (("EXIT STATUS", exits()), ("ENVIRONMENT", ENVIRONMENT)):
-        lines.append(f'.SH "{title}"')
-        lines += [f".TP\n\\fB{roff(str(key))}\\fR\n{text(meaning)}" for key, meaning in table.items()]
-    lines += ['.SH "SEE ALSO"', " (1),\n".join(f".BR {roff(other)}" for other in related(context, command)) + " (1)"]
-    return "\n".join(lines) + "\n"
+def panels(rows: Iterable[tuple[str | None, str, str]]) -> list[str]:
+    """Return the lines on terms and their meanings by panel, first those without one."""
+    by_panel: dict[str | None, list[str]] = {None: []}
+    for panel, term, text in rows:
+        by_panel.setdefault(panel, [f'.SS "{panel}"']).append(f".TP\n{term}\n{filled(text)}")
+    return [line for lines in by_panel.values() for line in lines]
 
 
-def sections(context: Any, command: Any) -> dict[str, dict[str, list[tuple[str, str]]]]:
-    """Title, panel, and what stands there as pairs of term and meaning; the unnamed panel first."""
-    made: dict[str, dict[str, list[tuple[str, str]]]] = {"ARGUMENTS": {"": []}, "COMMANDS": {}, "OPTIONS": {"": []}}
-    for parameter in command.get_params(context):
-        is_argument = parameter.param_type_name == "argument"
-        if not getattr(parameter, "hidden", False):
-            panels = made["ARGUMENTS" if is_argument else "OPTIONS"]
-            term = usage(argument(parameter)) if is_argument else option(parameter)
-            panels.setdefault(parameter.rich_help_panel or "", []).append((term, meaning(parameter)))
-    for name, inner in children(context, command):
-        entry = rf"\fB{roff(name)}\fR", plain(inner.help.split("\n\n")[0])
-        made["COMMANDS"].setdefault(inner.rich_help_panel or "", []).append(entry)
-    return {title: panels for title, panels in made.items() if any(panels.values())}
+def styled(usage: str) -> str:
+    """Return a piece of a usage line: options in bold, other words in italics, brackets plain."""
+    return re.sub(r"[^\s\[\]|]+", lambda word: roff(word[0], "B" if word[0].startswith("-") else "I"), usage)
 
 
-def synopsis(context: Any, command: Any) -> str:
-    """What follows a command's name: its options, its arguments or commands."""
-    arguments = [p for p in command.get_params(context) if p.param_type_name == "argument"]
-    inner = ["COMMAND", "[ARGS]..."] if children(context, command) else []
-    return " ".join(map(usage, ["[OPTIONS]", *map(argument, arguments), *inner]))
+def filled(text: str) -> str:
+    """Return a paragraph, folded into lines."""
+    return "\n".join(map(roff, textwrap.wrap(text, 90, break_long_words=False, break_on_hyphens=False)))
 
 
-def argument(parameter: Any) -> str:
-    """An argument's name, in brackets if it can be left out."""
-    name = str(parameter.metavar or parameter.name.upper())
-    return name if parameter.required or name.startswith("[") else f"[{name}]"
-
-
-def option(parameter: Any) -> str:
-    """An option's names, and what it takes."""
-    names = [*sorted(parameter.opts, key=len), *parameter.secondary_opts]
-    takes = "" if parameter.is_flag else f" {usage(parameter.metavar or parameter.name.upper())}"
-    return ", ".join(rf"\fB{roff(name)}\fR" for name in names) + takes
-
-
-def meaning(parameter: Any) -> str:
-    """An option's or argument's help, and its default."""
-    said = plain(parameter.help or "")
-    default = parameter.default
-    if parameter.param_type_name == "option" and parameter.required:
-        return f"{said} Required."
-    if getattr(parameter, "secondary_opts", None):
-        default = (parameter.opts if default else parameter.secondary_opts)[0]
-    shown = parameter.show_default and default not in {None, False} and not callable(default)
-    return f"{said} Default: {default}." if shown else said
-
-
-def exits() -> dict[int, str]:
-    """The table of exit codes: that of the errors, and what is no error."""
-    table = re.findall(r"(?<!Tokctl)Error +(\d) +(.+)", errors.__doc__ or "")
-    return dict(
-        sorted({**{int(code): f"{said[0].upper()}{said[1:]}." for code, said in reversed(table)}, **EXITS}.items())
-    )
-
-
-def related(context: Any, command: Any) -> list[str]:
-    """The pages around a page: of the group, of what stands beside it, of what is in it."""
-    around = context.parent
-    names = (
-        [page_name(around), *(f"{page_name(around)}-{n}" for n, _ in children(around, around.command))]
-        if around
-        else []
-    )
-    names += [f"{page_name(context)}-{name}" for name, _ in children(context, command)]
-    return sorted({"tokctl", *names} - {page_name(context)})
-
-
-def usage(piece: str) -> str:
-    """A piece of a usage line: its words in italics, its brackets not."""
-    return re.sub(r"[^\s\[\]|]+", lambda match: rf"\fI{roff(match[0])}\fR", piece)
-
-
-def text(said: str) -> str:
-    """A paragraph, filled."""
-    return "\n".join(map(roff, textwrap.wrap(said, 90, break_long_words=False, break_on_hyphens=False)))
-
-
-def roff(said: str) -> str:
-    """A text as roff writes it: in ASCII, and with nothing in it that roff would take for its own."""
-    signs = {"\\": r"\e", "-": r"\-", "'": r"\(aq", '"': r"\(dq", "`": r"\(ga", "^": r"\(ha", "~": r"\(ti"}
-    done = "".join(signs.get(c, c if c.isascii() else rf"\[u{ord(c):04X}]") for c in said)
-    return rf"\&{done}" if done.startswith(".") else done
+def roff(text: str, font: str = "") -> str:
+    """Return a text escaped for roff, in ASCII."""
+    done = "".join(SIGNS.get(c, c if c.isascii() else rf"\[u{ord(c):04X}]") for c in text)
+    done = rf"\&{done}" if done.startswith(".") else done
+    return rf"\f{font}{done}\fR" if font else done

@@ -1,29 +1,29 @@
-"""The errors that tokctl raises on purpose, each with its exit code.
+"""The exceptions of tokctl, each with its exit code.
 
 ::
 
-    TokctlError                 1   never raised itself
-    ├── UsageError              2   the command line, a filter or a setting is wrong
+    TokctlError                 1   base class, not raised itself
+    ├── UsageError              2   the command line, a filter or a setting is invalid
     ├── NotFoundError           3   no such instance, token or file
-    │   └── AmbiguousIdError    3   a prefix that several ids share
-    ├── NotAllowedError         4   credentials missing or not enough; a file's rights
-    ├── UnreachableError        5   a server that does not answer, a wait that ran out
-    ├── UntrustedError          5   a server whose certificate does not hold
-    ├── StoreError              6   the store: locked, full, read-only, damaged, too new
-    ├── InputError              7   data that was handed in cannot be read
-    └── NotSavedError           8   an API token was created, and its secret is not where it was to be
+    │   └── AmbiguousIdError    3   several ids begin with the given prefix
+    ├── NotAllowedError         4   a credential is missing or insufficient; a file's permissions
+    ├── UnreachableError        5   a server does not answer, or a wait timed out
+    ├── UntrustedError          5   a server's certificate is not trusted
+    ├── StoreError              6   the store is locked, full, read-only, damaged or too new
+    │   └── WrongStoreError     6   the file is not a store, or one that this version cannot read
+    ├── InputError              7   input data cannot be read
+    └── NotSavedError           8   an API token was created, but its secret could not be saved
 
-Exit code 0 is success, 1 means that a command found what it was asked to look for (findings). Beside
-these: 70 a fault in tokctl itself, 74 output that cannot be written, 130 an interruption, 141 a reader
-of the output that has gone.
-One place, ``tokctl.__main__``, turns an error into one line on stderr and its exit code.
+Exit code 0 is success; 1 means that a check has findings. Further exit codes: 70 a bug in tokctl, 74 the output cannot
+be written, 130 interrupted, 141 the reader of the output has closed it. ``tokctl.__main__`` turns an exception into one
+line on stderr and the exit code.
 """
 
 from __future__ import annotations
 
 
 class TokctlError(Exception):
-    """A fault with a message for the user: what happened, and in ``hint`` what to do about it."""
+    """An error with a message for the user: what failed and why, and in ``hint`` what to do about it."""
 
     exit_code = 1
 
@@ -37,13 +37,13 @@ class TokctlError(Exception):
 
 
 class UsageError(TokctlError):
-    """The command line, a filter or a setting cannot mean anything."""
+    """The command line, a filter or a setting is invalid."""
 
     exit_code = 2
 
 
 class NotFoundError(TokctlError):
-    """What was asked for does not exist; ``code`` is a server's own word for what, where one said it."""
+    """The requested object does not exist; ``code`` is the error code of the server, if it sent one."""
 
     exit_code = 3
 
@@ -53,28 +53,35 @@ class NotFoundError(TokctlError):
 
 
 class AmbiguousIdError(NotFoundError):
-    """An id's prefix fits more than one; ``candidates`` holds the first of them."""
+    """Several ids begin with the given prefix; ``candidates`` are the first of them."""
 
     def __init__(self, kind: str, prefix: str, candidates: list[str], *, more: bool = False) -> None:
         listed = ", ".join(candidates) + (" …" if more else "")
-        super().__init__(f"{kind} id '{prefix}' is ambiguous: {listed}.", "Give more of the id.")
+        super().__init__(f"{kind} id '{prefix}' is ambiguous: {listed}.", "Use a longer prefix.")
         self.candidates = candidates
 
 
 class NotAllowedError(TokctlError):
-    """A credential is missing or does not allow this, or a file's rights forbid it."""
+    """A credential is missing or insufficient, or a file's permissions forbid the access."""
 
     exit_code = 4
 
 
 class UnreachableError(TokctlError):
-    """Something outside did not answer, or not in time. To try again later may help."""
+    """A server or another process did not answer in time. Trying again later may help.
+
+    ``status`` is the HTTP status of a response that says only that the server failed; None if there was no response.
+    """
 
     exit_code = 5
 
+    def __init__(self, message: str, hint: str = "", *, status: int | None = None) -> None:
+        super().__init__(message, hint)
+        self.status = status
+
 
 class UntrustedError(TokctlError):
-    """A server is there, but no trusted connection to it can be made. Waiting does not mend that."""
+    """A server answers, but its certificate is not trusted. Trying again does not help."""
 
     exit_code = 5
 
@@ -86,16 +93,16 @@ class StoreError(TokctlError):
 
 
 class WrongStoreError(StoreError):
-    """What is there is no store, or none that this program can read."""
+    """The file is not a store, or one that this version cannot read."""
 
 
 class InputError(TokctlError):
-    """Data that was handed in cannot be read as what it should be."""
+    """Input data cannot be read, or does not have the expected format."""
 
     exit_code = 7
 
 
 class NotSavedError(TokctlError):
-    """An API token was created, and its secret could not be put where it was to be; the message says where it is."""
+    """An API token was created, but its secret could not be saved; the message tells where the secret is."""
 
     exit_code = 8

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from builders import DOCUMENTED, answer, at, instance, ndjson, token
-from tokctl.process.performance import Throughput
+from support.builders import DOCUMENTED, answer, at, instance, ndjson, token
+from tokctl.analysis.performance.statistics import Throughput
 from tokctl.render.views.perf import bar, sparkline
 
 TIMES = {"created_at": at(0), "updated_at": at(9), "completed_at": at(9)}
@@ -17,10 +17,16 @@ def jobs(instance_id, took, count=12, **about):
     """An instance of so many visits to ``work``, all of which took as long, and one to ``rest``."""
     known = instance(instance_id, **{"process_id": "order", "version": 1} | about)
     several = [
-        token(f"{instance_id}-{n}", instance_id, element_id="work", element_type="serviceTask",
-              execution_context={"duration_ms": took, "worker_id": f"w{n % 2}"}, **TIMES)
+        token(
+            f"{instance_id}-{n}",
+            instance_id,
+            element_id="work",
+            element_type="serviceTask",
+            execution_context={"duration_ms": took, "worker_id": f"w{n % 2}"},
+            **TIMES,
+        )
         for n in range(count)
-    ]  # fmt: skip
+    ]
     return answer(known, [*several, token(f"{instance_id}-x", instance_id, element_id="rest", **TIMES)])
 
 
@@ -66,8 +72,13 @@ def test_the_documented_keys(perf):
     assert found["avgExecutionTime"] == found["mean_ms"] == (29889 + 5111) / 2
     assert found["derived"] == 1
     assert list(found)[:6] == [
-        "totalTokens", "avgExecutionTime", "fastestToken", "slowestToken", "retryAnalysis", "typePerformance",
-    ]  # fmt: skip
+        "totalTokens",
+        "avgExecutionTime",
+        "fastestToken",
+        "slowestToken",
+        "retryAnalysis",
+        "typePerformance",
+    ]
     assert found["throughput"]["bucket_ms"] == 1000
     assert [b for b in found["throughput"]["buckets"] if b["finished"]] == [
         {"from": "2025-01-11T10:30:45.000Z", "finished": 1},
@@ -92,6 +103,73 @@ def test_live_visits_are_counted_and_have_no_duration(perf, saved):
     assert (found["groups"][0]["live"], found["groups"][0]["count"], found["groups"][0]["mean_ms"]) == (1, 0, None)
 
 
+def waiting_at_join(instance_id, **about):
+    """An instance of which a join has waited for an hour: another branch was cancelled."""
+    kinds = {"element_id": "join", "element_name": "Both ready", "element_type": "parallelGateway"}
+    done = {"created_at": at(-9000), "completed_at": at(-8400), "element_type": "serviceTask"}
+    tokens = [
+        token(f"{instance_id}-work", instance_id, element_id="work", **done),
+        token(f"{instance_id}-off", instance_id, element_id="off", **done | {"state": "CANCELLED"}),
+        token(
+            f"{instance_id}-join",
+            instance_id,
+            state="WAITING",
+            created_at=at(-8400),
+            updated_at=at(-8400),
+            parent_token_id=f"{instance_id}-work",
+            **kinds,
+        ),
+    ]
+    return answer(instance(instance_id, process_id="order", **about), tokens)
+
+
+@pytest.mark.parametrize("words", [(), ("i1",), ("--by", "element,process"), ("--by", "type")])
+def test_a_join_that_has_waited_is_the_bottleneck(tokctl, perf, saved, words):
+    path = saved(*(waiting_at_join(f"i{n}") for n in range(4)), jobs("j1", 2000))
+    found = perf(path, *words)
+    first = found["groups"][0]
+    assert first["element_type"] == "parallelGateway"
+    assert (first["mean_ms"], first["total_ms"], first["share"]) == (None, 0, 0)  # nothing of it is over
+    number = 1 if words == ("i1",) else 4
+    waited = 3_600_000
+    assert (first["open"], first["so_far_ms"], first["spent_ms"]) == (number, number * waited, number * waited)
+    assert first["at_least"] == dict.fromkeys(("mean_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms"), waited)
+    assert found["time_so_far"]["waiting_ms"] == found["so_far_ms"] == number * waited
+    assert found["time"]["waiting_ms"] == 0
+    assert found["longest_open"]["duration_ms"] == waited
+    assert [group["at_least"] for group in found["groups"][1:]] == [None] * (len(found["groups"]) - 1)
+    table = tokctl("perf", *words, "--file", path, "--limit", "1").out
+    assert " so far " in next(line for line in table.splitlines() if "≥" in line and "lower bound" not in line)
+    assert next(line for line in table.splitlines() if "waiting  " in line).endswith(" open")
+
+
+def test_at_a_past_moment_it_had_waited_until_then(perf, saved):
+    found = perf(saved(waiting_at_join("i1")), "--at", "45m")
+    assert found["so_far_ms"] == 15 * 60_000
+    assert found["groups"][0]["element_id"] == "join"
+
+
+@pytest.mark.parametrize("command", ["flow", "tokens trace"])
+def test_flow_and_trace_say_the_same_of_what_waits(tokctl, saved, command):
+    path = saved(waiting_at_join("i1"))
+    document = json.loads(tokctl(*command.split(), "--file", path, "-o", "json").out)
+    analysis = document.get("performance_analysis", document)
+    first, *others = analysis.get("bottlenecks") or analysis["currentBottlenecks"]
+    assert (first["element_id"], first["so_far_ms"]) == ("join", 3_600_000)
+    assert all("so_far_ms" not in one for one in others)
+    if command == "flow":
+        assert [step.get("so_far") for step in document["critical_path"]["steps"]] == [None, True]
+    else:
+        assert analysis["time_so_far"]["waiting_ms"] == 3_600_000
+        assert analysis["time_breakdown"]["waiting_ms"] == 0
+        assert {path["status"]: path.get("so_far") for path in document["execution_paths"]} == {
+            "WAITING": True,
+            "CANCELLED": None,
+        }
+    line = next(x for x in tokctl(*command.split(), "--file", path).out.splitlines() if x.count(" so far") == 2)
+    assert line.split()[:2] == ["Both", "ready"]
+
+
 # --- what is looked at --------------------------------------------------------------------------------
 
 
@@ -100,8 +178,11 @@ def test_left_out_the_instance_means_all_of_them(perf, saved):
     found = perf(path)
     assert (found["about"], found["instances"]) == ("3 instances of 2 processes", 3)
     assert {(g["process_id"], g["element_id"]): g["visits"] for g in found["groups"]} == {
-        ("order", "work"): 24, ("refund", "work"): 12, ("order", "rest"): 2, ("refund", "rest"): 1,
-    }  # fmt: skip
+        ("order", "work"): 24,
+        ("refund", "work"): 12,
+        ("order", "rest"): 2,
+        ("refund", "rest"): 1,
+    }
     assert perf(path, "i2")["about"] == "order  i2"
     assert perf(path, "--process", "ref*")["about"] == "1 instance of refund"
     assert perf(path, "--version", "1")["instances"] == 2
@@ -151,23 +232,23 @@ def test_pages(tokctl, saved):
     ran = tokctl("perf", "--file", path, "-n", "1")
     assert "  rest " in ran.out
     assert "  work " not in ran.out.partition("By element")[2]
-    assert ran.err == "Showing 1 to 1 of 2 groups: --page for others, --limit 0 for all.\n"
+    assert ran.err == "Showing 1 to 1 of 2 groups. Use --page for more, --limit 0 for all.\n"
     assert tokctl("perf", "--file", path, "-n", "1", "--page", "2", "-o", "id").out == "work\n"
 
 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--by", "elemnt"], 2, "cannot group by 'elemnt' (did you mean 'element'?). Valid: element, type"),
-        (["--by", ","], 2, "--by names nothing"),
+        (["--by", "elemnt"], 2, "invalid --by 'elemnt' (did you mean 'element'?). Valid: element, type"),
+        (["--by", ","], 2, "--by is empty"),
         (["--sort", "size"], 2, "cannot sort by 'size'"),
         (["--sort", "change"], 2, "Add --compare BASE"),
-        (["i1", "--version", "1"], 2, "contradict each other"),
-        (["i1", "--process", "order"], 2, "contradict each other"),
-        (["i1", "--compare", "i1"], 2, "'i1' is what is to be compared"),
-        (["--compare", ".."], 2, "names no period"),
-        (["--compare", "1d..7d"], 2, "nothing lies between"),
-        (["--compare", "soon..1d"], 2, "'soon' is neither a time nor a span"),
+        (["i1", "--version", "1"], 2, "cannot be used with"),
+        (["i1", "--process", "order"], 2, "cannot be used with"),
+        (["i1", "--compare", "i1"], 2, "cannot compare 'i1' with itself"),
+        (["--compare", ".."], 2, "the period is empty"),
+        (["--compare", "1d..7d"], 2, "--since must be before --until"),
+        (["--compare", "soon..1d"], 2, "invalid time: 'soon'"),
         (["--compare", "v9"], 3, "no token of version 9 matches"),
         (["--compare", "nobody"], 3, "no process instance 'nobody'"),
         (["--compare", ""], 3, "no process instance ''"),
@@ -197,9 +278,12 @@ def versions(saved):
 def compared(document):
     (work,) = [g for g in document["groups"] if g["element_id"] == "work" and g["process_id"] != "refund"]
     return (
-        work["visits"], work["p50_ms"], work["comparison"]["base"]["count"], work["comparison"]["base"]["p50_ms"],
+        work["visits"],
+        work["p50_ms"],
+        work["comparison"]["base"]["count"],
+        work["comparison"]["base"]["p50_ms"],
         work["comparison"]["verdict"],
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(
@@ -226,7 +310,7 @@ def test_bases(perf, versions, words, expected):
 def test_nothing_beside_the_base_is_said(tokctl, versions):
     ran = tokctl("perf", "-p", "order", "--version", "3", "--compare", "v3", "--file", versions)
     assert (ran.code, ran.out) == (0, "")
-    assert ran.err == "No tokens match but those of version 3, which is what to compare with.\n"
+    assert ran.err == "No other tokens match than those of the base, version 3.\n"
 
 
 def test_periods(perf, saved):
@@ -236,7 +320,7 @@ def test_periods(perf, saved):
         return [
             token(f"{number}-{n}", element_id="work", execution_context={"duration_ms": took}, **times)
             for n in range(10)
-        ]  # fmt: skip
+        ]
 
     path = saved(
         answer(instance(process_id="order"), [t for n, took in enumerate((9, 50, 10, 20)) for t in day(n, took)])
@@ -284,9 +368,16 @@ def test_every_column_of_the_table_is_in_the_json(tokctl, perf, versions):
 
 
 def test_what_contradicts_itself_is_told(tokctl, saved):
-    path = saved(answer(instance("i1"), [
-        token("a", created_at=at(9), completed_at=at(0)), token("b"), token("c", execution_context={"duration_ms": 4}),
-    ]))  # fmt: skip
+    path = saved(
+        answer(
+            instance("i1"),
+            [
+                token("a", created_at=at(9), completed_at=at(0)),
+                token("b"),
+                token("c", execution_context={"duration_ms": 4}),
+            ],
+        )
+    )
     ran = tokctl("perf", "--file", path)
     assert "left out  1 that ended before they began, 1 without times" in ran.out
     assert "over 1 completed visit" in ran.out
@@ -296,7 +387,7 @@ def test_what_contradicts_itself_is_told(tokctl, saved):
 
 
 def test_bars():
-    assert [bar(share, 4, unicode=True) for share in (0, 0.001, 0.5, 0.53, 1, 7)] == [
+    assert [bar(share, 4) for share in (0, 0.001, 0.5, 0.53, 1, 7)] == [
         "",
         "▏",
         "██",
@@ -304,14 +395,12 @@ def test_bars():
         "████",
         "████",
     ]
-    assert [bar(share, 4, unicode=False) for share in (0, 0.001, 0.5, 1)] == ["", "#", "##", "####"]
 
 
 def test_sparklines():
-    assert sparkline([0, 1, 50, 100], unicode=True) == " ▁▄█"
-    assert sparkline([0, 1, 50, 100], unicode=False) == " .=@"
-    assert sparkline([7] * Throughput.MOST, unicode=True) == "█" * Throughput.MOST
-    assert sparkline([], unicode=True) == ""
+    assert sparkline([0, 1, 50, 100]) == " ▁▄█"
+    assert sparkline([7] * Throughput.MAX_BUCKETS) == "█" * Throughput.MAX_BUCKETS
+    assert sparkline([]) == ""
 
 
 @pytest.mark.parametrize(("room", "title", "full"), [(20, "3s", 15), (40, "2s", 22), (60, "1s", 45)])

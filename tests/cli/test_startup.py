@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
-from builders import DOCUMENTED
-from commandline import clean_environment
+from support.builders import DOCUMENTED
+from support.commandline import clean_environment
+
+pytestmark = pytest.mark.slow  # starts programs, or waits for them
 
 NEVER = (
     "httpx",
@@ -40,8 +42,11 @@ def imported(code: str, *words: object) -> set[str]:
     begin = "import os, sys; os._exit = sys.exit"  # so that the end is reached
     done = subprocess.run(
         [sys.executable, "-c", f"{begin}\ntry:\n    {code}\nfinally:\n    {report}", *map(str, words)],
-        capture_output=True, text=True, env=clean_environment(), check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env=clean_environment(),
+        check=False,
+    )
     assert "Traceback" not in done.stderr.rpartition("\n")[0]
     return set(done.stderr.rpartition("\n")[2].split())
 
@@ -60,7 +65,7 @@ def test_the_reporter_sees_what_is_imported():
 
 def test_importing_the_command_line_imports_nothing_it_does_not_need():
     assert not packages(imported("import tokctl.__main__")) & {*NEVER, "typer", "msgspec"}
-    modules = imported("import tokctl.cli.groups; tokctl.cli.groups.root()")
+    modules = imported("import tokctl.cli.command_tree; tokctl.cli.command_tree.root_command()")
     assert not packages(modules) & set(NEVER)
     assert "sqlite3" not in modules
     assert not [name for name in modules if name.startswith(("tokctl.store", "tokctl.recorder", "tokctl.engines"))]
@@ -92,7 +97,7 @@ def test_a_list_for_programs(known, form):
 def test_a_table_takes_of_rich_only_the_widths_of_characters(known, words):
     given = [] if words == ["instances", "list"] or "a4" in words else ["ord-1001"]
     modules = command(*words, *given, "--store", known)
-    assert "tokctl.render.table" in modules
+    assert "tokctl.render.formats.table" in modules
     assert not packages(modules) & (set(NEVER) - {"rich"})
     assert not {"rich.console", "rich.table", "rich.text", "rich.style", "rich.markup", "rich.segment"} & modules
 
@@ -115,8 +120,8 @@ def test_an_error_needs_no_rich(known, words):
 
 
 def test_completion_of_an_id(own_store, monkeypatch):
-    monkeypatch.setenv("_TOKCTL_COMPLETE", "complete_bash")
-    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", f"tokctl --store {own_store} tokens list o")
+    monkeypatch.setenv("_TOKCTL_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", f"tokctl --store {own_store} tokens list o")
     modules = command()
     assert "sqlite3" in modules
     assert not packages(modules) & (set(NEVER) - {"platformdirs"})

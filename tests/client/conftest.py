@@ -1,3 +1,3 @@
 """See ``calling``."""
 
-from calling import calls  # noqa: F401 - a fixture
+from support.calling import calls  # noqa: F401 - a fixture

@@ -7,9 +7,9 @@ import traceback
 
 import pytest
 
-import faulty
-from calling import SECRET
-from tokctl.client import UnansweredError
+from support import faulty_server
+from support.calling import SECRET
+from tokctl.client import OutcomeUnknownError
 from tokctl.errors import InputError, NotAllowedError, NotFoundError, TokctlError, UnreachableError, UsageError
 
 SHORT = {"timeout": 0.3, "connect_timeout": 0.3}
@@ -20,30 +20,39 @@ ASKING = {
     "DELETE": lambda client: client.delete(("x",), {"reason": "a b"}),
 }
 IN_DOUBT = {
-    "silence": faulty.silent,
-    "nothing": faulty.raw(b""),
-    "reset": faulty.raw(b"", reset=True),
-    "half a head": faulty.raw(b"HTTP/1.1 201 Cre"),
-    "no http": faulty.raw(b"hello\r\n\r\n"),
-    "half a body": faulty.cut(NEW.encode()),
-    "a body that stops": faulty.stalled(faulty.head(201, length=99) + NEW.encode()),
-    "damaged": faulty.good(NEW.encode(), 201, Content_Encoding="gzip"),
-    "half compressed": faulty.zipped(NEW.encode() * 99, cut=-9),
-    "too large": faulty.raw(faulty.head(201, length=1 << 40)),
-    **{str(status): faulty.good(f'{{"error":"of {NEW}"}}'.encode(), status) for status in (500, 501, 502, 503, 504)},
+    "silence": faulty_server.silent,
+    "nothing": faulty_server.raw(b""),
+    "reset": faulty_server.raw(b"", reset=True),
+    "half a head": faulty_server.raw(b"HTTP/1.1 201 Cre"),
+    "no http": faulty_server.raw(b"hello\r\n\r\n"),
+    "half a body": faulty_server.cut(NEW.encode()),
+    "a body that stops": faulty_server.stalled(faulty_server.head(201, length=99) + NEW.encode()),
+    "damaged": faulty_server.good(NEW.encode(), 201, Content_Encoding="gzip"),
+    "half compressed": faulty_server.zipped(NEW.encode() * 99, cut=-9),
+    "too large": faulty_server.raw(faulty_server.head(201, length=1 << 40)),
+    **{
+        str(status): faulty_server.good(f'{{"error":"of {NEW}"}}'.encode(), status)
+        for status in (500, 501, 502, 503, 504)
+    },
 }
 REFUSED = {
-    400: UsageError, 401: NotAllowedError, 403: NotAllowedError, 404: NotFoundError, 409: UsageError, 412: UsageError,
-    415: UsageError, 429: UnreachableError,
-}  # fmt: skip
+    400: UsageError,
+    401: NotAllowedError,
+    403: NotAllowedError,
+    404: NotFoundError,
+    409: UsageError,
+    412: UsageError,
+    415: UsageError,
+    429: UnreachableError,
+}
 
 
 @pytest.mark.parametrize("method", ASKING)
 @pytest.mark.parametrize("name", IN_DOUBT)
 def test_what_may_have_been_done(calls, method, name, caplog):
     caplog.set_level(logging.DEBUG)
-    with faulty.serving(IN_DOUBT[name]) as server:
-        with pytest.raises(UnansweredError) as caught:
+    with faulty_server.serving(IN_DOUBT[name]) as server:
+        with pytest.raises(OutcomeUnknownError) as caught:
             ASKING[method](calls(server.url, **SHORT))
         assert len(server.seen) == 1
     assert calls.waits == []
@@ -56,11 +65,11 @@ def test_what_may_have_been_done(calls, method, name, caplog):
 @pytest.mark.parametrize("method", ASKING)
 @pytest.mark.parametrize("status", REFUSED)
 def test_what_was_refused_was_not_done(calls, method, status):
-    with faulty.serving(faulty.good(f'{{"error":"of {NEW}"}}'.encode(), status)) as server:
+    with faulty_server.serving(faulty_server.good(f'{{"error":"of {NEW}"}}'.encode(), status)) as server:
         with pytest.raises(REFUSED[status]) as caught:
             ASKING[method](calls(server.url))
         assert len(server.seen) == 1
-    assert not isinstance(caught.value, UnansweredError)
+    assert not isinstance(caught.value, OutcomeUnknownError)
     assert NEW[:12] not in str(caught.value)
 
 
@@ -69,9 +78,9 @@ def test_what_never_left_was_not_done(calls, method):
     def credential():
         raise NotAllowedError("the keyring is locked.")
 
-    with faulty.serving(faulty.good(), greeting=b"220 no TLS here\r\n") as server:
+    with faulty_server.serving(faulty_server.good(), greeting=b"220 no TLS here\r\n") as server:
         for url, options in (
-            (f"http://127.0.0.1:{faulty.unused_port()}", {}),
+            (f"http://127.0.0.1:{faulty_server.unused_port()}", {}),
             ("http://nobody.invalid", {}),
             ("unix:///nowhere/tokctl.sock", {}),
             (f"http://{'a' * 70}.example", {}),
@@ -80,37 +89,39 @@ def test_what_never_left_was_not_done(calls, method):
         ):
             with pytest.raises(TokctlError) as caught:
                 ASKING[method](calls(url, **(SHORT | options)))
-            assert not isinstance(caught.value, UnansweredError), url
+            assert not isinstance(caught.value, OutcomeUnknownError), url
     assert server.seen == []
     assert calls.waits == []
 
 
 def test_a_proxy_that_makes_no_connection(calls, monkeypatch):
-    with faulty.serving(faulty.raw(faulty.head(502, 0))) as proxy:
+    with faulty_server.serving(faulty_server.raw(faulty_server.head(502, 0))) as proxy:
         monkeypatch.setenv("https_proxy", proxy.url)
         with pytest.raises(UnreachableError, match="the proxy cannot") as caught:
             calls("https://cms.invalid").post(("x",), {})
-    assert not isinstance(caught.value, UnansweredError)
+    assert not isinstance(caught.value, OutcomeUnknownError)
 
 
 def test_a_question_is_never_in_doubt(calls):
-    for answer in (faulty.raw(b""), faulty.good(b"", 500), faulty.zipped(b"x", cut=-1)):
-        with faulty.serving(answer) as server, pytest.raises(UnreachableError) as caught:
+    for answer in (faulty_server.raw(b""), faulty_server.good(b"", 500), faulty_server.zipped(b"x", cut=-1)):
+        with faulty_server.serving(answer) as server, pytest.raises(UnreachableError) as caught:
             calls(server.url, retries=0).get(("x",))
-        assert not isinstance(caught.value, UnansweredError)
+        assert not isinstance(caught.value, OutcomeUnknownError)
 
 
 def test_what_is_sent(calls):
-    with faulty.serving(faulty.good()) as server:
+    with faulty_server.serving(faulty_server.good()) as server:
         client = calls(server.url)
         for ask in ASKING.values():
             assert ask(client).status == 200
         client.put(("a/b",), None)
         post, put, delete, unmatched = server.seen
     assert [(one.method, one.target, one.body) for one in server.seen] == [
-        ("POST", "/x", b'{"a":1}'), ("PUT", "/x", b'{"a":1}'), ("DELETE", "/x?reason=a%20b", b""),
+        ("POST", "/x", b'{"a":1}'),
+        ("PUT", "/x", b'{"a":1}'),
+        ("DELETE", "/x?reason=a%20b", b""),
         ("PUT", "/a%2Fb", b"null"),
-    ]  # fmt: skip
+    ]
     assert put.headers["if-match"] == '"v1"'
     assert post.headers["content-type"] == put.headers["content-type"] == "application/json"
     assert "if-match" not in unmatched.headers.keys() | post.headers.keys()
@@ -119,7 +130,9 @@ def test_what_is_sent(calls):
 
 
 def test_statuses_that_are_answers(calls):
-    with faulty.serving(faulty.good(b"{}", 404), faulty.good(b"{}", 412), faulty.good(b"", 204)) as server:
+    with faulty_server.serving(
+        faulty_server.good(b"{}", 404), faulty_server.good(b"{}", 412), faulty_server.good(b"", 204)
+    ) as server:
         client = calls(server.url)
         assert client.delete(("x",), accept=(404,)).status == 404
         assert client.put(("x",), {}, accept=(412,)).status == 412
@@ -130,10 +143,14 @@ def test_no_secret_of_another_is_repeated(calls):
     """A server may tell a secret that is not the one it was asked with."""
     mask = NEW[:8] + "..."
     for told in (NEW, NEW.upper(), f"a {NEW}!"):
-        answer = faulty.good(f'{{"error":"{told}, {mask} x"}}'.encode(), 400)
-        with faulty.serving(answer) as server, pytest.raises(UsageError) as caught:
+        answer = faulty_server.good(f'{{"error":"{told}, {mask} x"}}'.encode(), 400)
+        with faulty_server.serving(answer) as server, pytest.raises(UsageError) as caught:
             calls(server.url).get(("x",))
         assert NEW[:10].casefold() not in str(caught.value).casefold()
         assert mask in str(caught.value)
-    with faulty.serving(faulty.page()) as server, pytest.raises(InputError), calls(server.url).stream(("x",)):
+    with (
+        faulty_server.serving(faulty_server.page()) as server,
+        pytest.raises(InputError),
+        calls(server.url).stream(("x",)),
+    ):
         pass

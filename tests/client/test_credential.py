@@ -9,14 +9,14 @@ from functools import partial
 
 import pytest
 
-import faulty
-from calling import SECRET
-from tokctl.client import Answer, Client, Connection, json_of
+from support import faulty_server
+from support.calling import SECRET
+from tokctl.client import Client, ClientResponse, Connection, decode_json
 from tokctl.errors import NotAllowedError, TokctlError, UsageError
 
 
 def test_both_headers_and_what_else_is_sent(calls):
-    with faulty.serving(faulty.good()) as server:
+    with faulty_server.serving(faulty_server.good()) as server:
         calls(server.url).get(("x",))
         sent = server.seen[0].headers
     assert sent["authorization"] == f"Bearer {SECRET}"
@@ -29,8 +29,8 @@ def test_both_headers_and_what_else_is_sent(calls):
 
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_without_one(calls, nothing):
-    with faulty.serving(faulty.good(b"", 401)) as server:
-        with pytest.raises(NotAllowedError, match="asks for a credential"):
+    with faulty_server.serving(faulty_server.good(b"", 401)) as server:
+        with pytest.raises(NotAllowedError, match="requires a credential"):
             calls(server.url, credential=lambda: nothing).get(("x",))
         assert not {"authorization", "x-api-key"} & server.seen[0].headers.keys()
 
@@ -42,9 +42,9 @@ def test_it_is_asked_for_once_and_only_when_needed(calls):
         asked.append(1)
         return SECRET
 
-    with faulty.serving(faulty.good()) as server:
+    with faulty_server.serving(faulty_server.good()) as server:
         client = calls(server.url, credential=credential)
-        client.post(("login",), {}, authorised=False)
+        client.post(("login",), {}, with_credential=False)
         assert asked == []
         threads = [threading.Thread(target=client.get, args=(("x",),)) for _ in range(8)]
         for thread in threads:
@@ -62,7 +62,7 @@ def test_an_error_of_the_keyring_comes_through_and_is_not_remembered(calls):
             raise error
         return SECRET
 
-    with faulty.serving(faulty.good()) as server:
+    with faulty_server.serving(faulty_server.good()) as server:
         client = calls(server.url, credential=credential)
         with pytest.raises(NotAllowedError, match="locked"):
             client.get(("x",))
@@ -71,7 +71,7 @@ def test_an_error_of_the_keyring_comes_through_and_is_not_remembered(calls):
 
 
 def test_no_cookie_is_kept(calls):
-    with faulty.serving(faulty.good(Set_Cookie="a=b; Path=/")) as server:
+    with faulty_server.serving(faulty_server.good(Set_Cookie="a=b; Path=/")) as server:
         client = calls(server.url)
         client.get(("x",))
         client.get(("x",))
@@ -84,14 +84,14 @@ def test_netrc_is_not_read(calls, monkeypatch, tmp_path):
     netrc.chmod(0o600)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(netrc))
-    with faulty.serving(faulty.good()) as server:
+    with faulty_server.serving(faulty_server.good()) as server:
         calls(server.url, credential=lambda: None).get(("x",))
         assert "authorization" not in server.seen[0].headers
 
 
 @pytest.mark.parametrize("flaw", ["\n", "\r\nX-Evil: 1", " ", "ü", "\x00", "\udcff", "\x7f", "€"])
 def test_a_credential_that_no_header_can_carry(calls, flaw):
-    with faulty.serving(faulty.good()) as server:
+    with faulty_server.serving(faulty_server.good()) as server:
         with pytest.raises(NotAllowedError) as caught:
             calls(server.url, credential=lambda: SECRET + flaw).get(("x",))
         assert server.connections == 0
@@ -102,30 +102,31 @@ def test_a_credential_that_no_header_can_carry(calls, flaw):
 
 ECHO = f'{{"error":{{"code":"{SECRET}","message":"bad {SECRET}"}},"request_id":"{SECRET}"}}'.encode()
 ECHOES = {
-    **{f"envelope {status}": faulty.good(ECHO, status) for status in (400, 401, 403, 404, 409, 429, 500, 503)},
-    "lacking": faulty.good(
+    **{f"envelope {status}": faulty_server.good(ECHO, status) for status in (400, 401, 403, 404, 409, 429, 500, 503)},
+    "lacking": faulty_server.good(
         f'{{"error":{{"code":"FORBIDDEN","details":{{"required_permission":"{SECRET}",'
-        f'"provided_permissions":["{SECRET}"]}}}}}}'.encode(), 403,
+        f'"provided_permissions":["{SECRET}"]}}}}}}'.encode(),
+        403,
     ),
-    "text": faulty.good(f"who is {SECRET}?".encode(), 400, kind="text/plain"),
-    "page": faulty.good(f"<html>{SECRET}".encode(), kind="text/html"),
-    "kind": faulty.good(b"x", kind=f"text/{SECRET}"),
-    "request id": faulty.good(b"", 400, X_Request_ID=SECRET),
-    "encoding": faulty.good(Content_Encoding=SECRET),
-    "redirect": faulty.redirect(f"https://{SECRET}.example.org/{SECRET}?{SECRET}"),
-    "wrong header": faulty.raw(f"HTTP/1.1 200 OK\r\nA {SECRET}: x\r\n\r\n".encode()),
-    "shape": faulty.good(f'["{SECRET}"]'.encode()),
-    "cut": faulty.cut(SECRET.encode()),
-}  # fmt: skip
+    "text": faulty_server.good(f"who is {SECRET}?".encode(), 400, kind="text/plain"),
+    "page": faulty_server.good(f"<html>{SECRET}".encode(), kind="text/html"),
+    "kind": faulty_server.good(b"x", kind=f"text/{SECRET}"),
+    "request id": faulty_server.good(b"", 400, X_Request_ID=SECRET),
+    "encoding": faulty_server.good(Content_Encoding=SECRET),
+    "redirect": faulty_server.redirect(f"https://{SECRET}.example.org/{SECRET}?{SECRET}"),
+    "wrong header": faulty_server.raw(f"HTTP/1.1 200 OK\r\nA {SECRET}: x\r\n\r\n".encode()),
+    "shape": faulty_server.good(f'["{SECRET}"]'.encode()),
+    "cut": faulty_server.cut(SECRET.encode()),
+}
 
 
 @pytest.mark.parametrize("name", ECHOES)
 def test_a_server_that_says_it_back(calls, name, caplog):
     caplog.set_level(logging.DEBUG)
-    with faulty.serving(ECHOES[name]) as server:
+    with faulty_server.serving(ECHOES[name]) as server:
         client = calls(server.url)
         with pytest.raises(TokctlError) as caught:
-            json_of(client.get((SECRET,)), dict)
+            decode_json(client.get((SECRET,)), dict)
         with pytest.raises(TokctlError) as streamed, client.stream(("x",)) as pieces:
             raise UsageError(f"read {len(list(pieces))}")
     shown = [str(caught.value), repr(caught.value), repr(vars(caught.value)), str(streamed.value), repr(client)]
@@ -134,28 +135,34 @@ def test_a_server_that_says_it_back(calls, name, caplog):
     assert not [text for text in shown if SECRET.casefold() in text.casefold()]
 
 
-@pytest.mark.parametrize("written", ["sec%2Bret%2Fabc%3D%3D%22q", "sec%2Bret/abc%3D%3D%22q", 'sec+ret/abc==\\"q',
-                                     "sec+ret/abc==&quot;q"])  # fmt: skip
+@pytest.mark.parametrize(
+    "written", ["sec%2Bret%2Fabc%3D%3D%22q", "sec%2Bret/abc%3D%3D%22q", 'sec+ret/abc==\\"q', "sec+ret/abc==&quot;q"]
+)
 def test_a_server_that_says_it_back_escaped(calls, written):
-    for answer in (faulty.good(f"who is {written}?".encode(), 400, kind="text/plain"),
-                   faulty.redirect(f"https://example.org/{written}")):  # fmt: skip
-        with faulty.serving(answer) as server, pytest.raises(TokctlError) as caught:
+    for answer in (
+        faulty_server.good(f"who is {written}?".encode(), 400, kind="text/plain"),
+        faulty_server.redirect(f"https://example.org/{written}"),
+    ):
+        with faulty_server.serving(answer) as server, pytest.raises(TokctlError) as caught:
             calls(server.url, credential=lambda: 'sec+ret/abc=="q').get(("x",))
         assert "abc" not in str(caught.value)
 
 
 def test_no_repr_shows_it(calls):
     connection = Connection("http://h", credential=partial(str, SECRET))
-    with faulty.serving(faulty.good(SECRET.encode())) as server:
+    with faulty_server.serving(faulty_server.good(SECRET.encode())) as server:
         client = calls(server.url)
         answer = client.get(("x",))
-    for thing in (connection, Client(connection), client, answer, vars(client), client._wire, vars(client._wire)):
-        assert thing is vars(client._wire) or SECRET not in repr(thing)
-    assert SECRET not in repr(Answer(200, SECRET.encode(), {"x": SECRET}))
+    for thing in (connection, Client(connection), client, answer, vars(client), client._sender, vars(client._sender)):
+        assert thing is vars(client._sender) or SECRET not in repr(thing)
+    assert SECRET not in repr(ClientResponse(200, SECRET.encode(), {"x": SECRET}))
 
 
 def test_a_warning_where_it_crosses_a_network(calls, monkeypatch):
-    with faulty.serving(faulty.good()) as server, faulty.serving(faulty.proxy(server.port)) as proxy:
+    with (
+        faulty_server.serving(faulty_server.good()) as server,
+        faulty_server.serving(faulty_server.proxy(server.port)) as proxy,
+    ):
         monkeypatch.setenv("http_proxy", proxy.url)
         client = calls("http://engine.invalid")
         client.get(("x",))
@@ -168,11 +175,14 @@ def test_a_warning_where_it_crosses_a_network(calls, monkeypatch):
 
 
 def test_warnings_go_to_standard_error_unless_taken(calls, monkeypatch, capsys):
-    with faulty.serving(faulty.good()) as server, faulty.serving(faulty.proxy(server.port)) as proxy:
+    with (
+        faulty_server.serving(faulty_server.good()) as server,
+        faulty_server.serving(faulty_server.proxy(server.port)) as proxy,
+    ):
         monkeypatch.setenv("http_proxy", proxy.url)
         with Client(Connection("http://engine.invalid", credential=lambda: SECRET)) as client:
             client.get(("x",))
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("tokctl: the credential crosses the network unencrypted")
+    assert err.startswith("warning: the credential is sent unencrypted")
     assert SECRET not in err

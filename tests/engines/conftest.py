@@ -2,9 +2,9 @@
 
 import pytest
 
-from commandline import orders, tokctl  # noqa: F401 - fixtures
+from support.commandline import orders, tokctl  # noqa: F401 - fixtures
+from support.watchers import clock  # noqa: F401 - a fixture
 from tokctl.client import Client
-from watchers import clock  # noqa: F401 - a fixture
 
 
 @pytest.fixture(autouse=True)

@@ -7,20 +7,20 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from builders import raw
-from fake_atomd import SECRET, FakeAtomd, Made
+from support.builders import raw
+from support.fake_atomd import SECRET, FakeAtomd, Made
 from tokctl.client import Client, Connection
-from tokctl.engines import opening
+from tokctl.engines import connect as opening
 from tokctl.engines.atomd import AtomdEngine
-from tokctl.engines.atomdwire import moment
-from tokctl.engines.base import Reading
+from tokctl.engines.atomd_documents import parse_moment
 from tokctl.engines.ids import resolve_instance, resolve_token
+from tokctl.engines.projection import Projection
 from tokctl.errors import InputError, NotAllowedError, NotFoundError, UnreachableError
-from tokctl.process.model import NULL
-from tokctl.process.query import EVERYTHING, InstanceFilter, Order, TokenFilter
-from tokctl.process.status import derive
+from tokctl.model.filters import ALL_TOKENS, InstanceFilter, SortOrder, TokenFilter
+from tokctl.model.instance_status import derive_status
+from tokctl.model.tokens import NULL
 
-CREATED = Order("created")
+CREATED = SortOrder("created")
 DONE, FIRST, SECOND = "srv1-6iQSX7z5IzZTZDEnO1", "srv1-gbf2HaqHNivynfHHuZ", "srv1-w5DaVNp5VENE3PSloK"
 
 
@@ -31,7 +31,7 @@ def fake():
     made.close()
 
 
-def engine_of(fake: FakeAtomd, reading: Reading = Reading.TOKENS) -> AtomdEngine:
+def engine_of(fake: FakeAtomd, reading: Projection = Projection.TOKENS) -> AtomdEngine:
     opening._warned.clear()
     connection = Connection(url=fake.url, credential=lambda: SECRET)
     return AtomdEngine(Client(connection, sleep=lambda _: None), fake.url, reading)
@@ -42,7 +42,7 @@ def of_made(made: Made) -> AtomdEngine:
 
 
 def test_the_tokens_of_a_live_instance(fake):
-    split, pay, ship = engine_of(fake).tokens(SECOND, EVERYTHING, CREATED)
+    split, pay, ship = engine_of(fake).tokens(SECOND, ALL_TOKENS, CREATED)
     assert [one.element_id for one in (split, pay, ship)] == ["split", "pay", "ship"]  # the answer has ship first
     assert split.child_tokens == (pay.token_id, ship.token_id)
     assert pay.child_tokens == ()
@@ -52,8 +52,11 @@ def test_the_tokens_of_a_live_instance(fake):
     assert pay.completed_at is None
     assert pay.flow_history == NULL  # unknown, not empty
     assert msgspec.json.decode(pay.execution_context) == {
-        "job_key": "srv1-RbZxlSlbpMFKV2239I", "job_type": "pay", "worker_id": "w1", "retries_left": 3
-    }  # fmt: skip
+        "job_key": "srv1-RbZxlSlbpMFKV2239I",
+        "job_type": "pay",
+        "worker_id": "w1",
+        "retries_left": 3,
+    }
     assert split.execution_context == NULL
     assert msgspec.json.decode(pay.variables) == {"amount": 200.5, "orderId": "ORD-2"}
 
@@ -65,18 +68,18 @@ def test_an_instance_that_has_ended(fake):
     assert status.instance.version == 1
     assert status.started_at == datetime(2026, 11, 21, 17, 10, 37, 598744, tzinfo=UTC)
     assert status.ended_at == datetime(2026, 11, 21, 17, 10, 38, 780268, tzinfo=UTC)
-    assert [one.element_id for one in engine.tokens(DONE, EVERYTHING, CREATED)] == ["split", "end", "join"]
+    assert [one.element_id for one in engine.tokens(DONE, ALL_TOKENS, CREATED)] == ["split", "end", "join"]
     # Its token has gone on from the task that had a job: the job says nothing of where it is.
-    assert all(one.execution_context == NULL for one in engine.tokens(DONE, EVERYTHING, CREATED))
+    assert all(one.execution_context == NULL for one in engine.tokens(DONE, ALL_TOKENS, CREATED))
 
 
 def test_lists_ids_and_durations(fake):
     engine = engine_of(fake)
-    everyone = list(engine.instances(InstanceFilter(), Order("started", descending=True)))
+    everyone = list(engine.instances(InstanceFilter(), SortOrder("started", descending=True)))
     assert [one.instance.instance_id for one in everyone] == [DONE, SECOND, FIRST]
     assert [one.live_tokens for one in everyone] == [0, 2, 2]
     for one in everyone:
-        assert one == derive(one.instance, list(engine.tokens(one.instance.instance_id, EVERYTHING, CREATED)))
+        assert one == derive_status(one.instance, list(engine.tokens(one.instance.instance_id, ALL_TOKENS, CREATED)))
     assert engine.count_instances(InstanceFilter(live=True)) == 2
     assert engine.latest_instance_id() == DONE
     assert resolve_instance(engine, "srv1-w") == SECOND
@@ -91,9 +94,11 @@ def test_lists_ids_and_durations(fake):
 
 
 def test_visits_of_all(fake):
-    engine = engine_of(fake, Reading.VISITS)
-    found = {status.instance.instance_id: [v.element_name for v in visits if v.live]
-             for status, visits in engine.all_visits(InstanceFilter(open=True))}  # fmt: skip
+    engine = engine_of(fake, Projection.VISITS)
+    found = {
+        status.instance.instance_id: [v.element_name for v in visits if v.live]
+        for status, visits in engine.all_visits(InstanceFilter(open=True))
+    }
     assert found == {FIRST: ["Pay", "Ship"], SECOND: ["Pay", "Ship"]}
     assert sum("/jobs" in path for path in fake.asked) <= 2, "jobs are asked for once"
 
@@ -101,7 +106,7 @@ def test_visits_of_all(fake):
 @pytest.mark.parametrize("unknown", ["srv1-aaaaaaaaaaaaaaaaaa", "x", "srv1-../..", "%00"])
 def test_an_unknown_instance(fake, unknown):
     engine = engine_of(fake)
-    for ask in (engine.instance, engine.summary, lambda one: list(engine.tokens(one, EVERYTHING, CREATED))):
+    for ask in (engine.instance, engine.summary, lambda one: list(engine.tokens(one, ALL_TOKENS, CREATED))):
         with pytest.raises(NotFoundError, match=r"no process instance"):
             ask(unknown)
 
@@ -123,10 +128,10 @@ def test_the_model(fake):
 def test_a_key_that_may_not_see_jobs_or_models(fake, capsys):
     fake.refused = ("jobs", "bpmn")
     engine = engine_of(fake)
-    tokens = list(engine.tokens(SECOND, EVERYTHING, CREATED))
+    tokens = list(engine.tokens(SECOND, ALL_TOKENS, CREATED))
     assert [one.element_type for one in tokens] == [None] * 3
     assert [one.execution_context for one in tokens] == [NULL] * 3
-    list(engine.tokens(FIRST, EVERYTHING, CREATED))
+    list(engine.tokens(FIRST, ALL_TOKENS, CREATED))
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2, said
     assert any("Workers, retries and timeouts" in line for line in said)
@@ -144,13 +149,13 @@ def test_refusals(fake):
 
 def test_a_server_of_another_kind_is_forgotten(monkeypatch, tmp_path):
     monkeypatch.setenv("TOKCTL_STATE_DIR", str(tmp_path))
-    from tokctl.engines.recognise import remember, remembered
+    from tokctl.engines.connect import load_remembered_kind, remember_kind
 
     fake = FakeAtomd(lambda *_: None)
-    remember(fake.url, "atomd")
-    with pytest.raises(UnreachableError, match="asked anew"):
-        list(engine_of(fake).instances(InstanceFilter(), Order("started")))
-    assert remembered(fake.url) is None
+    remember_kind(fake.url, "atomd")
+    with pytest.raises(UnreachableError, match="detect the kind again"):
+        list(engine_of(fake).instances(InstanceFilter(), SortOrder("started")))
+    assert load_remembered_kind(fake.url) is None
     fake.close()
 
 
@@ -159,14 +164,25 @@ def test_a_server_of_another_kind_is_forgotten(monkeypatch, tmp_path):
 
 def document(number: int, **fields) -> dict:
     return {
-        "token_id": f"t{number}", "process_instance_id": "i1", "element_id": "pay", "status": "WAITING",
-        "variables": {}, "created_at": f"2026-11-21T17:10:{number % 60:02}.123456789Z", "is_active": False,
-    } | fields  # fmt: skip
+        "token_id": f"t{number}",
+        "process_instance_id": "i1",
+        "element_id": "pay",
+        "status": "WAITING",
+        "variables": {},
+        "created_at": f"2026-11-21T17:10:{number % 60:02}.123456789Z",
+        "is_active": False,
+    } | fields
 
 
 def about(**fields) -> dict:
-    return {"instance_id": "i1", "process_definition_id": "order", "version": 1, "status": "ACTIVE",
-            "started_at": "2026-11-21T17:10:00Z", "updated_at": "0001-01-01T00:00:00Z"} | fields  # fmt: skip
+    return {
+        "instance_id": "i1",
+        "process_definition_id": "order",
+        "version": 1,
+        "status": "ACTIVE",
+        "started_at": "2026-11-21T17:10:00Z",
+        "updated_at": "0001-01-01T00:00:00Z",
+    } | fields
 
 
 @pytest.mark.parametrize("shift", [0, 1, 3])
@@ -177,7 +193,7 @@ def test_pages_in_any_order(number, shift):
     made.tokens["i1"] = [document(n, created_at=f"2026-11-21T17:{n // 60:02}:{n % 60:02}Z") for n in range(number)][
         ::-1
     ]
-    found = list(of_made(made).tokens("i1", EVERYTHING, CREATED))
+    found = list(of_made(made).tokens("i1", ALL_TOKENS, CREATED))
     assert [one.token_id for one in found] == [f"t{n}" for n in range(number)]
 
 
@@ -187,7 +203,7 @@ def test_a_token_that_came_twice_counts_as_it_was_last():
     old = document(1, status="WAITING", updated_at="2026-11-21T17:11:00Z")
     new = document(1, status="COMPLETED", updated_at="2026-11-21T17:12:00Z", completed_at="2026-11-21T17:12:00Z")
     made.tokens["i1"] = [new, document(2), old, document(3)]
-    states = {one.token_id: one.state for one in of_made(made).tokens("i1", EVERYTHING, CREATED)}
+    states = {one.token_id: one.state for one in of_made(made).tokens("i1", ALL_TOKENS, CREATED)}
     assert states == {"t1": "COMPLETED", "t2": "WAITING", "t3": "WAITING"}
 
 
@@ -203,7 +219,7 @@ def test_a_token_in_whose_place_another_came_twice_is_asked_for_again():
         data = {"tokens": pages[len(asked) - 1], "total_count": 3, "has_more": query["offset"] == "0"}
         return 200, {"success": True, "data": data}
 
-    found = engine_of(FakeAtomd(answer)).tokens("i1", EVERYTHING, CREATED)
+    found = engine_of(FakeAtomd(answer)).tokens("i1", ALL_TOKENS, CREATED)
     assert [one.token_id for one in found] == ["t1", "t2", "t3"]
     assert asked == ["0", "2", "0", "2"]
 
@@ -221,9 +237,17 @@ def test_states_times_and_jobs():
     ]
 
     def job(key: str, token_id: str, **fields) -> dict:
-        return {"key": key, "type": "charge", "process_instance_id": "i1", "variables": {"_tokenID": token_id},
-                "retries": 2, "deadline": 0, "worker": "", "state": "PENDING",
-                "created_at": 1795281037} | fields  # fmt: skip
+        return {
+            "key": key,
+            "type": "charge",
+            "process_instance_id": "i1",
+            "variables": {"_tokenID": token_id},
+            "retries": 2,
+            "deadline": 0,
+            "worker": "",
+            "state": "PENDING",
+            "created_at": 1795281037,
+        } | fields
 
     made.jobs = [
         job("j1", "t3", state="COMPLETED", worker="old"),
@@ -235,7 +259,7 @@ def test_states_times_and_jobs():
         {"key": "j7", "variables": None},
     ]
     engine = of_made(made)
-    first, second, third, fourth, fifth = engine.tokens("i1", EVERYTHING, CREATED)
+    first, second, third, fourth, fifth = engine.tokens("i1", ALL_TOKENS, CREATED)
     assert (first.state, first.completed_at) == ("CANCELLED", None)
     assert first.cancelled_at == datetime(2026, 11, 21, 17, 15, 0, 900000, tzinfo=UTC)
     assert first.child_tokens == ("t2", "t3")
@@ -253,11 +277,17 @@ def test_states_times_and_jobs():
 def test_four_kinds_of_time():
     at = datetime(2026, 11, 21, 17, 10, 37, tzinfo=UTC)
     seconds = int(at.timestamp())
-    for value in ("2026-11-21T17:10:37Z", "2026-11-21T17:10:37.000000000Z", seconds, seconds * 1000, seconds * 10**6,
-                  seconds * 10**9):  # fmt: skip
-        assert moment(value) == at, value
+    for value in (
+        "2026-11-21T17:10:37Z",
+        "2026-11-21T17:10:37.000000000Z",
+        seconds,
+        seconds * 1000,
+        seconds * 10**6,
+        seconds * 10**9,
+    ):
+        assert parse_moment(value) == at, value
     for nothing in (None, "", 0, "0001-01-01T00:00:00Z"):
-        assert moment(nothing) is None
+        assert parse_moment(nothing) is None
 
 
 def test_what_is_of_another_shape_is_told_with_its_place():
@@ -267,10 +297,10 @@ def test_what_is_of_another_shape_is_told_with_its_place():
     with pytest.raises(
         InputError, match=r"/processes/i1/tokens/typed: \$\.data\.tokens\[1\]\.element_id: expected text"
     ):
-        list(of_made(made).tokens("i1", EVERYTHING, CREATED))
+        list(of_made(made).tokens("i1", ALL_TOKENS, CREATED))
     made.tokens["i1"] = [document(1, process_instance_id="i2")]
-    with pytest.raises(InputError, match="'i2' was not asked for"):
-        list(of_made(made).tokens("i1", EVERYTHING, CREATED))
+    with pytest.raises(InputError, match="'i2' was not requested"):
+        list(of_made(made).tokens("i1", ALL_TOKENS, CREATED))
 
 
 def test_nothing_of_what_is_here_is_shared_between_looks():
@@ -278,9 +308,9 @@ def test_nothing_of_what_is_here_is_shared_between_looks():
     made.instances = [about()]
     made.tokens["i1"] = [document(1)]
     engine = of_made(made)
-    assert engine.count_tokens("i1", EVERYTHING) == 1
+    assert engine.count_tokens("i1", ALL_TOKENS) == 1
     made.tokens["i1"].append(document(2))
-    assert engine.count_tokens("i1", EVERYTHING) == 1
+    assert engine.count_tokens("i1", ALL_TOKENS) == 1
     assert engine.refresh()
-    assert engine.count_tokens("i1", EVERYTHING) == 2
-    assert next(engine.tokens("i1", EVERYTHING, CREATED)).variables == raw({})
+    assert engine.count_tokens("i1", ALL_TOKENS) == 2
+    assert next(engine.tokens("i1", ALL_TOKENS, CREATED)).variables == raw({})

@@ -9,20 +9,21 @@ from itertools import pairwise
 import msgspec
 import pytest
 
-from builders import at, instance, token, tokens
-from commandline import NOW, Stream
-from documented_server import DocumentedServer
-from serving import Served, grant
+from support.builders import at, instance, token, tokens
+from support.commandline import NOW, Stream
+from support.documented_server import DocumentedServer
+from support.serving import Served, grant
 from tokctl.__main__ import run
-from tokctl.engines.base import Reading
+from tokctl.engines.as_of import AsOfEngine
 from tokctl.engines.ids import resolve_instance
-from tokctl.engines.past import PastEngine
-from tokctl.engines.remote import GIVE_UP
+from tokctl.engines.projection import Projection
+from tokctl.engines.remote import MAX_CONSECUTIVE_FAILURES
 from tokctl.errors import InputError, NotAllowedError, NotFoundError, UnreachableError
-from tokctl.process.query import EVERYTHING, InstanceFilter, Order, TokenFilter
+from tokctl.model.filters import ALL_TOKENS, InstanceFilter, SortOrder, TokenFilter
+from tokctl.model.tokens import NULL
 from tokctl.store import open_store
 
-CREATED = Order("created")
+CREATED = SortOrder("created")
 EVERYONE = InstanceFilter()
 
 
@@ -49,7 +50,7 @@ def asked(served: Served) -> list[tuple[str, int]]:
 
 
 def look(engine, instance_id: str = "i1") -> tuple:
-    return engine.instance(instance_id), list(engine.tokens(instance_id, EVERYTHING, CREATED))
+    return engine.instance(instance_id), list(engine.tokens(instance_id, ALL_TOKENS, CREATED))
 
 
 def test_a_look_at_what_has_not_changed_is_one_304(served):
@@ -79,7 +80,7 @@ def test_of_open_instances_only_those_that_changed_are_read_again(served):
     for name in ("i1", "i2", "i3"):
         put(served, name, tokens(2, name, state="ACTIVE"))
     engine = served.engine()
-    where, newest = InstanceFilter(open=True), Order("started", descending=True)
+    where, newest = InstanceFilter(open=True), SortOrder("started", descending=True)
 
     def all_of_them() -> dict[str, int]:
         ids = [status.instance.instance_id for status in engine.instances(where, newest, limit=9)]
@@ -97,6 +98,18 @@ def test_of_open_instances_only_those_that_changed_are_read_again(served):
     assert sorted(statuses) == [200, 304, 304]
 
 
+def test_a_page_of_tokens_is_asked_for_without_variables_that_are_not_shown(served):
+    put(served, "i1", tokens(3, variables={"a": 1}))
+    engine = served.engine()
+    for projection, has_variables in ((Projection.TOKENS, True), (Projection.VISITS, False)):
+        asked(served)
+        found = list(engine.tokens("i1", ALL_TOKENS, CREATED, limit=2, projection=projection))
+        assert [one.variables != NULL for one in found] == [has_variables] * 2
+        assert ["include_variables=false" in path for path, _ in asked(served) if "/tokens" in path] == [
+            not has_variables
+        ]
+
+
 def test_a_status_that_was_read_before_the_tokens_does_not_outlive_them(served):
     """The instance ends between two requests of one look: the next look has to see it."""
     put(served, "i1", tokens(1, state="ACTIVE"))
@@ -105,7 +118,7 @@ def test_a_status_that_was_read_before_the_tokens_does_not_outlive_them(served):
     engine.refresh()
     assert engine.instance("i1").status == "ACTIVE"
     put(served, "i1", tokens(1, updated_at=at(9)), status="COMPLETED")
-    assert [one.state for one in engine.tokens("i1", EVERYTHING, CREATED)] == ["COMPLETED"]
+    assert [one.state for one in engine.tokens("i1", ALL_TOKENS, CREATED)] == ["COMPLETED"]
     assert engine.refresh()
     assert engine.instance("i1").status == "COMPLETED"
 
@@ -138,7 +151,7 @@ def test_very_many_tokens_are_streamed(large):
     engine = large.engine()
     assert engine.instance("i1").total_tokens == 21_001
     asked(large)
-    found = engine.tokens("i1", EVERYTHING, CREATED)
+    found = engine.tokens("i1", ALL_TOKENS, CREATED)
     first = next(found)
     assert first.token_id == "live"
     assert sum(1 for _ in found) == 21_000
@@ -147,17 +160,20 @@ def test_very_many_tokens_are_streamed(large):
     assert engine.token("i1", "t77").created_at == at(77)
     with pytest.raises(NotFoundError):
         engine.token("i1", "none")
-    some = list(engine.tokens("i1", TokenFilter(states=("COMPLETED",)), Order("created", descending=True), limit=3))
+    some = list(engine.tokens("i1", TokenFilter(states=("COMPLETED",)), SortOrder("created", descending=True), limit=3))
     assert [one.token_id for one in some] == ["t20999", "t20998", "t20997"]
-    backwards = engine.tokens("i1", EVERYTHING, Order("created", descending=True))
+    backwards = engine.tokens("i1", ALL_TOKENS, SortOrder("created", descending=True))
     assert all(one.created_at > other.created_at for one, other in pairwise(backwards))
     assert not any(path == "/i1/tokens" and status == 200 for path, status in asked(large)[2:])
 
 
 def test_analyses_read_them_lean(large):
-    engine = large.engine(Reading.VISITS)
+    engine = large.engine(Projection.VISITS)
     assert sum(1 for _ in engine.visits("i1")) == 21_001
-    assert sum(len(stays.state) for _, several in engine.stays(EVERYONE) for stays in several) == 21_001
+    assert (
+        sum(len(visit_batches.state) for _, several in engine.visit_batches(EVERYONE) for visit_batches in several)
+        == 21_001
+    )
     assert all("include_variables=false" in path for path, _ in asked(large) if "/tokens" in path)
 
 
@@ -190,14 +206,14 @@ def said(data: object) -> bytes:
         (said({"token": []}), r"\$\.data\.tokens: missing"),
         (
             said({"tokens": [{"token_id": "t", "element_id": "e", "state": "A", "instance_id": "other"}]}),
-            "not asked for",
+            "not requested",
         ),
         (said({"tokens": [], "summary": {"total_tokens": "x"}}), r"\$\.data\.summary"),
         (said(7), r"\$\.data: expected a JSON object"),
-        (b'{"success": false, "error": {"code": "X", "message": "no"}}', "an error, for all that the status is 200"),
+        (b'{"success": false, "error": {"code": "X", "message": "no"}}', "error in a response with status 200"),
         (b"[1, 2", r"\$: expected a JSON object"),
-        (b'{"data": ', "is no JSON"),
-        (b"<html>", "is no JSON"),
+        (b'{"data": ', "is not JSON"),
+        (b"<html>", "is not JSON"),
         (b"", "is empty"),
     ],
 )
@@ -205,10 +221,10 @@ def test_an_answer_of_another_shape_is_told_with_address_and_place(served, body,
     put(served, "i1", tokens(2))
     served.spoil = lambda path: (200, body) if "/tokens" in path else None
     for ask in (
-        lambda engine: list(engine.tokens("i1", EVERYTHING, CREATED)),
+        lambda engine: list(engine.tokens("i1", ALL_TOKENS, CREATED)),
         lambda engine: list(engine.visits("i1")),
     ):
-        for reading in (Reading.TOKENS, Reading.VISITS):
+        for reading in (Projection.TOKENS, Projection.VISITS):
             with pytest.raises(InputError, match=says) as caught:
                 ask(served.engine(reading))
             assert f"{served.url}/api/v1/processes/i1/tokens" in str(caught.value)
@@ -219,15 +235,23 @@ def test_an_answer_of_another_shape_is_told_with_address_and_place(served, body,
     ("body", "says"),
     [
         (said({"instances": [{"instance_id": 3}]}), r"/processes: \$\.data\.instances\[0\]\.instance_id: expected"),
-        (said({"instances": [{"instance_id": "i1", "started_at": "x", "total_tokens": 1, "live_tokens": 1,
-                              "derived": []}]}), r"instances\[0\]\.started_at"),
+        (
+            said(
+                {
+                    "instances": [
+                        {"instance_id": "i1", "started_at": "x", "total_tokens": 1, "live_tokens": 1, "derived": []}
+                    ]
+                }
+            ),
+            r"instances\[0\]\.started_at",
+        ),
         (said({}), r"\$\.data\.instances: missing"),
     ],
-)  # fmt: skip
+)
 def test_a_list_of_another_shape(served, body, says):
     served.spoil = lambda _: (200, body)
     with pytest.raises(InputError, match=says):
-        list(served.engine().instances(EVERYONE, Order("started")))
+        list(served.engine().instances(EVERYONE, SortOrder("started")))
 
 
 def test_an_unknown_instance_and_a_missing_permission(served):
@@ -235,7 +259,7 @@ def test_an_unknown_instance_and_a_missing_permission(served):
     with pytest.raises(NotFoundError, match=r"no process instance '\.\./x\?y' on http://127"):
         served.engine().instance("../x?y")
     served.secret = grant(served.path, "process")
-    with pytest.raises(NotAllowedError, match=r"permission 'token'.*name the token's instance"):
+    with pytest.raises(NotAllowedError, match=r"permission 'token'.*give the instance before the token"):
         served.engine().token_ids("t", None, 5)
     served.secret = grant(served.path, "token")
     with pytest.raises(NotAllowedError, match="permission 'process'"):
@@ -259,7 +283,7 @@ BROKEN = (200, said({"tokens": 7}))
 
 
 def test_what_cannot_be_read_is_noted_and_what_has_gone_left_out(six):
-    engine = six.engine(Reading.VISITS)
+    engine = six.engine(Projection.VISITS)
     steps = []
     engine.watch_progress(lambda done, total: steps.append((done, total)))
     gone = (404, b'{"success": false, "error": {"code": "PROCESS_INSTANCE_NOT_FOUND", "message": ""}}')
@@ -276,7 +300,7 @@ def test_what_cannot_be_read_is_noted_and_what_has_gone_left_out(six):
 def test_all_that_cannot_be_read_is_an_error(six):
     six.spoil = lambda path: BROKEN if "/tokens" in path else None
     with pytest.raises(InputError, match="expected an array"):
-        list(six.engine(Reading.VISITS).all_visits(EVERYONE))
+        list(six.engine(Projection.VISITS).all_visits(EVERYONE))
 
 
 @pytest.mark.parametrize("words", [("debug",), ("perf",), ("debug", "--at", "2025-01-11T10:39:00Z")])
@@ -291,7 +315,7 @@ def test_commands_tell_what_they_could_not_read(six, tokctl, monkeypatch, words)
     six.spoil = lambda path: BROKEN if "/i2/" in path else None
     ran = tokctl(*words, "-o", "json", now=now)
     assert ran.code == 5
-    assert ran.err.startswith("1 instance could not be read: i2: http://")
+    assert ran.err.startswith("Cannot read 1 instance: i2: http://")
     assert json.loads(ran.out)["summary" if words[0] == "debug" else "instances"]
     six.spoil = lambda path: BROKEN if "/tokens" in path else None
     ran = tokctl(*words, "-o", "json", now=now)
@@ -307,18 +331,21 @@ def test_what_is_left_out_is_not_said_to_have_ended(six, tokctl, monkeypatch):
     monkeypatch.setenv("TOKCTL_STATE_DIR", str(six.path.parent))
     ran = tokctl("debug", "--server", six.url, now=at(60))
     assert ran.code == 5
-    assert "1 instance that has ended left out" in ran.out + ran.err
+    assert "1 ended instance is not checked" in ran.out + ran.err
     past = tokctl("debug", "--server", six.url, "--at", at(50).isoformat(), now=at(60))
     assert past.code == 5
-    assert "1 instance could not be read: i2" in past.err
+    assert "Cannot read 1 instance: i2" in past.err
 
 
 def test_very_many_in_a_row_that_cannot_be_read_end_it(served):
-    for number in range(GIVE_UP + 5):
+    for number in range(MAX_CONSECUTIVE_FAILURES + 5):
         put(served, f"i{number:02}", tokens(1, f"i{number:02}", state="ACTIVE"))
     served.spoil = lambda path: BROKEN if "/tokens" in path and "/i00/" not in path else None
-    with pytest.raises(InputError, match=f"^{GIVE_UP} instances in a row could not be read, the last: http.*/i20/"):
-        list(served.engine(Reading.VISITS).all_visits(EVERYONE))
+    with pytest.raises(
+        InputError,
+        match=f"^{MAX_CONSECUTIVE_FAILURES} consecutive instances could not be read. Last error: http.*/i20/",
+    ):
+        list(served.engine(Projection.VISITS).all_visits(EVERYONE))
 
 
 # --- few requests -------------------------------------------------------------------------------------------
@@ -333,7 +360,7 @@ def test_whether_there_is_just_one_instance_is_asked_with_one_small_request(six)
 
 def test_of_a_server_that_tells_no_totals_each_instance_is_read_once(six):
     server = DocumentedServer(six.path, honours=False)
-    engine = server.engine(Reading.VISITS)
+    engine = server.engine(Projection.VISITS)
     server.spoil = lambda path: BROKEN if "/i2/" in path else None
     for _ in range(2):
         assert sum(1 for _ in engine.all_visits(EVERYONE)) == 5
@@ -349,7 +376,7 @@ def test_of_a_server_that_tells_no_totals_each_instance_is_read_once(six):
 
 
 def test_how_instances_stood_is_worked_out_once(six):
-    engine = PastEngine(six.engine(Reading.VISITS_WITH_FLOWS), at(50))
+    engine = AsOfEngine(six.engine(Projection.VISITS_WITH_FLOWS), at(50))
     gone = (404, b'{"success": false, "error": {"code": "PROCESS_INSTANCE_NOT_FOUND", "message": ""}}')
     six.spoil = lambda path: gone if "/i4/" in path else None
     assert sum(1 for _ in engine.all_visits(EVERYONE)) == 5
@@ -357,7 +384,7 @@ def test_how_instances_stood_is_worked_out_once(six):
     assert engine.count_instances(InstanceFilter(open=True)) == 5
     assert engine.count_instances(InstanceFilter(statuses=("COMPLETED",))) == 0
     assert not [path for path, _ in asked(six) if "/tokens" in path]
-    few = engine.instances(EVERYONE, Order("started"), limit=9)
+    few = engine.instances(EVERYONE, SortOrder("started"), limit=9)
     assert [status.instance.instance_id for status in few] == ["i0", "i1", "i2", "i3", "i5"]
 
 
@@ -387,7 +414,7 @@ def test_a_server_that_is_killed_and_started_again_under_watch(served, clock, mo
     names = [event["event"] for event in events]
     assert code == 0, err.written()
     assert names[:3] == ["watching", "tokens_updated", "error"], names
-    assert "refuses the connection" in events[2]["message"]
+    assert "connection refused" in events[2]["message"]
     assert names[3:5] == ["recovered", "tokens_updated"]
     assert [one["token_id"] for one in events[4]["added"]] == ["t1"]
     assert names[-1] == "ended"
@@ -395,7 +422,7 @@ def test_a_server_that_is_killed_and_started_again_under_watch(served, clock, mo
 
 
 def test_a_server_that_goes_away_in_the_middle_is_an_error(six):
-    engine = six.engine(Reading.VISITS)
+    engine = six.engine(Projection.VISITS)
     ids = (status.instance.instance_id for status, _ in engine.all_visits(EVERYONE))
     assert next(ids) == "i0"
     engine.close()

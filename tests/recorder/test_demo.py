@@ -3,10 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from recording import MemorySink, check
 
-from tokctl.process.bpmn import read_definitions
-from tokctl.process.model import STATES
+from support.recording import MemorySink, check
+from tokctl.bpmn.parser import read_definitions
+from tokctl.model.states import STATES
 from tokctl.recorder.demo import load_demo
 from tokctl.recorder.simulate import simulate
 

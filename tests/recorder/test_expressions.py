@@ -2,7 +2,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tokctl.recorder.expressions import timer_value, to_python
+from tokctl.recorder.expressions import timer_to_python, to_python
 
 DATA = {"amount": 100, "method": "a && b = c", "ok": True, "none": None, "f": lambda x: x + 1}
 
@@ -38,7 +38,7 @@ def test_what_is_no_expression_stays_one_that_fails(text):
 @example("0\r\x80")
 def test_any_text_is_taken(text):
     assert isinstance(to_python(text), str)
-    assert isinstance(timer_value(text), str)
+    assert isinstance(timer_to_python(text), str)
 
 
 @pytest.mark.parametrize(
@@ -54,4 +54,4 @@ def test_any_text_is_taken(text):
     ],
 )
 def test_values_of_timers(text, value):
-    assert eval(timer_value(text), {"PERIOD": "PT1H", "wait": "PT2H"}) == value
+    assert eval(timer_to_python(text), {"PERIOD": "PT1H", "wait": "PT2H"}) == value

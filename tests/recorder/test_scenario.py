@@ -7,12 +7,19 @@ from hypothesis import strategies as st
 
 from tokctl.errors import InputError
 from tokctl.recorder import scenario as module
-from tokctl.recorder.draws import DrawError, read_duration, read_probability, read_rate, read_span, read_value
-from tokctl.recorder.scenario import read_scenario
+from tokctl.recorder.distributions import (
+    ScenarioValueError,
+    parse_duration_distribution,
+    parse_probability,
+    parse_rate,
+    parse_seconds,
+    parse_value_generator,
+)
+from tokctl.recorder.scenario import parse_scenario
 
 
 def drawn(value, count=2000):
-    random, draw = Random(1), read_duration(value)
+    random, draw = Random(1), parse_duration_distribution(value)
     return [draw(random).total_seconds() for _ in range(count)]
 
 
@@ -30,13 +37,13 @@ def drawn(value, count=2000):
     ],
 )
 def test_spans(text, seconds):
-    assert read_span(text) == seconds
+    assert parse_seconds(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "5", "5 parsecs", "-1s", -1, None, True, [], "1s2", float("inf"), float("nan")])
 def test_no_spans(text):
-    with pytest.raises(DrawError, match="is no span of time"):
-        read_span(text)
+    with pytest.raises(ScenarioValueError, match="is not a duration"):
+        parse_seconds(text)
 
 
 def test_distributions():
@@ -54,34 +61,34 @@ def test_distributions():
 
 @given(st.integers(0, 10**6), st.floats(0, 100), st.floats(0, 50))
 def test_nothing_takes_less_than_no_time_and_all_is_whole_milliseconds(seed, mean, deviation):
-    span = read_duration({"normal": [mean, deviation]})(Random(seed))
+    span = parse_duration_distribution({"normal": [mean, deviation]})(Random(seed))
     assert span >= timedelta(0)
     assert span.microseconds % 1000 == 0
 
 
 @pytest.mark.parametrize(("text", "value"), [(0.5, 0.5), ("5%", 0.05), (True, 1), (False, 0), (1, 1)])
 def test_probabilities(text, value):
-    assert read_probability(text) == value
+    assert parse_probability(text) == value
 
 
 @pytest.mark.parametrize("text", [1.5, -0.1, "often", "120%", None])
 def test_no_probabilities(text):
-    with pytest.raises(DrawError):
-        read_probability(text)
+    with pytest.raises(ScenarioValueError):
+        parse_probability(text)
 
 
 def test_rates():
-    assert [read_rate(text).gap for text in ("2/s", "10/min", "30/h", "1/5m")] == [0.5, 6, 120, 300]
+    assert [parse_rate(text).gap for text in ("2/s", "10/min", "30/h", "1/5m")] == [0.5, 6, 120, 300]
     for text in ("10", "0/s", "1/year", 5):
-        with pytest.raises(DrawError, match="is no rate"):
-            read_rate(text)
+        with pytest.raises(ScenarioValueError, match="is not a rate"):
+            parse_rate(text)
 
 
 def test_values():
     random = Random(1)
 
     def draws(value):
-        draw = read_value(value)
+        draw = parse_value_generator(value)
         return [draw(random, number) for number in range(1, 1001)]
 
     assert set(draws({"any": [1, 2]})[0]) == {"any"}
@@ -98,8 +105,8 @@ def test_values():
 
 
 def test_the_documented_example_is_read():
-    text = module.__doc__.partition("::\n")[2].partition("\nSpans are written")[0]
-    scenario = read_scenario(text)
+    text = module.__doc__.partition("::\n")[2].partition("\nDurations are written")[0]
+    scenario = parse_scenario(text)
     assert (scenario.process, scenario.seed, scenario.count, scenario.poisson) == ("order", 7, 1000, True)
     assert scenario.start == datetime(2025, 1, 11, 10, tzinfo=UTC)
     assert scenario.until == timedelta(hours=2)
@@ -111,7 +118,7 @@ def test_the_documented_example_is_read():
 
 
 def test_what_is_nearer_goes_first_field_by_field():
-    scenario = read_scenario("""
+    scenario = parse_scenario("""
         tasks:
           default: {takes: 9s, worker: d, retries: 1}
           "pay-*": {takes: 8s, hangs: 10%}
@@ -126,12 +133,12 @@ def test_what_is_nearer_goes_first_field_by_field():
 
 
 def test_a_set_has_the_order_in_which_it_stands():
-    draw = read_scenario("variables: {x: !!set {b, a, c}}").variables["x"]
+    draw = parse_scenario("variables: {x: !!set {b, a, c}}").variables["x"]
     assert draw(Random(1), 1) == ["b", "a", "c"]
 
 
 def test_nothing_is_a_scenario():
-    assert read_scenario("") == read_scenario("{}") == module.Scenario()
+    assert parse_scenario("") == parse_scenario("{}") == module.Scenario()
 
 
 @pytest.mark.parametrize(
@@ -139,40 +146,40 @@ def test_nothing_is_a_scenario():
     [
         ("seeds: 3", "s.yaml: unknown key 'seeds': did you mean 'seed'?"),
         ("tasks: {pay: {tales: 1s}}", "s.yaml: tasks.pay: unknown key 'tales': did you mean 'takes'?"),
-        ("tasks: {pay: {takes: soon}}", "s.yaml: tasks.pay.takes: 'soon' is no span of time"),
+        ("tasks: {pay: {takes: soon}}", "s.yaml: tasks.pay.takes: 'soon' is not a duration"),
         ("tasks: {pay: {takes: {unifrom: [1, 2]}}}", "tasks.pay.takes: unknown key 'unifrom': did you mean 'uniform'?"),
-        ("tasks: {pay: {takes: {uniform: [2, 1]}}}", "tasks.pay.takes: uniform needs its low end first"),
+        ("tasks: {pay: {takes: {uniform: [2, 1]}}}", "tasks.pay.takes: uniform: the lower limit must come first"),
         ("tasks: {pay: {takes: {normal: 3s}}}", "tasks.pay.takes: normal needs deviation"),
-        ("tasks: {pay: {takes: {fixed: 1, uniform: 2}}}", "tasks.pay.takes: needs exactly one of"),
-        ("tasks: {pay: {fails: 3}}", "tasks.pay.fails: 3 is no probability from 0 to 1"),
-        ("tasks: {pay: {retries: {max: -1}}}", "tasks.pay.retries.max: -1 is no whole number of 0 or more"),
-        ("tasks: {pay: {worker: [1]}}", "tasks.pay.worker: needs a name, or a list of names"),
-        ("tasks: {pay: {throws: {probability: 1}}}", "tasks.pay.throws.error: needs the error's code"),
-        ("tasks: [pay]", "s.yaml: tasks: needs fields with values."),
-        ("variables: {x: {choice: []}}", "variables.x: choice needs a list of values"),
-        ("variables: {x: {choice: {a: 0}}}", "variables.x: choice needs weights"),
-        ("variables: {x: {range: [2, 1]}}", "variables.x: range needs its low end first"),
-        ("variables: {x: {sequence: 'A-{name}'}}", "variables.x: sequence cannot use 'A-{name}'"),
-        ("instances: 0", "instances.count: 0 is no whole number of 1 or more"),
-        ("instances: {count: 2, rate: fast}", "instances.rate: 'fast' is no rate"),
-        ("instances: {arrival: poisson}", "instances.arrival: poisson needs a rate"),
+        ("tasks: {pay: {takes: {fixed: 1, uniform: 2}}}", "tasks.pay.takes: expected exactly one of"),
+        ("tasks: {pay: {fails: 3}}", "tasks.pay.fails: 3 is not a probability from 0 to 1"),
+        ("tasks: {pay: {retries: {max: -1}}}", "tasks.pay.retries.max: -1 is not an integer of 0 or more"),
+        ("tasks: {pay: {worker: [1]}}", "tasks.pay.worker: expected a name or a list of names"),
+        ("tasks: {pay: {throws: {probability: 1}}}", "tasks.pay.throws.error: the error code is missing"),
+        ("tasks: [pay]", "s.yaml: tasks: expected a mapping of names to values."),
+        ("variables: {x: {choice: []}}", "variables.x: choice: expected a list of values"),
+        ("variables: {x: {choice: {a: 0}}}", "variables.x: choice: weights must be 0 or more"),
+        ("variables: {x: {range: [2, 1]}}", "variables.x: range: the lower limit must come first"),
+        ("variables: {x: {sequence: 'A-{name}'}}", "variables.x: sequence: invalid text 'A-{name}'"),
+        ("instances: 0", "instances.count: 0 is not an integer of 1 or more"),
+        ("instances: {count: 2, rate: fast}", "instances.rate: 'fast' is not a rate"),
+        ("instances: {arrival: poisson}", "instances.arrival: poisson: the rate is missing"),
         ("instances: {arrival: odd}", "instances.arrival: 'odd' is neither fixed nor poisson"),
-        ("cases: {3: {}}", "cases.3: there is no such instance: there are 1"),
-        ("cases: {x: {}}", "cases.x: 'x' is no whole number"),
-        ("cases: {1: {tasks: {pay: {takes: x}}}}", "cases.1.tasks.pay.takes: 'x' is no span"),
-        ("start: yesterday", "start: no time such as"),
+        ("cases: {3: {}}", "cases.3: instance not found: the scenario has 1"),
+        ("cases: {x: {}}", "cases.x: 'x' is not an integer"),
+        ("cases: {1: {tasks: {pay: {takes: x}}}}", "cases.1.tasks.pay.takes: 'x' is not a duration"),
+        ("start: yesterday", "start: not a time such as"),
         ("cancel: {after: 1m, lasts: 2m}", "cancel: unknown key 'lasts'"),
         ("seed: [1]", "seed: [1] is neither"),
-        ("[1, 2]", "s.yaml: needs fields with values."),
-        ("a: [", "s.yaml, line 2: no YAML"),
-        ("a: !!python/object:os.system {}", "s.yaml, line 1: no YAML"),
-        ("a: \x00", "s.yaml: no YAML"),
-        ("start: 2025-02-30", "s.yaml: no YAML: day is out of range"),
-        ("seed: !!int x", "s.yaml: no YAML: invalid literal"),
+        ("[1, 2]", "s.yaml: expected a mapping of names to values."),
+        ("a: [", "s.yaml, line 2: invalid YAML"),
+        ("a: !!python/object:os.system {}", "s.yaml, line 1: invalid YAML"),
+        ("a: \x00", "s.yaml: invalid YAML"),
+        ("start: 2025-02-30", "s.yaml: invalid YAML: "),
+        ("seed: !!int x", "s.yaml: invalid YAML: "),
     ],
 )
 def test_what_cannot_be_meant_is_one_clear_line(text, message):
     with pytest.raises(InputError) as caught:
-        read_scenario(text, "s.yaml")
+        parse_scenario(text, "s.yaml")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from recording import MODELS, START, MemorySink, run
 
+from support.recording import MODELS, START, MemorySink, run
 from tokctl.errors import InputError
-from tokctl.recorder.scenario import read_scenario
+from tokctl.recorder.scenario import parse_scenario
 from tokctl.recorder.simulate import read_models, simulate
 
 SECOND = timedelta(seconds=1)
@@ -22,7 +22,7 @@ CHOICE = (
 
 def simulate_text(body, scenario="", sink=None):
     models = [("m.bpmn", f"{HEAD}{body}</process></definitions>")]
-    return simulate(models, read_scenario(scenario), sink or MemorySink(), start=START)
+    return simulate(models, parse_scenario(scenario), sink or MemorySink(), start=START)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def simulate_text(body, scenario="", sink=None):
                 f'{X}<intermediateCatchEvent id="x"><timerEventDefinition><timeDuration>P1X</timeDuration>'
                 f"</timerEventDefinition></intermediateCatchEvent>{END}"
             ),
-            "intermediateCatchEvent 'x': ''P1X'' cannot be evaluated: Exception: Invalid duration.",
+            "intermediateCatchEvent 'x': cannot evaluate ''P1X'': ",
         ),
         (
             f'{X}<callActivity id="x" calledElement="q"/>{END}',
@@ -50,26 +50,26 @@ def simulate_text(body, scenario="", sink=None):
         ),
         (
             X + CHOICE.format("amount > 3 and".replace(">", "&gt;")) + END,
-            "exclusiveGateway 'x', flow 'c': 'amount > 3 and' cannot be evaluated: invalid syntax.",
+            "exclusiveGateway 'x', flow 'c': cannot evaluate 'amount > 3 and': ",
         ),
         (
             X + CHOICE.format("amount == 3") + END,
-            "exclusiveGateway 'x', flow 'c': 'amount == 3' cannot be evaluated: name 'amount' is not defined.",
+            "exclusiveGateway 'x', flow 'c': cannot evaluate 'amount == 3': ",
         ),
         (
             (
                 f'{X}<exclusiveGateway id="x"/><sequenceFlow id="c" sourceRef="x" targetRef="y">'
                 '<conditionExpression>False</conditionExpression></sequenceFlow><task id="y"/>'
             ),
-            "SpiffWorkflow stopped at 'x': No conditions satisfied for x.",
+            "SpiffWorkflow stopped at 'x': ",
         ),
         (
             f'{X}<scriptTask id="x"><script>1 / 0</script></scriptTask>{END}',
-            "scriptTask 'x': the script cannot be evaluated: ZeroDivisionError: division by zero.",
+            "scriptTask 'x': cannot evaluate the script: ZeroDivisionError: ",
         ),
         (
             f'{X}<task id="x"/>{END}<sequenceFlow id="b2" sourceRef="x" targetRef="e2"/><endEvent id="e2"/>',
-            "SpiffWorkflow cannot run task 'x': Multiple outgoing flows",
+            "SpiffWorkflow cannot run task 'x': ",
         ),
         (
             (
@@ -77,19 +77,19 @@ def simulate_text(body, scenario="", sink=None):
                 '<conditionExpression>${f("a") == 1}</conditionExpression></sequenceFlow><task id="y"/>'
                 '<sequenceFlow id="d" sourceRef="x" targetRef="y"/>'
             ),
-            "exclusiveGateway 'x', flow 'c': '${f(\"a\") == 1}' cannot be evaluated: name 'f' is not defined.",
+            "exclusiveGateway 'x', flow 'c': cannot evaluate '${f(\"a\") == 1}': ",
         ),
         (
             f'{X}<adHocSubProcess id="x"><task id="y"/></adHocSubProcess>{END}',
             "SpiffWorkflow cannot run adHocSubProcess 'x'.",
         ),
-        ('<task id="x"/>', "SpiffWorkflow cannot run process 'p': No start event found."),
+        ('<task id="x"/>', "SpiffWorkflow cannot run process 'p': "),
         (
             (
                 f'{X}<exclusiveGateway id="x" default="c"/><sequenceFlow id="c" sourceRef="x" targetRef="y"/>'
                 '<exclusiveGateway id="y"/><sequenceFlow id="d" sourceRef="y" targetRef="x"/>'
             ),
-            "lies in a loop in which no time passes",
+            "is in an endless loop",
         ),
     ],
 )
@@ -106,7 +106,7 @@ def test_a_loop_of_tasks_that_take_no_time_ends_in_an_error():
         f'{X}<task id="x"/><sequenceFlow id="b" sourceRef="x" targetRef="y"/>'
         '<exclusiveGateway id="y"/><sequenceFlow id="d" sourceRef="y" targetRef="x"/>'
     )
-    with pytest.raises(InputError, match="no time passes"):
+    with pytest.raises(InputError, match="endless loop"):
         simulate_text(body, "tasks: {x: {takes: 0}}")
 
 
@@ -115,7 +115,9 @@ def test_what_was_recorded_before_an_error_stays():
     with pytest.raises(InputError):
         simulate_text(f'{X}<scriptTask id="x"><script>1 / 0</script></scriptTask>{END}', sink=sink)
     assert sink.one("x").state == "FAILED"
-    assert "division by zero" in msgspec.json.decode(sink.one("x").execution_context)["error_message"]
+    with pytest.raises(ZeroDivisionError) as python:
+        _ = 1 / 0
+    assert str(python.value) in msgspec.json.decode(sink.one("x").execution_context)["error_message"]
 
 
 def test_a_chain_of_thousands_of_elements():
@@ -129,7 +131,7 @@ def test_a_chain_of_thousands_of_elements():
 
 def test_several_processes():
     models = read_models([MODELS / "exclusive.bpmn", MODELS / "parallel.bpmn"])
-    with pytest.raises(InputError, match=r"has several processes: exclusive, parallel\. Say with --process"):
+    with pytest.raises(InputError, match=r"has several processes: exclusive, parallel\. Choose one with --process"):
         simulate(models, None, MemorySink(), start=START)
     sink = run("exclusive parallel", "process: parallel")
     assert sink.instance.process_id == "parallel"

@@ -1,3 +1,3 @@
 """See ``commandline``."""
 
-from commandline import known, orders, own_store, shell, tokctl  # noqa: F401 - fixtures
+from support.commandline import known, orders, own_store, shell, tokctl  # noqa: F401 - fixtures

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 
 import pytest
 
-from builders import NOON, TESTER, at
-from commandline import Stream
-from tokctl.access.audit import Actor, AuditEntry, Checked, Head
-from tokctl.access.model import ApiToken, CreatedBy
+from support.builders import NOON, TESTER, at
+from support.commandline import Stream
+from tokctl.api_tokens.audit import Actor, AuditEntry, ChainCheck, ChainHead
+from tokctl.errors import UnreachableError
+from tokctl.model.api_tokens import ApiToken, CreatedBy
 from tokctl.render import emit
 from tokctl.render.result import Output
 from tokctl.render.views.api_tokens import (
-    Revocation,
+    api_token_detail,
+    api_token_listing,
     revocation_listing,
-    token_detail,
-    token_listing,
     update_detail,
-    verdict_detail,
+    verification_detail,
 )
-from tokctl.render.views.audit import audit_listing, checked_detail
+from tokctl.render.views.audit import audit_listing, chain_check_detail
+from tokctl.services.api_tokens.revocation import RevocationResult
 
 
 def token(**fields) -> ApiToken:
@@ -30,26 +32,37 @@ def token(**fields) -> ApiToken:
 
 
 def shown(result, form="table", **fields) -> str:
-    out = Output(stream=Stream(), errors=Stream(), format=form, tty=False, now=NOON,
-                 **{"color": False, "unicode": True, "width": 200} | fields)  # fmt: skip
+    out = Output(
+        stream=Stream(),
+        errors=Stream(),
+        format=form,
+        tty=False,
+        now=NOON,
+        **{"color": False, "unicode": True, "width": 200} | fields,
+    )
     emit(result, out)
     return out.stream.written()
 
 
 def test_scopes_that_a_server_does_not_tell():
-    assert " ?  " in shown(token_listing([token()], NOON)).splitlines()[1]
-    assert "scopes       not told by the server" in shown(token_detail(token(), NOON))
-    document = json.loads(shown(token_detail(token(), NOON), "json"))
+    assert " ?  " in shown(api_token_listing([token()], NOON)).splitlines()[1]
+    assert "scopes       not reported by the server" in shown(api_token_detail(token(), NOON))
+    document = json.loads(shown(api_token_detail(token(), NOON), "json"))
     assert "scopes" not in document
     assert document["state"] == "valid"
 
 
 def test_what_a_server_adds_is_shown():
     one = token(extra={"lifespan": 90, "tags": ["a"], "owner": "me"})
-    assert shown(token_detail(one, NOON)).split("Other fields\n")[1].split() == [
-        "lifespan", "90", "tags", '["a"]', "owner", "me",
-    ]  # fmt: skip
-    assert json.loads(shown(token_detail(one, NOON), "json"))["lifespan"] == 90
+    assert shown(api_token_detail(one, NOON)).split("Other fields\n")[1].split() == [
+        "lifespan",
+        "90",
+        "tags",
+        '["a"]',
+        "owner",
+        "me",
+    ]
+    assert json.loads(shown(api_token_detail(one, NOON), "json"))["lifespan"] == 90
 
 
 @pytest.mark.parametrize(
@@ -57,9 +70,9 @@ def test_what_a_server_adds_is_shown():
     [(None, None), (CreatedBy(id=3), "3"), (CreatedBy(id=3, email="a@b"), "a@b"), (CreatedBy(), None)],
 )
 def test_who_created_it(by, expected):
-    row = json.loads(shown(token_listing([token(created_by=by)], NOON), "json", columns=("createdBy",)))
+    row = json.loads(shown(api_token_listing([token(created_by=by)], NOON), "json", columns=("createdBy",)))
     assert row["data"] == [{"createdBy": expected}]
-    assert f"created by   {expected or 'unknown'}" in shown(token_detail(token(created_by=by), NOON))
+    assert f"created by   {expected or 'unknown'}" in shown(api_token_detail(token(created_by=by), NOON))
 
 
 @pytest.mark.parametrize(
@@ -74,36 +87,37 @@ def test_who_created_it(by, expected):
     ],
 )
 def test_when_it_expires(expires, text, style):
-    listing = token_listing([token(expires_at=expires)], NOON)
-    row = shown(listing, columns=("expiresAt",), color=True).splitlines()[1].strip()
-    assert row == (f"{style}{text}\x1b[0m" if style else text)
+    listing = api_token_listing([token(expires_at=expires)], NOON)
+    row = shown(listing, columns=("expiresAt",), color=True).splitlines()[1]
+    assert re.fullmatch(f"{re.escape(style)} *{text}(\x1b\\[0m)?", row)
 
 
 def test_an_update_in_ascii():
     detail = update_detail(token(scopes=("process",)), token(scopes=(), description="é"), NOON)
     assert shown(detail, unicode=False).splitlines()[2:] == [
-        "  description  none -> \\u00e9", "  scopes       process -> none",
-    ]  # fmt: skip
+        "  description  none -> \\u00e9",
+        "  scopes       process -> none",
+    ]
 
 
 def test_a_verdict_without_a_record():
-    detail = verdict_detail("valid", None, {"job": False}, good=False)
-    assert shown(detail).splitlines()[0] == "valid  the registry does not tell whose it is"
+    detail = verification_detail("valid", None, {"job": False}, NOON, good=False)
+    assert shown(detail).splitlines()[0] == "valid  the registry does not report the API token"
     assert detail.exit_code == 1
-    assert shown(verdict_detail("unknown", None, {}, good=False)) == "unknown\n"
+    assert shown(verification_detail("unknown", None, {}, NOON, good=False)) == "unknown\n"
 
 
 def test_what_was_revoked_and_what_was_not():
     done = [
-        Revocation(token=token(), revoked=True, removed_from="the keyring"),
-        Revocation(token=token(id="a-b"), revoked=False, error="no"),
+        RevocationResult(token=token(), revoked=True, removed_from="the keyring"),
+        RevocationResult(token=token(id="a-b"), revoked=False, error=UnreachableError("no")),
     ]
     listing = revocation_listing(done, NOON, dry_run=False, exit_code=5)
     rows = shown(listing).splitlines()
     assert rows[1].endswith("revoked, and removed from the keyring")
     assert rows[2].endswith("not revoked")
     assert shown(listing, "id") == "7\n"
-    assert [one["state"] for one in json.loads(shown(listing, "json"))["api_tokens"]] == ["revoked", "valid"]
+    assert [one["state"] for one in json.loads(shown(listing, "json"))["apiTokens"]] == ["revoked", "valid"]
 
 
 # --- the audit ---
@@ -122,13 +136,13 @@ def entry(action="create", details=None, actor=TESTER) -> AuditEntry:
         ("update", {"expiresAt": [None, "2025-01-01T00:00:00.000Z"]}, "expires none → 2025-01-01T00:00:00.000Z"),
         ("update", {"x": {"odd": 1}}, 'x {"odd":1}'),
         ("update", {"x": [{"odd": 1}, 0]}, 'x {"odd":1} → 0'),
-        ("revoke", {}, ""),
+        ("revoke", {}, "-"),
         ("revoke", {"why": "leaked"}, "leaked"),
         ("login", {"x": 1}, '{"x":1}'),
     ],
 )
 def test_what_was_done(action, details, text):
-    listing = audit_listing([entry(action, details)])
+    listing = audit_listing([entry(action, details)], NOON)
     assert shown(listing, columns=("details",)).split("\n")[1] == text
 
 
@@ -142,14 +156,14 @@ def test_what_was_done(action, details, text):
     ],
 )
 def test_who_did_it(actor, text):
-    assert shown(audit_listing([entry(actor=actor)]), columns=("by",)).split("\n")[1] == text
+    assert shown(audit_listing([entry(actor=actor)], NOON), columns=("by",)).split("\n")[1] == text
 
 
 def test_a_chain_that_does_not_hold():
-    detail = checked_detail(Checked(entries=3, head=Head(3, "ab" * 32), fault="entry 4 was changed"))
+    detail = chain_check_detail(ChainCheck(entries=3, head=ChainHead(3, "ab" * 32), fault="entry 4 was changed"))
     assert shown(detail).splitlines() == [
-        "The audit is not what was written: entry 4 was changed.",
+        "The audit log was modified: entry 4 was changed.",
         "",
-        "  holds  the first 3 entries",
+        "  valid  the first 3 entries",
         f"  head   {'ab' * 32}",
     ]

@@ -12,10 +12,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import DOCUMENTED
-from commandline import NOW, Stream
-from tokctl.render import FORMATS, emit
-from tokctl.render.csvs import cell
+from support.builders import DOCUMENTED
+from support.commandline import NOW, Stream
+from tokctl.kinds import FORMATS
+from tokctl.render import emit
+from tokctl.render.formats.csv import format_cell
 from tokctl.render.result import Column, Detail, Listing, Output
 
 LISTS = {
@@ -31,9 +32,21 @@ DETAILS = {
     "info": ["store", "info"],
 }
 TOKEN_KEYS = [
-    "token_id", "element_id", "element_type", "element_name", "state", "created_at", "updated_at", "completed_at",
-    "cancelled_at", "variables", "execution_context", "parent_token_id", "child_tokens", "flow_history",
-]  # fmt: skip
+    "token_id",
+    "element_id",
+    "element_type",
+    "element_name",
+    "state",
+    "created_at",
+    "updated_at",
+    "completed_at",
+    "cancelled_at",
+    "variables",
+    "execution_context",
+    "parent_token_id",
+    "child_tokens",
+    "flow_history",
+]
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
@@ -83,9 +96,13 @@ def test_a_list_beside_the_items_is_written_as_it_is_read(tty):
 
     def listing(lists):
         return Listing(
-            key="items", items=[1], columns=(), ident=str, document=lambda item: {"item": item},
+            key="items",
+            items=[1],
+            columns=(),
+            ident=str,
+            document=lambda item: {"item": item},
             tail=lambda: {"a": lists(numbers()), "b": {"none": lists(iter(())), "more": lists(numbers()), "x": 1}},
-        )  # fmt: skip
+        )
 
     class Noting(Stream):
         def write(self, text):
@@ -154,8 +171,13 @@ def test_a_list_of_tokens_has_the_documented_names(say):
     assert list(document) == ["instance_id", "process_id", "tokens", "summary"]
     assert {tuple(token) for token in document["tokens"]} == {tuple(TOKEN_KEYS)}
     assert list(document["summary"]) == [
-        "total_tokens", "active_tokens", "completed_tokens", "cancelled_tokens", "token_states", "element_types",
-    ]  # fmt: skip
+        "total_tokens",
+        "active_tokens",
+        "completed_tokens",
+        "cancelled_tokens",
+        "token_states",
+        "element_types",
+    ]
 
 
 def test_the_documented_answer_comes_out_as_it_went_in(tokctl):
@@ -169,9 +191,26 @@ def test_the_documented_answer_comes_out_as_it_went_in(tokctl):
 
 def test_the_names_of_other_lists(say):
     assert {tuple(item) for item in json.loads(say(LISTS["instances"], "json"))["instances"]} == {
-        ("instance_id", "process_id", "process_key", "version", "status", "tenant_id", "started_at", "updated_at",
-         "completed_at", "cancelled_at", "variables", "status_derived", "total_tokens", "live_tokens"),
-    }  # fmt: skip
+        (
+            "instance_id",
+            "process_id",
+            "process_key",
+            "version",
+            "status",
+            "business_key",
+            "tenant_id",
+            "started_at",
+            "updated_at",
+            "completed_at",
+            "cancelled_at",
+            "variables",
+            "status_derived",
+            "total_tokens",
+            "live_tokens",
+            "failed_tokens",
+            "live_elements",
+        ),
+    }
     tree = json.loads(say(LISTS["tree"], "json"))
     assert list(tree) == ["instance_id", "process_id", "tree", "contradictions", "summary"]
     assert list(tree["contradictions"]) == ["total", "counts", "examples"]
@@ -187,7 +226,7 @@ def test_json_contains_what_the_table_shows(say):
         text += text.lower()
         for line in lines:
             for word in line.split():
-                if word.isalpha() and word.isascii():
+                if word.isalpha() and word.isascii() and word != "UTC":
                     assert word in text, (name, word)
 
 
@@ -198,7 +237,7 @@ def test_json_contains_what_the_table_shows(say):
 def test_columns_in_the_order_asked_for(say, form):
     out = say(LISTS["tokens"], form, "--columns", "state, worker_id,token_id")
     if form in {"table", "wide"}:
-        assert out.splitlines()[2].split() == ["STATE", "WORKER", "TOKEN"]
+        assert out.splitlines()[0].split() == ["STATE", "WORKER", "TOKEN"]
     elif form == "id":
         assert out.startswith("b1-start\n")
     elif form == "csv":
@@ -297,12 +336,12 @@ def test_columns_pick_from_what_a_query_finds(say, form):
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        (["--query", "["], ["--query cannot be read: Incomplete expression."]),
-        (["--query", "nix(a)"], ["Unknown function: nix()"]),
-        (["--query", "a b"], ["Unexpected token: b"]),
-        (["--query", ""], ["cannot be empty"]),
-        (["--query", "length(`1`)"], ["invalid type"]),
-        (["--query", "tokens[].state", "--columns", "state"], ["--columns picks from objects"]),
+        (["--query", "["], ["invalid --query: "]),
+        (["--query", "nix(a)"], ["invalid --query: ", "nix"]),
+        (["--query", "a b"], ["invalid --query: "]),
+        (["--query", ""], ["invalid --query: "]),
+        (["--query", "length(`1`)"], ["invalid --query: "]),
+        (["--query", "tokens[].state", "--columns", "state"], ["--columns needs objects"]),
         (["--query", "tokens", "--columns", "stat"], ["unknown column 'stat' (did you mean 'state'?)"]),
     ],
 )
@@ -360,8 +399,8 @@ def test_no_answer_to_a_query_starts_a_formula(text):
 
 @pytest.mark.parametrize("text", ["=cmd()", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
 def test_a_formula_is_text(text):
-    assert cell(text) == f"'{text}"
-    assert cell(-1) == "-1"
+    assert format_cell(text) == f"'{text}"
+    assert format_cell(-1) == "-1"
 
 
 def test_a_formula_in_a_token(tokctl, tmp_path):
@@ -387,7 +426,7 @@ def test_a_formula_in_a_token(tokctl, tmp_path):
 
 
 def test_every_format_is_tested():
-    folder = Path(emit.__code__.co_filename).parent
+    folder = Path(emit.__code__.co_filename).parent / "formats"
     modules = {module.rpartition(".")[2] for module in FORMATS.values()}
     assert modules <= {path.stem for path in folder.glob("*.py")}
     assert set(FORMATS) == {"table", "wide", "json", "ndjson", "yaml", "csv", "id"}

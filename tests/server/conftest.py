@@ -1,18 +1,18 @@
-"""Fixtures of the server's tests: one server for all that only read."""
+"""Fixtures of the server's tests, such as one server for all tests that only read."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
-from examining import examined
-from jwt_making import secret_file
-from managing import Manager
-from raw_http import LIMITS
 
-from builders import TESTER
-from commandline import *  # noqa: F403
-from running_server import Served, make_secret, make_store, multiply, serving
+from support.builders import TESTER
+from support.commandline import *  # noqa: F403
+from support.examining import examined
+from support.jwt_making import secret_file
+from support.managing import Manager
+from support.raw_http import LIMITS
+from support.running_server import Served, make_secret, make_store, multiply, serving
 from tokctl.store import open_store
 
 
@@ -24,7 +24,7 @@ def served_store(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def secrets(served_store) -> dict[str, str]:
-    """Secrets by what they are good for."""
+    """Secrets by what they allow."""
     made = {
         "every": make_secret(served_store, "every", "*", type_="full-access")[0],
         "reader": make_secret(served_store, "reader", "process", "token", "metrics")[0],
@@ -45,21 +45,21 @@ def secrets(served_store) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def served(served_store, secrets) -> Served:
-    """A server that is only asked."""
+    """A server for tests that only read."""
     with serving(served_store) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def examination(served_store, secrets, tmp_path_factory):
-    """What schemathesis finds, once it is through."""
+    """The process of schemathesis, and its output."""
     with examined(served_store, tmp_path_factory.mktemp("schemathesis")) as found:
         yield found
 
 
 @pytest.fixture(scope="session", autouse=True)
 def examined_early(request):
-    """Let schemathesis begin with the first test, if it is wanted at all, and end beside the others."""
+    """Start schemathesis with the first test if any test needs it, so that it runs in parallel with the others."""
     if "PYTEST_XDIST_WORKER" not in os.environ and any(
         "examination" in getattr(item, "fixturenames", ()) for item in request.session.items
     ):
@@ -93,7 +93,7 @@ def big(tmp_path_factory, limits):
 
 @pytest.fixture(scope="session")
 def manager(tmp_path_factory) -> Manager:
-    """One who may do everything, with a server that takes JWTs and a store of its own."""
+    """A caller with all permissions, with a server that accepts JWTs and its own store."""
     folder = tmp_path_factory.mktemp("managed")
     store = make_store(folder / "managed.db")
     secret, _ = make_secret(store, "manager", "*", type_="full-access")
@@ -104,6 +104,6 @@ def manager(tmp_path_factory) -> Manager:
 
 @pytest.fixture
 def own(tmp_path):
-    """A store of the test's own, a secret for all of it, and a way to serve it."""
+    """A store of the test's own, and a secret with all permissions."""
     path = make_store(tmp_path / "own.db")
     return path, make_secret(path, "own", "*", type_="full-access")[0]

@@ -1,28 +1,38 @@
-"""The API tokens over HTTP: what is told, made, changed and revoked."""
+"""API tokens over HTTP: list, get, create, update, revoke."""
 
 from __future__ import annotations
 
+import msgspec
 import pytest
-from jwt_making import signed
-from managing import MEMBERS, ROOT, Manager, fault_of, later
 
-from running_server import make_secret
-from tokctl.access.scopes import PERMISSIONS
-from tokctl.access.secret import is_ours, mask
-from tokctl.access.wire import api_token_document
+from support.jwt_making import signed
+from support.managing import MEMBERS, ROOT, Manager, fault_of, later
+from support.running_server import make_secret
+from tokctl.api_tokens.secrets import is_tokctl_secret, mask
+from tokctl.documents.api_tokens import encode_api_token
+from tokctl.model.scopes import PERMISSIONS
 from tokctl.store import open_store
 
 # --- create and get ---
 
 
-def test_a_new_api_token_tells_its_secret_once(manager):
+def test_a_new_api_token_shows_its_secret_once(manager):
     end = later()
-    answer = manager("POST", status=201, json={"name": "ci", "description": "for CI", "type": "full-access",
-                                               "expiresAt": end, "scopes": ["token", "process", "token"]})  # fmt: skip
+    answer = manager(
+        "POST",
+        status=201,
+        json={
+            "name": "ci",
+            "description": "for CI",
+            "type": "full-access",
+            "expiresAt": end,
+            "scopes": ["token", "process", "token"],
+        },
+    )
     made = answer.json()
     assert [*made] == MEMBERS
     secret = made["token"]
-    assert is_ours(secret)
+    assert is_tokctl_secret(secret)
     assert (made["name"], made["description"], made["type"]) == ("ci", "for CI", "full-access")
     assert (made["expiresAt"], made["scopes"]) == (end, ["process", "token"])
     assert answer.headers["cache-control"] == "no-store"
@@ -34,7 +44,7 @@ def test_a_new_api_token_tells_its_secret_once(manager):
     assert manager.served.get("/api/v1/processes", secret).status_code == 200
 
 
-def test_what_is_not_said_of_a_new_one(manager):
+def test_defaults_of_a_new_api_token(manager):
     made = manager.make()
     assert (made["type"], made["scopes"]) == ("read-only", ["process"])
     assert (made["description"], made["expiresAt"], made["lastUsedAt"]) == (None, None, None)
@@ -54,7 +64,7 @@ def test_who_created_it(manager):
         assert user("GET", f"/{made['id']}").json()["createdBy"] == creator
         token = Manager(manager.served, manager.store, made["token"])
         assert token.make(scopes=[])["createdBy"] == creator
-    assert manager.make()["createdBy"] is None  # nor has the manager's own token anyone
+    assert manager.make()["createdBy"] is None  # the manager's own token has no creator either
 
 
 # --- list ---
@@ -64,7 +74,7 @@ def test_pages(manager):
     for n in range(12):
         manager.make(f"n{n}")
     with open_store(str(manager.store)) as store:
-        every = [api_token_document(token) for token in store.api_tokens.list()]
+        every = [msgspec.to_builtins(encode_api_token(token)) for token in store.api_tokens.list()]
     whole = manager("GET", "?pageSize=100").json()
     assert whole["meta"]["permissions"] == [*PERMISSIONS]
     assert [one | {"lastUsedAt": None} for one in whole["data"]] == [one | {"lastUsedAt": None} for one in every][:100]
@@ -73,19 +83,35 @@ def test_pages(manager):
     first = manager("GET").json()
     assert len(first["data"]) == 10
     assert first["meta"]["pagination"] == {"page": 1, "pageSize": 10, "total": total}
-    ids = [one["id"] for page in range(1, total // 7 + 2)
-           for one in manager("GET", f"?page={page}&pageSize=7").json()["data"]]  # fmt: skip
+    ids = [
+        one["id"]
+        for page in range(1, total // 7 + 2)
+        for one in manager("GET", f"?page={page}&pageSize=7").json()["data"]
+    ]
     assert ids == [one["id"] for one in every]
     for behind in (total // 7 + 2, 10**9, 2**53 - 1):
         beyond = manager("GET", f"?page={behind}&pageSize=7").json()
         assert (beyond["data"], beyond["meta"]["pagination"]["total"]) == ([], total)
 
 
-@pytest.mark.parametrize("query", [
-    "page=0", "page=-1", "page=x", "page=1.0", "page=", "pageSize=0", "pageSize=101", "pageSize=-1", "pageSize=ten",
-    "page=1&page=2", "pagesize=5", "page=99999999999999999999",
-])  # fmt: skip
-def test_a_page_that_means_nothing(manager, query):
+@pytest.mark.parametrize(
+    "query",
+    [
+        "page=0",
+        "page=-1",
+        "page=x",
+        "page=1.0",
+        "page=",
+        "pageSize=0",
+        "pageSize=101",
+        "pageSize=-1",
+        "pageSize=ten",
+        "page=1&page=2",
+        "pagesize=5",
+        "page=99999999999999999999",
+    ],
+)
+def test_invalid_pages(manager, query):
     fault = fault_of(manager("GET", f"?{query}", status=400))
     assert (fault["name"], fault["details"]) == ("ValidationError", {"parameter": query.partition("=")[0]})
 
@@ -93,12 +119,18 @@ def test_a_page_that_means_nothing(manager, query):
 # --- update ---
 
 
-def test_what_is_left_out_stays(manager):
+def test_omitted_members_are_unchanged(manager):
     made = manager.make("ci", description="d", scopes=["token"], expiresAt=later())
     path = f"/{made['id']}"
     expected = manager("GET", path).json()
-    for changes in ({"name": "ci2"}, {"description": None}, {"type": "full-access"}, {"scopes": ["bpmn", "process"]},
-                    {"expiresAt": later(60)}, {"expiresAt": None}):  # fmt: skip
+    for changes in (
+        {"name": "ci2"},
+        {"description": None},
+        {"type": "full-access"},
+        {"scopes": ["bpmn", "process"]},
+        {"expiresAt": later(60)},
+        {"expiresAt": None},
+    ):
         answer = manager("PUT", path, json=changes)
         expected |= changes
         if "scopes" in changes:
@@ -110,7 +142,7 @@ def test_what_is_left_out_stays(manager):
     assert expected["token"] == mask(made["token"])
 
 
-def test_an_expiry_at_the_end_of_the_calendar(manager):
+def test_an_expiry_at_the_maximum_date(manager):
     end = {"expiresAt": "9999-12-31T23:59:59-12:00"}
     made = manager.make(**end)
     path = f"/{manager.make()['id']}"
@@ -120,8 +152,8 @@ def test_an_expiry_at_the_end_of_the_calendar(manager):
     assert manager("PUT", path, json=listed[0]).json() == manager("GET", path).json() == listed[0]
 
 
-def test_what_was_read_can_be_sent_back(manager):
-    _, number = make_secret(manager.store, "old", "process", lasts=-60)  # even when it has expired
+def test_a_document_that_was_read_can_be_sent_back(manager):
+    _, number = make_secret(manager.store, "old", "process", lasts=-60)  # also if it has expired
     read = manager("GET", f"/{number}")
     entries = manager("GET", "/audit?newest=1&limit=1").json()
     for body in (read.json(), {}):
@@ -137,11 +169,11 @@ def test_what_was_read_can_be_sent_back(manager):
 # --- If-Match ---
 
 
-def test_a_version_that_is_expected(manager):
+def test_if_match(manager):
     made = manager.make()
     path = f"/{made['id']}"
     old = manager("GET", path).headers["etag"]
-    assert old.startswith('"')  # a strong one: If-Match takes no other
+    assert old.startswith('"')  # a strong one: If-Match accepts no other
     new = manager("PUT", path, json={"name": "b"}, headers={"If-Match": old}).headers["etag"]
     assert new != old
     for wrong in (old, f"W/{new}", '"x"', "", new.strip('"')):
@@ -159,7 +191,7 @@ def test_a_version_that_is_expected(manager):
 # --- delete ---
 
 
-def test_a_revoked_one_is_gone(manager):
+def test_a_revoked_api_token_is_not_found(manager):
     made = manager.make()
     path = f"/{made['id']}"
     assert manager.served.get("/api/v1/processes", made["token"]).status_code == 200
@@ -174,10 +206,10 @@ def test_a_revoked_one_is_gone(manager):
     assert fault_of(manager("DELETE", "/999999999", status=404))["name"] == "NotFoundError"
 
 
-# --- what may be given ---
+# --- which scopes may be granted ---
 
 
-def test_nobody_gives_what_he_does_not_hold(manager):
+def test_callers_can_grant_only_scopes_that_they_hold(manager):
     every = manager.make("target", scopes=["*"])
     secret = manager.make("some", type="full-access", scopes=["process", "api-tokens"])["token"]
     some = Manager(manager.served, manager.store, secret)
@@ -187,22 +219,36 @@ def test_nobody_gives_what_he_does_not_hold(manager):
         for method, path in (("POST", ""), ("PUT", f"/{own['id']}")):
             answer = some(method, path, json={"name": "x", "scopes": scopes}, status=403)
             assert fault_of(answer)["details"] == {
-                "missing_scopes": missing, "provided_permissions": ["process", "api-tokens"]
-            }  # fmt: skip
+                "missing_scopes": missing,
+                "provided_permissions": ["process", "api-tokens"],
+            }
             assert answer.headers["www-authenticate"].endswith(f'scope="{" ".join(missing)}"')
         assert some("GET", f"/{own['id']}").json()["scopes"] == ["process"]
-    for changes in ({"name": "mine"}, {"type": "full-access"}, {"expiresAt": None}):  # its scopes would be his gift
+    for changes in (
+        {"name": "mine"},
+        {"type": "full-access"},
+        {"expiresAt": None},
+    ):  # any change would grant its scopes
         some("PUT", f"/{every['id']}", json=changes, status=403)
     assert some("PUT", f"/{every['id']}", json={"scopes": ["process"]}).json()["scopes"] == ["process"]
 
 
-@pytest.mark.parametrize(("claims", "held"), [
-    ({}, [*PERMISSIONS]), ({"scope": "openid process token"}, ["process", "token"]), ({"scopes": ["job"]}, ["job"]),
-    ({"scope": "*"}, [*PERMISSIONS]), ({"scope": ""}, []), ({"scopes": []}, []), ({"scope": 1}, []),
-    ({"scopes": {"process": 1}}, []), ({"scope": "process job", "scopes": ["job", "token", 1]}, ["job"]),
-    ({"scopes": None, "scope": "bpmn"}, ["bpmn"]),
-])  # fmt: skip
-def test_the_scopes_of_a_jwt_bound_what_its_user_gives(manager, claims, held):
+@pytest.mark.parametrize(
+    ("claims", "held"),
+    [
+        ({}, [*PERMISSIONS]),
+        ({"scope": "openid process token"}, ["process", "token"]),
+        ({"scopes": ["job"]}, ["job"]),
+        ({"scope": "*"}, [*PERMISSIONS]),
+        ({"scope": ""}, []),
+        ({"scopes": []}, []),
+        ({"scope": 1}, []),
+        ({"scopes": {"process": 1}}, []),
+        ({"scope": "process job", "scopes": ["job", "token", 1]}, ["job"]),
+        ({"scopes": None, "scope": "bpmn"}, ["bpmn"]),
+    ],
+)
+def test_the_scopes_of_a_jwt_limit_what_its_user_can_grant(manager, claims, held):
     user = Manager(manager.served, manager.store, signed(**claims))
     assert user("GET").json()["meta"]["permissions"] == held
     user("POST", json={"name": "x", "scopes": held}, status=201)

@@ -1,4 +1,4 @@
-"""Several who change API tokens at once: races, revocation in every worker, a caller that is revoked on the way."""
+"""Concurrent changes of API tokens: races, revocation in every worker, a caller that is revoked during its request."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from contextlib import closing
 
 import httpx
 import pytest
-from raw_http import Raw, parsed
 
-from running_server import SMALL, make_secret, make_store, path_of, serving
-from tokctl.access.audit import check_chain
+from support.raw_http import Raw, parsed
+from support.running_server import SMALL, make_secret, make_store, path_of, serving
+from tokctl.api_tokens.audit import check_chain
 from tokctl.store import open_store
-from tokctl.store.schema import COUNT_CHANGE
+from tokctl.store.sqlite.schema import INCREMENT_REVISION
 
 ROOT = "/api/api-tokens"
 
 
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory):
-    """Two workers, their store, and a secret for everything."""
+    """Two workers, their store, and a secret with all permissions."""
     folder = tmp_path_factory.mktemp("workers")
     store = make_store(folder / "own.db")
     (folder / "config.yaml").write_text("serve: {limits: {failures: 100000}}", encoding="utf-8")
@@ -32,14 +32,14 @@ def workers(tmp_path_factory):
 
 
 def clients(served, secret, number):
-    """Connections of their own, so that both workers get some."""
+    """Separate connections, so that both workers get some."""
     made = [httpx.Client(base_url=served.url, timeout=30, headers={"Authorization": secret}) for _ in range(number)]
     for client in made:
         client.get("/health")
     return made
 
 
-def test_of_changes_to_one_version_one_wins(workers):
+def test_only_one_of_concurrent_changes_to_a_version_succeeds(workers):
     served, _, secret = workers
     each = clients(served, secret, 8)
     number = each[0].post(ROOT, json={"name": "raced"}).json()["id"]
@@ -57,14 +57,15 @@ def test_of_changes_to_one_version_one_wins(workers):
         assert each[0].get(f"{ROOT}/{number}").json()["name"] == winner["name"]
 
 
-def test_of_revocations_one_wins_and_every_creation_is_kept(workers):
+def test_one_concurrent_revocation_succeeds_and_no_creation_is_lost(workers):
     served, store, secret = workers
     each = clients(served, secret, 8)
     number = each[0].post(ROOT, json={"name": "raced"}).json()["id"]
     with ThreadPoolExecutor(8) as threads:
         gone = sorted(threads.map(lambda client: client.delete(f"{ROOT}/{number}").status_code, each))
-        made = [answer.json() for answer in threads.map(
-            lambda n: each[n % 8].post(ROOT, json={"name": f"n{n}"}), range(24))]  # fmt: skip
+        made = [
+            answer.json() for answer in threads.map(lambda n: each[n % 8].post(ROOT, json={"name": f"n{n}"}), range(24))
+        ]
     assert gone == [200] + [404] * 7
     assert len({one["id"] for one in made}) == len({one["token"] for one in made}) == 24
     with open_store(str(store)) as opened:
@@ -72,7 +73,7 @@ def test_of_revocations_one_wins_and_every_creation_is_kept(workers):
         assert check_chain(opened.audit.entries(), opened.audit.head()).fault == ""
 
 
-def test_a_revocation_is_seen_at_once_by_every_worker(workers):
+def test_every_worker_sees_a_revocation_at_once(workers):
     served, _, secret = workers
     each = clients(served, secret, 8)
     for _ in range(3):
@@ -84,15 +85,18 @@ def test_a_revocation_is_seen_at_once_by_every_worker(workers):
         assert [client.get(path, headers=headers).status_code for client in each] == [401] * 8
 
 
-def test_who_is_revoked_while_he_is_still_sending_changes_nothing(workers):
+def test_a_caller_revoked_while_sending_changes_nothing(workers):
     served, store, secret = workers
     (client,) = clients(served, secret, 1)
     caller = client.post(ROOT, json={"name": "slow", "type": "full-access", "scopes": ["*"]}).json()
     body = json.dumps({"name": "late"}).encode()
     with Raw(served) as slow:
-        slow.send(f"POST {ROOT} HTTP/1.1\r\nHost: x\r\nAuthorization: {caller['token']}\r\n"
-                  f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-                  "Connection: close\r\n\r\n".encode() + body[:3])  # fmt: skip
+        slow.send(
+            f"POST {ROOT} HTTP/1.1\r\nHost: x\r\nAuthorization: {caller['token']}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+            "Connection: close\r\n\r\n".encode()
+            + body[:3]
+        )
         time.sleep(0.2)
         assert client.delete(f"{ROOT}/{caller['id']}").status_code == 200
         slow.send(body[3:])
@@ -102,16 +106,19 @@ def test_who_is_revoked_while_he_is_still_sending_changes_nothing(workers):
         assert list(opened.api_tokens.named("late")) == []
 
 
-def test_who_may_less_while_he_is_still_sending_changes_nothing(workers):
+def test_a_caller_that_loses_a_permission_while_sending_changes_nothing(workers):
     served, store, secret = workers
     (client,) = clients(served, secret, 1)
     caller = client.post(ROOT, json={"name": "slow", "type": "full-access", "scopes": ["api-tokens"]}).json()
     for change in ({"scopes": []}, {"scopes": ["api-tokens"], "type": "read-only"}):
         body = json.dumps({"name": "late", "scopes": []}).encode()
         with Raw(served) as slow:
-            slow.send(f"POST {ROOT} HTTP/1.1\r\nHost: x\r\nAuthorization: {caller['token']}\r\n"
-                      f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-                      "Connection: close\r\n\r\n".encode() + body[:3])  # fmt: skip
+            slow.send(
+                f"POST {ROOT} HTTP/1.1\r\nHost: x\r\nAuthorization: {caller['token']}\r\n"
+                f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+                "Connection: close\r\n\r\n".encode()
+                + body[:3]
+            )
             time.sleep(0.2)
             assert client.put(f"{ROOT}/{caller['id']}", json=change).status_code == 200
             slow.send(body[3:])
@@ -122,10 +129,15 @@ def test_who_may_less_while_he_is_still_sending_changes_nothing(workers):
         assert list(opened.api_tokens.named("late")) == []
 
 
-@pytest.mark.parametrize(("change", "status"), [
-    ("revoked_at = updated_at + 1", 401), ("scopes = '[]'", 403), ("description = 'x'", 201),
-])  # fmt: skip
-def test_who_is_another_while_his_change_waits_for_a_writer(workers, change, status):
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ("revoked_at = updated_at + 1", 401),
+        ("scopes = '[]'", 403),
+        ("description = 'x'", 201),
+    ],
+)
+def test_a_caller_that_changes_while_its_request_waits_for_a_writer(workers, change, status):
     served, store, secret = workers
     (client,) = clients(served, secret, 1)
     caller = client.post(ROOT, json={"name": "early", "type": "full-access", "scopes": ["api-tokens"]}).json()
@@ -135,20 +147,22 @@ def test_who_is_another_while_his_change_waits_for_a_writer(workers, change, sta
         made = threads.submit(asker.post, ROOT, json={"name": f"waited {status}", "scopes": []})
         time.sleep(0.3)
         writer.execute(f"UPDATE api_token SET {change}, updated_at = updated_at + 1 WHERE id = ?", [caller["id"]])
-        writer.execute(COUNT_CHANGE, ["access"])
+        writer.execute(INCREMENT_REVISION, ["access"])
         writer.execute("COMMIT")
         assert made.result().status_code == status
     with open_store(str(store)) as opened:
         assert len(list(opened.api_tokens.named(f"waited {status}"))) == (status == 201)
 
 
-def test_who_goes_while_he_is_still_sending_is_told_of_and_changes_nothing(workers):
+def test_a_client_that_disconnects_while_sending_is_logged_and_changes_nothing(workers):
     served, store, secret = workers
     with Raw(served) as gone:
-        gone.send(f"POST {ROOT} HTTP/1.1\r\nHost: x\r\nAuthorization: {secret}\r\nX-Request-ID: gone\r\n"
-                  'Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"name": "gone"'.encode())  # fmt: skip
+        gone.send(
+            f"POST {ROOT} HTTP/1.1\r\nHost: x\r\nAuthorization: {secret}\r\nX-Request-ID: gone\r\n"
+            'Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"name": "gone"'.encode()
+        )
         time.sleep(0.2)
     (line,) = served.log("gone")
-    assert line["reason"] == "the client has gone"
+    assert line["reason"] == "the client disconnected"
     with open_store(str(store)) as opened:
         assert list(opened.api_tokens.named("gone")) == []

@@ -1,15 +1,14 @@
-"""Who may do what below /api/api-tokens: every operation with every kind of caller."""
+"""Permissions below /api/api-tokens: every operation with every kind of caller."""
 
 from __future__ import annotations
 
 import jwt
 import pytest
-from jwt_making import EARLY, LATE, SECRET, claims, ec_key, forged, jwk, jwks_file, pem, rsa_key, signed
 
-from builders import TESTER
-from running_server import API, SMALL, make_secret, make_store, path_of, serving
+from support.builders import TESTER
+from support.jwt_making import LATE, NOT_YET_VALID, SECRET, claims, ec_key, forged, jwk, jwks_file, pem, rsa_key, signed
+from support.running_server import API, SMALL, make_secret, make_store, path_of, serving
 from tokctl.server.endpoints import ENDPOINTS
-from tokctl.server.routes import Resource
 from tokctl.store import open_store
 
 ROOT = "/api/api-tokens"
@@ -25,7 +24,7 @@ OPERATIONS = {
 HEAD = {"alg": "HS256", "typ": "JWT", "kid": "r"}
 UNKNOWN_JWT = {
     "expired": lambda: signed(rsa_key(), "RS256", "r", exp=claims()["exp"] - 300 + LATE),
-    "not valid yet": lambda: signed(rsa_key(), "RS256", "r", nbf=claims()["exp"] - 300 + EARLY),
+    "not valid yet": lambda: signed(rsa_key(), "RS256", "r", nbf=claims()["exp"] - 300 + NOT_YET_VALID),
     "without an end": lambda: signed(rsa_key(), "RS256", "r", exp=None),
     "unsigned": lambda: forged(HEAD | {"alg": "none"}, None),
     "unsigned, in other words": lambda: forged(HEAD | {"alg": "nOnE"}, None),
@@ -47,7 +46,7 @@ UNKNOWN_JWT = {
 
 @pytest.fixture(scope="module")
 def managed(tmp_path_factory):
-    """A server that takes JWTs of two keys and slows nobody down, its secrets, and its store."""
+    """A server that accepts JWTs of two keys and does not throttle, its secrets, and its store."""
     folder = tmp_path_factory.mktemp("managed")
     store = make_store(folder / "managed.db")
     keys = jwks_file(folder / "keys.json", jwk(rsa_key(), "r"), jwk(ec_key(), "e"))
@@ -83,13 +82,12 @@ def ask(managed, name, secret):
 each = pytest.mark.parametrize("name", OPERATIONS)
 
 
-def test_every_operation_is_in_this_suite():
-    resources = [one for one in ENDPOINTS if isinstance(one, Resource)]
-    assert {operation.name for one in resources for operation in one.operations.values()} == set(OPERATIONS)
+def test_every_operation_is_covered():
+    assert {one.name for one in ENDPOINTS if one.is_api_tokens} == set(OPERATIONS)
 
 
 @each
-def test_what_is_no_valid_credential_gets_one_answer(managed, name):
+def test_all_invalid_credentials_get_the_same_response(managed, name):
     served, secrets, _ = managed
     bad = {who: secrets[who] for who in ("expired", "wrong", "malformed", "revoked")}
     bad |= {f"JWT {kind}": make() for kind, make in UNKNOWN_JWT.items()}
@@ -99,14 +97,24 @@ def test_what_is_no_valid_credential_gets_one_answer(managed, name):
         assert answer.status_code == 401, case
         assert answer.headers["www-authenticate"] == 'Bearer realm="tokctl", error="invalid_token"'
         assert answer.json() == {
-            "error": {"status": 401, "name": "UnauthorizedError", "message": "A valid API token is needed.",
-                      "details": {}}
-        }  # fmt: skip
+            "error": {
+                "status": 401,
+                "name": "UnauthorizedError",
+                "message": "A valid API token is required.",
+                "details": {},
+            }
+        }
         reasons[case] = answer.headers["x-request-id"]
     last = [*reasons.values()][-1]
     told = {line["request_id"]: line for line in (served.log(last) and served.log())}
-    wanted = {"expired": "expired", "wrong": "unknown", "malformed": "malformed", "revoked": "revoked",
-              "JWT expired": "expired JWT", "JWT not valid yet": "JWT not valid yet"}  # fmt: skip
+    wanted = {
+        "expired": "expired",
+        "wrong": "unknown",
+        "malformed": "malformed",
+        "revoked": "revoked",
+        "JWT expired": "expired JWT",
+        "JWT not valid yet": "JWT not valid yet",
+    }
     for case, request_id in reasons.items():
         assert told[request_id]["reason"] == wanted.get(case, "invalid JWT"), case
         assert not {"token_id", "user"} & told[request_id].keys()
@@ -116,7 +124,7 @@ def test_what_is_no_valid_credential_gets_one_answer(managed, name):
 
 
 @each
-def test_what_an_api_token_may(managed, name):
+def test_permissions_of_api_tokens(managed, name):
     _, secrets, _ = managed
     reads = OPERATIONS[name][0] == "GET"
     good = 201 if name == "createApiToken" else 200
@@ -142,7 +150,7 @@ def test_what_an_api_token_may(managed, name):
 
 @each
 @pytest.mark.parametrize("kind", ["RS256", "ES256"])
-def test_a_user_with_a_jwt_may_do_everything(managed, name, kind):
+def test_a_jwt_allows_every_operation(managed, name, kind):
     served, _, _ = managed
     key, kid = (rsa_key(), "r") if kind == "RS256" else (ec_key(), "e")
     answer = ask(managed, name, signed(key, kind, kid))
@@ -152,20 +160,26 @@ def test_a_user_with_a_jwt_may_do_everything(managed, name, kind):
     assert "token_id" not in line
 
 
-def test_a_jwt_opens_nothing_else(managed):
+def test_a_jwt_allows_nothing_else(managed):
     served, _, _ = managed
     headers = {"Authorization": f"Bearer {signed(rsa_key(), 'RS256', 'r')}"}
     for path in (path_of("processes", SMALL), f"{API}/processes", "/metrics"):
         assert served.client.get(path, headers=headers).status_code == 401
 
 
-@pytest.mark.parametrize(("method", "path", "allowed"), [
-    ("POST", f"{ROOT}/1", "GET, HEAD, PUT, DELETE, OPTIONS"), ("PATCH", f"{ROOT}/1", "GET, HEAD, PUT, DELETE, OPTIONS"),
-    ("PUT", ROOT, "GET, HEAD, POST, OPTIONS"), ("DELETE", ROOT, "GET, HEAD, POST, OPTIONS"),
-    ("GET", f"{ROOT}/introspect", "POST, OPTIONS"), ("POST", f"{ROOT}/audit", "GET, HEAD, OPTIONS"),
-    ("DELETE", f"{ROOT}/audit", "GET, HEAD, OPTIONS"),
-])  # fmt: skip
-def test_each_path_has_its_methods(managed, method, path, allowed):
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", f"{ROOT}/1", "GET, HEAD, PUT, DELETE, OPTIONS"),
+        ("PATCH", f"{ROOT}/1", "GET, HEAD, PUT, DELETE, OPTIONS"),
+        ("PUT", ROOT, "GET, HEAD, POST, OPTIONS"),
+        ("DELETE", ROOT, "GET, HEAD, POST, OPTIONS"),
+        ("GET", f"{ROOT}/introspect", "POST, OPTIONS"),
+        ("POST", f"{ROOT}/audit", "GET, HEAD, OPTIONS"),
+        ("DELETE", f"{ROOT}/audit", "GET, HEAD, OPTIONS"),
+    ],
+)
+def test_methods_of_each_path(managed, method, path, allowed):
     served, secrets, _ = managed
     answer = served.client.request(method, path, headers={"X-API-Key": secrets["every"]}, json={})
     assert answer.status_code == 405
@@ -179,7 +193,7 @@ def test_each_path_has_its_methods(managed, method, path, allowed):
 @pytest.mark.parametrize(
     "path", ["/", "/1/", "/1/2", "/x", "/0", "/01x", "/-1", "/1.0", "/%31%30%30%30%30", "/" + "9" * 19, "/٣"]
 )
-def test_what_is_not_there(managed, path):
+def test_unknown_paths(managed, path):
     served, secrets, _ = managed
     answer = served.client.get(ROOT + path, headers={"X-API-Key": secrets["every"]})
     assert answer.status_code == 404
@@ -189,18 +203,19 @@ def test_what_is_not_there(managed, path):
     assert served.client.get(ROOT + path, headers=user).status_code == 404
 
 
-def test_a_head_is_that_of_the_answer_to_get(managed):
+def test_head_has_the_headers_of_get(managed):
     served, secrets, store = managed
     _, number = make_secret(store, "head")
     for path in (ROOT, f"{ROOT}/{number}", f"{ROOT}/audit"):
-        whole, head = (served.client.request(method, path, headers={"X-API-Key": secrets["every"]})
-                       for method in ("GET", "HEAD"))  # fmt: skip
+        whole, head = (
+            served.client.request(method, path, headers={"X-API-Key": secrets["every"]}) for method in ("GET", "HEAD")
+        )
         assert (head.status_code, head.content) == (200, b"")
         assert head.headers["content-length"] == whole.headers["content-length"]
         assert whole.headers["cache-control"] == "no-store"
 
 
-def test_failures_are_slowed_down_with_jwts_too(tmp_path):
+def test_failed_jwts_are_throttled(tmp_path):
     store = make_store(tmp_path / "own.db")
     keys = jwks_file(tmp_path / "keys.json", jwk(rsa_key(), "r"))
     with serving(store, "--jwt-jwks-file", str(keys)) as served:

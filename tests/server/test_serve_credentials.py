@@ -1,4 +1,4 @@
-"""Who may ask for what: every endpoint with every kind of credential."""
+"""Authentication and permissions: every endpoint with every kind of credential."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import time
 
 import pytest
 
-from builders import TESTER
-from running_server import API, ENDED, SMALL, make_secret, path_of, serving
+from support.builders import TESTER
+from support.running_server import API, ENDED, SMALL, make_secret, path_of, serving
 from tokctl.server.endpoints import ENDPOINTS
-from tokctl.server.routes import Resource
 
 PATHS = {
     "getProcessInstance": path_of("processes", SMALL),
@@ -24,21 +23,21 @@ PATHS = {
     "getOpenApi": "/openapi.json",
     "getMetrics": "/metrics",
 }
-READ = [one for one in ENDPOINTS if not isinstance(one, Resource)]  # the others have a suite of their own
+READ = [one for one in ENDPOINTS if not one.is_api_tokens]  # the others are in test_serve_callers.py
 GUARDED = [one for one in READ if one.permissions]
 each = pytest.mark.parametrize("endpoint", GUARDED, ids=lambda one: one.name)
 
 
 @pytest.fixture(scope="module")
 def calm(served_store, secrets, tmp_path_factory):
-    """A server that never slows anybody down."""
+    """A server that does not throttle."""
     config = tmp_path_factory.mktemp("config") / "config.yaml"
     config.write_text("serve: {limits: {failures: 100000}}", encoding="utf-8")
     with serving(served_store, env={"TOKCTL_CONFIG": str(config)}) as running:
         yield running
 
 
-def test_every_endpoint_is_in_this_suite():
+def test_every_endpoint_is_covered():
     assert {one.name for one in READ} == set(PATHS)
 
 
@@ -58,7 +57,7 @@ FORMS = {
 
 
 @each
-def test_every_form_of_a_credential(calm, secrets, endpoint):
+def test_every_format_of_credentials(calm, secrets, endpoint):
     for form, headers in FORMS.items():
         answer = ask(calm, endpoint, headers(secrets["every"]))
         assert answer.status_code == 200, form
@@ -79,7 +78,7 @@ BAD = {
 
 
 @each
-def test_what_is_no_valid_credential_gets_one_answer(calm, secrets, endpoint):
+def test_all_invalid_credentials_get_the_same_response(calm, secrets, endpoint):
     ids = {}
     for case, bad in BAD.items():
         answer = ask(calm, endpoint, {"X-API-Key": secrets[bad]} if isinstance(bad, str) else bad)
@@ -88,16 +87,16 @@ def test_what_is_no_valid_credential_gets_one_answer(calm, secrets, endpoint):
         assert answer.headers["www-authenticate"] == challenge
         document = answer.json()
         assert document["success"] is False
-        assert document["error"] == {"code": "UNAUTHORIZED", "message": "A valid API token is needed.", "details": {}}
+        assert document["error"] == {"code": "UNAUTHORIZED", "message": "A valid API token is required.", "details": {}}
         ids[case] = answer.headers["x-request-id"]
-    for case, request_id in reversed(ids.items()):  # the last comes into the log last
+    for case, request_id in reversed(ids.items()):  # when the last is in the log, all are
         (line,) = calm.log(request_id)
         assert line["reason"] == case.partition(":")[0]
         assert "token_id" not in line
 
 
 @each
-def test_a_permission_that_is_missing_is_named(calm, secrets, endpoint):
+def test_a_missing_permission_is_named(calm, secrets, endpoint):
     ids = {}
     for who in ("process", "token", "bpmn", "metrics", "none", "reader"):
         scopes = {"none": ["job"], "reader": ["process", "token", "metrics"]}.get(who, [who])
@@ -120,21 +119,21 @@ def test_a_permission_that_is_missing_is_named(calm, secrets, endpoint):
 
 @each
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_a_token_that_may_only_read(calm, secrets, endpoint, method):
+def test_a_read_only_token(calm, secrets, endpoint, method):
     url = PATHS[endpoint.name].partition("?")[0]
     asked = {who: calm.client.request(method, url, headers={"X-API-Key": secrets[who]}) for who in ("reader", "every")}
     assert (asked["reader"].status_code, asked["every"].status_code) == (403, 405)
     assert asked["reader"].json()["error"]["details"]["provided_type"] == "read-only"
 
 
-def test_what_is_not_there_is_told_to_nobody_else(calm, secrets):
+def test_authorization_comes_before_unknown_paths_and_ids(calm, secrets):
     for path in (f"{API}/nothing", path_of("processes", "nobody"), f"{API}/processes?nonsense=1"):
         assert calm.get(path).status_code == 401
     assert calm.get(path_of("processes", "nobody"), secrets["token"]).status_code == 403
     assert calm.get(f"{API}/processes?nonsense=1", secrets["token"]).status_code == 403
 
 
-def test_a_token_works_from_its_creation_to_its_revocation(own):
+def test_a_token_is_valid_from_creation_to_revocation(own):
     from datetime import UTC, datetime
 
     from tokctl.store import open_store
@@ -154,7 +153,7 @@ def test_a_token_works_from_its_creation_to_its_revocation(own):
         assert served.get(PATHS["listTokens"], brief).status_code == 401
 
 
-def test_who_fails_often_is_slowed_down_and_a_valid_token_passes(served_store, secrets):
+def test_failures_are_throttled_and_a_valid_token_passes(served_store, secrets):
     with serving(served_store) as served:
         statuses = []
         for _ in range(14):
@@ -165,7 +164,7 @@ def test_who_fails_often_is_slowed_down_and_a_valid_token_passes(served_store, s
         assert answer.json()["error"]["details"] == {"retry_after": int(answer.headers["retry-after"])}
         assert served.log(answer.headers["x-request-id"])[0]["reason"] == "throttled: unknown"
         assert served.get(PATHS["listTokens"], secrets["process"]).status_code == 200
-        assert served.get(PATHS["listTokens"]).status_code == 401  # nobody guesses by saying nothing
+        assert served.get(PATHS["listTokens"]).status_code == 401  # a missing credential is not a guess
         assert served.get("/health").status_code == 200
         text = served.get("/metrics", secrets["metrics"]).text
         assert "tokctl_auth_throttled_total 4.0" in text
@@ -173,7 +172,7 @@ def test_who_fails_often_is_slowed_down_and_a_valid_token_passes(served_store, s
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-def test_a_forwarded_address_is_believed_of_a_trusted_proxy_only(served_store, secrets, trusted):
+def test_a_forwarded_address_is_used_from_a_trusted_proxy_only(served_store, secrets, trusted):
     options = ["--trusted-proxy", "127.0.0.0/8", "--trusted-proxy", "10.0.0.0/8"] if trusted else []
     with serving(served_store, *options) as served:
         for n in range(12):

@@ -1,8 +1,9 @@
-"""What the endpoints tell is what the store's engine tells."""
+"""The endpoints return what the store's engine returns."""
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import msgspec
@@ -10,13 +11,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders import at
-from running_server import API, ENDED, LARGE, SMALL, WILD, path_of
-from tokctl.process.answers import decode_status, status_answer
-from tokctl.process.model import STATES, Definition, format_time
-from tokctl.process.query import INSTANCE_ORDERS, RECORDED, TOKEN_ORDERS, InstanceFilter, TokenFilter, parse_order
-from tokctl.process.trace import trace_document
-from tokctl.process.wire import decode_object, summary_document, token_document
+from support.builders import at
+from support.examples import scaled
+from support.running_server import API, ENDED, LARGE, SMALL, WILD, path_of
+from tokctl.analysis.encoding.trace import encode_trace
+from tokctl.documents.base import decode_object
+from tokctl.documents.instances import decode_status, encode_full_status
+from tokctl.documents.tokens import encode_token
+from tokctl.model.definitions import Definition
+from tokctl.model.filters import (
+    INSTANCE_SORT_COLUMNS,
+    RECORDED_ORDER,
+    TOKEN_SORT_COLUMNS,
+    InstanceFilter,
+    StuckLimits,
+    TokenFilter,
+    parse_sort_order,
+)
+from tokctl.model.states import STATES
+from tokctl.model.times import format_time
+from tokctl.model.variables import parse_variable_condition
 from tokctl.store import open_store
 
 
@@ -27,7 +41,7 @@ def engine(served_store):
 
 
 def plain(value):
-    """What a value is once it has been JSON."""
+    """Return a value as it is after JSON encoding and decoding."""
     return json.loads(msgspec.json.encode(value))
 
 
@@ -57,15 +71,16 @@ def fault_of(answer, status, code):
 
 words = {
     "states": st.lists(st.sampled_from(STATES), min_size=1, max_size=3),
-    "types": st.lists(st.sampled_from(["task", "gateway", "serviceTask", "SERVICE_TASK", "robot"]), min_size=1,
-                      max_size=2),
+    "types": st.lists(
+        st.sampled_from(["task", "gateway", "serviceTask", "SERVICE_TASK", "robot"]), min_size=1, max_size=2
+    ),
     "elements": st.lists(st.sampled_from(["e1", "e[2-4]", "Name 1*", "*", "user", "nobody"]), min_size=1, max_size=2),
     "workers": st.lists(st.sampled_from(["w1", "w[0-2]", "*"]), min_size=1, max_size=2),
     "since": st.integers(0, 600).map(at),
     "until": st.integers(0, 600).map(at),
     "live": st.booleans(),
     "include_completed": st.booleans(),
-}  # fmt: skip
+}
 NAMES = {"states": "state", "types": "element_type", "elements": "element", "workers": "worker"}
 
 
@@ -80,13 +95,13 @@ def query_of(asked):
 @given(
     instance_id=st.sampled_from([SMALL, ENDED, LARGE]),
     asked=st.fixed_dictionaries({}, optional=words),
-    sort=st.one_of(st.none(), st.sampled_from([s + o for o in TOKEN_ORDERS for s in ("", "-")])),
+    sort=st.one_of(st.none(), st.sampled_from([s + o for o in TOKEN_SORT_COLUMNS for s in ("", "-")])),
     limit=st.one_of(st.none(), st.integers(1, 2000)),
     offset=st.one_of(st.none(), st.integers(0, 2000)),
     variables=st.booleans(),
 )
-@settings(max_examples=60)
-def test_tokens_are_the_engine_s(served, secrets, engine, instance_id, asked, sort, limit, offset, variables):
+@settings(max_examples=scaled(0.6))
+def test_tokens_match_the_engine(served, secrets, engine, instance_id, asked, sort, limit, offset, variables):
     if "COMPLETED" in asked.get("states", ()):
         asked["include_completed"] = True
     query = query_of(asked)
@@ -97,13 +112,14 @@ def test_tokens_are_the_engine_s(served, secrets, engine, instance_id, asked, so
     answer = served.get(path_of("processes", instance_id, "tokens"), secrets["process"], params=query)
     data = data_of(answer, ", ".join(query) or None)
     where = TokenFilter(**{n: tuple(v) if isinstance(v, list) else v for n, v in asked.items()})
-    order = parse_order(sort or "created", TOKEN_ORDERS)
-    expected = plain([token_document(t) for t in engine.tokens(instance_id, where, order, limit=limit,
-                                                               offset=offset or 0)])  # fmt: skip
+    order = parse_sort_order(sort or "created", TOKEN_SORT_COLUMNS)
+    expected = plain(
+        [encode_token(t) for t in engine.tokens(instance_id, where, order, limit=limit, offset=offset or 0)]
+    )
     if not variables:
         expected = [one | {"variables": None} for one in expected]
     assert data["tokens"] == expected
-    assert data["summary"] == plain(summary_document(engine.summary(instance_id)))
+    assert data["summary"] == plain(engine.summary(instance_id))
     assert data["instance_id"] == instance_id
     assert data["process_id"] == "p"
     if limit is None and offset is None:
@@ -113,11 +129,12 @@ def test_tokens_are_the_engine_s(served, secrets, engine, instance_id, asked, so
         assert (data["total_count"], data["has_more"]) == (total, limit is not None and (offset or 0) + limit < total)
 
 
-def test_lists_may_stand_between_commas(served, secrets):
+def test_lists_may_be_comma_separated(served, secrets):
     path = path_of("processes", LARGE, "tokens")
     one = served.get(path, secrets["process"], params={"state": "ACTIVE,canceled", "element_type": "task,event"})
-    two = served.get(path, secrets["process"], params={"state": ["ACTIVE", "CANCELLED"],
-                                                       "element_type": ["task", "event"]})  # fmt: skip
+    two = served.get(
+        path, secrets["process"], params={"state": ["ACTIVE", "CANCELLED"], "element_type": ["task", "event"]}
+    )
     assert data_of(one, "state, element_type") == data_of(two, "state, element_type")
     assert one.json()["data"]["tokens"]
 
@@ -125,61 +142,93 @@ def test_lists_may_stand_between_commas(served, secrets):
 @pytest.mark.parametrize(
     ("query", "parameter"),
     [
-        ("state=ACTIV", "state"), ("state=", "state"), ("state=,", "state"), ("stat=ACTIVE", "stat"),
-        ("element_type=serviceTusk", "element_type"), ("include_completed=maybe", "include_completed"),
-        ("include_completed=false&state=COMPLETED", "include_completed"), ("limit=0", "limit"), ("limit=-1", "limit"),
-        ("limit=1.0", "limit"), ("limit=1&limit=2", "limit"), ("limit=99999999999999999999", "limit"),
-        ("offset=-1", "offset"), ("since=yesterday", "since"), ("since=1", "since"), ("until=", "until"),
-        ("sort=age", "sort"), ("element=", "element"), ("worker=w1&worker=", "worker"), ("live=%FF", "live"),
-        ("%FF=1", ""), ("limit=%D9%A1", "limit"), ("&".join(["a=1"] * 300), ""),
+        ("state=ACTIV", "state"),
+        ("state=", "state"),
+        ("state=,", "state"),
+        ("stat=ACTIVE", "stat"),
+        ("element_type=serviceTusk", "element_type"),
+        ("include_completed=maybe", "include_completed"),
+        ("include_completed=false&state=COMPLETED", "include_completed"),
+        ("limit=0", "limit"),
+        ("limit=-1", "limit"),
+        ("limit=1.0", "limit"),
+        ("limit=1&limit=2", "limit"),
+        ("limit=99999999999999999999", "limit"),
+        ("offset=-1", "offset"),
+        ("since=yesterday", "since"),
+        ("since=1", "since"),
+        ("until=", "until"),
+        ("sort=age", "sort"),
+        ("element=", "element"),
+        ("worker=w1&worker=", "worker"),
+        ("live=%FF", "live"),
+        ("%FF=1", ""),
+        ("limit=%D9%A1", "limit"),
+        ("&".join(["a=1"] * 300), ""),
     ],
-)  # fmt: skip
-def test_a_parameter_that_means_nothing_is_named(served, secrets, query, parameter):
+)
+def test_an_invalid_parameter_is_named(served, secrets, query, parameter):
     answer = served.get(f"{path_of('processes', SMALL, 'tokens')}?{query}", secrets["process"])
     assert fault_of(answer, 400, "VALIDATION_ERROR") == {"parameter": parameter}
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_the_nearest_parameter_is_offered(served, secrets):
+def test_the_nearest_parameter_is_suggested(served, secrets):
     answer = served.get(f"{path_of('processes', SMALL, 'tokens')}?elment=a", secrets["process"])
     assert "did you mean 'element'" in answer.json()["error"]["message"]
-    assert "did you mean 'ACTIVE'" in served.get(
-        f"{path_of('processes', SMALL, 'tokens')}?state=ACTIV", secrets["process"]
-    ).json()["error"]["message"]  # fmt: skip
+    assert (
+        "did you mean 'ACTIVE'"
+        in served.get(f"{path_of('processes', SMALL, 'tokens')}?state=ACTIV", secrets["process"]).json()["error"][
+            "message"
+        ]
+    )
 
 
 # --- ids ---
 
 
 @pytest.mark.parametrize("name", WILD)
-def test_any_id_can_be_asked_for(served, secrets, engine, name):
+def test_ids_may_contain_any_character(served, secrets, engine, name):
     for end in ((), ("tokens",), ("tokens", "trace")):
         data = data_of(served.get(path_of("processes", name, *end), secrets["reader"]))
         assert data["instance_id"] == name
     token = data_of(served.get(path_of("tokens", name), secrets["reader"]))
     assert (token["token_id"], token["instance_id"]) == (name, name)
     shared = served.get(path_of("tokens", "shared"), secrets["reader"], params={"instance_id": name})
-    assert data_of(shared, "instance_id") == plain(token_document(engine.token(name, "shared"), instance=True))
+    assert data_of(shared, "instance_id") == plain(encode_token(engine.token(name, "shared"), instance=True))
 
 
 @pytest.mark.parametrize(
     "name", ["nobody", "a%00b", "%00", "%FF", "a%2Fb%2F", "%2e%2e%2f", "small%00", "~", "x" * 4000]
 )
-def test_an_id_that_nobody_has(served, secrets, name):
+def test_unknown_ids(served, secrets, name):
     for end in ("", "/tokens", "/tokens/trace"):
-        details = fault_of(served.get(f"{API}/processes/{name}{end}", secrets["process"]), 404,
-                           "PROCESS_INSTANCE_NOT_FOUND")  # fmt: skip
+        details = fault_of(
+            served.get(f"{API}/processes/{name}{end}", secrets["process"]), 404, "PROCESS_INSTANCE_NOT_FOUND"
+        )
         assert quote(details["instance_id"], safe="") in {name, quote("�", safe=""), "a%2Fb%2F", "..%2F"}
     assert fault_of(served.get(f"{API}/tokens/{name}", secrets["token"]), 404, "TOKEN_NOT_FOUND")
     assert fault_of(served.get(f"{API}/tokens/{name}?instance_id=small", secrets["token"]), 404, "TOKEN_NOT_FOUND")
     assert fault_of(served.get(f"{API}/bpmn/processes/{name}", secrets["bpmn"]), 404, "DEFINITION_NOT_FOUND")
 
 
-@pytest.mark.parametrize("path", [
-    "", "/", "/api", API, f"{API}/", f"{API}/process", f"{API}/processes/", f"{API}/tokens/",
-    f"{API}/processes//tokens", f"{API}/processes/small/token", "/health/",
-])  # fmt: skip
-def test_what_is_no_endpoint(served, secrets, path):
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "/api",
+        API,
+        f"{API}/",
+        f"{API}/process",
+        f"{API}/processes/",
+        f"{API}/tokens/",
+        f"{API}/processes//tokens",
+        f"{API}/processes/small/token",
+        "/health/",
+    ],
+)
+def test_unknown_endpoints(served, secrets, path):
     fault_of(served.get(path, secrets["process"]), 404, "NOT_FOUND")
     fault_of(served.get(path), 401, "UNAUTHORIZED")
 
@@ -190,7 +239,7 @@ def test_a_token_of_several_instances(served, secrets):
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "TRACE"])
-def test_methods_that_an_endpoint_has_not(served, secrets, method):
+def test_unsupported_methods(served, secrets, method):
     answer = served.client.request(method, path_of("processes", SMALL), headers={"X-API-Key": secrets["every"]})
     fault_of(answer, 405, "METHOD_NOT_ALLOWED")
     assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
@@ -208,32 +257,114 @@ instance_words = {
     "until": st.integers(-9000, 600).map(at),
     "live": st.booleans(),
     "open": st.booleans(),
+    "failed": st.booleans(),
+    "business_keys": st.lists(st.sampled_from(["*", "nobody"]), min_size=1, max_size=2),
+    "variables": st.lists(
+        st.sampled_from(["orderId=ORD-1", "orderId~ORD-*", "x=1"]).map(parse_variable_condition), min_size=1, max_size=2
+    ),
 }
 
 
 @given(
     asked=st.fixed_dictionaries({}, optional=instance_words),
-    sort=st.sampled_from([s + o for o in (*INSTANCE_ORDERS, RECORDED) for s in ("", "-")]),
+    sort=st.sampled_from([s + o for o in (*INSTANCE_SORT_COLUMNS, RECORDED_ORDER) for s in ("", "-")]),
     limit=st.integers(1, 30),
     offset=st.integers(0, 20),
 )
-@settings(max_examples=50)
-def test_instances_are_the_engine_s(served, secrets, engine, asked, sort, limit, offset):
-    query = {{"statuses": "status", "processes": "process"}.get(n, n): v for n, v in query_of(asked).items()}
+@settings(max_examples=scaled(0.5))
+def test_instances_match_the_engine(served, secrets, engine, asked, sort, limit, offset):
+    given_names = {"statuses": "status", "processes": "process", "business_keys": "business_key", "variables": "var"}
+    query = {given_names.get(n, n): v for n, v in query_of(asked).items()}
+    if "var" in query:
+        query["var"] = [str(condition) for condition in query["var"]]
     query |= {"sort": sort, "limit": limit, "offset": offset}
     data = data_of(served.get(f"{API}/processes", secrets["process"], params=query), ", ".join(query))
     where = InstanceFilter(**{n: tuple(v) if isinstance(v, list) else v for n, v in asked.items()})
-    order = parse_order(sort, (*INSTANCE_ORDERS, RECORDED))
+    order = parse_sort_order(sort, (*INSTANCE_SORT_COLUMNS, RECORDED_ORDER))
     expected = list(engine.instances(where, order, limit=limit, offset=offset))
-    assert data["instances"] == plain([status_answer(one) for one in expected])
+    assert data["instances"] == plain([encode_full_status(one) for one in expected])
     assert [decode_status(decode_object(json.dumps(one))) for one in data["instances"]] == expected
     total = engine.count_instances(where)
     assert {n: v for n, v in data.items() if n != "instances"} == {
-        "total_count": total, "has_more": offset + limit < total, "limit": limit, "offset": offset,
-    }  # fmt: skip
+        "total_count": total,
+        "has_more": offset + limit < total,
+        "limit": limit,
+        "offset": offset,
+    }
 
 
-def test_pages_are_all_of_it(served, secrets, engine):
+def test_stuck_instances(served, secrets, engine):
+    """They depend on the time: there is no ETag that could hold."""
+    limits = StuckLimits(datetime.now(UTC))
+    where = InstanceFilter(stuck=limits)
+    found = served.get(f"{API}/processes", secrets["process"], params={"stuck": "true"})
+    assert "etag" not in found.headers
+    assert data_of(found, "stuck")["total_count"] == engine.count_instances(where) > 0
+    longest = {"stuck": "true", "long_running": "900000d", "stuck_gateway": "900000d"}
+    answer = served.get(f"{API}/processes", secrets["process"], params=longest)
+    age = timedelta(days=900_000)
+    timed_out = InstanceFilter(stuck=StuckLimits(limits.now, age, age))
+    assert data_of(answer, ", ".join(longest))["total_count"] == engine.count_instances(timed_out)
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter"),
+    [
+        ("long_running=1h", "long_running"),
+        ("stuck=true&long_running=soon", "long_running"),
+        ("var=orderId", "var"),
+        ("instance=a&var=a=b", "var"),
+    ],
+)
+def test_an_invalid_search_for_instances_is_refused(served, secrets, query, parameter):
+    answer = served.get(f"{API}/processes?{query}", secrets["process"])
+    assert fault_of(answer, 400, "VALIDATION_ERROR")["parameter"] == parameter
+
+
+@given(
+    asked=st.fixed_dictionaries(
+        {},
+        optional={
+            "states": st.lists(st.sampled_from(STATES), min_size=1, max_size=2),
+            "elements": st.sampled_from([["*a*"], ["nobody"]]),
+            "since": st.integers(-9000, 600).map(at),
+            "live": st.booleans(),
+        },
+    ),
+    sort=st.sampled_from([s + o for o in (*TOKEN_SORT_COLUMNS, RECORDED_ORDER) for s in ("", "-")]),
+    limit=st.integers(1, 30),
+    offset=st.integers(0, 20),
+)
+@settings(max_examples=scaled(0.3))
+def test_tokens_of_all_instances_match_the_engine(served, secrets, engine, asked, sort, limit, offset):
+    query = {{"states": "state", "elements": "element"}.get(n, n): v for n, v in query_of(asked).items()}
+    query |= {"sort": sort, "limit": limit, "offset": offset}
+    data = data_of(served.get(f"{API}/tokens", secrets["token"], params=query), ", ".join(query))
+    where = TokenFilter(**{n: tuple(v) if isinstance(v, list) else v for n, v in asked.items()})
+    order = parse_sort_order(sort, (*TOKEN_SORT_COLUMNS, RECORDED_ORDER))
+    expected = engine.tokens(None, where, order, limit=limit, offset=offset)
+    assert data["tokens"] == plain([encode_token(one, instance=True) for one in expected])
+    total = engine.count_tokens(None, where)
+    assert (data["total_count"], data["has_more"]) == (total, offset + limit < total)
+
+
+def test_all_tokens_in_one_answer(served, secrets, engine):
+    data = data_of(
+        served.get(f"{API}/tokens", secrets["token"], params={"sort": "recorded", "limit": 0}), "sort, limit"
+    )
+    assert len(data["tokens"]) == data["total_count"] == engine.count_tokens(None, TokenFilter())
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter"),
+    [("token=a&state=FAILED", "token"), ("limit=0", "limit"), ("token=a&limit=1001", "limit")],
+)
+def test_ids_and_filters_exclude_each_other(served, secrets, query, parameter):
+    answer = served.get(f"{API}/tokens?{query}", secrets["token"])
+    assert fault_of(answer, 400, "VALIDATION_ERROR")["parameter"] == parameter
+
+
+def test_pages_cover_all_instances(served, secrets, engine):
     found, offset, more = [], 0, True
     while more:
         page = served.get(f"{API}/processes", secrets["process"], params={"limit": 4, "offset": offset}).json()["data"]
@@ -244,9 +375,10 @@ def test_pages_are_all_of_it(served, secrets, engine):
 
 
 @pytest.mark.parametrize("prefix", ["", "s", "a", "%", "\U0001f511", "nobody", "a/", "\U0010ffff"])
-def test_instances_whose_ids_begin_so(served, secrets, engine, prefix):
-    data = data_of(served.get(f"{API}/processes", secrets["process"], params={"instance": prefix, "limit": 3}),
-                   "instance, limit")  # fmt: skip
+def test_instances_by_id_prefix(served, secrets, engine, prefix):
+    data = data_of(
+        served.get(f"{API}/processes", secrets["process"], params={"instance": prefix, "limit": 3}), "instance, limit"
+    )
     ids = engine.instance_ids(prefix, 4)
     assert [one["instance_id"] for one in data["instances"]] == ids[:3]
     assert (data["has_more"], data["total_count"]) == (len(ids) > 3, None if len(ids) > 3 else len(ids))
@@ -255,11 +387,13 @@ def test_instances_whose_ids_begin_so(served, secrets, engine, prefix):
 
 
 @pytest.mark.parametrize("instance_id", [SMALL, ENDED, LARGE])
-def test_an_instance_and_where_it_stands(served, secrets, engine, instance_id):
+def test_the_status_of_an_instance(served, secrets, engine, instance_id):
     data = data_of(served.get(path_of("processes", instance_id), secrets["process"]))
     status = engine.instance(instance_id)
     assert decode_status(decode_object(json.dumps(data))) == status
-    live = list(engine.tokens(instance_id, TokenFilter(live=True), parse_order("created", TOKEN_ORDERS), limit=1000))
+    live = list(
+        engine.tokens(instance_id, TokenFilter(live=True), parse_sort_order("created", TOKEN_SORT_COLUMNS), limit=1000)
+    )
     assert [one["token_id"] for one in data["current_activities"]] == [one.token_id for one in live]
     assert data["current_activity"] == (live[0].element_id if live else None)
     done = TokenFilter(states=("COMPLETED",), types=("task",))
@@ -268,10 +402,10 @@ def test_an_instance_and_where_it_stands(served, secrets, engine, instance_id):
     ends = [one["completed_at"] for one in data["completed_activities"]]
     assert ends == sorted(ends)
     assert data["metrics"]["active_activities_count"] == status.live_tokens
-    assert data["summary"] == plain(summary_document(engine.summary(instance_id)))
+    assert data["summary"] == plain(engine.summary(instance_id))
 
 
-def test_progress_is_told_where_a_model_tells_what_there_is_to_do(served, secrets):
+def test_progress_needs_a_model(served, secrets):
     progress = {
         name: data_of(served.get(path_of("processes", name), secrets["process"]))["metrics"]["progress_percent"]
         for name in (SMALL, ENDED, LARGE, "srv1-aB3dEf9hK2mN5pQ8uV")
@@ -285,16 +419,36 @@ def test_progress_is_told_where_a_model_tells_what_there_is_to_do(served, secret
 @pytest.mark.parametrize("instance_id", [SMALL, ENDED, LARGE])
 @pytest.mark.parametrize("form", ["detailed", "summary"])
 @pytest.mark.parametrize("variables", [True, False])
-def test_a_trace_is_the_one_of_the_command_line(served, served_store, secrets, tokctl, instance_id, form, variables):
-    ran = tokctl("tokens", "trace", instance_id, "--format", form, *["--variables"] * variables,
-                 "--since", format_time(at(1)), "--until", format_time(at(300)), "-o", "json",
-                 "--store", served_store)  # fmt: skip
-    answer = served.get(path_of("processes", instance_id, "tokens", "trace"), secrets["process"],
-                        params={"format": form, "include_variables": str(variables).lower(),
-                                "start_time": format_time(at(1)), "end_time": format_time(at(300))})  # fmt: skip
+def test_a_trace_matches_the_command_line(served, served_store, secrets, tokctl, instance_id, form, variables):
+    ran = tokctl(
+        "tokens",
+        "trace",
+        instance_id,
+        "--format",
+        form,
+        *["--variables"] * variables,
+        "--since",
+        format_time(at(1)),
+        "--until",
+        format_time(at(300)),
+        "-o",
+        "json",
+        "--store",
+        served_store,
+    )
+    answer = served.get(
+        path_of("processes", instance_id, "tokens", "trace"),
+        secrets["process"],
+        params={
+            "format": form,
+            "include_variables": str(variables).lower(),
+            "start_time": format_time(at(1)),
+            "end_time": format_time(at(300)),
+        },
+    )
     data, expected = data_of(answer, "format, include_variables, start_time, end_time"), json.loads(ran.out)
     assert [*data] == [*expected]
-    for one in (data, expected):  # what depends on the present moment, which is not the same for both
+    for one in (data, expected):  # members that depend on the current time
         del one["trace_generated_at"]
         if instance_id != ENDED:
             del one["performance_analysis"]
@@ -302,17 +456,17 @@ def test_a_trace_is_the_one_of_the_command_line(served, served_store, secrets, t
     assert data == expected
 
 
-def test_the_whole_document_of_a_trace(served, secrets, engine):
-    from tokctl.process.query import EVERYTHING, Order
-    from tokctl.process.trace import trace
+def test_the_complete_document_of_a_trace(served, secrets, engine):
+    from tokctl.analysis.trace.report import build_trace
+    from tokctl.model.filters import ALL_TOKENS, SortOrder
 
     data = data_of(served.get(path_of("processes", ENDED, "tokens", "trace"), secrets["process"]))
-    made = trace(engine.instance(ENDED), engine.tokens(ENDED, EVERYTHING, Order("created")), at(10))
-    assert data | {"trace_generated_at": ""} == plain(trace_document(made)) | {"trace_generated_at": ""}
+    made = build_trace(engine.instance(ENDED), engine.tokens(ENDED, ALL_TOKENS, SortOrder("created")), at(10))
+    assert data | {"trace_generated_at": ""} == plain(encode_trace(made)) | {"trace_generated_at": ""}
 
 
 @pytest.mark.parametrize("prefix", ["l1", "shared", "nobody", None])
-def test_tokens_whose_ids_begin_so(served, secrets, engine, prefix):
+def test_tokens_by_id_prefix(served, secrets, engine, prefix):
     query = {"limit": 12} if prefix is None else {"token": prefix, "limit": 12}
     data = data_of(served.get(f"{API}/tokens", secrets["token"], params=query), ", ".join(query))
     pairs = engine.token_ids(prefix or "", None, 13)
@@ -343,24 +497,24 @@ def test_health_needs_no_credential(served):
 
 
 @pytest.mark.parametrize("given", ["abc-1", "a/b:c=d@e~f._+", "x" * 128])
-def test_a_request_id_is_taken_over(served, secrets, given):
+def test_a_valid_request_id_is_used(served, secrets, given):
     answer = served.get(path_of("processes", SMALL), secrets["process"], headers={"X-Request-ID": given})
     assert (answer.headers["x-request-id"], answer.json()["request_id"]) == (given, given)
     assert served.log(given)[0]["path"] == path_of("processes", SMALL)
 
 
 @pytest.mark.parametrize("given", ["", "a b", 'a"b', "x" * 129, "ключ".encode(), "xvc_" + "a" * 40])
-def test_a_request_id_that_might_do_harm_is_replaced(served, given):
+def test_an_unsafe_request_id_is_replaced(served, given):
     answer = served.get("/health", headers={"X-Request-ID": given})
     assert answer.headers["x-request-id"].startswith("req_")
 
 
-def test_request_ids_are_told_apart(served):
+def test_generated_request_ids_are_unique(served):
     ids = {served.get("/health").headers["x-request-id"] for _ in range(20)}
     assert len(ids) == 20
 
 
-def test_the_figures(served, secrets):
+def test_metrics(served, secrets):
     served.get(path_of("processes", "nobody-at-all"), secrets["process"])
     answer = served.get("/metrics", secrets["metrics"])
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")

@@ -1,17 +1,17 @@
-"""Introspection: what other services are told of a secret, and when that is a use of it."""
+"""Introspection: what other services learn about a secret, and when a check counts as a use."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from jwt_making import secret_file, signed
 
-from builders import TESTER
-from running_server import ENVIRONMENT, make_secret, make_store, serving
-from tokctl.access.model import CreatedBy, NewApiToken
-from tokctl.access.secret import digest, generate, mask
-from tokctl.pepper import load_pepper
+from support.builders import TESTER
+from support.jwt_making import secret_file, signed
+from support.running_server import ENVIRONMENT, make_secret, make_store, serving
+from tokctl.api_tokens.pepper import load_pepper
+from tokctl.api_tokens.secrets import digest, generate, mask
+from tokctl.model.api_tokens import CreatedBy, NewApiToken
 from tokctl.store import open_store
 
 URL = "/api/api-tokens/introspect"
@@ -47,7 +47,7 @@ def ask(served, secret, token, status=200, form=True, **more):
 
 @pytest.mark.parametrize("form", [True, False], ids=["form", "json"])
 @pytest.mark.parametrize("who", ["manager", "asker", "user", "itself"])
-def test_an_active_one(asked, who, form):
+def test_an_active_token(asked, who, form):
     served, made, store = asked
     secret, number = made["reader"]
     caller = {"user": signed(), "itself": secret}.get(who) or made[who][0]
@@ -55,25 +55,34 @@ def test_an_active_one(asked, who, form):
     with open_store(str(store)) as opened:
         kept = opened.api_tokens.by_id(number)
     assert told == {
-        "active": True, "scope": "process token", "client_id": str(number), "token_type": "Bearer",
-        "exp": int(kept.expires_at.timestamp()), "iat": int(kept.created_at.timestamp()), "id": number,
-        "name": "reader", "type": "read-only",
-    }  # fmt: skip
+        "active": True,
+        "scope": "process token",
+        "client_id": str(number),
+        "token_type": "Bearer",
+        "exp": int(kept.expires_at.timestamp()),
+        "iat": int(kept.created_at.timestamp()),
+        "id": number,
+        "name": "reader",
+        "type": "read-only",
+    }
 
 
-def test_one_with_a_creator_and_no_end(asked):
+def test_a_token_with_a_creator_and_no_expiry(asked):
     served, made, store = asked
     secret, pepper, now = generate(), load_pepper(ENVIRONMENT), datetime.now(UTC)
     with open_store(str(store), write=True) as opened:
         opened.api_tokens.create(
-            NewApiToken(name="n", token=mask(secret), scopes=(), created_by=CreatedBy(id=5, email="e"),
-                        created_at=now), digest(pepper.key, secret), pepper.id, by=TESTER)  # fmt: skip
+            NewApiToken(name="n", token=mask(secret), scopes=(), created_by=CreatedBy(id=5, email="e"), created_at=now),
+            digest(pepper.key, secret),
+            pepper.id,
+            by=TESTER,
+        )
     told = ask(served, made["asker"][0], secret)
     assert (told["sub"], told["scope"]) == ("5", "")
     assert "exp" not in told
 
 
-def test_one_that_is_not_active(asked):
+def test_inactive_tokens(asked):
     served, made, _ = asked
     others = {"expired": made["expired"][0], "revoked": made["revoked"][0], "unknown": "xvc_" + "b" * 40}
     others |= {f"unknown {n}": odd for n, odd in enumerate(("two words", "ü" * 40, "x" * 5000, signed(), "\x00"))}
@@ -89,17 +98,23 @@ def test_one_that_is_not_active(asked):
             assert {"iat", "scope", "type"} <= told.keys() or state == "unknown"
 
 
-def test_about_others_not_everybody_is_told(asked):
+def test_only_some_callers_can_check_other_tokens(asked):
     served, made, _ = asked
     reader = made["reader"][0]
     for token in (made["asker"][0], made["expired"][0], "xvc_x"):
         assert ask(served, reader, token, status=403)["error"]["name"] == "ForbiddenError"
 
 
-@pytest.mark.parametrize(("body", "member"), [
-    ({}, "token"), ({"token": ""}, "token"), ({"token": "x", "use": "maybe"}, "use"), ({"token": ["x", "y"]}, "token"),
-])  # fmt: skip
-def test_a_form_that_means_nothing(asked, body, member):
+@pytest.mark.parametrize(
+    ("body", "member"),
+    [
+        ({}, "token"),
+        ({"token": ""}, "token"),
+        ({"token": "x", "use": "maybe"}, "use"),
+        ({"token": ["x", "y"]}, "token"),
+    ],
+)
+def test_invalid_forms(asked, body, member):
     served, made, _ = asked
     headers = {"Authorization": made["asker"][0], "Content-Type": "application/x-www-form-urlencoded"}
     answer = served.client.post(URL, headers=headers, data=body)
@@ -107,7 +122,7 @@ def test_a_form_that_means_nothing(asked, body, member):
     assert answer.json()["error"]["details"] == {"member": member}
 
 
-def test_what_is_no_form(asked):
+def test_a_body_that_is_not_a_form(asked):
     served, made, _ = asked
     form = {"Authorization": made["asker"][0], "Content-Type": "application/x-www-form-urlencoded"}
     for data in (b"token=%FF", b"\xff", b"&".join(b"a%d=1" % n for n in range(200))):
@@ -117,12 +132,19 @@ def test_what_is_no_form(asked):
         assert served.client.post(URL, headers={"Authorization": form["Authorization"]}, json=body).status_code == 400
 
 
-def test_what_is_a_use_and_what_is_none(tmp_path):
+def test_which_checks_count_as_a_use(tmp_path):
     store = make_store(tmp_path / "own.db")
-    made = {name: make_secret(store, name, *scopes, type_="full-access") for name, scopes in (
-        ("asker", ["introspect"]), ("used", ["process"]), ("looked at", ["process"]), ("itself", ["process"]),
-        ("itself, used", ["process"]), ("listing", ["*"]),
-    )}  # fmt: skip
+    made = {
+        name: make_secret(store, name, *scopes, type_="full-access")
+        for name, scopes in (
+            ("asker", ["introspect"]),
+            ("used", ["process"]),
+            ("looked at", ["process"]),
+            ("itself", ["process"]),
+            ("itself, used", ["process"]),
+            ("listing", ["*"]),
+        )
+    }
     expired = make_secret(store, "expired", "process", lasts=-60)
     with serving(store) as served:
         asker = made["asker"][0]

@@ -1,4 +1,4 @@
-"""The access log: every request in it and no secret, rotated, on a full disk, and read by nobody."""
+"""The access log: every request and no secret; rotation, a full disk, and a reader that does not read."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import time
 import httpx
 import pytest
 
-from commandline import clean_environment
-from running_server import ENVIRONMENT, PEPPER, SMALL, path_of, serving
-from tokctl.server.accesslog import Log
+from support.commandline import clean_environment
+from support.running_server import ENVIRONMENT, PEPPER, SMALL, path_of, serving
+from tokctl.server.access_log import AccessLog
 
 TOKENS = path_of("processes", SMALL, "tokens")
 
 
-def test_the_log_tells_of_every_request_and_of_no_secret(own, tmp_path):
+def test_the_log_has_every_request_and_no_secret(own, tmp_path):
     store, secret = own
     log = tmp_path / "requests.log"
     with serving(store, "--access-log", str(log)) as served:
@@ -45,8 +45,18 @@ def test_the_log_tells_of_every_request_and_of_no_secret(own, tmp_path):
     assert lines[3]["path"] == "/api/v1/processes/xvc_…"
     assert [line.get("token_name") for line in lines] == ["own"] * 4 + [None] * 3 + ["own"]
     assert lines[4]["reason"] == "unknown"
-    assert [*lines[0]] == ["time", "request_id", "client", "method", "path", "status", "bytes", "duration_ms",
-                           "token_id", "token_name"]  # fmt: skip
+    assert [*lines[0]] == [
+        "time",
+        "request_id",
+        "client",
+        "method",
+        "path",
+        "status",
+        "bytes",
+        "duration_ms",
+        "token_id",
+        "token_name",
+    ]
     assert json.loads(new)["request_id"] == "line2"
     for text in (old, new, figures, "\n".join(served.lines)):
         assert secret[8:-1] not in text
@@ -54,12 +64,13 @@ def test_the_log_tells_of_every_request_and_of_no_secret(own, tmp_path):
     assert stat.S_IMODE(log.stat().st_mode) == 0o640
 
 
-def test_a_log_that_nobody_reads_holds_up_nobody(own):
+def test_an_unread_log_delays_no_request(own):
     store, secret = own
     process = subprocess.Popen(
-        [sys.executable, "-m", "tokctl", "serve", "--store", str(store), "--port", "0"], stderr=subprocess.PIPE,
+        [sys.executable, "-m", "tokctl", "serve", "--store", str(store), "--port", "0"],
+        stderr=subprocess.PIPE,
         env=clean_environment(ENVIRONMENT),
-    )  # fmt: skip
+    )
     try:
         url = process.stderr.readline().split()[2].decode().rstrip(",")
         with httpx.Client(base_url=url, timeout=10, headers={"X-API-Key": secret}) as client:
@@ -71,41 +82,43 @@ def test_a_log_that_nobody_reads_holds_up_nobody(own):
         process.stderr.close()
 
 
-def test_a_log_that_cannot_be_rotated_goes_on_in_the_old_file(tmp_path):
+def test_a_log_that_cannot_be_rotated_continues_in_the_old_file(tmp_path):
     path, folder = tmp_path / "logs" / "requests.log", tmp_path / "old"
     path.parent.mkdir()
 
     async def scenario():
-        log = Log(str(path))
+        log = AccessLog(str(path))
         for n in range(3):
-            log.event("one", n=n)
+            log.log_event("one", n=n)
             await asyncio.sleep(0.15)
             if n == 0:
-                path.parent.rename(folder)  # there is no place for a new file
+                path.parent.rename(folder)  # a new file cannot be created
             elif n == 1:
                 path.parent.mkdir()
         log.close()
 
     asyncio.run(scenario())
-    told = [[json.loads(line)["n"] for line in file.read_text(encoding="utf-8").splitlines()]
-            for file in (folder / path.name, path)]  # fmt: skip
+    told = [
+        [json.loads(line)["n"] for line in file.read_text(encoding="utf-8").splitlines()]
+        for file in (folder / path.name, path)
+    ]
     assert told == [[0, 1], [2]]
 
 
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no limit to files here")
-def test_a_line_that_a_full_disk_has_torn_spoils_no_other(tmp_path):
+def test_a_line_cut_by_a_full_disk_does_not_damage_the_next(tmp_path):
     path, before = tmp_path / "requests.log", resource.getrlimit(resource.RLIMIT_FSIZE)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
     async def scenario():
-        log = Log(str(path))
-        log.event("whole")
+        log = AccessLog(str(path))
+        log.log_event("whole")
         await asyncio.sleep(0.15)
         resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, before[1]))
-        log.event("torn", text="x" * 100)
+        log.log_event("torn", text="x" * 100)
         await asyncio.sleep(0.15)
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        log.event("again")
+        log.log_event("again")
         log.close()
 
     try:

@@ -1,4 +1,4 @@
-"""How a server begins, runs and ends: sockets, certificates, workers, signals, the log."""
+"""How a server starts, runs and stops: sockets, certificates, workers, signals, the log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import httpx
 import pytest
 import trustme
 
-from running_server import (
+from support.running_server import (
     LARGE,
     PEPPER,
     SMALL,
@@ -43,11 +43,11 @@ def last_used(store, name):
 # --- where it listens ---
 
 
-def test_the_configuration_says_what_the_command_line_does_not(own, tmp_path):
+def test_the_configuration_applies_where_the_command_line_is_silent(own, tmp_path):
     store, secret = own
     config = tmp_path / "config.yaml"
     config.write_text(f"serve: {{access_log: '{tmp_path}/requests.log', port: 1, store: {store}}}", encoding="utf-8")
-    with serving(store, env={"TOKCTL_CONFIG": str(config)}) as served:  # the port is the command line's
+    with serving(store, env={"TOKCTL_CONFIG": str(config)}) as served:  # the port comes from the command line
         assert served.get(TOKENS, secret).status_code == 200
         served.end()
     (line,) = (tmp_path / "requests.log").read_text(encoding="utf-8").splitlines()
@@ -67,8 +67,9 @@ def test_tls(own, tmp_path):
         port = served.address[1]
         assert served.url.startswith("https://0.0.0.0:")
         for _ in range(2):
-            answer = served.client.get(f"https://localhost:{port}{path_of('processes', LARGE, 'tokens')}",
-                                       headers={"X-API-Key": secret})  # fmt: skip
+            answer = served.client.get(
+                f"https://localhost:{port}{path_of('processes', LARGE, 'tokens')}", headers={"X-API-Key": secret}
+            )
             assert len(answer.json()["data"]["tokens"]) == 1500
         with pytest.raises(httpx.HTTPError):
             httpx.get(f"http://127.0.0.1:{port}{TOKENS}", headers={"X-API-Key": secret})
@@ -84,46 +85,50 @@ def test_a_unix_socket(own, tmp_path):
     store, secret = own
     path = tmp_path / "tokctl.sock"
     left = socket.socket(socket.AF_UNIX)
-    left.bind(str(path))  # of a server that was killed
+    left.bind(str(path))  # left by a killed server
     left.close()
     served = Served(store, "--unix", str(path), transport=httpx.HTTPTransport(uds=str(path)))
     try:
-        assert served.lines[0].startswith(f"Listening at unix:{path}")
+        assert served.lines[0].startswith(f"Listening on unix:{path}")
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
         answer = served.get(TOKENS, secret)
         assert answer.status_code == 200
         assert served.log(answer.headers["x-request-id"])[0]["client"] == "unix"
-        refused(store, "--unix", path, code=2, match="another program listens at")
+        refused(store, "--unix", path, code=2, match="another process already listens on")
         assert served.get(TOKENS, secret).status_code == 200
     finally:
         assert served.end() == 0
     assert not path.exists()
 
 
-# --- how it ends ---
+# --- how it stops ---
 
 
 def children(served) -> list[int]:
-    """The processes that a server has begun."""
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(served.process.pid)], check=True, capture_output=True,
-                           text=True)  # fmt: skip
+    """Return the child processes of a server."""
+    found = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(served.process.pid)], check=True, capture_output=True, text=True
+    )
     return [int(pid) for pid in found.stdout.split()]
 
 
 @pytest.fixture(scope="module")
 def drained(tmp_path_factory):
-    """A store with an instance that takes a while to be read, and a secret."""
+    """A store with an instance that takes a while to read, and a secret."""
     store = make_store(tmp_path_factory.mktemp("drained") / "drained.db")
     multiply(store, "big", 7500)
     return store, make_secret(store, "own", "*")[0]
 
 
-@pytest.mark.parametrize(("workers", "orders"), [
-    (1, [(signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGHUP, False)]),
-    (2, [(signal.SIGTERM, True), (signal.SIGINT, False), (signal.SIGHUP, False)]),
-])  # fmt: skip
-def test_what_is_under_way_comes_to_its_end(drained, workers, orders):
-    """A terminal and systemd signal to every process, and so each worker is told twice."""
+@pytest.mark.parametrize(
+    ("workers", "orders"),
+    [
+        (1, [(signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGHUP, False)]),
+        (2, [(signal.SIGTERM, True), (signal.SIGINT, False), (signal.SIGHUP, False)]),
+    ],
+)
+def test_requests_under_way_are_finished(drained, workers, orders):
+    """A terminal and systemd signal every process, so each worker gets the signal twice."""
     with ThreadPoolExecutor(len(orders)) as threads:
         for done in [threads.submit(end_under_way, *drained, workers, *order) for order in orders]:
             done.result()
@@ -162,7 +167,7 @@ def end_under_way(store, secret, workers, number, to_all):
     assert not [line for line in served.lines if "Traceback" in line or "fault" in line]
 
 
-def test_requests_that_come_while_it_ends_are_answered_or_refused_never_broken(own):
+def test_requests_during_shutdown_are_answered_or_refused_never_broken(own):
     store, secret = own
     with serving(store) as served:
         outcomes, stop = [], threading.Event()
@@ -192,11 +197,11 @@ def test_requests_that_come_while_it_ends_are_answered_or_refused_never_broken(o
     statuses = {one for one in outcomes if isinstance(one, int)}
     assert statuses == {200}
     broken = [one for one in outcomes if one in {"RemoteProtocolError", "ReadError"}]
-    assert len(broken) <= 8  # each a kept connection that was closed between two requests
+    assert len(broken) <= 8  # kept connections that were closed between two requests
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_no_use_is_lost_at_the_end(own, workers):
+def test_no_use_is_lost_at_shutdown(own, workers):
     store, secret = own
     assert last_used(store, "own") is None
     with serving(store, "--workers", str(workers)) as served:
@@ -210,7 +215,7 @@ def test_no_use_is_lost_at_the_end(own, workers):
 # --- several workers ---
 
 
-def test_workers_share_the_socket_and_the_figures_and_are_replaced(own):
+def test_workers_share_socket_and_metrics_and_are_replaced(own):
     store, secret = own
     with serving(store, "--workers", "2") as served:
         assert "with 2 workers" in served.lines[0]
@@ -235,7 +240,7 @@ def test_workers_share_the_socket_and_the_figures_and_are_replaced(own):
         assert served.end() == 0
 
 
-def test_workers_do_not_outlive_the_process_that_began_them(own, tmp_path):
+def test_workers_do_not_outlive_their_parent(own, tmp_path):
     store, secret = own
     (tmp_path / "temporary").mkdir()
     with serving(store, "--workers", "2", env={"TMPDIR": str(tmp_path / "temporary")}) as served:
@@ -254,21 +259,21 @@ def test_workers_do_not_outlive_the_process_that_began_them(own, tmp_path):
         time.sleep(0.1)
 
 
-def test_figures_of_another_program_are_left_alone(own, tmp_path):
+def test_metrics_of_another_program_are_left_alone(own, tmp_path):
     store, secret = own
     elsewhere = {name: str(tmp_path / "none") for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")}
     with serving(store, env=elsewhere) as served:
         assert served.get("/metrics", secret).status_code == 200
 
 
-# --- what it says of itself ---
+# --- messages and arguments ---
 
 
-def test_a_server_that_would_refuse_everybody_says_so(tmp_path):
+def test_a_server_without_valid_tokens_prints_a_warning(tmp_path):
     with open_store(str(tmp_path / "none.db"), write=True, create=True):
         pass
     for store, pepper, said in (
-        (tmp_path / "none.db", PEPPER, "no API token yet"),
+        (tmp_path / "none.db", PEPPER, "the store has no API token"),
         (make_store(tmp_path / "own.db"), "another pepper, as long as need be", "another pepper"),
     ):
         make_secret(store, "own", "*") if pepper != PEPPER else None
@@ -277,7 +282,7 @@ def test_a_server_that_would_refuse_everybody_says_so(tmp_path):
             assert said in served.lines[1]
 
 
-def test_the_process_s_own_arguments_hold_no_secret(served, secrets):
+def test_process_arguments_contain_no_secret(served, secrets):
     line = Path(f"/proc/{served.process.pid}/cmdline").read_bytes()
     assert PEPPER.encode() not in line
     assert b"xvc_" not in line

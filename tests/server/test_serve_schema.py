@@ -1,12 +1,12 @@
-"""The OpenAPI document and what the server really answers, compared by schemathesis."""
+"""The OpenAPI document compared with real responses by schemathesis."""
 
 from __future__ import annotations
 
 import pytest
 
 
-@pytest.mark.timeout(240)
-def test_schemathesis_finds_nothing(examination):
+@pytest.mark.timeout(600)  # half a minute of computing, on a busy machine much longer
+def test_schemathesis_finds_no_errors(examination):
     process, said = examination
     process.wait()
     text = said.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Versions of answers (ETag, 304), answers without a body, compressed ones: and that none of them is ever stale."""
+"""ETag and 304, HEAD, compression; and that no response is ever stale."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders import at, instance, token, tokens
-from running_server import API, ENDED, LARGE, SMALL, make_secret, make_store, path_of, serving
-from tokctl.server.cache import Answer, Cache
-from tokctl.server.coding import LEAST, Deflated, gzipped, is_known, takes_gzip
+from support.builders import at, instance, token, tokens
+from support.examples import scaled
+from support.running_server import API, ENDED, LARGE, SMALL, make_secret, make_store, path_of, serving
+from tokctl.server.cache import CachedResponse, ResponseCache
+from tokctl.server.content_negotiation import (
+    MIN_COMPRESSED_BYTES,
+    CompressedBody,
+    accepts_gzip,
+    compress_pieces,
+    matches_etag,
+)
 from tokctl.store import open_store
 
 TAGGED = [
@@ -31,7 +38,7 @@ TAGGED = [
 
 
 @pytest.mark.parametrize("path", TAGGED)
-def test_who_has_an_answer_already_is_told_so(served, secrets, path):
+def test_a_known_etag_gets_304(served, secrets, path):
     first = served.get(path, secrets["every"])
     tag = first.headers["etag"]
     assert tag.startswith('W/"')
@@ -49,12 +56,12 @@ def test_who_has_an_answer_already_is_told_so(served, secrets, path):
     assert served.get(path, headers={"If-None-Match": tag}).status_code == 401
 
 
-def test_each_question_has_tags_of_its_own(served, secrets):
+def test_etags_differ_between_targets(served, secrets):
     tags = [served.get(path, secrets["every"]).headers["etag"] for path in TAGGED]
     assert len(set(tags)) == len(tags)
 
 
-def test_what_changes_with_the_time_has_no_version(own):
+def test_responses_that_change_with_time_have_no_etag(own):
     store, secret = own
     with open_store(str(store), write=True) as opened, opened.write() as batch:
         batch.put(instance("live", status="ACTIVE", started_at=at(0)), [token("t", "live", state="ACTIVE")])
@@ -65,8 +72,18 @@ def test_what_changes_with_the_time_has_no_version(own):
             assert "etag" not in answer.headers
 
 
-@pytest.mark.parametrize("path", [*TAGGED, "/health", "/openapi.json", "/metrics", path_of("processes", "nobody"),
-                                  f"{API}/processes?limit=x", "/nothing"])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        *TAGGED,
+        "/health",
+        "/openapi.json",
+        "/metrics",
+        path_of("processes", "nobody"),
+        f"{API}/processes?limit=x",
+        "/nothing",
+    ],
+)
 @pytest.mark.parametrize("coding", ["gzip", "identity"])
 def test_head_is_get_without_a_body(served, secrets, path, coding):
     headers = {"X-API-Key": secrets["every"], "Accept-Encoding": coding, "X-Request-ID": "the-same"}
@@ -82,10 +99,11 @@ def test_head_is_get_without_a_body(served, secrets, path, coding):
 
 
 @pytest.mark.parametrize("path", TAGGED)
-def test_a_compressed_answer_is_the_same(served, secrets, path):
+def test_a_compressed_response_has_the_same_body(served, secrets, path):
     def ask(coding):
-        with served.client.stream("GET", path, headers={"X-API-Key": secrets["every"], "Accept-Encoding": coding,
-                                                        "X-Request-ID": "one"}) as answer:  # fmt: skip
+        with served.client.stream(
+            "GET", path, headers={"X-API-Key": secrets["every"], "Accept-Encoding": coding, "X-Request-ID": "one"}
+        ) as answer:
             return answer.headers, b"".join(answer.iter_raw())
 
     headers, plain = ask("identity")
@@ -94,7 +112,7 @@ def test_a_compressed_answer_is_the_same(served, secrets, path):
         packed_headers, packed = ask(coding)
         assert packed_headers["vary"] == headers["vary"] == "Accept-Encoding"
         assert packed_headers["etag"] == headers["etag"]
-        if len(plain) >= LEAST:
+        if len(plain) >= MIN_COMPRESSED_BYTES:
             assert packed_headers["content-encoding"] == "gzip"
             assert len(packed) < len(plain)
             assert gzip.decompress(packed) == plain
@@ -104,7 +122,7 @@ def test_a_compressed_answer_is_the_same(served, secrets, path):
         assert ask(coding)[1] == plain
 
 
-def test_every_write_is_seen_at_once(own):
+def test_every_write_is_visible_at_once(own):
     store, secret = own
     path = path_of("processes", SMALL, "tokens")
     with serving(store) as served:
@@ -120,11 +138,11 @@ def test_every_write_is_seen_at_once(own):
         before = served.get(path, secret).headers["etag"]
         with open_store(str(store), write=True) as opened, opened.write() as batch:
             batch.put_tokens([token("other", ENDED)])
-        assert served.get(path, secret).headers["etag"] == before  # of another instance
+        assert served.get(path, secret).headers["etag"] == before  # another instance was written
 
 
-def test_readers_never_see_less_than_was_written_before_they_asked(own):
-    """Requests share a look at the store; none may share one from before it came."""
+def test_a_request_sees_everything_written_before_it(own):
+    """Requests share a refresh of the store, but never one from before they arrived."""
     store, secret = own
     path = path_of("processes", SMALL, "tokens")
     written, wrong, stop = [0], [], threading.Event()
@@ -155,7 +173,7 @@ def test_readers_never_see_less_than_was_written_before_they_asked(own):
     assert not wrong
 
 
-def test_a_store_that_takes_the_place_of_another(own, tmp_path):
+def test_a_store_that_replaces_another(own, tmp_path):
     store, secret = own
     other = make_store(tmp_path / "other.db")
     with open_store(str(other), write=True) as opened, opened.write() as batch:
@@ -168,15 +186,15 @@ def test_a_store_that_takes_the_place_of_another(own, tmp_path):
         for end in ("-wal", "-shm"):
             store.with_name(store.name + end).unlink(missing_ok=True)
         (tmp_path / "copy.db").replace(store)
-        assert served.get(path, secret).status_code == 401  # the API token was the other store's
+        assert served.get(path, secret).status_code == 401  # the API token belongs to the other store
         new, _ = make_secret(store, "new", "process")
         after = served.get(path, new, headers={"If-None-Match": before.headers["etag"]})
         assert after.status_code == 200
         assert "another" in after.text
 
 
-def test_a_file_that_is_the_store_again_with_something_else_in_it(tmp_path):
-    """It has its place on the disk again, and numbers of changes that were there before: as after two restores."""
+def test_a_restored_file_with_other_content(tmp_path):
+    """Same inode and same revision numbers as before, as after two restores."""
     path, aside = tmp_path / "live.db", tmp_path / "aside.db"
 
     def filled(name, element):
@@ -207,7 +225,7 @@ def test_a_file_that_is_the_store_again_with_something_else_in_it(tmp_path):
         assert "CCC" in served.get(target, third).text
 
 
-def test_a_store_that_is_gone_and_comes_back(own, tmp_path):
+def test_a_store_that_disappears_and_comes_back(own, tmp_path):
     store, secret = own
     path = path_of("processes", SMALL, "tokens")
     with serving(store) as served:
@@ -232,26 +250,41 @@ def test_a_store_that_is_gone_and_comes_back(own, tmp_path):
 
 @given(data=st.binary(max_size=5000), end=st.binary(max_size=300))
 def test_a_compressed_body_with_an_end_of_its_own(data, end):
-    assert gzip.decompress(Deflated(data).with_end(end)) == data + end
+    assert gzip.decompress(CompressedBody(data).to_gzip(end)) == data + end
 
 
 @given(pieces=st.lists(st.binary(max_size=300), max_size=8))
 def test_compressed_pieces_can_each_be_read_as_they_come(pieces):
     unpack = zlib.decompressobj(wbits=31)
     found = b""
-    for number, packed in enumerate(gzipped(iter(pieces)), 1):
+    for number, packed in enumerate(compress_pieces(iter(pieces)), 1):
         found += unpack.decompress(packed)
         assert found == b"".join(pieces[:number])
     assert unpack.eof
 
 
-@pytest.mark.parametrize(("accepted", "wanted"), [
-    (b"gzip", True), (b"GZIP", True), (b"x-gzip", True), (b"br, gzip", True), (b"gzip;q=0.001", True), (b"*", True),
-    (b"gzip;q=0", False), (b"gzip; q=0.000", False), (b"*;q=0", False), (b"*, gzip;q=0", False),
-    (b"*;q=0, gzip", True), (b"", False), (b"identity", False), (b"gzip;q=x", False), (b"notgzip", False),
-])  # fmt: skip
-def test_who_takes_gzip(accepted, wanted):
-    assert takes_gzip(accepted) is wanted
+@pytest.mark.parametrize(
+    ("accepted", "wanted"),
+    [
+        (b"gzip", True),
+        (b"GZIP", True),
+        (b"x-gzip", True),
+        (b"br, gzip", True),
+        (b"gzip;q=0.001", True),
+        (b"*", True),
+        (b"gzip;q=0", False),
+        (b"gzip; q=0.000", False),
+        (b"*;q=0", False),
+        (b"*, gzip;q=0", False),
+        (b"*;q=0, gzip", True),
+        (b"", False),
+        (b"identity", False),
+        (b"gzip;q=x", False),
+        (b"notgzip", False),
+    ],
+)
+def test_accept_encoding(accepted, wanted):
+    assert accepts_gzip(accepted) is wanted
 
 
 @pytest.mark.parametrize(
@@ -266,19 +299,19 @@ def test_who_takes_gzip(accepted, wanted):
         (b"", False),
     ],
 )
-def test_which_versions_are_known(known, wanted):
-    assert is_known(b'W/"a"', known) is wanted
+def test_if_none_match(known, wanted):
+    assert matches_etag(b'W/"a"', known) is wanted
 
 
 @given(sizes=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 3000)), max_size=60))
-@settings(max_examples=60)
-def test_the_cache_keeps_to_its_room(sizes):
-    cache = Cache(40_000)
+@settings(max_examples=scaled(0.6))
+def test_the_cache_keeps_to_its_capacity(sizes):
+    cache = ResponseCache(40_000)
     for name, size in sizes:
         key = b"%d" % name
-        cache.put(key, Answer(b"x" * size, []))
+        cache.put(key, CachedResponse(b"x" * size, []))
         kept = cache.get(key)
         assert kept is None or len(kept.body) == size + len(b'{"success":true,"data":')
-        assert cache.taken <= cache.room
-        assert cache.taken == sum(cache._sizes.values())
-        assert cache._sizes.keys() == cache._answers.keys()
+        assert cache.used_bytes <= cache.capacity
+    keys = {b"%d" % name for name, _ in sizes}
+    assert cache.used_bytes == sum(kept.size + 2 * len(key) for key in keys if (kept := cache.get(key)) is not None)

@@ -10,13 +10,14 @@ from datetime import datetime, timedelta, timezone
 import msgspec
 import pytest
 
-from builders import TESTER, at, instance, token
-from tokctl.access.model import CreatedBy, NewApiToken
-from tokctl.access.secret import generate, mask
+from support.builders import TESTER, at, instance, token
+from tokctl.api_tokens.secrets import generate, mask
 from tokctl.errors import NotFoundError, StoreError
-from tokctl.process.model import Definition, utc
+from tokctl.model.api_tokens import CreatedBy, NewApiToken
+from tokctl.model.definitions import Definition
+from tokctl.model.times import to_utc
 from tokctl.store import open_store
-from tokctl.store.base import Store
+from tokctl.store.protocol import Store
 
 
 def new(name: str = "ci", **fields) -> NewApiToken:
@@ -26,17 +27,26 @@ def new(name: str = "ci", **fields) -> NewApiToken:
 def test_a_token_comes_back_as_it_was_created(store: Store):
     made = store.api_tokens.create(new(), b"1" * 32, "p1", by=TESTER)
     full = new(
-        "all", description="for é", type="full-access", scopes=("process", "token"), expires_at=at(60),
-        created_by=CreatedBy(id=3, email="a@example.com"), created_at=at(1),
-    )  # fmt: skip
+        "all",
+        description="for é",
+        type="full-access",
+        scopes=("process", "token"),
+        expires_at=at(60),
+        created_by=CreatedBy(id=3, email="a@example.com"),
+        created_at=at(1),
+    )
     other = store.api_tokens.create(full, b"2" * 32, "p1", by=TESTER)
     assert made.id != other.id
     assert msgspec.structs.asdict(other) == msgspec.structs.asdict(full) | {
-        "id": other.id, "updated_at": at(1), "last_used_at": None, "revoked_at": None, "extra": {},
-    }  # fmt: skip
-    assert store.api_tokens.by_digest(b"2" * 32) == store.api_tokens.by_id(other.id) == other
+        "id": other.id,
+        "updated_at": at(1),
+        "last_used_at": None,
+        "revoked_at": None,
+        "extra": {},
+    }
+    assert store.api_tokens.find_by_digest(b"2" * 32) == store.api_tokens.by_id(other.id) == other
     assert list(store.api_tokens.list()) == [other, made]
-    assert store.api_tokens.by_digest(b"3" * 32) is None
+    assert store.api_tokens.find_by_digest(b"3" * 32) is None
 
 
 def test_an_expiry_at_the_end_of_the_calendar_can_be_read_back(store: Store):
@@ -45,7 +55,9 @@ def test_an_expiry_at_the_end_of_the_calendar_can_be_read_back(store: Store):
     made = store.api_tokens.create(new(expires_at=last), b"1" * 32, "p1", by=TESTER)
     other = store.api_tokens.create(new(), b"2" * 32, "p1", by=TESTER)
     store.api_tokens.update(other.id, {"expires_at": last}, at(5), by=TESTER)
-    assert {one.id: one.expires_at for one in store.api_tokens.list()} == dict.fromkeys((made.id, other.id), utc(last))
+    assert {one.id: one.expires_at for one in store.api_tokens.list()} == dict.fromkeys(
+        (made.id, other.id), to_utc(last)
+    )
 
 
 def test_a_digest_is_kept_once(store: Store):
@@ -61,7 +73,9 @@ def test_a_revoked_token_is_known_but_not_listed(store: Store):
     assert not store.api_tokens.revoke(made.id, at(6), by=TESTER)
     assert not store.api_tokens.revoke(99, at(6), by=TESTER)
     assert list(store.api_tokens.list()) == []
-    assert store.api_tokens.by_digest(b"1" * 32) == msgspec.structs.replace(made, revoked_at=at(5), updated_at=at(5))
+    assert store.api_tokens.find_by_digest(b"1" * 32) == msgspec.structs.replace(
+        made, revoked_at=at(5), updated_at=at(5)
+    )
 
 
 def test_the_reason_of_a_revocation_is_kept_without_a_secret(store: Store):
@@ -155,6 +169,8 @@ def test_a_store_of_before_gets_the_tables(store: Store, store_path):
         connection.executescript(
             "DROP TABLE audit; DROP TABLE audit_head; DROP TABLE api_token;"
             "DROP TABLE revision; ALTER TABLE instance DROP COLUMN revision;"
+            "DROP TABLE variable; DROP INDEX instance_by_business_key; ALTER TABLE instance DROP COLUMN business_key;"
+            "DROP INDEX instance_failed; DROP INDEX token_failed; ALTER TABLE instance DROP COLUMN failed_tokens;"
             "PRAGMA user_version = 2"
         )
     connection.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import resource
@@ -14,20 +15,25 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from builders import at, ndjson, token, tokens
+import tokctl
+from support.builders import at, ndjson, token, tokens
 from tokctl.errors import StoreError
-from tokctl.process.query import EVERYTHING, Order
-from tokctl.store import open_store, sqlite
-from tokctl.store.base import Store
+from tokctl.model.filters import ALL_TOKENS, SortOrder
+from tokctl.store import open_store
+from tokctl.store.protocol import Store
+from tokctl.store.sqlite import connection as opening
 
-CREATED = Order("created")
+pytestmark = pytest.mark.slow  # starts programs, or waits for them
+
+CREATED = SortOrder("created")
 NOBODY = 65534
 ROOT = os.getuid() == 0
-PACKAGE = Path(sqlite.__file__).parents[2]
+PACKAGE = Path(tokctl.__file__).parents[1]
 
 
 BECOME = """
@@ -60,7 +66,7 @@ def clear_line(done: subprocess.CompletedProcess, code: int = 6) -> str:
     assert done.returncode == code, done.stderr
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith("tokctl: ")
+    assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
     return done.stderr
 
@@ -77,8 +83,8 @@ def ids(store: Store) -> dict[str, int]:
 def held(path: Path) -> dict[str, int]:
     with closing(open_store(str(path))) as store:
         for name, total in ids(store).items():
-            assert sum(1 for _ in store.tokens(name, EVERYTHING, CREATED)) == total
-        assert not list(store.problems())
+            assert sum(1 for _ in store.tokens(name, ALL_TOKENS, CREATED)) == total
+        assert not list(store.find_problems())
         return ids(store)
 
 
@@ -106,8 +112,11 @@ def test_a_killed_import_leaves_the_store_as_it_was(store_path):
     for attempt in range(11):
         child = subprocess.Popen(
             [sys.executable, "-m", "tokctl", "store", "import", "--store", str(store_path), "-"],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environ,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environ,
+        )
         try:
             # All of it but the last line, so that the import can never be complete.
             child.stdin.write(data[: -len(lines[-1])] if attempt % 3 else data[: chance.randrange(len(data) // 2)])
@@ -132,9 +141,11 @@ def test_a_killed_import_leaves_no_half_a_new_store(store_path):
     for _ in range(6):
         child = subprocess.Popen(
             [sys.executable, "-m", "tokctl", "store", "import", "--store", str(store_path), "-"],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             env=os.environ | {"PYTHONPATH": str(PACKAGE)},
-        )  # fmt: skip
+        )
         time.sleep(chance.uniform(0.1, 0.5))
         child.kill()
         child.wait(30)
@@ -150,7 +161,7 @@ def test_a_killed_import_leaves_no_half_a_new_store(store_path):
 READ = """
 import sys, time
 from pathlib import Path
-from tokctl.process.query import EVERYTHING, InstanceFilter, Order
+from tokctl.model.filters import ALL_TOKENS, InstanceFilter, SortOrder
 from tokctl.store import open_store
 
 path, stop, size = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
@@ -158,10 +169,10 @@ rounds = seen = 0
 while True:
     last = stop.exists()
     store = open_store(path)
-    told = list(store.instances(InstanceFilter(), Order("started")))
+    told = list(store.instances(InstanceFilter(), SortOrder("started")))
     for one in told:
         name = one.instance.instance_id
-        found = sum(1 for _ in store.tokens(name, EVERYTHING, Order("created")))
+        found = sum(1 for _ in store.tokens(name, ALL_TOKENS, SortOrder("created")))
         assert found == one.total_tokens == size == store.summary(name).total_tokens, (name, found, one)
     assert len(told) >= seen, "an instance has gone"
     seen = len(told)
@@ -239,16 +250,43 @@ def test_the_same_new_store_from_four_processes_at_once(store_path):
     assert held(store_path) == {f"i{n}": 50 for n in range(4)}
 
 
+@pytest.mark.parametrize("moment", ["SELECT count(*) FROM sqlite_master", "PRAGMA application_id"])
+def test_a_store_that_another_process_creates_meanwhile(store_path, monkeypatch, moment):
+    """The creation is committed right after one of the statements that tell whether this is a store."""
+    store_path.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(store_path)) as database:
+        database.execute("PRAGMA journal_mode = WAL")  # a database with nothing in it yet
+    connect = sqlite3.connect
+
+    class Overtaken(sqlite3.Connection):
+        done = False
+
+        def execute(self, sql, *arguments):
+            result = super().execute(sql, *arguments)
+            if sql == moment and not Overtaken.done:
+                Overtaken.done = True
+                rows = result.fetchall()
+                with closing(connect(store_path, isolation_level=None)) as other:
+                    opening.migrate(other)
+                result = super().execute(f"SELECT {rows[0][0]}")
+            return result
+
+    monkeypatch.setattr(sqlite3, "connect", partial(connect, factory=Overtaken))
+    with closing(open_store(str(store_path), write=True)) as store:
+        assert Overtaken.done
+        assert store.revisions().process == 0
+
+
 def test_a_store_that_another_process_is_writing_to(store_path, monkeypatch):
     fill(store_path)
-    monkeypatch.setattr(sqlite, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(opening, "BUSY_TIMEOUT_SECONDS", 0.2)
     with (
         closing(open_store(str(store_path), write=True)) as first,
         closing(open_store(str(store_path), write=True)) as second,
         first.write() as batch,
     ):
         batch.put_tokens([token("more")])
-        with pytest.raises(StoreError, match=r"in use: another process.*Try again later"), second.write():
+        with pytest.raises(StoreError, match=r"is locked: another process.*Try again later"), second.write():
             pass
         with closing(open_store(str(store_path))) as reader:
             assert ids(reader) == {"i1": 100}  # readers never wait
@@ -342,11 +380,11 @@ def test_a_read_only_folder(shared_folder):
     assert (read.returncode, read.stdout) == (0, "i1\n"), read.stderr
     line = clear_line(as_other("store", "import", "--store", path, "-", input=ndjson(tokens(1)).decode()))
     assert "read-only" in line or "cannot be opened" in line
-    assert "Check the rights" in line
+    assert "Check the permissions" in line
     line = clear_line(as_other("store", "import", "--store", shared_folder / "new.db", "-", input="[]"))
-    assert "cannot be made: Permission denied" in line
+    assert f": {os.strerror(errno.EACCES)}" in line
     line = clear_line(as_other("store", "import", "--store", shared_folder / "sub" / "new.db", "-", input="[]"))
-    assert "cannot be made" in line
+    assert "cannot create" in line
     shared_folder.chmod(0o755)
     assert held(path) == {"i1": 100}
 
@@ -361,7 +399,7 @@ def test_a_store_that_one_may_not_read(shared_folder):
     shut.mkdir()
     fill(shut / "tokctl.db")
     shut.chmod(0 if not ROOT else 0o700)
-    assert "cannot be opened" in clear_line(as_other("instances", "list", "--store", shut / "tokctl.db"))
+    assert "cannot open the store" in clear_line(as_other("instances", "list", "--store", shut / "tokctl.db"))
     shut.chmod(0o700)
 
 
@@ -374,7 +412,7 @@ def test_a_file_that_is_no_database(tmp_path):
     before = path.read_bytes()
     for arguments in (("instances", "list"), ("store", "import", "-")):
         line = clear_line(run(*arguments, "--store", path, input=ndjson(tokens(1)).decode()))
-        assert "is no SQLite database" in line
+        assert "is not an SQLite database" in line
     assert path.read_bytes() == before
 
 
@@ -386,7 +424,7 @@ def test_a_database_that_is_no_store(tmp_path):
     before = path.read_bytes()
     for arguments in (("instances", "list"), ("store", "import", "-")):
         line = clear_line(run(*arguments, "--store", path, input=ndjson(tokens(1)).decode()))
-        assert "no tokctl store" in line
+        assert "not a tokctl store" in line
     assert path.read_bytes() == before
 
 
@@ -396,10 +434,10 @@ def test_a_device_in_place_of_the_file():
 
 def test_a_folder_in_place_of_the_file(tmp_path):
     for write in (False, True):
-        with pytest.raises(StoreError, match="is a folder"):
+        with pytest.raises(StoreError, match="is a directory"):
             open_store(str(tmp_path), write=write, create=write)
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="cannot be opened: Not a directory"):
+    with pytest.raises(StoreError, match=f"cannot open the store .*: {os.strerror(errno.ENOTDIR)}"):
         open_store(str(tmp_path / "file" / "tokctl.db"), write=True, create=True)
 
 
@@ -419,7 +457,7 @@ def test_a_damaged_page(store_path):
     assert "backup" in line
     with closing(open_store(str(store_path))) as store:
         try:
-            assert list(store.problems())
+            assert list(store.find_problems())
         except StoreError as error:
             assert "damaged" in str(error)  # noqa: PT017
 

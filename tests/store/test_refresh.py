@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from builders import instance, token
-from commandline import clean_environment
+from support.builders import instance, token
+from support.commandline import clean_environment
 from tokctl.errors import StoreError, WrongStoreError
-from tokctl.process.model import Token
-from tokctl.process.query import EVERYTHING, Order
+from tokctl.model.filters import ALL_TOKENS, SortOrder
+from tokctl.model.tokens import Token
 from tokctl.store import open_store
 
 WRITE = """
 import sys
-from tokctl.process.model import Instance, Token
+from tokctl.model.instances import Instance
+from tokctl.model.tokens import Token
 from tokctl.store import open_store
 with open_store(sys.argv[1], write=True) as store, store.write() as batch:
     token = Token(token_id=sys.argv[2], instance_id="i1", element_id="e", state="ACTIVE")
@@ -37,7 +38,7 @@ def write_elsewhere(path: Path, token_id: str) -> None:
 
 
 def ids(store) -> list[str]:
-    return [one.token_id for one in store.tokens("i1", EVERYTHING, Order("created"))]
+    return [one.token_id for one in store.tokens("i1", ALL_TOKENS, SortOrder("created"))]
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_a_look_shows_one_moment_and_the_next_another(store, store_path):
     assert store.refresh()
     assert ids(store) == ["a", "b"]
     assert not store.refresh()
-    store.rest()
+    store.release()
     assert not store.refresh()
     put(store_path, token("c"))
     assert store.refresh()
@@ -70,12 +71,12 @@ def test_what_changes_between_the_answer_and_the_next_question_is_not_missed(sto
 
 def test_an_unchanged_store_is_not_queried(store):
     store.refresh()
-    store.rest()
+    store.release()
     said: list[str] = []
     store.connection.set_trace_callback(said.append)
     for _ in range(3):
         assert not store.refresh()
-        store.rest()
+        store.release()
     assert said == ["BEGIN", "PRAGMA data_version", "ROLLBACK"] * 3
 
 
@@ -90,7 +91,7 @@ def test_resting_lets_a_writers_log_begin_anew(store, store_path):
             batch.put(instance(), [token("d")])
         writer.connection.execute("PRAGMA busy_timeout = 0")
         assert writer.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 1
-        store.rest()
+        store.release()
         assert writer.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
 
 
@@ -99,7 +100,7 @@ def test_a_store_that_has_gone_and_come_back(store, store_path):
     away = store_path.with_name("away.db")
     store_path.rename(away)
     for _ in range(2):
-        with pytest.raises(StoreError, match="there is no store at"):
+        with pytest.raises(StoreError, match="no store found at"):
             store.refresh()
     away.rename(store_path)
     store.refresh()
@@ -136,12 +137,12 @@ def test_a_file_in_its_place_that_is_no_store_ends_it(store, store_path, tmp_pat
 
 def test_a_store_that_takes_no_locks_is_read_anew_when_its_file_changes(store_path, tmp_path, monkeypatch):
     """As in a read-only folder: SQLite itself would not notice."""
-    from tokctl.store import sqlite
+    from tokctl.store.sqlite import connection as opening
 
     put(store_path, token("a"))
     copy = tmp_path / "copy.db"
     shutil.copy(store_path, copy)
-    monkeypatch.setattr(sqlite, "_connect_to_read", lambda path: (sqlite._connect(path, "immutable=1"), True))
+    monkeypatch.setattr(opening, "_connect_read_only", lambda path: (opening._connect(path, "immutable=1"), True))
     with open_store(str(copy)) as seen:
         assert seen.refresh()
         assert ids(seen) == ["a"]
@@ -162,7 +163,7 @@ def test_a_store_in_memory_sees_its_own_writes(open_at):
             batch.put(instance(), [token("a")])
         assert store.refresh()
         assert not store.refresh()
-        store.rest()
+        store.release()
         with store.write() as batch:
             batch.put(instance(), [token("b")])
         assert store.refresh()

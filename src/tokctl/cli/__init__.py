@@ -1,1 +1,1 @@
-"""The command line: one module for each command, the tree of them in ``groups``."""
+"""The command line: one module for each command, the tree of commands in ``command_tree``."""

@@ -1,4 +1,4 @@
-"""What every command stands on: the invocation with its lazy services, and the command decorator."""
+"""The invocation that commands work with, and the decorator that makes a function a command."""
 
 from __future__ import annotations
 
@@ -7,45 +7,51 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from copy import copy
 from datetime import datetime
-from functools import cached_property, wraps
+from functools import cached_property
+from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Any
 
+import click
 import typer
-from typer._click.exceptions import ClickException, NoArgsIsHelpError
+from msgspec.structs import replace
 
-from tokctl.cli.options import ASIDE, CONNECTION, GLOBAL, SHARED
-from tokctl.config import Settings, settings_from
+from tokctl.cli.options import CONNECTION, GLOBAL, SHARED, reject_invalid_bytes
+from tokctl.config import Settings, resolve_settings
 from tokctl.errors import TokctlError, UsageError
-from tokctl.process.query import parse_moment, suggest
-from tokctl.trace import listen
+from tokctl.kinds import COLORS
+from tokctl.model.time_expressions import parse_time_or_age
+from tokctl.text import suggest
+from tokctl.verbose_log import set_listener
 
 if TYPE_CHECKING:
-    from tokctl.engines.base import Reading
-    from tokctl.process.engine import Engine
-    from tokctl.registries.base import Registry
+    from tokctl.api_tokens.registries.protocol import Registry
+    from tokctl.engines.projection import Projection
+    from tokctl.engines.protocol import Engine
     from tokctl.render.result import Output, Result
-    from tokctl.store.base import Store
+    from tokctl.store.protocol import Store
 
-UNBOUNDED = 10_000
-"""Columns of what is no terminal, and names no COLUMNS: whatever reads there has no edge to fold at."""
+NON_TERMINAL_WIDTH = 10_000
+"""Columns of output that is not a terminal, unless COLUMNS is set: lines are never folded."""
 
-SEE = "See where instances stand"
-FILL = "Fill and keep a store"
-SET_UP = "Contexts and credentials"
-GUARD = "Look after API tokens"
-SERVE = "Serve"
+CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
 
-__all__ = [
-    "FILL", "SEE", "SET_UP", "App", "ClickException", "Invocation", "NoArgsIsHelpError", "command", "group_callback",
-    "one_line",
-]  # fmt: skip
+INSPECT_PANEL = "Inspect instances"
+STORE_PANEL = "Manage stores"
+CONFIG_PANEL = "Configure"
+API_TOKENS_PANEL = "Manage API tokens"
+SERVER_PANEL = "Serve"
 
 
 class Invocation:
-    """One run of the program: the shared options as they come in, and what has been opened."""
+    """The state of one command line, Click's ``ctx.obj``.
+
+    Attributes:
+        clock: returns the present time.
+        flags: the values of the shared options on the line, by their names.
+        opened: engines, stores and registries, which ``close`` closes.
+    """
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self.clock = clock
@@ -53,282 +59,339 @@ class Invocation:
         self.opened: list[Any] = []
 
     def debug_traceback(self, arguments: Sequence[str]) -> bool:
-        """Whether errors are to be raised; asked for even if the command line could not be read."""
+        """Return whether errors are raised; works for command lines that could not be parsed, too."""
         return bool(self.flags.get("debug_traceback")) or "--debug-traceback" in arguments
 
     def close(self) -> None:
-        """Close what has been opened."""
+        """Close what has been opened, the newest first."""
         for opened in reversed(self.opened):
             opened.close()
-        listen(None)
+        set_listener(None)
 
 
 class App:
-    """What a command works with. Nothing opens until it is used.
+    """The settings and services of a command. Nothing is opened before it is used.
 
-    Without ``configured`` a broken configuration file counts for nothing: for what is to mend it.
+    Without ``configured`` a broken configuration file is ignored: for the commands that repair it.
     """
 
     def __init__(self, invocation: Invocation, *, configured: bool = True) -> None:
         self._invocation = invocation
         self._configured = configured
+        self._opened_engine: Engine | None = None
 
     @property
     def flags(self) -> dict[str, Any]:
-        """What the shared options on the line say."""
+        """The values of the shared options on the line."""
         return self._invocation.flags
 
     @cached_property
     def settings(self) -> Settings:
-        """What the line, the environment and the configuration file say."""
+        """The settings from the line, the environment and the configuration file, in this order of precedence."""
         try:
-            return settings_from(self._invocation.flags, os.environ)
+            return resolve_settings(self._invocation.flags, os.environ)
         except TokctlError:
             if self._configured:
                 raise
-            return settings_from(self._invocation.flags, os.environ, configured=False)
+            return resolve_settings(self._invocation.flags, os.environ, configured=False)
 
     @cached_property
     def now(self) -> datetime:
-        """The moment of the command, the same for all that it says: the present one, or that of ``--at``.
+        """The time of the shown state: that of ``--at``, or the current time, read once.
 
         Raises:
-            UsageError: ``--at`` is no time, or one that is still to come.
+            UsageError: ``--at`` is not a time, or is in the future.
         """
-        present = self._invocation.clock()
+        present = self.clock()
         if self.settings.at is None:
             return present
-        moment = parse_moment(self.settings.at, present)
+        moment = parse_time_or_age(self.settings.at, present)
         if moment > present:
-            raise UsageError(f"--at {self.settings.at} lies in the future.", "Give a time that has been.")
+            raise UsageError(f"--at {self.settings.at} is in the future.", "Give a time in the past.")
         return moment
 
     @property
     def prefix(self) -> str:
-        """How a command begins that looks at the same as this one."""
+        """The beginning of a command line that reads from the same source as this one."""
         settings, words = self.settings, ["tokctl"]
         for name in ("store", "file", *CONNECTION, "at"):
             field = "timeout" if name == "request_timeout" else name
-            if field not in settings.said:
+            if field not in settings.flag_names:
                 continue
             value = self._invocation.flags[name]
             words.append(f"--{name.replace('_', '-')}" + (f" {quote(value)}" if isinstance(value, str) else ""))
         return " ".join(words)
 
     @property
+    def reads_pipe(self) -> bool:
+        """Whether tokens are read from a pipe, which no other command can read again."""
+        file = self.settings.file
+        return self.settings.kind == "file" and file is not None and not Path(file).is_file()
+
+    @property
     def clock(self) -> Callable[[], datetime]:
-        """What tells the time, for a command that goes on for a while."""
-        return self._invocation.clock
+        """Returns the present time in the zone that times are shown in, for a command that runs for a while."""
+        clock = self._invocation.clock
+        return clock if self.flags.get("utc") else lambda: clock().astimezone()
 
     @cached_property
     def engine(self) -> Engine:
-        """Where process tokens are read from."""
-        from tokctl.engines.base import Reading
+        """The engine that process tokens are read from."""
+        from tokctl.engines.projection import Projection
 
-        return self.open_engine(Reading.TOKENS)
+        return self.open_engine(Projection.TOKENS)
 
-    def open_engine(self, reading: Reading) -> Engine:
-        """Open what process tokens are read from, for a command that needs no more of them than that."""
+    def open_engine(self, reading: Projection) -> Engine:
+        """Open the engine for a command that needs only some parts of the tokens, named by ``reading``."""
         from tokctl.engines import open_engine
 
         if self.settings.at is None:
             engine = open_engine(self.settings, reading)
         else:
-            from tokctl.engines.past import open_past
+            from tokctl.engines.as_of import open_as_of
 
-            engine = open_past(self.settings, reading, self.now)
+            engine = open_as_of(self.settings, reading, self.now)
         self._invocation.opened.append(engine)
+        self._opened_engine = engine
         return engine
 
-    def store(self, *, write: bool = False, create: bool = False) -> Store:
-        """The local store."""
-        from tokctl.store import open_store
-
-        said, place = self.settings.said, self.settings.place
+    def require_store(self) -> None:
+        """Raise UsageError if an option names another source of tokens than a store."""
+        said, place = self.settings.flag_names, self.settings.place
         for name in ("file", "server", "context"):
             if name in said and (name != "context" or place == "server"):
-                raise UsageError(f"--{name} is for looking at tokens; this command works on a store.", "Leave it out.")
+                raise UsageError(f"--{name} does not apply: this command works on a store.", "Use --store.")
+
+    def store(self, *, write: bool = False, create: bool = False) -> Store:
+        """Open the local store. Raises UsageError as ``require_store``."""
+        from tokctl.store import open_store
+
+        self.require_store()
         store = open_store(self.settings.store_location, write=write, create=create)
         self._invocation.opened.append(store)
         return store
 
     def open_registry(self, *, write: bool = False) -> Registry:
-        """Open where API tokens are kept; a store that is to be written to is made where there is none."""
-        from tokctl.registries import open_registry
+        """Open the registry of API tokens; with ``write`` a missing store is created."""
+        from tokctl.api_tokens.registries import open_registry
 
-        registry = open_registry(self.settings, self.clock, write=write, warn=self.tell)
+        registry = open_registry(self.settings, self.clock, write=write, warn=self.warn)
         self._invocation.opened.append(registry)
         return registry
 
     @cached_property
     def out(self) -> Output:
-        """Where results go."""
+        """Where and how results are written."""
         from tokctl.render import check_format
         from tokctl.render.result import Output
 
-        columns = self.settings.columns
+        columns, tty = self.settings.columns, sys.stdout.isatty()
         return Output(
             stream=sys.stdout,
             errors=sys.stderr,
             format=check_format(self.settings.output),
-            tty=sys.stdout.isatty(),
-            color=self._wants_color(sys.stdout.isatty()),
+            tty=tty,
+            color=self._wants_color(tty),
             unicode=(sys.stdout.encoding or "").lower().replace("-", "").startswith("utf"),
-            width=max(shutil.get_terminal_size((UNBOUNDED, 24)).columns, 20),
+            width=max(shutil.get_terminal_size((NON_TERMINAL_WIDTH, 24)).columns, 20),
             now=self.now,
+            prefix="" if self.reads_pipe else self.prefix,
+            shorten_instance_id=self._shorten_instance_id if self._shortens_ids else str,
+            shorten_token_id=self._shorten_token_id if self._shortens_ids else str,
             columns=tuple(c.strip() for c in columns.split(",") if c.strip()) if columns is not None else None,
             query=self.settings.query,
+            headers=not self.settings.no_headers,
+            quiet=self.settings.quiet,
+            theme=self.settings.theme,
         )
+
+    def emit(self, result: Result) -> None:
+        """Write a result in the requested format, through a pager if it is longer than the terminal."""
+        from tokctl.render import emit
+
+        out, pager = replace(self.out, source=self._describe_source()), ""
+        if out.tty and not self.flags.get("no_pager") and os.environ.get("TERM", "dumb") != "dumb":
+            from tokctl.cli.pager import choose_pager, page
+
+            pager = choose_pager(os.environ)
+        if not pager:
+            emit(result, out)
+            return
+        with page(sys.stdout, pager, os.environ) as stream:
+            emit(result, replace(out, stream=stream))
+
+    @property
+    def _shortens_ids(self) -> bool:
+        """Whether people read the output, and the source can find unique prefixes quickly."""
+        plain_table = (self.settings.output or "table") == "table" and self.settings.columns is None
+        return sys.stdout.isatty() and plain_table and self.settings.kind == "store"
+
+    def _shorten_instance_id(self, instance_id: str) -> str:
+        from tokctl.engines.ids import shorten_instance_id
+
+        return shorten_instance_id(self._opened_engine, instance_id) if self._opened_engine else instance_id
+
+    def _shorten_token_id(self, token_id: str) -> str:
+        from tokctl.engines.ids import shorten_token_id
+
+        return shorten_token_id(self._opened_engine, token_id) if self._opened_engine else token_id
+
+    def _describe_source(self) -> str:
+        """Return the source: context, server address, name of the file or store; '' if nothing was read."""
+        if not self._invocation.opened:
+            return ""
+        settings = self.settings
+        if settings.kind == "server":
+            where = str(settings.server)
+        else:
+            where = Path(settings.file if settings.kind == "file" and settings.file else settings.store_location).name
+        return f"{settings.context} ({where})" if settings.context is not None else where
 
     def _wants_color(self, tty: bool) -> bool:
         wish = (self.settings.color or "auto").lower()
-        if wish not in {"auto", "always", "never"}:
-            raise UsageError(f"--color {wish} means nothing{suggest(wish, ('auto', 'always', 'never'))}.",
-                             "Valid: auto, always, never.")  # fmt: skip
+        if wish not in COLORS:
+            raise UsageError(f"invalid --color '{wish}'{suggest(wish, COLORS)}.", f"Valid: {', '.join(COLORS)}.")
         if wish != "auto":
             return wish == "always"
-        return tty and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        if os.environ.get("NO_COLOR"):
+            return False
+        return bool(os.environ.get("FORCE_COLOR")) or (tty and os.environ.get("TERM") != "dumb")
 
     def run(self, arguments: Sequence[str]) -> None:
-        """Run another command line within this one."""
-        from tokctl.cli.groups import root
+        """Run another command line within this one, with the global options of this one.
 
-        invocation = Invocation(self._invocation.clock)
-        invocation.flags |= {k: v for k, v in self._invocation.flags.items() if k in GLOBAL}
+        Raises:
+            typer.Exit: its exit code is not 0.
+        """
+        invocation = Invocation(self.clock)
+        invocation.flags |= {name: value for name, value in self.flags.items() if name in GLOBAL}
+        root_command = click.get_current_context().find_root().command
         try:
-            code = root().main(args=list(arguments), prog_name="tokctl", standalone_mode=False, obj=invocation)
+            code = root_command.main(args=list(arguments), prog_name="tokctl", standalone_mode=False, obj=invocation)
         finally:
             invocation.close()
         if code:
             raise typer.Exit(code)
 
-    def tell(self, text: str) -> None:
-        """Say something that is no result, on stderr."""
-        from tokctl.render.human import safe
+    def notify(self, text: str) -> None:
+        """Write a note to stderr, which is not part of the result. ``--quiet`` suppresses it."""
+        if not self.flags.get("quiet"):
+            self.warn(text)
 
-        sys.stderr.write(safe(text) + "\n")
+    def warn(self, text: str) -> None:
+        """Write an error that does not end the command to stderr."""
+        from tokctl.render.text import escape_controls
+
+        sys.stderr.write(escape_controls(text) + "\n")
+
+
+class _Callback:
+    """The callable that Typer runs for a command. Its signature has the parameters of the function but ``app``."""
+
+    def __init__(self, function: Callable[..., Result | int | None], *, rejects_at: bool, configured: bool) -> None:
+        _, *parameters = inspect.signature(function, eval_str=True).parameters.values()
+        self.__name__ = function.__name__
+        self.__signature__ = inspect.Signature(parameters)
+        self.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        self._function = function
+        self._timeless = rejects_at
+        self._configured = configured
+
+    def __call__(self, **values: Any) -> int:
+        """Run the command's function and write its result; returns the exit code."""
+        ctx = click.get_current_context()
+        for parameter in ctx.command.params:
+            reject_invalid_bytes(ctx, parameter, values.get(parameter.name or ""))
+        app = App(ctx.obj, configured=self._configured)
+        if self._timeless and app.flags.get("at") is not None:
+            raise UsageError(f"'{ctx.command_path}' does not support --at.", "Remove it.")
+        if app.flags.get("verbose"):
+            _enable_verbose_log(app)
+        result = self._function(app, **values)
+        if result is None or isinstance(result, int):
+            return result or 0
+        app.emit(result)
+        return result.exit_code
 
 
 def command(
     function: Callable[..., Result | int | None],
     *,
-    takes: Iterable[str] = (),
+    shared_options: Iterable[str] = (),
     examples: Sequence[str] = (),
     panel: str | None = None,
     configured: bool = True,
-) -> typer.Typer:
+) -> click.Command:
     """Make a command of a function ``(app, …) -> result to show, exit code, or nothing``.
 
-    ``takes`` names the shared options that mean something to it, beside those that every command
-    takes. One that is not ``configured`` runs whatever stands in the configuration file.
+    Args:
+        function: its docstring is the help, its parameters are the command's own options and arguments.
+        shared_options: names of the shared options that the command uses, beside those of every command.
+        examples: command lines below the help.
+        panel: the title under which the group's help lists the command.
+        configured: whether a broken configuration file is an error.
     """
-    own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "app"]
-    shared = [SHARED[name] for name in (*takes, *GLOBAL)]
-    timeless = SHARED["at"] not in shared
-
-    @wraps(function)
-    def run(ctx: typer.Context, **values: Any) -> int:
-        invocation: Invocation = ctx.find_root().obj
-        for parameter in shared:
-            value = values.pop(parameter.name)
-            if value is not None:
-                invocation.flags[parameter.name] = value
-        if timeless and invocation.flags.get("at") is not None:
-            raise UsageError(f"--at means nothing to '{ctx.command_path}'.", "Leave it out.")
-        app = App(invocation, configured=configured)
-        if invocation.flags.get("verbose"):
-            _tell_more(app)
-        result = function(app, **values)
-        if result is None or isinstance(result, int):
-            return result or 0
-        from tokctl.render import emit
-
-        emit(result, app.out)
-        return result.exit_code
-
-    context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-    _sign(run, [context, *own, *shared])
-    app = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    app.command(
-        help=paragraphs(function.__doc__),
-        epilog=examples_text(examples),
-        context_settings={"help_option_names": ["-h", "--help"]},
+    shared = (*shared_options, *GLOBAL)
+    help_text = join_paragraphs(function.__doc__)
+    declared = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    declared.command(
+        help=help_text,
+        short_help=first_paragraph(help_text),
+        epilog=format_examples(examples),
+        context_settings=CONTEXT_SETTINGS,
         rich_help_panel=panel,
-    )(run)
-    return app
+    )(_Callback(function, rejects_at="at" not in shared, configured=configured))
+    made = typer.main.get_command(declared)
+    made.params += [SHARED[name]() for name in shared]
+    return made
 
 
-def _tell_more(app: App) -> None:
-    """Let what is done be told, with everything masked that looks like a secret."""
-    from tokctl.access.masking import masked_text
+def _enable_verbose_log(app: App) -> None:
+    """Log files and requests to stderr, with possible secrets masked."""
+    from tokctl.api_tokens.masking import mask_text
 
-    listen(lambda text: app.tell(f"tokctl: {masked_text(text)}"))
+    set_listener(lambda text: app.warn(f"tokctl: {mask_text(text)}"))
 
 
-def paragraphs(text: str | None) -> str:
-    """A docstring with a line for each of its paragraphs: the terminal's width folds them."""
+def join_paragraphs(text: str | None) -> str:
+    """Return a docstring with one line for each paragraph, which is folded at the width of the terminal."""
     return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(text or "").split("\n\n"))
 
 
-def examples_text(examples: Sequence[str]) -> str | None:
-    """The examples below a help text; None where there are none."""
-    return "\n".join(("[bold]Examples[/bold]", *(f"$ {example}" for example in examples))) if examples else None
+def first_paragraph(help_text: str) -> str:
+    """Return the summary of a help text, shown in lists of commands."""
+    return help_text.partition("\n\n")[0]
 
 
-def group_callback(help_text: str, *, version: bool = False) -> Callable[..., None]:
-    """Return a callback that lets a group of commands take every shared option."""
-
-    def callback(ctx: typer.Context, **values: Any) -> None:
-        invocation: Invocation = ctx.find_root().obj
-        invocation.flags |= {name: value for name, value in values.items() if value is not None}
-
-    callback.__doc__ = help_text
-    parameters = [
-        inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
-        *(_aside(SHARED[name]) if name in ASIDE else SHARED[name] for name in SHARED),
-    ]
-    if version:
-        annotation = Annotated[
-            bool,
-            typer.Option("--version", help="Say which version this is.", is_eager=True, callback=_say_version),
-        ]
-        parameters.append(
-            inspect.Parameter("version", inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=False)
-        )
-    _sign(callback, parameters)
-    return callback
+def format_examples(examples: Sequence[str]) -> str | None:
+    """Return the examples below a help text, in Rich's markup, each its own paragraph; None without any."""
+    return "\n\n".join(("[bold]Examples[/bold]", *(f"$ {example}" for example in examples))) if examples else None
 
 
-def _aside(parameter: inspect.Parameter) -> inspect.Parameter:
-    """A parameter that is understood, but told of only where it is used: a group's help is for finding a command."""
-    kind, option = get_args(parameter.annotation)
-    option = copy(option)
-    option.hidden = True
-    return parameter.replace(annotation=Annotated[kind, option])
-
-
-def _say_version(asked: bool) -> None:
-    if asked:
-        from tokctl import __version__
-
-        sys.stdout.write(f"tokctl {__version__}\n")
-        raise typer.Exit
-
-
-def _sign(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> None:
-    """Give a function the parameters that Typer is to see."""
-    keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
-    function.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
-    function.__annotations__ = {p.name: p.annotation for p in keyword_only}
-
-
-def one_line(error: TokctlError | ClickException) -> str:
-    """What happened and what to do, on one line, fit for a terminal."""
-    from tokctl.render.human import safe
+def format_error(error: TokctlError | click.ClickException) -> str:
+    """Return an error and its hint as one line that is safe to print."""
+    from tokctl.render.text import escape_controls
 
     if isinstance(error, TokctlError):
-        return safe(str(error))
-    ctx = getattr(error, "ctx", None)
-    text = " ".join(error.format_message().split()).rstrip(".")
-    text = text[:1].lower() + text[1:]
-    return safe(f"{text}. See '{ctx.command_path} --help'." if ctx else f"{text}.")
+        return escape_controls(str(error))
+    if isinstance(error, click.NoSuchOption):
+        text = f"no such option: {error.option_name}{_suggest_option(error)}"
+    else:
+        text = " ".join(error.format_message().split()).rstrip(".")
+        text = text[:1].lower() + text[1:]
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        text += f". See '{error.ctx.command_path} --help'"
+    return escape_controls(f"{text}.")
+
+
+NEVER_SUGGESTED = {"--insecure", "--insecure-http", "--no-verify", "--show-secret"}
+"""Options that weaken security: never suggested for a misspelled option."""
+
+
+def _suggest_option(error: click.NoSuchOption) -> str:
+    """Return the suggestion of the command's option that is closest to the unknown one, or ''."""
+    if error.ctx is None or not error.option_name.startswith("--"):
+        return ""
+    parameters = [one for one in error.ctx.command.get_params(error.ctx) if isinstance(one, click.Option)]
+    names = {name for one in parameters for name in (*one.opts, *one.secondary_opts) if name.startswith("--")}
+    return suggest(error.option_name, sorted(names - NEVER_SUGGESTED))

@@ -3,66 +3,141 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from shlex import quote
+from typing import Annotated
 
 from tokctl.cli import options as opt
-from tokctl.cli.app import FILL, App, command
+from tokctl.cli.app import STORE_PANEL, App, command
+from tokctl.cli.prompts import is_interactive, pause
 from tokctl.config import default_store
+from tokctl.errors import UsageError
+from tokctl.model.definitions import Definition
+from tokctl.model.instances import Instance
+from tokctl.model.tokens import Token
 from tokctl.recorder.demo import load_demo
 from tokctl.recorder.simulate import simulate
-from tokctl.render.human import count
+from tokctl.render.formats.table import open_writer
 from tokctl.render.result import Cell
-from tokctl.render.table import join_line, paint
-from tokctl.store.sink import StoreSink
+from tokctl.render.text import count
+from tokctl.store import open_store, store_file
+from tokctl.store.new_store import is_empty_file
 
-STEPS = (
-    ("Which instances are there? ~ marks what was worked out rather than recorded.", "instances list -n 12"),
+DEMO_STEPS = (
     (
-        "Where does the newest stand? @latest is its name; the beginning of an id does, too.",
+        "Which instances are running?",
+        "~ marks a status that was derived from the tokens because the engine did not report one.",
+        "instances list -n 12",
+    ),
+    (
+        "Where is the newest instance now?",
+        "@latest is its name. The beginning of an id is enough, too.",
         "tokens list @latest",
     ),
-    ("The same as a tree: what came from what, and what ran side by side.", "tokens tree @latest"),
-    ("The way that it took, beside the clock: what ran when, and what decided how long it all took.", "flow @latest"),
-    ("What is wrong, in all that is under way?", "debug --severity high"),
-    ("Where does the time go?", "perf --limit 8"),
+    ("How did it get there?", "Each token is below the token that it came from.", "tokens tree @latest"),
     (
-        "What is still live, in numbers that a script can use.",
+        "What took the time?",
+        "A bar for each token. The critical path decided how long the instance took.",
+        "flow @latest",
+    ),
+    (
+        "What is wrong?",
+        "All running instances with problems, the most severe first.",
+        "debug --severity high",
+    ),
+    ("Which elements are slow?", "Durations of all instances, by element.", "perf --limit 8"),
+    (
+        "How do scripts read this?",
+        "Every command also writes JSON, NDJSON, YAML, CSV and ids.",
         "instances list --live -o csv --columns instance_id,live_tokens",
     ),
 )
+"""A question, an explanation, and the command that answers it."""
 
 
-def demo(app: App) -> None:
-    """Run a real order process in a real engine, and look at it.
+class DemoRecording:
+    """Collects the definitions and instances of the demo, with their tokens, as ``recorder.lifecycle.Sink``."""
 
-    It fills a store of its own, beside yours, and shows the commands on it.
+    def __init__(self) -> None:
+        self.definitions: list[Definition] = []
+        self.instances: dict[str, tuple[Instance, list[Token]]] = {}
+
+    def put_definition(self, definition: Definition) -> None:
+        """Keep a definition."""
+        self.definitions.append(definition)
+
+    def put(self, instance: Instance, tokens: Iterable[Token]) -> None:
+        """Keep an instance."""
+        self.instances[instance.instance_id] = instance, list(tokens)
+
+
+def demo(
+    app: App,
+    no_pause: Annotated[bool, opt.flag("--no-pause", "Do not wait for Enter between the steps.")] = False,
+) -> None:
+    """Run an order process in a real engine and show the main commands on it, step by step.
+
+    The demo has its own store, demo.db beside the default store, or the one given with --store. Running it again
+    updates its own instances and keeps everything else in that store. A store with other data is not used.
     """
-    named = app.settings.store if "store" in app.settings.said else None  # TOKCTL_STORE names yours
+    named = app.settings.store if "store" in app.settings.flag_names else None  # TOKCTL_STORE is the user's own store
     location = named or str(default_store().with_name("demo.db"))
-    if named is None:
-        for suffix in ("", "-wal", "-shm"):
-            Path(location + suffix).unlink(missing_ok=True)
     models, scenario = load_demo()
-    from tokctl.store import open_store
-
-    with open_store(location, write=True, create=True) as store, StoreSink(store, every=10_000) as sink:
-        done = simulate(models, scenario, sink, end=app.now)
-    app.tell(f"An order process ran in SpiffWorkflow: {count(done.instances, 'instance')}, "
-             f"{count(done.tokens, 'token')}, recorded in {location}.")  # fmt: skip
-    for text, line in STEPS:
-        said = join_line([Cell(text, "bold")], app.out)
-        sys.stdout.write(f"\n{said}\n{paint(f'$ tokctl {line}', 'cyan', app.out)}\n")
+    recording = DemoRecording()
+    done = simulate(models, scenario, recording, end=app.now)
+    _check_store(location, recording.instances)
+    with open_store(location, write=True, create=True) as store, store.write() as batch:
+        for definition in recording.definitions:
+            batch.put_definition(definition)
+        for instance, tokens in recording.instances.values():
+            batch.put(instance, tokens)
+    app.notify(
+        f"An order process ran in SpiffWorkflow: {count(done.instances, 'instance')}, "
+        f"{count(done.tokens, 'token')}, recorded in {location}."
+    )
+    writer = open_writer(app.out)
+    for number, (question, explanation, line) in enumerate(DEMO_STEPS, 1):
+        writer.line(())
+        writer.line([Cell(f"{number} of {len(DEMO_STEPS)}: {question}", "bold")])
+        writer.line([Cell(explanation)])
+        writer.line([Cell(f"$ tokctl {line}", "cyan")])
         sys.stdout.flush()
-        app.run([*line.split(), "--store", location])
+        app.run([*line.split(), "--no-pager", "--store", location])
+        if not no_pause and is_interactive() and sys.stdout.isatty() and not pause("Enter: next step, q: quit"):
+            break
+    writer.line(())
+    writer.line([Cell("Next steps:", "bold")])
     sys.stdout.write(
-        f"\n{paint('Go on by yourself:', 'bold', app.out)}\n  export TOKCTL_STORE={quote(location)}\n"
-        "  tokctl explain TOKEN                 why does it wait, and on what?\n"
-        "  tokctl tokens show @latest TOKEN     everything known of one token\n"
-        "  tokctl instances show @latest        an instance, and where it stands\n"
-        "  tokctl simulate MODEL.bpmn           your own model\n"
-        "  tokctl --help                        all there is\n"
+        f"  export TOKCTL_STORE={quote(location)}\n"
+        "  tokctl explain TOKEN              why a token waits, and for what\n"
+        "  tokctl tokens show @latest TOKEN  all details of a token\n"
+        "  tokctl instances show @latest     an instance and where it is now\n"
+        "  tokctl simulate MODEL.bpmn        run your own model\n"
+        "  tokctl --help                     all commands\n"
     )
 
 
-app = command(demo, takes=opt.STORE, panel=FILL, examples=("tokctl demo", "tokctl demo --store /tmp/demo.db"))
+def _check_store(location: str, instance_ids: Collection[str]) -> None:
+    """Raise UsageError for a store that has data, but no instance of the demo: it is not the demo's store."""
+    file = store_file(location)
+    if file is None:
+        raise UsageError(f"the demo cannot use {location}: its commands need a file.", "Name one with --store.")
+    if is_empty_file(Path(file)):
+        return
+    with open_store(location) as store:
+        info, api_tokens = store.info(), store.api_tokens.count()
+        if not (info.instances or info.definitions or api_tokens):
+            return
+        if any(instance_id in instance_ids for instance_id in store.all_instance_ids()):
+            return
+    held = f"{count(info.instances, 'instance')}, {count(api_tokens, 'API token')}"
+    raise UsageError(f"the store {location} has other data ({held}).", "Name a new file with --store.")
+
+
+app = command(
+    demo,
+    shared_options=opt.STORE,
+    panel=STORE_PANEL,
+    examples=("tokctl demo", "tokctl demo --no-pause", "tokctl demo --store /tmp/demo.db"),
+)

@@ -1,24 +1,24 @@
-"""From filter options to filters."""
+"""Filters and pages from command-line options."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable
+
+from msgspec import Struct
 
 from tokctl.cli.app import App
 from tokctl.errors import UsageError
-from tokctl.process.query import TokenFilter, check_states, check_types, parse_moment
+from tokctl.model.filters import TokenFilter, validate_states, validate_types
+from tokctl.model.time_expressions import parse_period
+from tokctl.render.text import count
+
+TABLE_LIMIT = 100
+"""Default number of rows of a table."""
+
+_MAX_OFFSET = 2**61  # fits into a database integer, and so does the sum of two
 
 
-def period(app: App, since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
-    """Read ``--since`` and ``--until``. Raises UsageError where nothing can lie between them."""
-    begin = parse_moment(since, app.now) if since is not None else None
-    end = parse_moment(until, app.now) if until is not None else None
-    if begin and end and begin >= end:
-        raise UsageError("--since is not before --until: nothing lies between them.")
-    return begin, end
-
-
-def token_filter(
+def build_token_filter(
     app: App,
     *,
     state: list[str] | None = None,
@@ -30,13 +30,13 @@ def token_filter(
     live: bool = False,
     no_completed: bool = False,
 ) -> TokenFilter:
-    """Make a token filter of the options. Raises UsageError for what cannot mean anything."""
-    begin, end = period(app, since, until)
+    """Return the token filter of the options. Raises UsageError for an invalid value."""
+    begin, end = parse_period(since, until, app.now)
     return TokenFilter(
-        states=check_states(words(state, "--state"), include_completed=not no_completed),
-        types=check_types(words(types, "--type")),
-        elements=patterns(elements, "--element"),
-        workers=patterns(workers, "--worker"),
+        states=validate_states(words(state, "--state"), include_completed=not no_completed),
+        types=validate_types(words(types, "--type")),
+        elements=check_patterns(elements, "--element"),
+        workers=check_patterns(workers, "--worker"),
         since=begin,
         until=end,
         live=live,
@@ -45,19 +45,61 @@ def token_filter(
 
 
 def words(values: list[str] | None, option: str) -> list[str]:
-    """The values of an option that may be repeated, or hold several between commas.
+    """Return the values of a repeatable option, which may also be separated by commas.
 
     Raises:
-        UsageError: it was given, and names nothing: a script's empty variable must not show everything.
+        UsageError: it is empty: an empty variable in a script must not select everything.
     """
     found = [word for value in values or () for word in value.split(",") if word.strip()]
     if values and not found:
-        raise UsageError(f"{option} names nothing.", "Give it a value, or leave it out.")
+        raise UsageError(f"{option} is empty.", "Give it a value, or remove it.")
     return found
 
 
-def patterns(values: list[str] | None, option: str) -> tuple[str, ...]:
-    """The patterns of an option that may be repeated. Raises UsageError for an empty one."""
+def check_patterns(values: list[str] | None, option: str) -> tuple[str, ...]:
+    """Return the patterns of a repeatable option. Raises UsageError for an empty one."""
     if values and not all(values):
-        raise UsageError(f"{option} names nothing.", "Give it a pattern, or leave it out.")
+        raise UsageError(f"{option} is empty.", "Give it a pattern, or remove it.")
     return tuple(values or ())
+
+
+class PageRange(Struct, frozen=True):
+    """The requested part of a list; ``limit`` None is all of it."""
+
+    limit: int | None
+    offset: int
+
+    @property
+    def empty(self) -> str:
+        """The text for a page without items; empty for the first page, where nothing matches."""
+        return "This page is empty." if self.offset else ""
+
+    def notes(self, total: Callable[[], int], thing: str) -> Callable[[int], list[str]]:
+        """Return the notes after a number of items has been written. Items are only counted if necessary."""
+
+        def format_notes(shown: int) -> list[str]:
+            if self.limit is None or (shown < self.limit and not self.offset):
+                return []
+            total_count = total()
+            if total_count == shown:
+                return []
+            first = self.offset + 1
+            where = f"{first:,} to {self.offset + shown:,}" if shown else "none"
+            return [f"Showing {where} of {count(total_count, thing)}. Use --page for more, --limit 0 for all."]
+
+        return format_notes
+
+
+def page_range(limit: int | None, page: int, output_format: str) -> PageRange:
+    """Return the part of a list that ``--limit`` and ``--page`` request.
+
+    Raises:
+        UsageError: a further page of everything.
+    """
+    if limit is None and (output_format in {"table", "wide"} or page > 1):
+        limit = TABLE_LIMIT
+    if not limit:
+        if page > 1:
+            raise UsageError(f"--limit 0 shows all rows: there is no page {page}.", "Remove --limit or --page.")
+        return PageRange(None, 0)
+    return PageRange(min(limit, _MAX_OFFSET), min((page - 1) * limit, _MAX_OFFSET))

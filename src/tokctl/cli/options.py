@@ -1,17 +1,22 @@
 """Options and arguments that several commands take, each declared once.
 
-``SHARED`` are those that are understood before the command and after it; the nearer to the end of
-the line wins. The others are annotations for a command's own parameters.
+``SHARED`` are understood before a command and after it, and stored in the invocation's flags: the one nearest to the
+end of the line wins. The others are annotations for a command's own parameters.
 """
 
 from __future__ import annotations
 
-import inspect
-from typing import Annotated
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Annotated, Any
 
+import click
 import typer
+from typer.core import TyperOption
 
-from tokctl.cli.complete import (
+from tokctl.cli.completion import (
+    FILE_NAME,
+    FileName,
     complete_color,
     complete_context,
     complete_engine_kind,
@@ -23,173 +28,178 @@ from tokctl.cli.complete import (
     complete_token,
     complete_type,
 )
+from tokctl.errors import UsageError
+from tokctl.text import is_utf8
 
-_PANEL = "Options of every command"
-_SERVER = "Which server, and how to reach it"
+_PANEL = "Common options"
+_SERVER = "Server options"
+
+
+def reject_invalid_bytes(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """Raise UsageError for a value that is not UTF-8. Names of files may be any bytes."""
+    for text in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(text, str) and not isinstance(parameter.type, FileName) and not is_utf8(text):
+            raise UsageError(f"{parameter.get_error_hint(ctx)} is not valid UTF-8.", "Check the terminal's encoding.")
+
+
+def _store_flag(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """Store the value in the invocation's flags, overriding that of a group further left on the line."""
+    reject_invalid_bytes(ctx, parameter, value)
+    if value is not None and parameter.name is not None:
+        ctx.obj.flags[parameter.name] = value
 
 
 def _shared(
+    names: str,
+    metavar: str | None,
+    help: str,  # noqa: A002
     *,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            help="Use the store in this file. [dim](TOKCTL_STORE)[/dim]",
-            metavar="PATH",
-            rich_help_panel=_PANEL,
-        ),
-    ] = None,
-    file: Annotated[
-        str | None,
-        typer.Option(
-            help="Look at a saved answer of the API, not at the store; '-' reads stdin.",
-            metavar="FILE",
-            rich_help_panel=_PANEL,
-        ),
-    ] = None,
-    server: Annotated[
-        str | None,
-        typer.Option(
-            help="Ask the server at this URL, not the store. [dim](TOKCTL_SERVER)[/dim]",
-            metavar="URL",
-            rich_help_panel=_SERVER,
-        ),
-    ] = None,
-    context: Annotated[
-        str | None,
-        typer.Option(
-            help="Use this context of the configuration, and what belongs to it. [dim](TOKCTL_CONTEXT)[/dim]",
-            metavar="NAME",
-            autocompletion=complete_context,
-            rich_help_panel=_SERVER,
-        ),
-    ] = None,
-    engine_kind: Annotated[
-        str | None,
-        typer.Option(
-            help="What the server is, if it is not to be asked: rest or atomd. [dim](TOKCTL_ENGINE_KIND)[/dim]",
-            metavar="KIND",
-            autocompletion=complete_engine_kind,
-            rich_help_panel=_SERVER,
-        ),
-    ] = None,
-    ca_file: Annotated[
-        str | None,
-        typer.Option(
-            help="Trust the certificates in this file (PEM). [dim](TOKCTL_CA_FILE)[/dim]",
-            metavar="PATH",
-            rich_help_panel=_SERVER,
-        ),
-    ] = None,
-    insecure: Annotated[
-        bool | None,
-        typer.Option(
-            "--insecure",
-            help="Trust any certificate: whoever sits between can read and change all. [dim](TOKCTL_INSECURE)[/dim]",
-            rich_help_panel=_SERVER,
-        ),
-    ] = None,
-    request_timeout: Annotated[
-        str | None,
-        typer.Option(
-            help="Give up on an answer after that; 30s unless told. [dim](TOKCTL_TIMEOUT)[/dim]",
-            metavar="SPAN",
-            rich_help_panel=_SERVER,
-        ),
-    ] = None,
-    at: Annotated[
-        str | None,
-        typer.Option(
-            help="As it stood then: a time, or a span before now such as 15m.",
-            metavar="TIME",
-            rich_help_panel=_PANEL,
-        ),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="Show as table, wide, json, ndjson, yaml, csv or id; debug as junit, too, flow as mermaid, scan as "
-            "sarif. [dim](TOKCTL_OUTPUT)[/dim]",
-            metavar="FORMAT",
-            autocompletion=complete_format,
-            rich_help_panel=_PANEL,
-        ),
-    ] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(help="Show these columns, separated by commas.", metavar="A,B,...", rich_help_panel=_PANEL),
-    ] = None,
-    query: Annotated[
-        str | None,
-        typer.Option(help="Show what a JMESPath expression finds.", metavar="EXPR", rich_help_panel=_PANEL),
-    ] = None,
-    color: Annotated[
-        str | None,
-        typer.Option(
-            help="Colour the output: auto, always or never. [dim](NO_COLOR)[/dim]",
-            metavar="WHEN",
-            autocompletion=complete_color,
-            rich_help_panel=_PANEL,
-        ),
-    ] = None,
-    verbose: Annotated[
-        bool | None,
-        typer.Option("--verbose", "-v", help="Say what is read, and what servers are asked.", rich_help_panel=_PANEL),
-    ] = None,
-    debug_traceback: Annotated[
-        bool | None,
-        typer.Option("--debug-traceback", help="Show where in the program an error arose.", rich_help_panel=_PANEL),
-    ] = None,
-) -> None:
-    """Declare the shared options."""
+    panel: str = _PANEL,
+    env: str = "",
+    complete: Callable[[Any, str], list[str]] | None = None,
+    **more: Any,
+) -> Callable[..., TyperOption]:
+    if env:
+        help = f"{help} [dim]\\[env: {env}][/dim]"  # noqa: A001
+    return partial(
+        TyperOption,
+        param_decls=names.split(),
+        metavar=metavar,
+        help=help,
+        rich_help_panel=panel,
+        autocompletion=None if complete is None else lambda ctx, _words, incomplete: complete(ctx, incomplete),
+        default=None,
+        expose_value=False,
+        callback=_store_flag,
+        is_flag=True if metavar is None else None,
+        **more,
+    )
 
 
-SHARED = dict(inspect.signature(_shared, eval_str=True).parameters)
-GLOBAL = ("color", "verbose", "debug_traceback")
+_server_option = partial(_shared, panel=_SERVER)
+
+SHARED: dict[str, Callable[..., TyperOption]] = {
+    "store": _shared("--store", "PATH", "Store to use.", env="TOKCTL_STORE", type=FILE_NAME),
+    "file": _shared("--file", "FILE", "Read a saved API response instead of the store. - reads stdin.", type=FILE_NAME),
+    "server": _server_option("--server", "URL", "Server to use instead of the store.", env="TOKCTL_SERVER"),
+    "context": _server_option(
+        "--context",
+        "NAME",
+        "Context of the configuration file to use.",
+        env="TOKCTL_CONTEXT",
+        complete=lambda _, incomplete: complete_context(incomplete),
+    ),
+    "engine_kind": _server_option(
+        "--engine-kind",
+        "KIND",
+        "Kind of the server, rest or atomd (default: detected).",
+        env="TOKCTL_ENGINE_KIND",
+        complete=lambda _, incomplete: complete_engine_kind(incomplete),
+    ),
+    "ca_file": _server_option(
+        "--ca-file", "PATH", "Certificates to trust, a PEM file.", env="TOKCTL_CA_FILE", type=FILE_NAME
+    ),
+    "insecure": _server_option("--insecure", None, "Do not verify TLS certificates (insecure).", env="TOKCTL_INSECURE"),
+    "request_timeout": _server_option(
+        "--request-timeout", "DURATION", "Timeout for each request (default: 30s).", env="TOKCTL_TIMEOUT"
+    ),
+    "at": _shared("--at", "TIME", "Show the state at this time (RFC 3339, or an age such as 15m)."),
+    "output": _shared(
+        "-o --output",
+        "FORMAT",
+        "Output format: table, wide, json, ndjson, yaml, csv or id (default: table). Some commands have more: "
+        "junit (debug), mermaid (flow), sarif (scan).",
+        env="TOKCTL_OUTPUT",
+        complete=complete_format,
+    ),
+    "columns": _shared("--columns", "A,B,...", "Columns to show, separated by commas."),
+    "query": _shared("--query", "EXPR", "JMESPath expression to apply to the JSON output."),
+    "no_headers": _shared("--no-headers", None, "Do not print the header line of tables and CSV."),
+    "color": _shared(
+        "--color",
+        "WHEN",
+        "Use colours: auto, always or never (default: auto).",
+        env="NO_COLOR",
+        complete=lambda _, incomplete: complete_color(incomplete),
+    ),
+    "quiet": _shared("--quiet -q", None, "Print only results and errors: no notes, hints, footers or progress bars."),
+    "utc": _shared("--utc", None, "Show times in UTC (default: the local time zone)."),
+    "no_pager": _shared("--no-pager", None, "Do not use a pager.", env="TOKCTL_PAGER, PAGER"),
+    "verbose": _shared("--verbose -v", None, "Log files and requests to stderr."),
+    "debug_traceback": _shared("--debug-traceback", None, "Print a Python traceback on errors."),
+}
+"""Option factories by name; takes further arguments of TyperOption."""
+
+GLOBAL = ("color", "quiet", "utc", "no_pager", "verbose", "debug_traceback")
 STORE = ("store",)
 CONNECTION = ("server", "context", "engine_kind", "ca_file", "insecure", "request_timeout")
-ASIDE = ("engine_kind", "ca_file", "insecure", "request_timeout", "columns", "query")
-"""Those that only the help of the commands tells of, which take them."""
+HIDDEN_IN_GROUPS = ("engine_kind", "ca_file", "insecure", "request_timeout", "columns", "query", "no_headers")
+"""Options that a group accepts but shows only in the help of its commands: its own help is for finding a command."""
 SERVER = ("server", "context", "ca_file", "insecure", "request_timeout")
 ENGINE = ("store", "file", *CONNECTION)
 AT = ("at",)
-OUTPUT = ("output", "columns", "query")
+OUTPUT = ("output", "columns", "query", "no_headers")
+
+# --- declarations -----------------------------------------------------------------------------------
+
+
+def option(
+    metavar: str,
+    help: str,  # noqa: A002 - as in Typer
+    names: str = "",
+    *,
+    panel: str | None = None,
+    complete: Callable[..., Iterable[str]] | None = None,
+    **more: Any,
+) -> Any:
+    """Declare an option with a value. ``names`` are separated by spaces (default: that of the parameter)."""
+    return typer.Option(
+        *names.split(), metavar=metavar, help=help, rich_help_panel=panel, autocompletion=complete, **more
+    )
+
+
+path = partial(option, click_type=FILE_NAME)
+
+
+def flag(names: str, help: str, *, panel: str | None = None) -> Any:  # noqa: A002
+    """Declare an option without a value."""
+    return typer.Option(*names.split(), help=help, rich_help_panel=panel)
+
+
+def argument(
+    metavar: str,
+    help: str,  # noqa: A002
+    *,
+    complete: Callable[..., Iterable[str]] | None = None,
+    **more: Any,
+) -> Any:
+    """Declare an argument."""
+    return typer.Argument(metavar=metavar, help=help, autocompletion=complete, **more)
+
 
 # --- arguments ------------------------------------------------------------------------------------
 
 Instance = Annotated[
     str | None,
-    typer.Argument(
-        metavar="[INSTANCE]",
-        help="A process instance: its id, the beginning of it, or @latest. Not needed where there is just one.",
-        autocompletion=complete_instance,
-        show_default=False,
+    argument(
+        "[INSTANCE]",
+        "Instance id, the beginning of one, or @latest. Optional if there is only one instance.",
+        complete=complete_instance,
     ),
 ]
-ConfigContext = Annotated[
-    str,
-    typer.Argument(
-        metavar="CONTEXT", help="A context of the configuration file.", autocompletion=complete_context,
-        show_default=False,
-    ),
-]  # fmt: skip
+ConfigContext = Annotated[str, argument("CONTEXT", "Name of the context.", complete=complete_context)]
 ConfigKey = Annotated[
     str,
-    typer.Argument(
-        metavar="KEY",
-        help="A setting's name, such as output, debug.retries or contexts.prod.server.",
-        autocompletion=complete_key,
-        show_default=False,
+    argument(
+        "KEY", "Name of the setting, such as output, debug.retries or contexts.prod.server.", complete=complete_key
     ),
 ]
 Ids = Annotated[
     list[str],
-    typer.Argument(
-        metavar="[INSTANCE] TOKEN",
-        help="A token's id or the beginning of it; the instance in front where it is needed.",
-        autocompletion=complete_token,
-        show_default=False,
+    argument(
+        "[INSTANCE] TOKEN",
+        "Token id, or the beginning of one. Put the instance before it if the id is not unique.",
+        complete=complete_token,
     ),
 ]
 
@@ -197,90 +207,101 @@ Ids = Annotated[
 
 Save = Annotated[
     str | None,
-    typer.Option(
-        metavar="PLACE", show_default=False,
-        help="Where the secret goes: keyring, file:PATH, env-file:PATH (or PATH#NAME), or command:'WORDS', which "
-        "gets it on stdin.",
+    option(
+        "PLACE",
+        "Where to save the secret: keyring, file:PATH, env-file:PATH, env-file:PATH#NAME, or command:'WORDS' "
+        "(gets it on stdin). Default: keyring.",
     ),
-]  # fmt: skip
-ShowSecret = Annotated[
-    bool, typer.Option("--show-secret", help="Print the secret in place of saving it: now, and never again.")
 ]
+ShowSecret = Annotated[bool, flag("--show-secret", "Print the secret instead of saving it. It cannot be shown again.")]
 
-_FILTERS = "Which ones"
+FILTER_PANEL = "Filters"
 
 States = Annotated[
     list[str] | None,
-    typer.Option(
-        "-s", "--state", help="Only tokens in this state; may be repeated.", metavar="STATE",
-        autocompletion=complete_state, rich_help_panel=_FILTERS,
+    option(
+        "STATE",
+        "Only tokens in this state (repeatable).",
+        "-s --state",
+        complete=complete_state,
+        panel=FILTER_PANEL,
     ),
-]  # fmt: skip
+]
 Types = Annotated[
     list[str] | None,
-    typer.Option(
-        "-t", "--type", help="Only this element type, or a family: gateway, task, event.", metavar="TYPE",
-        autocompletion=complete_type, rich_help_panel=_FILTERS,
+    option(
+        "TYPE",
+        "Only elements of this type or family (gateway, task, event; repeatable).",
+        "-t --type",
+        complete=complete_type,
+        panel=FILTER_PANEL,
     ),
-]  # fmt: skip
+]
 Elements = Annotated[
     list[str] | None,
-    typer.Option(
-        "-e", "--element", help="Only elements whose id or name fits this pattern (* ? \\[a-z]).", metavar="GLOB",
-        rich_help_panel=_FILTERS,
+    option(
+        "GLOB",
+        "Only elements whose id or name matches this pattern: * ? \\[a-z] (repeatable).",
+        "-e --element",
+        panel=FILTER_PANEL,
     ),
-]  # fmt: skip
+]
 Workers = Annotated[
     list[str] | None,
-    typer.Option("-w", "--worker", help="Only workers that fit this pattern.", metavar="GLOB",
-                 rich_help_panel=_FILTERS),
-]  # fmt: skip
+    option("GLOB", "Only workers that match this pattern (repeatable).", "--worker", panel=FILTER_PANEL),
+]
 Since = Annotated[
     str | None,
-    typer.Option(
-        help="Only what changed since then: a time, or a span such as 15m.", metavar="TIME",
-        rich_help_panel=_FILTERS,
-    ),
-]  # fmt: skip
-Until = Annotated[
-    str | None,
-    typer.Option(help="Only what began before then.", metavar="TIME", rich_help_panel=_FILTERS),
+    option("TIME", "Only what changed since this time (RFC 3339, or an age such as 15m).", panel=FILTER_PANEL),
 ]
-Live = Annotated[bool, typer.Option("--live", help="Only what has not come to its end.", rich_help_panel=_FILTERS)]
-NoCompleted = Annotated[
-    bool, typer.Option("--no-completed", help="Leave out what is COMPLETED.", rich_help_panel=_FILTERS)
-]
+Until = Annotated[str | None, option("TIME", "Only what started before this time.", panel=FILTER_PANEL)]
+Live = Annotated[bool, flag("--live", "Only what has not finished. FAILED counts as not finished.", panel=FILTER_PANEL)]
+NoCompleted = Annotated[bool, flag("--no-completed", "Hide COMPLETED tokens.", panel=FILTER_PANEL)]
 
 Statuses = Annotated[
     list[str] | None,
-    typer.Option(
-        "-s", "--status", help="Only instances in this state; may be repeated.", metavar="STATUS",
-        autocompletion=complete_state, rich_help_panel=_FILTERS,
+    option(
+        "STATUS",
+        "Only instances with this status (repeatable).",
+        "-s --status",
+        complete=complete_state,
+        panel=FILTER_PANEL,
     ),
-]  # fmt: skip
-Variables = Annotated[bool, typer.Option("--variables", help="Show the variables, too.")]
+]
+Processes = Annotated[
+    list[str] | None,
+    option(
+        "GLOB",
+        "Only processes whose id matches this pattern: * ? \\[a-z] (repeatable).",
+        "-p --process",
+        panel=FILTER_PANEL,
+    ),
+]
+Variables = Annotated[bool, flag("--variables", "Show variables.")]
 
 # --- order and pages --------------------------------------------------------------------------------
 
-_PAGES = "In which order, how many"
+PAGE_PANEL = "Sorting and paging"
 
 TokenSort = Annotated[
     str,
-    typer.Option(
-        help="created, updated, finished, duration, element, type, state, worker or retries; "
-        "'-' in front for the reverse.",
-        metavar="ORDER", autocompletion=complete_order, rich_help_panel=_PAGES,
+    option(
+        "ORDER",
+        "Sort by created, updated, finished, duration, element, type, state, worker or retries; -NAME for descending.",
+        complete=complete_order,
+        panel=PAGE_PANEL,
     ),
-]  # fmt: skip
+]
 Limit = Annotated[
     int | None,
-    typer.Option(
-        "-n", "--limit", min=0, metavar="N", rich_help_panel=_PAGES, show_default=False,
-        help="At most so many; 0 for all. Tables show 100 unless told, other formats all.",
+    option(
+        "N",
+        "Maximum number of rows, 0 for all (default: 100 in tables, all in other formats).",
+        "-n --limit",
+        min=0,
+        panel=PAGE_PANEL,
     ),
-]  # fmt: skip
-Page = Annotated[int, typer.Option(min=1, metavar="N", help="Which page of --limit items.", rich_help_panel=_PAGES)]
-Registry = Annotated[
-    bool, typer.Option("--registry", help="The server of the API tokens (registry_server), where that is another.")
 ]
-Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do it without asking.")]
+Page = Annotated[int, option("N", "Page number; a page has --limit rows.", min=1, panel=PAGE_PANEL)]
+Registry = Annotated[bool, flag("--registry", "Use the server of the API tokens (setting registry_server).")]
+Yes = Annotated[bool, flag("-y --yes", "Do not ask for confirmation.")]

@@ -1,127 +1,135 @@
-"""A picture that fills the terminal, and leaves it as it was."""
+"""Full-screen output that restores the terminal afterwards."""
 
 from __future__ import annotations
 
 import os
 import select
-import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, Self
 
-TICK = 0.25  # s between two looks at the terminal's size
-_ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"  # the alternate screen; no cursor; no folding at the edge
-_LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l"
-_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)  # SIGINT is a KeyboardInterrupt
+from rich.live import Live
+from rich.segment import Segment, SegmentLines
+
+from tokctl.render.formats.terminal import open_console
+from tokctl.render.result import Output
+
+POLL_SECONDS = 0.25  # s between two checks of the terminal's size
+_TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)  # SIGINT is a KeyboardInterrupt
 
 
 class Screen:
     """Paints on the terminal's alternate screen while the block runs; keys are not shown meanwhile.
 
-    What was painted last is left behind on the normal screen. Stopping (Ctrl-Z) and the signals that end a
-    program leave the terminal as it was, too.
+    The last picture stays on the normal screen. Stopping (Ctrl-Z) and the signals that end a
+    program restore the terminal, too.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, out: Output) -> None:
+        self._stream = out.stream
+        self._console = open_console(out)
+        self._live: Live | None = None
         self._keys: int | None = None  # the terminal that is read from
         self._modes: list[Any] = []
         self._handlers: dict[signal.Signals, Any] = {}
-        self._last: list[str] = []
-        self._stopping = False
+        self._last = SegmentLines([])
+        self._suspend_requested = False
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and lines of the terminal as it is now."""
+        """The current columns and lines of the terminal."""
         try:
             columns, lines = os.get_terminal_size(self._stream.fileno())
         except (OSError, ValueError):
-            columns = lines = 0
-        if columns and lines:
-            return columns, lines
-        return shutil.get_terminal_size((80, 24))
+            return 80, 24
+        return (columns, lines) if columns and lines else (80, 24)
 
     def __enter__(self) -> Self:
-        self._handlers = {number: signal.signal(number, _terminate) for number in _ENDING}
-        self._handlers[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._stop)
-        self._begin()
+        self._handlers = {number: signal.signal(number, _terminate) for number in _TERMINATION_SIGNALS}
+        self._handlers[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._request_suspend)
+        self._enter_screen()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end()
+        self._leave_screen()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         with suppress(OSError):
-            self._stream.write("".join(f"{line}\n" for line in self._last))
-            self._stream.flush()
+            self._console.print(self._last, end="")
 
-    def _begin(self) -> None:
+    def _enter_screen(self) -> None:
         import termios
 
-        with suppress(termios.error, OSError, ValueError):  # stdin may be no terminal, or nothing at all
+        with suppress(termios.error, OSError, ValueError):  # stdin may be closed, or not be a terminal
             keys = sys.stdin.fileno()
             self._modes = termios.tcgetattr(keys)
             silent = [*self._modes]
             silent[3] &= ~(termios.ICANON | termios.ECHO)
             termios.tcsetattr(keys, termios.TCSANOW, silent)
             self._keys = keys
-        self._stream.write(_ENTER)
-        self._stream.flush()
+        self._console.size = self.size
+        self._live = Live(
+            self._last,
+            console=self._console,
+            screen=True,
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._live.start()
 
-    def _end(self) -> None:
+    def _leave_screen(self) -> None:
         if self._keys is not None:
             import termios
 
             with suppress(termios.error, OSError):
                 termios.tcsetattr(self._keys, termios.TCSANOW, self._modes)
             self._keys = None
-        with suppress(OSError):
-            self._stream.write(_LEAVE)
-            self._stream.flush()
+        if self._live is not None:
+            with suppress(OSError):
+                self._live.stop()
+            self._live = None
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self._stopping = True  # a moment later, for the stream may just be written to
+    def _request_suspend(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self._suspend_requested = True  # later, because a write to the stream may be in progress
 
-    def _rest(self) -> None:
-        """Stop as the shell has asked for, and paint once it goes on."""
-        self._stopping = False
-        self._end()
+    def _suspend(self) -> None:
+        """Stop at the request of the shell; paint again when it continues."""
+        self._suspend_requested = False
+        self._leave_screen()
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTSTP)  # here it stops, and goes on
-        signal.signal(signal.SIGTSTP, self._stop)
-        self._begin()
-        self._paint()
+        os.kill(os.getpid(), signal.SIGTSTP)  # stops here until SIGCONT
+        signal.signal(signal.SIGTSTP, self._request_suspend)
+        self._enter_screen()
 
-    def paint(self, lines: list[str]) -> None:
-        """Show lines in place of what was there."""
-        self._last = lines
-        self._paint()
-
-    def _paint(self) -> None:
-        self._stream.write("\x1b[H" + "\x1b[K\n".join(self._last) + "\x1b[K\x1b[J")
-        self._stream.flush()
+    def paint(self, lines: list[list[Segment]]) -> None:
+        """Replace the shown lines."""
+        self._last = SegmentLines(lines, new_lines=True)
+        if self._live is not None:
+            self._console.size = self.size
+            self._live.update(self._last, refresh=True)
 
     def wait(self, seconds: float, paint: Callable[[], None]) -> bool:
         """Wait; paint every second, and when the size changes. Returns early with True for a key that ends it."""
         end = time.monotonic() + seconds
         painted, size = time.monotonic(), self.size
         while (left := end - time.monotonic()) > 0:
-            if self._quits(min(left, TICK)):
+            if self._read_quit_key(min(left, POLL_SECONDS)):
                 return True
-            if self._stopping:
-                self._rest()
+            if self._suspend_requested:
+                self._suspend()
             if self.size != size or time.monotonic() - painted >= 1:
                 painted, size = time.monotonic(), self.size
                 paint()
         return False
 
-    def _quits(self, seconds: float) -> bool:
+    def _read_quit_key(self, seconds: float) -> bool:
         if self._keys is None:
             time.sleep(seconds)
             return False
@@ -129,7 +137,7 @@ class Screen:
         if not ready:
             return False
         typed = os.read(self._keys, 1024)
-        if not typed:  # nobody types any more
+        if not typed:  # stdin is closed
             time.sleep(seconds)
         return bool(set(typed) & set(b"qQ"))
 

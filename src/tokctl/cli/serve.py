@@ -5,85 +5,62 @@ from __future__ import annotations
 import os
 from typing import Annotated
 
-import typer
-
 from tokctl.cli import options as opt
-from tokctl.cli.app import SERVE, App, command
+from tokctl.cli.app import SERVER_PANEL, App, command
 from tokctl.config import config_section
 from tokctl.errors import UsageError
 
 
 def serve(
     app: App,
-    host: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="Where to listen: 127.0.0.1 unless told.", show_default=False),
-    ] = None,
+    host: Annotated[str | None, opt.option("ADDRESS", "Address to listen on (default: 127.0.0.1).")] = None,
     port: Annotated[
-        int | None,
-        typer.Option(
-            min=0, max=65535, metavar="N", help="On which port: 27555 unless told; 0 for any.", show_default=False
-        ),
+        int | None, opt.option("N", "Port to listen on, 0 for any free port (default: 27555).", min=0, max=65535)
     ] = None,
-    unix: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Listen at this socket in place of an address.")
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, max=64, metavar="N", help="In so many processes: 1 unless told.", show_default=False),
-    ] = None,
-    tls_cert: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The certificate for TLS, with those that it rests on (PEM).")
-    ] = None,
-    tls_key: Annotated[str | None, typer.Option(metavar="FILE", help="Its private key (PEM).")] = None,
+    unix: Annotated[str | None, opt.path("PATH", "Listen on this Unix socket instead of an address.")] = None,
+    workers: Annotated[int | None, opt.option("N", "Number of worker processes (default: 1).", min=1, max=64)] = None,
+    tls_cert: Annotated[str | None, opt.path("FILE", "TLS certificate chain, a PEM file.")] = None,
+    tls_key: Annotated[str | None, opt.path("FILE", "Private key of the TLS certificate, a PEM file.")] = None,
     insecure_http: Annotated[
-        bool, typer.Option("--insecure-http", help="Serve others than this machine without TLS.")
+        bool, opt.flag("--insecure-http", "Serve other hosts without TLS (insecure; for a proxy that terminates TLS).")
     ] = False,
     trusted_proxy: Annotated[
         list[str] | None,
-        typer.Option(metavar="NETWORK", help="Believe X-Forwarded-For of these proxies, such as 10.0.0.0/8 or unix."),
+        opt.option("NETWORK", "Trust X-Forwarded-For from these proxies, such as 10.0.0.0/8 or unix (repeatable)."),
     ] = None,
     access_log: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Where requests are told of: a file, - (stderr, unless told) or off.",
-            show_default=False,
-        ),
+        str | None, opt.path("FILE", "Log requests to this file, - for stderr, off for no log (default: -).")
     ] = None,
     jwt_secret_file: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Let users with a JWT look after API tokens: the secret of HS256, 0600."),
+        str | None, opt.path("FILE", "Let users with a JWT manage API tokens: file with the HS256 secret, mode 0600.")
     ] = None,
-    jwt_key_file: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The same with a public key in PEM, for RS256 or ES256.")
-    ] = None,
-    jwt_jwks_file: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The same with the public keys of a JWKS, by their ids.")
-    ] = None,
-    jwt_issuer: Annotated[str | None, typer.Option(metavar="TEXT", help="Only JWTs of this issuer (iss).")] = None,
+    jwt_key_file: Annotated[str | None, opt.path("FILE", "The same with a PEM public key, for RS256 or ES256.")] = None,
+    jwt_jwks_file: Annotated[str | None, opt.path("FILE", "The same with the public keys of a JWKS file.")] = None,
+    jwt_issuer: Annotated[str | None, opt.option("TEXT", "Required issuer (iss) of JWTs.")] = None,
     jwt_audience: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Only JWTs for this audience (aud); without it, none with one.")
+        str | None, opt.option("TEXT", "Required audience (aud) of JWTs (default: only JWTs without an audience).")
     ] = None,
 ) -> int:
-    """Serve the store over HTTP, to those who have an API token.
+    """Serve the store over HTTP to clients with an API token.
 
-    Speaks the process-token API and the API-token API, and tells how at /openapi.json. 'tokctl api-tokens create'
-    makes the first API token; one that is full-access with the scope api-tokens can make others over HTTP, and so can
-    users with a JWT, whose claims userId and email tell who they are.
-    SIGTERM and Ctrl-C let answers that are under way come to their end. The section 'serve' of the configuration
-    file can hold the same options, and limits.
-    """  # fmt: skip
-    from tokctl.pepper import load_pepper
+    The server has the process-token API and the API-token API, described at /openapi.json. Create the first API token
+    with 'tokctl api-tokens create'. A full-access API token with the scope api-tokens can create others over HTTP, and
+    so can users with a JWT that has the claims userId and email.
+
+    SIGTERM and Ctrl-C stop the server after the running requests. The section serve of the configuration file has the
+    same settings, and limits.
+    """
+    from tokctl.api_tokens.pepper import load_pepper
 
     try:
         from tokctl.server.run import serve as run
         from tokctl.server.settings import serve_settings
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in {"uvicorn", "prometheus_client"}:
+        if (error.name or "").partition(".")[0] not in {"uvicorn", "starlette", "prometheus_client"}:
             raise
-        raise UsageError("'tokctl serve' needs more packages.", "Install them with 'pip install \"tokctl[server]\"'."
-                         ) from None  # fmt: skip
+        raise UsageError(
+            "'tokctl serve' needs additional packages.", "Install them with 'pip install \"tokctl[server]\"'."
+        ) from None
     flags = {
         "host": host,
         "port": port,
@@ -104,17 +81,17 @@ def serve(
     location = section.pop("store", None)
     if location is None or app.settings.origins.get("store", "").startswith(("flag", "environment")):
         location = app.settings.store_location
-    return run(location, load_pepper(os.environ), serve_settings(flags, section), app.tell)
+    return run(location, load_pepper(os.environ), serve_settings(flags, section), app.notify)
 
 
 app = command(
     serve,
-    takes=opt.STORE,
-    panel=SERVE,
+    shared_options=opt.STORE,
+    panel=SERVER_PANEL,
     examples=(
         "tokctl serve --store orders.db",
         "tokctl serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --workers 2",
         "tokctl serve --jwt-jwks-file keys.json --jwt-issuer https://id.example --jwt-audience tokctl",
         "tokctl serve --unix /run/tokctl.sock --trusted-proxy unix --access-log /var/log/tokctl.jsonl",
     ),
-)  # fmt: skip
+)

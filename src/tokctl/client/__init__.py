@@ -1,15 +1,15 @@
-"""The HTTP client: asks a server, and turns every way in which that can fail into one of ``errors``.
+"""The HTTP client: sends requests to one server, and raises every failure as one of ``tokctl.errors``.
 
-It knows HTTP and the envelope around errors, but no endpoint; those are the engines' and registries'.
-What it stands on, httpx, is imported by the first request and not before.
+It handles HTTP and the JSON of error responses, but no endpoints: engines and registries do that. httpx is imported by
+the first request.
 """
 
 from __future__ import annotations
 
-from tokctl.client.address import check_url
-from tokctl.client.answers import json_of
-from tokctl.client.connection import Answer, Connection
-from tokctl.client.patience import UnansweredError
+from tokctl.client.connection import ClientResponse, Connection
+from tokctl.client.json_responses import decode_json
+from tokctl.client.retries import OutcomeUnknownError
 from tokctl.client.session import Client
+from tokctl.server_address import check_url
 
-__all__ = ["Answer", "Client", "Connection", "UnansweredError", "check_url", "json_of"]
+__all__ = ["Client", "ClientResponse", "Connection", "OutcomeUnknownError", "check_url", "decode_json"]

@@ -1,60 +1,55 @@
-"""What a client is told before it starts, and what it brings back."""
+"""The settings of a client, its requests, and the responses that it returns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
 
 from msgspec import Struct
 
-from tokctl import __version__
-
-
-def no_credential() -> str | None:
-    """The credential of who has none."""
-    return None
-
-
-def as_it_is(text: str) -> str:
-    """Hide nothing."""
-    return text
+from tokctl.version import __version__
 
 
 class Connection(Struct, frozen=True, repr_omit_defaults=True):
-    """Where a server is and how to speak to it.
+    """Where a server is and how to connect to it."""
 
-    ``url`` is the base that every path is put behind. ``credential`` is called once, when the first
-    request needs it. ``timeout`` (s) bounds every silence of the server, ``connect_timeout`` (s) the
-    making of a connection to one address, ``largest`` the bytes of an answer once they are decompressed.
-    """
-
-    url: str
-    credential: Callable[[], str | None] = no_credential
-    ca_file: str | None = None
-    insecure: bool = False
-    timeout: float = 30.0
-    connect_timeout: float = 5.0
-    retries: int = 3
-    largest: int = 1 << 30
+    url: str  # the base URL; the path of each request is appended to it
+    credential: Callable[[], str | None] = lambda: None
+    """Returns the API token, or None; called once, by the first request that needs it."""
+    ca_file: str | None = None  # PEM, the certificates to trust; None for the platform's
+    insecure: bool = False  # accept any certificate
+    timeout: float = 30.0  # seconds to wait for each part of a response
+    connect_timeout: float = 5.0  # seconds to wait for a connection to one IP address
+    retries: int = 3  # the maximum number of further attempts after a transient failure
+    max_bytes: int = 1 << 30  # of a response, decompressed
     user_agent: str = f"tokctl/{__version__}"
 
     def __repr__(self) -> str:
-        # What a callable shows of itself may be what it was made of, and a URL may hold a password.
+        # Neither the credential's repr, which may contain a secret, nor a URL with a password.
         return f"Connection(to {'…' if '@' in self.url else self.url!r})"
 
 
-class Answer(Struct, frozen=True):
-    """What a server answered: 200 for most, 304 to a question with an ETag, others where they were asked for.
+class ClientRequest(NamedTuple):
+    """A request. ``target`` is the path and query; ``accept`` has statuses besides the 200s that are no errors."""
 
-    Header names are in lower case. ``elapsed`` (s) is the time from the request to the last byte. ``url``
-    is fit to be shown, and ``hide`` takes the credential out of a text that the server may have echoed.
-    """
+    method: str
+    target: str
+    headers: Mapping[str, str] = {}
+    accept: Collection[int] = ()
+    content: bytes | None = None
+    with_credential: bool = True
 
-    status: int
-    body: bytes
-    headers: Mapping[str, str]
-    elapsed: float = 0.0
-    url: str = ""
-    hide: Callable[[str], str] = as_it_is
 
-    def __repr__(self) -> str:
-        return f"Answer({self.status}, {len(self.body):,} bytes, {self.url!r})"  # the body may hold a new secret
+class ClientResponse(Struct, frozen=True):
+    """The response of a server."""
+
+    status: int  # in the 200s, or another one that the caller accepts
+    body: bytes  # decompressed
+    headers: Mapping[str, str]  # by their names in lower case
+    elapsed: float = 0.0  # seconds from the request to the last byte
+    url: str = ""  # for messages: without the query and without secrets
+    mask_secrets: Callable[[str], str] = lambda text: text
+    """Masks the credential in a text of the server, which may have repeated it."""
+
+    def __repr__(self) -> str:  # without the body, which may contain a new secret
+        return f"ClientResponse({self.status}, {len(self.body):,} bytes, {self.url!r})"

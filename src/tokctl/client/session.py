@@ -1,4 +1,4 @@
-"""The client: sends requests, tries again where that is safe, and gives out whole answers or errors."""
+"""The client: sends requests, repeats them if that is safe, and returns complete responses or raises errors."""
 
 from __future__ import annotations
 
@@ -10,35 +10,38 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+from urllib.parse import quote, urlencode
 
 import msgspec
 
-from tokctl.client.address import parse_url, target
-from tokctl.client.answers import WRONG_PLACE
-from tokctl.client.connection import Answer, Connection
-from tokctl.client.patience import patiently
-from tokctl.errors import InputError
+from tokctl.client.connection import ClientRequest, ClientResponse, Connection
+from tokctl.client.json_responses import WRONG_ADDRESS_HINT
+from tokctl.client.retries import retry
+from tokctl.errors import InputError, UsageError
+from tokctl.server_address import ServerAddress, parse_url
+from tokctl.text import one_line
 
 if TYPE_CHECKING:
-    from tokctl.client.wire import Wire
+    from tokctl.client.sender import HttpSender
 
 Params = Mapping[str, str | Sequence[str]]
-NOTHING: Params = MappingProxyType({})
+NO_PARAMS: Params = MappingProxyType({})
 T = TypeVar("T")
+_JSON = {"Content-Type": "application/json"}
 
 
-def _say(text: str) -> None:
-    sys.stderr.write(f"tokctl: {text}\n")
+def _warn_on_stderr(text: str) -> None:
+    sys.stderr.write(f"warning: {text}\n")
 
 
 class Client:
-    """Speaks to one server, over connections that are kept; may be used by several threads at once.
+    """Sends requests to one server over a pool of connections. Several threads may use it at once.
 
-    Nothing is imported, opened or looked up before the first request. ``warn`` is told, once each, what
-    the user ought to know: that certificates are not checked, that a credential crosses a network unencrypted.
+    Nothing is imported, opened or looked up before the first request.
 
-    Raises:
-        UsageError: the connection's URL is none.
+    ``sleep`` waits for a number of seconds, ``random`` draws a number from 0 to 1 for the delays between attempts, and
+    ``warn`` is called once for each warning: certificates are not verified, or the credential is sent unencrypted.
+    Raises UsageError: the connection's URL is invalid.
     """
 
     def __init__(
@@ -47,7 +50,7 @@ class Client:
         *,
         sleep: Callable[[float], None] = time.sleep,
         random: Callable[[], float] = chance.random,
-        warn: Callable[[str], object] = _say,
+        warn: Callable[[str], object] = _warn_on_stderr,
     ) -> None:
         self.connection = connection
         self._base = parse_url(connection.url)
@@ -55,10 +58,10 @@ class Client:
         self._random = random
         self._warn = warn
         self._lock = threading.Lock()
-        self._wire: Wire | None = None
+        self._sender: HttpSender | None = None
 
     def __repr__(self) -> str:
-        return f"Client({self._base.shown!r})"
+        return f"Client({self._base.display_address!r})"
 
     def __enter__(self) -> Self:
         return self
@@ -69,109 +72,114 @@ class Client:
     def close(self) -> None:
         """Close all connections."""
         with self._lock:
-            wire, self._wire = self._wire, None
-        if wire is not None:
-            wire.close()
+            sender, self._sender = self._sender, None
+        if sender is not None:
+            sender.close()
 
     def get(
         self,
         segments: Sequence[str],
-        params: Params = NOTHING,
+        params: Params = NO_PARAMS,
         *,
         etag: str | None = None,
         missing_ok: bool = False,
         accept: Collection[int] = (),
-    ) -> Answer:
-        """Ask for something, as a whole.
+    ) -> ClientResponse:
+        """Send a GET request and return the whole response. It is repeated after transient failures.
 
         Args:
-            segments: the path behind the server's URL; each is encoded, and stays one whatever it holds.
+            segments: of the path below the server's URL; each is encoded and stays one segment.
             params: the query.
-            etag: what is held already: the answer may be 304, without a body.
-            missing_ok: whether 404 is an answer and no error.
-            accept: further statuses that are answers.
+            etag: of the version that the caller has; the status may then be 304, without a body.
+            missing_ok: whether to return a response with status 404 instead of raising NotFoundError.
+            accept: further statuses that are no errors.
 
-        Raises:
-            UnreachableError, UntrustedError, NotAllowedError, NotFoundError, UsageError, InputError: see ``errors``.
+        Raises UnreachableError, UntrustedError, NotAllowedError, NotFoundError, UsageError, InputError: see ``errors``.
         """
-        fine = {*accept, *((304,) if etag else ()), *((404,) if missing_ok else ())}
-        where = target(self._base, segments, params)
+        accepted = {*accept, *((304,) if etag else ()), *((404,) if missing_ok else ())}
         headers = {"If-None-Match": etag} if etag else {}
-        return self._patiently(lambda: self._opened().whole("GET", where, headers, fine))
+        request = ClientRequest("GET", build_target(self._base, segments, params), headers, accepted)
+        return self._with_retries(lambda: self._get_sender().fetch(request))
 
     @contextmanager
-    def stream(self, segments: Sequence[str], params: Params = NOTHING) -> Iterator[Iterator[bytes]]:
-        """Ask for something, and give it out piece by piece as it comes, decompressed.
+    def stream(self, segments: Sequence[str], params: Params = NO_PARAMS) -> Iterator[Iterator[bytes]]:
+        """Send a GET request; the context is an iterator over the body as it arrives, decompressed.
 
-        The pieces raise UnreachableError where the answer breaks off: nothing is whole before they have ended.
-
-        Raises:
-            as ``get``.
+        The iterator raises UnreachableError if the response ends early: the body is complete only at its end. Other
+        errors are as those of ``get``.
         """
-        where = target(self._base, segments, params)
-        wire = self._opened()
-        response = self._patiently(lambda: wire.open("GET", where, {}, frozenset()))
-        with closing(response):
+        target = build_target(self._base, segments, params)
+        sender = self._get_sender()
+        with closing(self._with_retries(lambda: sender.send_request(ClientRequest("GET", target)))) as response:
             if "html" in response.headers.get("content-type", ""):
-                raise InputError(f"{self._base.shown_with(where)}: the answer is a web page.", WRONG_PLACE)
-            yield wire.pieces(response, where)
+                raise InputError(
+                    f"{self._base.display_target(target)}: the response is a web page.", WRONG_ADDRESS_HINT
+                )
+            yield sender.iter_body(response, target)
 
     def post(
-        self, segments: Sequence[str], body: Any = None, *, authorised: bool = True, accept: Collection[int] = ()
-    ) -> Answer:
-        """Send a JSON document, once.
-
-        Args:
-            segments: as for ``get``.
-            body: what msgspec can encode.
-            authorised: whether to send the credential.
-            accept: statuses beside the 200s that are answers.
+        self, segments: Sequence[str], body: Any = None, *, with_credential: bool = True, accept: Collection[int] = ()
+    ) -> ClientResponse:
+        """Send a POST request with a JSON document, anything that msgspec can encode. It is never repeated.
 
         Raises:
-            UnansweredError: it was sent, and what became of it cannot be known.
-            TokctlError: as ``get``; nothing was done.
+            OutcomeUnknownError: the server may have processed it.
+            TokctlError: as ``get``; the server has not processed it.
         """
-        return self._once("POST", segments, accept, body=msgspec.json.encode(body), authorised=authorised)
+        target = build_target(self._base, segments, NO_PARAMS)
+        content = msgspec.json.encode(body)
+        return self._get_sender().fetch(ClientRequest("POST", target, _JSON, accept, content, with_credential))
 
     def put(
         self, segments: Sequence[str], body: Any, *, match: str | None = None, accept: Collection[int] = ()
-    ) -> Answer:
-        """Send a JSON document in the place of another, once; with ``match`` only if that has this ETag still.
+    ) -> ClientResponse:
+        """Send a PUT request as ``post`` does. ``match`` is the ETag of the version to replace."""
+        headers = _JSON if match is None else {**_JSON, "If-Match": match}
+        target = build_target(self._base, segments, NO_PARAMS)
+        return self._get_sender().fetch(ClientRequest("PUT", target, headers, accept, msgspec.json.encode(body)))
 
-        Raises:
-            as ``post``.
-        """
-        return self._once("PUT", segments, accept, body=msgspec.json.encode(body), match=match)
+    def delete(
+        self, segments: Sequence[str], params: Params = NO_PARAMS, *, accept: Collection[int] = ()
+    ) -> ClientResponse:
+        """Send a DELETE request. It is never repeated, and raises as ``post``."""
+        request = ClientRequest("DELETE", build_target(self._base, segments, params), {}, accept)
+        return self._get_sender().fetch(request)
 
-    def delete(self, segments: Sequence[str], params: Params = NOTHING, *, accept: Collection[int] = ()) -> Answer:
-        """Take something away, asking once. Raises as ``post``."""
-        return self._once("DELETE", segments, accept, params=params)
-
-    def _once(
-        self,
-        method: str,
-        segments: Sequence[str],
-        accept: Collection[int],
-        *,
-        params: Params = NOTHING,
-        body: bytes | None = None,
-        match: str | None = None,
-        authorised: bool = True,
-    ) -> Answer:
-        where = target(self._base, segments, params)
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        if match is not None:
-            headers["If-Match"] = match
-        return self._opened().whole(method, where, headers, accept, content=body, authorised=authorised)
-
-    def _patiently(self, attempt: Callable[[], T]) -> T:
+    def _with_retries(self, attempt: Callable[[], T]) -> T:
         retries = max(0, self.connection.retries)
-        return patiently(attempt, retries, sleep=self._sleep, random=self._random)
+        return retry(attempt, retries, sleep=self._sleep, random=self._random)
 
-    def _opened(self) -> Wire:
+    def _get_sender(self) -> HttpSender:
         with self._lock:
-            if self._wire is None:
-                from tokctl.client.wire import Wire
+            if self._sender is None:
+                from tokctl.client.sender import HttpSender
 
-                self._wire = Wire(self.connection, self._base, self._warn)
-            return self._wire
+                self._sender = HttpSender(self.connection, self._base, self._warn)
+            return self._sender
+
+
+def build_target(server: ServerAddress, segments: Sequence[str], params: Params) -> str:
+    """Return the path and query of a request, in ASCII.
+
+    Each segment is encoded and stays one segment, with any characters; a name in the query that has several
+    values is repeated. Raises UsageError: a segment cannot be part of a path, or a text is not valid Unicode.
+    """
+    path = server.path + "".join(f"/{_encode_segment(text)}" for text in segments)
+    try:
+        query = urlencode(params, doseq=True, quote_via=quote)
+    except UnicodeEncodeError:
+        raise UsageError("a filter contains invalid Unicode.") from None
+    return f"{path}?{query}" if query else path
+
+
+def _encode_segment(text: str) -> str:
+    if not text:
+        raise UsageError("an id is empty.", "Give the id of an instance, a token or a process.")
+    if "\0" in text:
+        raise UsageError(f"the id '{one_line(text, 60)}' contains a NUL character.")
+    if text in {".", ".."}:
+        return text.replace(".", "%2E")  # unencoded they would be steps within the path
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError:
+        raise UsageError(f"the id '{one_line(text, 60)}' contains invalid Unicode.") from None

@@ -1,13 +1,13 @@
-"""Settings: what the command line, the environment and the configuration file say.
+"""Settings from the command line, the environment and the configuration file.
 
-``settings`` joins the three into one frozen ``Settings``; ``file`` finds and reads the configuration
-file, ``keys`` is the table of what may stand in it, ``writing`` changes it. The file is ``config.yaml``
-in the platform's configuration directory, or the one that ``TOKCTL_CONFIG`` names, and need not be there.
+``settings`` merges the three into one ``Settings``. ``paths`` finds the file, ``file`` reads it, ``keys`` lists the
+settings it may contain, ``validation`` checks it, ``editing`` changes it.
 """
 
 from __future__ import annotations
 
-from tokctl.config.file import config_file, config_section
-from tokctl.config.settings import Settings, default_store, settings_from
+from tokctl.config.file import config_section
+from tokctl.config.paths import config_file
+from tokctl.config.settings import Settings, default_store, resolve_settings
 
-__all__ = ["Settings", "config_file", "config_section", "default_store", "settings_from"]
+__all__ = ["Settings", "config_file", "config_section", "default_store", "resolve_settings"]

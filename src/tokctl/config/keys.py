@@ -1,7 +1,7 @@
-"""What may stand in the configuration file: one table of names, with what each takes.
+"""The settings of the configuration file: tables of their names, and a parser for each.
 
-It drives reading, ``config validate``, ``config set``, ``config view`` and completion. The thresholds of
-``debug`` are the rules' own and are not listed here.
+Reading, ``config validate``, ``config set``, ``config view`` and shell completion use these tables. The thresholds of
+``debug`` belong to the debug rules and are not listed here.
 """
 
 from __future__ import annotations
@@ -9,114 +9,112 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
+from tokctl.api_tokens.vault_kinds import SOURCE_SYNTAX, SOURCES
+from tokctl.config.paths import expand_user
 from tokctl.errors import UsageError
-from tokctl.process.query import parse_span, suggest
+from tokctl.kinds import FORMATS, SERVER_ENGINES, THEME_STYLES
+from tokctl.model.durations import parse_duration
+from tokctl.text import suggest
 
-ENGINE_KINDS = ("rest", "atomd")
-"""What speaks on the other end of ``--server``."""
+ENGINE_KINDS = tuple(reversed(SERVER_ENGINES))
+"""The kinds of engines that ``--server`` may name, the general one first."""
 
-LONGEST = 86_400.0
-"""Seconds that may be waited for anything: what waits takes no span without end."""
+MAX_SECONDS = 86_400.0
+"""The maximum of a timeout: the functions that wait do not accept any number of seconds."""
 
-CREDENTIALS = "keyring, env:NAME, file:PATH or command:WORDS"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+CONTEXT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SECRET = re.compile(r"xvc_[0-9A-Za-z]{8,}")
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
-class Key(Struct, frozen=True):
-    """A setting: what reads its value (from YAML, or from text), and what it means.
+class SettingSpec(Struct, frozen=True):
+    """How a setting is parsed."""
 
-    ``plain`` says that what stands in the file is the text as it was given, not what ``read`` makes of it.
-    ``words`` are values that a shell can offer; ``path`` says that the value is a file's name.
-    """
-
-    read: Callable[[Any], Any]
-    meaning: str
-    plain: bool = True
-    words: tuple[str, ...] = ()
-    path: bool = False
+    read: Callable[[Any], Any]  # parses a value from YAML or from a text; raises UsageError
+    words: tuple[str, ...] = ()  # values for shell completion
+    path: bool = False  # whether the value is the path of a file
 
     def stored(self, text: str) -> Any:
-        """What to write into the file for a text from the command line. Raises UsageError."""
+        """Return the value to write into the file for a text from the command line; a duration stays as it is given.
+
+        Raises UsageError.
+        """
         value = self.read(text)
-        return text.strip() if self.plain else value
+        is_typed = isinstance(value, int | float | tuple) and self.read is not seconds
+        return value if is_typed else text.strip()
+
+    def map_path(self, value: Any, change: Callable[[Path], object]) -> Any:
+        """Return a value with the path in it changed, after ``~`` is expanded; other values as they are."""
+        if self.path and "://" not in value:
+            return str(change(expand_user(value)))
+        if self.read is credential and value.startswith("file:"):
+            return f"file:{change(expand_user(value.removeprefix('file:')))}"
+        return value
 
 
-# --- readers: a value as it stands in YAML or on a line → what the program works with ----------------------
+# --- parsers: a value from YAML or the command line → the value that the program uses; they raise UsageError ---
 
 
 def text(value: Any) -> str:
-    """A text that is not empty and in which no secret stands."""
+    """Parse a text that is not empty and contains no secret."""
     if not isinstance(value, str | int | float) or isinstance(value, bool):
-        raise UsageError(f"it takes text, not {_kind(value)}.")
+        raise UsageError(f"expected text, got {_type_name(value)}.")
     words = str(value).strip()
     if not words:
-        raise UsageError("it is empty.")
+        raise UsageError("the value is empty.")
     if not words.isprintable():
-        raise UsageError("there are control characters in it.")
+        raise UsageError("the value contains control characters.")
     return refuse_secret(words)
 
 
 def refuse_secret(words: str) -> str:
-    """Return the text; one that holds a secret is refused, and not repeated."""
+    """Return a text that contains no secret. Raises UsageError, whose message does not repeat the secret."""
     if _SECRET.search(words):
-        raise UsageError("that is a secret, which does not belong here.", f"A credential is {CREDENTIALS}.")
+        raise UsageError(
+            "the value is a secret, which is not allowed here.",
+            f"Set the source of the credential instead: {SOURCE_SYNTAX}.",
+        )
     return words
 
 
 def url(value: Any) -> str:
-    """A server's URL: ``http://``, ``https://`` with a host, or ``unix://`` with a path; no user, no query."""
-    words = text(value)
-    from urllib.parse import urlsplit
+    """Parse the base URL of a server, as ``tokctl.server_address`` defines it."""
+    from tokctl.server_address import parse_url
 
-    try:
-        parts = urlsplit(words)
-        port = parts.port
-    except ValueError:
-        raise UsageError("it is no URL.", "Give one such as https://engine.example:27555.") from None
-    if "@" in parts.netloc:
-        raise UsageError("a URL is no place for a user or a password.", f"A credential is {CREDENTIALS}.")
-    if "?" in words or "#" in words:
-        raise UsageError("a server's URL has no query and no fragment.")
-    if any(c.isspace() or c == "\\" for c in words) or port == 0:
-        raise UsageError(f"'{words}' is no URL of a server.", "Give one such as https://engine.example:27555.")
-    if parts.scheme == "unix":
-        if parts.netloc or not parts.path.strip("/"):
-            raise UsageError(f"'{words}' names no socket.", "Give one such as unix:///run/tokctl.sock.")
-    elif parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise UsageError(f"'{words}' is no URL of a server.", "Give one such as https://engine.example:27555.")
+    words = text(value)
+    parse_url(words)
     return words.rstrip("/")
 
 
 def seconds(value: Any) -> float:
-    """A span of time such as ``30s``, in seconds."""
+    """Parse a duration such as ``30s`` into seconds."""
     if not isinstance(value, str):
-        raise UsageError(f"it takes a span such as 30s, not {refuse_secret(repr(value))}.")
-    span = parse_span(refuse_secret(value)).total_seconds()
+        raise UsageError(f"expected a duration such as 30s, got {refuse_secret(repr(value))}.")
+    span = parse_duration(refuse_secret(value)).total_seconds()
     if span <= 0:
         raise UsageError(f"'{value}' is too short.")
-    if span > LONGEST:
-        raise UsageError(f"'{value}' is too long.", "Give a day (1d) at most.")
+    if span > MAX_SECONDS:
+        raise UsageError(f"'{value}' is too long.", "The maximum is one day (1d).")
     return span
 
 
 def boolean(value: Any) -> bool:
-    """Yes or no."""
+    """Parse true or false."""
     if isinstance(value, bool):
         return value
     word = str(value).strip().lower()
     if word not in _TRUE + _FALSE:
-        raise UsageError("it takes true or false.")
+        raise UsageError("expected true or false.")
     return word in _TRUE
 
 
-def whole(least: int, most: int) -> Callable[[Any], int]:
-    """Return what reads a whole number within bounds."""
+def integer_between(least: int, most: int) -> Callable[[Any], int]:
+    """Return a parser of whole numbers from ``least`` to ``most``."""
 
     def read(value: Any) -> int:
         try:
@@ -124,121 +122,134 @@ def whole(least: int, most: int) -> Callable[[Any], int]:
         except ValueError:
             number = least - 1
         if not least <= number <= most:
-            raise UsageError(f"it takes a whole number from {least} to {most}.")
+            raise UsageError(f"expected an integer from {least} to {most}.")
         return number
 
     return read
 
 
 def number(value: Any) -> float:
-    """A number above zero."""
+    """Parse a number above zero."""
     try:
         found = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else 0.0
     except ValueError:
         found = 0.0
     if not 0 < found < math.inf:
-        raise UsageError("it takes a number above 0.")
+        raise UsageError("expected a number greater than 0.")
     return found
 
 
 def one_of(*words: str) -> Callable[[Any], str]:
-    """Return what reads one of some words, whatever their case."""
+    """Return a parser of one of some words, in any case."""
 
     def read(value: Any) -> str:
         word = text(value).lower()
         if word not in words:
-            raise UsageError(f"'{word}' means nothing{suggest(word, words)}.", f"Valid: {', '.join(words)}.")
+            raise UsageError(f"invalid value '{word}'{suggest(word, words)}.", f"Valid: {', '.join(words)}.")
         return word
 
     return read
 
 
-def texts(value: Any) -> tuple[str, ...]:
-    """A list, or texts between commas."""
+def text_list(value: Any) -> tuple[str, ...]:
+    """Parse a list, or texts separated by commas."""
     several = value.split(",") if isinstance(value, str) else value
     if not isinstance(several, list | tuple):
-        raise UsageError(f"it takes a list, not {_kind(value)}.")
+        raise UsageError(f"expected a list, got {_type_name(value)}.")
     return tuple(map(text, several))
 
 
 def credential(value: Any) -> str:
-    """Where a secret is to be had from. Whatever else it is may be the secret itself, and is not repeated."""
+    """Parse the source of a secret. Anything else may be the secret itself, so the message does not repeat it."""
     words = value.strip() if isinstance(value, str) else ""
-    kind, colon, rest = words.partition(":")
-    if (words == "keyring" or (kind in {"env", "file", "command"} and colon and rest.strip())) and words.isprintable():
+    name, colon, argument = words.partition(":")
+    kind = SOURCES.get(name)
+    if kind is not None and words.isprintable() and (bool(argument.strip()) if kind.argument else not colon):
         return refuse_secret(words)
-    raise UsageError("that names no place of a credential.", f"Valid: {CREDENTIALS}.")
+    raise UsageError("invalid source of a credential.", f"Valid: {SOURCE_SYNTAX}.")
+
+
+def style(value: Any) -> str:
+    """Parse a style as Rich writes it, such as ``bold red`` or ``#ff8800 on black``."""
+    from rich.errors import StyleSyntaxError
+    from rich.style import Style
+
+    words = text(value)
+    try:
+        Style.parse(words)
+    except StyleSyntaxError:
+        raise UsageError(f"invalid style '{words}'.", "Give attributes and colors such as 'bold bright_red'.") from None
+    return words
 
 
 def name(value: Any) -> str:
-    """A context's name."""
+    """Parse the name of a context."""
     words = str(value)
-    if not NAME.fullmatch(words):
-        raise UsageError(f"'{refuse_secret(words)}' is no name for a context.",
-                         "Give one of letters, digits, - and _.")  # fmt: skip
+    if not CONTEXT_NAME.fullmatch(words):
+        raise UsageError(f"invalid context name '{refuse_secret(words)}'.", "Use letters, digits, - and _ only.")
     return refuse_secret(words)
 
 
-def _kind(value: Any) -> str:
-    return {dict: "names and values", list: "a list", bool: "yes or no", type(None): "nothing"}.get(
+def _type_name(value: Any) -> str:
+    return {dict: "a mapping", list: "a list", bool: "true or false", type(None): "nothing"}.get(
         type(value), type(value).__name__
     )
 
 
-# --- the table ------------------------------------------------------------------------------------------
+# --- the tables -----------------------------------------------------------------------------------------
 
-FORMATS = ("table", "wide", "json", "ndjson", "yaml", "csv", "id")
-
-_MANY = 1 << 40
-OUTPUT = Key(one_of(*FORMATS), "the output format", words=FORMATS)
-CONTEXT: Mapping[str, Key] = {
-    "store": Key(text, "the store to look at", path=True),
-    "server": Key(url, "the server to ask"),
-    "engine_kind": Key(one_of(*ENGINE_KINDS), "what kind of engine the server is", words=ENGINE_KINDS),
-    "registry_server": Key(url, "the server of the API tokens, if it is another"),
-    "credential": Key(credential, "where the server's credential is", words=("keyring", "env:", "file:", "command:")),
-    "registry_credential": Key(credential, "where the credential for registry_server is",
-                               words=("keyring", "env:", "file:", "command:")),
-    "ca_file": Key(text, "the certificates to trust, in PEM", path=True),
-    "insecure": Key(boolean, "whether to trust any certificate", plain=False, words=("true", "false")),
-    "timeout": Key(seconds, "how long to wait for an answer"),
-    "connect_timeout": Key(seconds, "how long to wait for a connection"),
-    "output": OUTPUT,
-}  # fmt: skip
-TOP: Mapping[str, Key] = {
-    "current_context": Key(name, "the context to use"),
-    "output": OUTPUT,
+_MAX_INTEGER = 1 << 40
+_TEXT, _URL, _PATH, _SECONDS = SettingSpec(text), SettingSpec(url), SettingSpec(text, path=True), SettingSpec(seconds)
+_BOOLEAN, _NUMBER = SettingSpec(boolean, words=("true", "false")), SettingSpec(number)
+_COUNT, _POSITIVE = (SettingSpec(integer_between(least, _MAX_INTEGER)) for least in (0, 1))
+_OUTPUT = SettingSpec(one_of(*FORMATS), words=(*FORMATS,))
+_CREDENTIAL = SettingSpec(
+    credential, words=tuple(f"{name}:" if kind.argument else name for name, kind in SOURCES.items())
+)
+CONTEXT: Mapping[str, SettingSpec] = {
+    "store": _PATH,
+    "server": _URL,
+    "engine_kind": SettingSpec(one_of(*ENGINE_KINDS), words=ENGINE_KINDS),
+    "registry_server": _URL,
+    "credential": _CREDENTIAL,
+    "registry_credential": _CREDENTIAL,
+    "ca_file": _PATH,  # PEM
+    "insecure": _BOOLEAN,
+    "timeout": _SECONDS,
+    "connect_timeout": _SECONDS,
+    "output": _OUTPUT,
 }
-LIMITS: Mapping[str, Key] = {
-    "head": Key(whole(1024, _MANY), "bytes of a request's head", plain=False),
-    "target": Key(whole(256, _MANY), "bytes of its path and query", plain=False),
-    "body": Key(whole(0, _MANY), "bytes of its body", plain=False),
-    "head_seconds": Key(number, "how long a head may take", plain=False),
-    "idle_seconds": Key(number, "how long a connection may rest between two requests", plain=False),
-    "answer_seconds": Key(number, "how long until an answer begins", plain=False),
-    "queue_seconds": Key(number, "how long until a long answer has a place", plain=False),
-    "stall_seconds": Key(number, "how long a client may take nothing in", plain=False),
-    "drain_seconds": Key(number, "how long answers may take when the server ends", plain=False),
-    "connections": Key(whole(1, _MANY), "connections at once", plain=False),
-    "failures": Key(whole(1, _MANY), "failed attempts before an address has to wait", plain=False),
-    "long_answers": Key(whole(1, _MANY), "long answers at once", plain=False),
-    "cache": Key(whole(0, _MANY), "bytes of answers that are kept", plain=False),
+TOP: Mapping[str, SettingSpec] = {"current_context": SettingSpec(name), "output": _OUTPUT}
+THEME: Mapping[str, SettingSpec] = dict.fromkeys(THEME_STYLES, SettingSpec(style))
+LIMITS: Mapping[str, SettingSpec] = {
+    "head": SettingSpec(integer_between(1024, _MAX_INTEGER)),  # bytes of the request headers
+    "target": SettingSpec(integer_between(256, _MAX_INTEGER)),  # bytes of its path and query
+    "body": _COUNT,  # bytes of its body
+    "head_seconds": _NUMBER,  # to receive the request headers
+    "idle_seconds": _NUMBER,  # of a connection between two requests
+    "answer_seconds": _NUMBER,  # until a response starts
+    "queue_seconds": _NUMBER,  # that a long response waits for a free place
+    "stall_seconds": _NUMBER,  # that a client may read nothing
+    "drain_seconds": _NUMBER,  # to finish responses at shutdown
+    "connections": _POSITIVE,  # concurrent
+    "failures": _POSITIVE,  # failed attempts before an address has to wait
+    "long_answers": _POSITIVE,  # concurrent
+    "cache": _COUNT,  # bytes of cached responses
 }
-SERVE: Mapping[str, Key] = {
-    "host": Key(text, "the address to listen on"),
-    "port": Key(whole(0, 65535), "the port to listen on", plain=False),
-    "workers": Key(whole(1, 64), "how many processes answer", plain=False),
-    "store": Key(text, "the store to serve", path=True),
-    "unix": Key(text, "the socket to listen on", path=True),
-    "tls_cert": Key(text, "the certificate chain, in PEM", path=True),
-    "tls_key": Key(text, "its key, in PEM", path=True),
-    "insecure_http": Key(boolean, "whether to serve others than this host without TLS", plain=False,
-                         words=("true", "false")),
-    "access_log": Key(text, "where requests are logged: -, off or a file"),
-    "trusted_proxies": Key(texts, "networks whose forwarded addresses are believed", plain=False),
-    "jwt_secret_file": Key(text, "the file with the secret of JWTs", path=True),
-    "jwt_key_file": Key(text, "the file with their public key, in PEM", path=True),
-    "jwt_jwks_file": Key(text, "the file with their public keys, a JWKS", path=True),
-    "jwt_issuer": Key(text, "the issuer of JWTs"),
-    "jwt_audience": Key(text, "the audience of JWTs"),
-}  # fmt: skip
+SERVE: Mapping[str, SettingSpec] = {
+    "host": _TEXT,
+    "port": SettingSpec(integer_between(0, 65535)),
+    "workers": SettingSpec(integer_between(1, 64)),  # processes
+    "store": _PATH,
+    "unix": _PATH,  # a socket
+    "tls_cert": _PATH,  # the chain, PEM
+    "tls_key": _PATH,  # PEM
+    "insecure_http": _BOOLEAN,
+    "access_log": _TEXT,  # -, off or a file
+    "trusted_proxies": SettingSpec(text_list),  # networks
+    "jwt_secret_file": _PATH,
+    "jwt_key_file": _PATH,  # PEM
+    "jwt_jwks_file": _PATH,
+    "jwt_issuer": _TEXT,
+    "jwt_audience": _TEXT,
+}

@@ -1,10 +1,10 @@
-"""What a command works with: flags, environment and configuration file, joined. The nearest to the line wins."""
+"""Merges flags, environment and configuration file into the settings of a command, in this order of precedence."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 from msgspec import Struct
 
@@ -26,222 +26,235 @@ VARIABLES = {
     "timeout": "TOKCTL_TIMEOUT",
     "connect_timeout": "TOKCTL_CONNECT_TIMEOUT",
 }
-"""Field → environment variable. An empty one says nothing."""
+"""The environment variable of each field. An empty one counts as unset."""
 API_KEY = "TOKCTL_API_KEY"
-"""The variable that holds a secret itself; it goes before ``TOKCTL_CREDENTIAL``."""
+"""The variable with the secret itself; it overrides ``TOKCTL_CREDENTIAL``."""
 
 CONNECTION = ("engine_kind", "credential", "ca_file", "insecure", "timeout", "connect_timeout")
-"""What belongs to the server of a context, and is not used with another."""
+"""The fields of a context that apply to its own server only."""
 REGISTRY = ("registry_server", "registry_credential")
-_PLACES = ("store", "server", "context")
+_TARGET_FIELDS = ("store", "server", "context")
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """What every command may want to know. Strings are as they were given; None is "not said".
-
-    ``context`` is the one whose settings are used. ``credential`` says where the secret is to be had
-    from; None is the keyring. Times are in seconds. ``debug`` holds thresholds as they were given.
-    ``origins`` says where each field's value comes from: ``flag``, ``environment TOKCTL_X``, ``context
-    NAME`` or ``configuration``; that of a threshold is under ``debug.NAME``.
-    """
+    """The settings of a command. Texts are as given; None means that nothing was given."""
 
     store: str | None = None
     file: str | None = None
     server: str | None = None
-    context: str | None = None
+    context: str | None = None  # whose settings are used
     engine_kind: str | None = None
     registry_server: str | None = None
-    credential: str | None = None
+    credential: str | None = None  # where the secret is; None is the keyring
     registry_credential: str | None = None
     ca_file: str | None = None
     insecure: bool = False
-    timeout: float = 30.0
-    connect_timeout: float = 5.0
+    timeout: float = 30.0  # seconds to wait for each part of a response
+    connect_timeout: float = 5.0  # seconds to wait for a connection
     at: str | None = None
     output: str | None = None
     columns: str | None = None
     query: str | None = None
     color: str | None = None
+    no_headers: bool = False
+    quiet: bool = False
+    utc: bool = False
+    no_pager: bool = False
     verbose: bool = False
     debug_traceback: bool = False
-    debug: Mapping[str, Any] = {}
-    said: frozenset[str] = frozenset()  # what stands on the command line, not in the environment
+    debug: Mapping[str, Any] = {}  # the thresholds of the debug rules, as given
+    theme: Mapping[str, str] = {}  # Rich styles by the names in THEME_STYLES
+    flag_names: frozenset[str] = frozenset()  # the fields that were given on the command line
     origins: Mapping[str, str] = {}
-    place: Kind | None = None
-    clash: str = ""
+    """Where the value of each field comes from: ``flag``, ``environment TOKCTL_X``, ``context NAME`` or
+    ``configuration``; the origin of a threshold is under ``debug.NAME``, that of a style under ``theme.NAME``."""
+    place: Kind | None = None  # the kind of source with the highest precedence; None for the default store
+    conflict: str = ""  # why it is unclear what to read
 
     @property
     def kind(self) -> Kind:
-        """What to look at: a saved answer, a server or a store; whichever was named nearest to the line.
-
-        Raises:
-            UsageError: the environment names two.
-        """
-        if self.clash:
-            raise UsageError(self.clash, "Unset one of them, or say --store or --server.")
+        """What to read: a file, a server or a store. Raises UsageError: the environment names two of them."""
+        if self.conflict:
+            raise UsageError(self.conflict, "Unset one of them, or use --store or --server.")
         if self.place is not None:
             return self.place
         return "file" if self.file is not None else "server" if self.server is not None else "store"
 
     @property
     def store_location(self) -> str:
-        """The store to use: the one that was named, or that in the platform's data directory.
+        """The store to use: the given one, or the default.
 
-        Raises:
-            UsageError: the name is empty, as a script's variable may be; the usual store is not meant then.
+        Raises UsageError: the given name is empty, as an unset variable in a script is; that does not mean the default.
         """
         if self.store == "":
-            raise UsageError("--store names no file.", "Give a path, or leave it out for the usual store.")
+            raise UsageError("--store is empty.", "Give a path, or remove the option to use the default store.")
         return self.store or str(default_store())
 
 
 def default_store() -> Path:
-    """Where the store is unless someone says otherwise."""
+    """Return the path of the default store, in the platform's data directory."""
     from platformdirs import user_data_path
 
     return user_data_path("tokctl", appauthor=False) / "tokctl.db"
 
 
-class _Place(NamedTuple):
-    """Something to look at that was named: how near to the line, by which field, and where its value comes from."""
-
-    near: int
-    field: str
-    kind: Kind | None  # None: a context that names neither store nor server
-    value: str
-    origin: str
-    context: str | None = None
-    named_by: str = ""  # where the context is named
+_FLAG, _VARIABLE, _CONFIGURED = 3, 2, 1  # precedence
 
 
-def settings_from(flags: Mapping[str, Any], environ: Mapping[str, str], *, configured: bool = True) -> Settings:
-    """Join flags, environment and configuration file: a flag wins over a variable, a variable over the file.
+class _Target(NamedTuple):
+    """A source that was named."""
 
-    What is looked at goes as a whole: ``--store`` wins over ``TOKCTL_SERVER``, that over the current
-    context. A context's credential, certificates and times are used for its server only. Without
-    ``configured`` the file is not read.
+    precedence: int  # of the place that names it; the highest one wins
+    field: str  # that names it
+    kind: Kind | None  # None for a context without a store and a server
+    value: str  # the path or the URL
+    origin: str  # of the value
+    context: str = ""  # its name; empty if the source was named without one
+    context_origin: str = ""  # what names the context
+
+
+def resolve_settings(flags: Mapping[str, Any], environ: Mapping[str, str], *, configured: bool = True) -> Settings:
+    """Merge flags, environment and configuration file: a flag overrides a variable, a variable overrides the file.
+
+    The source to read is one setting: ``--store`` overrides ``TOKCTL_SERVER``, and that overrides the current context.
+    The credential, certificates and timeouts of a context apply to its own server only.
+
+    ``flags`` are the options by the names of their fields, None if not given; ``configured`` tells whether to read the
+    file.
 
     Raises:
-        NotFoundError: no such context, or no file where ``TOKCTL_CONFIG`` says.
+        NotFoundError: there is no such context, or no file where ``TOKCTL_CONFIG`` says.
         InputError: the file cannot be read.
-        UsageError: flags that contradict each other, or a value that means nothing.
+        UsageError: flags contradict each other, or a value is invalid.
     """
-    said = {name: value for name, value in flags.items() if value is not None}
-    if "request_timeout" in said:
-        said["timeout"] = said.pop("request_timeout")
+    given = {name: value for name, value in flags.items() if value is not None}
+    if "request_timeout" in given:
+        given["timeout"] = given.pop("request_timeout")
     variables = {field: environ[name] for field, name in VARIABLES.items() if environ.get(name)}
     configuration = read_configuration(environ) if configured else Configuration()
-    places = _places(said, variables, configuration)
-    placed = [place for place in places if place.kind is not None]
-    _refuse_two_flags(placed)
-    nearest = placed[0] if placed else None
-    taken = _Taken()
-    for kind in ("store", "server"):
-        if (place := next((place for place in placed if place.kind == kind), None)) is not None:
-            taken.take({kind: place.value}, {kind: place.origin}.__getitem__)
-    taken.take(said, lambda _: "flag", leaving=_PLACES)
-    if environ.get(API_KEY):
-        taken.take({"credential": f"env:{API_KEY}"}, lambda _: f"environment {API_KEY}")
-    taken.take(variables, lambda field: f"environment {VARIABLES[field]}", leaving=_PLACES)
-    if (chosen := next((place for place in places if place.context is not None), None)) is not None:
-        taken.take_context(chosen, configuration, in_force=chosen.kind is None or chosen is nearest)
-    taken.take({"output": configuration.values.get("output")}, lambda _: "configuration")
-    taken.take_thresholds(configuration.thresholds(), "configuration")
-    taken.read((*CONNECTION, *REGISTRY))
-    clash = ""
-    if len(placed) > 1 and placed[0].near == placed[1].near:
-        clash = f"{VARIABLES[placed[0].field]} and {VARIABLES[placed[1].field]} both say what to look at."
+    named = _find_targets(given, variables, configuration)
+    targets = [target for target in named if target.kind is not None]
+    _reject_two_flags(targets)
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for field, value, origin in _candidates(given, variables, environ, named, configuration):
+        if value is not None and field not in values:
+            values[field], origins[field] = value, origin
+    for field in (*CONNECTION, *REGISTRY):  # values from the file are parsed already
+        if origins.get(field, "").startswith(("flag", "environment")):
+            values[field] = _parse_field(field, values[field], origins[field])
+    debug, theme = _pop_section(values, "debug"), _pop_section(values, "theme")
     return Settings(
-        **taken.values,
-        debug=taken.debug,
-        said=frozenset(said),
-        origins=taken.origins,
-        clash=clash,
-        place=nearest.kind if nearest is not None else None,
+        **values,
+        debug=debug,
+        theme=theme,
+        flag_names=frozenset(given),
+        origins=origins,
+        conflict=_describe_conflict(targets),
+        place=targets[0].kind if targets else None,
     )
 
 
-class _Taken:
-    """The value of each field and where it comes from; what is taken first stays."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
-        self.origins: dict[str, str] = {}
-        self.debug: dict[str, Any] = {}
-
-    def take(self, values: Mapping[str, Any], origin: Callable[[str], str], leaving: tuple[str, ...] = ()) -> None:
-        """Take what has not been taken before, but for the fields to leave."""
-        for field, value in values.items():
-            if value is not None and field not in self.values and field not in leaving:
-                self.values[field], self.origins[field] = value, origin(field)
-
-    def take_context(self, place: _Place, configuration: Configuration, *, in_force: bool) -> None:
-        """Take what a context says.
-
-        One that is not in force, as something nearer says what to look at, counts for its own server at most.
-        """
-        name = cast("str", place.context)
-        origin, context = f"context {name}", configuration.within(f"contexts.{name}")
-        its_server = in_force or self.origins.get("server") == origin
-        fields = (*REGISTRY, "output") * in_force + CONNECTION * its_server
-        self.take({field: context.get(field) for field in fields}, lambda _: origin)
-        if in_force:
-            self.take({"context": name}, lambda _: place.named_by)
-            self.take_thresholds(configuration.thresholds(name), origin)
-
-    def take_thresholds(self, thresholds: Mapping[str, Any], origin: str) -> None:
-        """Take the thresholds that have not been taken before."""
-        for name, value in thresholds.items():
-            if name not in self.debug:
-                self.debug[name], self.origins[f"debug.{name}"] = value, origin
-
-    def read(self, fields: Iterable[str]) -> None:
-        """Turn text into what the program works with; what stands in the file is that already.
-
-        Raises:
-            UsageError: a value that means nothing, and where it comes from.
-        """
-        for field in fields:
-            if field in self.values and self.origins[field].startswith(("flag", "environment")):
-                self.values[field] = _read(field, self.values[field], self.origins[field])
+def _pop_section(values: dict[str, Any], section: str) -> dict[str, Any]:
+    """Remove the values of a section; returns them by their names within it."""
+    names = [name for name in values if name.startswith(f"{section}.")]
+    return {name.removeprefix(f"{section}."): values.pop(name) for name in names}
 
 
-def _places(said: Mapping[str, Any], variables: Mapping[str, str], configuration: Configuration) -> list[_Place]:
-    """What was named to look at, the nearest first; of contexts only the nearest."""
-    places: list[_Place] = []
+def _candidates(
+    flags: Mapping[str, Any],
+    variables: Mapping[str, str],
+    environ: Mapping[str, str],
+    named: list[_Target],
+    configuration: Configuration,
+) -> Iterator[tuple[str, Any, str]]:
+    """Yield fields with a value and its origin, by descending precedence.
+
+    Thresholds are ``debug.NAME``, styles ``theme.NAME``.
+    """
+    targets = [target for target in named if target.kind is not None]
+    chosen = {target.kind: target for target in reversed(targets)}  # the first of each kind
+    for kind in ("store", "server"):
+        if kind in chosen:
+            yield kind, chosen[kind].value, chosen[kind].origin
+    yield from ((field, value, "flag") for field, value in flags.items() if field not in _TARGET_FIELDS)
+    if environ.get(API_KEY):
+        yield "credential", f"env:{API_KEY}", f"environment {API_KEY}"
+    for field, value in variables.items():
+        if field not in _TARGET_FIELDS:
+            yield field, value, f"environment {VARIABLES[field]}"
+    if (context := next((target for target in named if target.context), None)) is not None:
+        origin = f"context {context.context}"
+        values = configuration.section_values(f"contexts.{context.context}")
+        # If something of higher precedence names what to read, the context is not active: then only its connection
+        # settings count, and only if its server is used.
+        is_active = context.kind is None or context is targets[0]
+        if is_active or ("server" in chosen and chosen["server"].origin == origin):
+            yield from ((field, values.get(field), origin) for field in CONNECTION)
+        if is_active:
+            yield from ((field, values.get(field), origin) for field in (*REGISTRY, "output"))
+            yield "context", context.context, context.context_origin
+            yield from _thresholds(configuration.thresholds(context.context), origin)
+    yield "output", configuration.values.get("output"), "configuration"
+    yield from _thresholds(configuration.thresholds(), "configuration")
+    yield from (
+        (f"theme.{name}", value, "configuration") for name, value in configuration.section_values("theme").items()
+    )
+
+
+def _thresholds(given: Mapping[str, Any], origin: str) -> Iterator[tuple[str, Any, str]]:
+    return ((f"debug.{name}", value, origin) for name, value in given.items())
+
+
+def _find_targets(
+    flags: Mapping[str, Any], variables: Mapping[str, str], configuration: Configuration
+) -> list[_Target]:
+    """Return the sources that were named, by descending precedence; at most one of them is a context."""
+    targets: list[_Target] = []
     current = configuration.values.get("current_context")
-    for near, given in ((3, said), (2, variables), (1, {"context": current} if current else {})):
+    current_context = {"context": current} if current else {}
+    for precedence, given in ((_FLAG, flags), (_VARIABLE, variables), (_CONFIGURED, current_context)):
         for field in ("file", "store", "server"):
             if field in given:
-                origin = "flag" if near == 3 else f"environment {VARIABLES[field]}"
-                places.append(_Place(near, field, field, given[field], origin))
-        if "context" in given and not any(place.context is not None for place in places):
-            origin = {3: "flag", 2: f"environment {VARIABLES['context']}", 1: "configuration"}[near]
-            if not places or near == 3 or given["context"] in configuration.contexts:
-                places.append(_context_place(near, given["context"], origin, configuration))
-    return places
+                origin = "flag" if precedence == _FLAG else f"environment {VARIABLES[field]}"
+                targets.append(_Target(precedence, field, field, given[field], origin))
+        if "context" in given and not any(target.context for target in targets):
+            origins = {_FLAG: "flag", _VARIABLE: f"environment {VARIABLES['context']}", _CONFIGURED: "configuration"}
+            # A context that does not decide what to read need not exist, unless a flag names it.
+            if not targets or precedence == _FLAG or given["context"] in configuration.contexts:
+                targets.append(_context_target(precedence, given["context"], origins[precedence], configuration))
+    return targets
 
 
-def _context_place(near: int, name: str, named_by: str, configuration: Configuration) -> _Place:
-    says = {"flag": "--context", "configuration": "current_context"}.get(
+def _context_target(precedence: int, name: str, named_by: str, configuration: Configuration) -> _Target:
+    setting = {"flag": "--context", "configuration": "current_context"}.get(
         named_by, named_by.removeprefix("environment ")
     )
-    configuration.find(name, says)
-    context = configuration.within(f"contexts.{name}")
+    configuration.require_context(name, setting)
+    context = configuration.section_values(f"contexts.{name}")
     for kind in ("server", "store"):
         if context.get(kind) is not None:
-            return _Place(near, "context", kind, context[kind], f"context {name}", name, named_by)
-    return _Place(near, "context", None, "", "", name, named_by)
+            return _Target(precedence, "context", kind, context[kind], f"context {name}", name, named_by)
+    return _Target(precedence, "context", None, "", "", name, named_by)
 
 
-def _refuse_two_flags(placed: list[_Place]) -> None:
-    flags = [place.field for place in placed if place.near == 3]
+def _reject_two_flags(targets: list[_Target]) -> None:
+    flags = [target.field for target in targets if target.precedence == _FLAG]
     if len(flags) > 1:
-        raise UsageError(f"--{flags[0]} and --{flags[1]} both say what to look at.", "Give one of them.")
+        raise UsageError(f"--{flags[0]} and --{flags[1]} cannot be used together.", "Use one of them.")
 
 
-def _read(field: str, value: Any, origin: str) -> Any:
-    """Read a value as the table of settings says. Raises UsageError that names the flag, variable or context."""
+def _describe_conflict(targets: list[_Target]) -> str:
+    if len(targets) > 1 and targets[0].precedence == targets[1].precedence:
+        return f"{VARIABLES[targets[0].field]} and {VARIABLES[targets[1].field]} are both set."
+    return ""
+
+
+def _parse_field(field: str, value: Any, origin: str) -> Any:
+    """Parse a value as the table of settings says.
+
+    Raises UsageError: it is invalid; the message names the flag or the variable.
+    """
     from tokctl.config.keys import CONTEXT
 
     read: Callable[[Any], Any] = CONTEXT[field].read

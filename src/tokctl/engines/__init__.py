@@ -1,38 +1,36 @@
-"""Engines: where process tokens are read from. ``process.engine`` says what an engine answers.
+"""Engines: where process tokens are read from. ``engines.protocol`` describes what an engine is.
 
-Each kind is one module with ``open_engine(settings, reading)``, imported when it is used.
+Each kind is one module, imported when it is used, with ``open_engine(settings, reading)``; that of a server also has
+``recognizes(health)``.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from tokctl.engines.base import Reading
+from tokctl.engines.projection import Projection
+from tokctl.kinds import SERVER_ENGINES
 
 if TYPE_CHECKING:
     from tokctl.config import Settings
-    from tokctl.process.engine import Engine
+    from tokctl.engines.protocol import Engine
 
-ENGINES = {
-    "store": "tokctl.engines.local",
-    "file": "tokctl.engines.file",
-    "rest": "tokctl.engines.rest",
-    "atomd": "tokctl.engines.atomd",
-}
+ENGINES = {"store": "tokctl.engines.store", "file": "tokctl.engines.file", **SERVER_ENGINES}
 """Kind → module."""
 
 
-def open_engine(settings: Settings, reading: Reading = Reading.TOKENS) -> Engine:
+def open_engine(settings: Settings, reading: Projection = Projection.TOKENS) -> Engine:
     """Open the engine that the settings name: a saved answer, a store, or a server of some kind.
 
     Raises:
-        UsageError: the settings contradict themselves, or name a kind that nobody knows.
-        UnreachableError: what kind of server it is has to be asked, and it does not answer.
+        UsageError: the settings conflict, or name an unknown kind.
+        UnreachableError: the kind of a server must be detected, but the server does not respond.
     """
     kind: str = settings.kind
     if kind == "server":
-        from tokctl.engines.recognise import kind_of
+        from tokctl.engines.connect import resolve_engine_kind
 
-        kind = kind_of(settings)
-    return cast("Engine", import_module(ENGINES[kind]).open_engine(settings, reading))
+        kind = resolve_engine_kind(settings)
+    engine: Engine = import_module(ENGINES[kind]).open_engine(settings, reading)
+    return engine

@@ -1,380 +1,320 @@
-"""What engines over HTTP have in common: every question answered from a few that any server answers.
+"""Common part of the engines over HTTP: instances and tokens are fetched concurrently and cached.
 
-A kind of server says which instances there are, what one of them is, and which tokens it has; the rest is
-worked out here, of one instance at a time. A kind that can ask its server more overrides the answer.
+A kind of server lists instances, and fetches one instance and its tokens. A kind whose server supports more overrides
+the generic methods of ``engines.protocol``.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
-from glob import escape
-from itertools import islice
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
-from tokctl.engines.base import GIVE_UP, Reading
-from tokctl.engines.file import FileEngine
-from tokctl.engines.held import Fetched, Shelf
-from tokctl.engines.inorder import in_order
-from tokctl.errors import NotFoundError, TokctlError
-from tokctl.process.engine import Moved, Unread
-from tokctl.process.model import Definition, Instance, Summary, Token
-from tokctl.process.query import EVERYTHING, InstanceFilter, Order, TokenFilter, sort_instances
-from tokctl.process.status import InstanceStatus, derive
-from tokctl.process.tree import TreeRow
-from tokctl.process.visit import Flows, Visit
+from tokctl.engines.etag_cache import CacheKey, ETagCache, FetchResult
+from tokctl.engines.instance_tokens import InstanceTokens
+from tokctl.engines.ordered_pool import map_ordered
+from tokctl.engines.projection import Projection
+from tokctl.engines.protocol import (
+    ALL_INSTANCES,
+    FLOWS_TO_READ,
+    MAX_CONSECUTIVE_FAILURES,
+    Engine,
+    ProgressCallback,
+    UnreadInstance,
+    process_filter,
+)
+from tokctl.errors import NotFoundError, TokctlError, UsageError
+from tokctl.model.filters import InstanceFilter
+from tokctl.model.instance_status import InstanceStatus, derive_status
+from tokctl.model.instances import Instance
+from tokctl.model.tokens import NULL, Token
+from tokctl.model.visits import FlowHistoryMode, Visit
 
 if TYPE_CHECKING:
     from tokctl.client import Client
-    from tokctl.process.performance import Stays
-    from tokctl.process.reader import LeanRecord, Record
 
-Found = Instance | InstanceStatus
-"""An instance as a server tells it: with its totals and derived times, or without."""
+ListedInstance = Instance | InstanceStatus
+"""An instance as a server sends it: with or without its totals and derived times."""
 
-SMALL = 5_000
-"""Tokens of an instance that are read whole and at once where some of them are needed."""
-KNOWN = 20_000
-"""Instances of lists that are remembered, so that none of them is asked for again."""
-
-_FLOWS = {
-    Reading.TOKENS: Flows.ALL,
-    Reading.VISITS: Flows.NONE,
-    Reading.VISITS_WITH_JOINS: Flows.OF_JOINS,
-    Reading.VISITS_WITH_FLOWS: Flows.ALL,
-}
+MAX_SMALL_INSTANCE_TOKENS = 5_000
+"""Up to this number of tokens, an instance is read whole if some of its tokens are needed."""
+MAX_KNOWN_INSTANCES = 20_000
+"""Maximum number of cached instances from lists, so that they are not requested again."""
 
 
-def instance_of(found: Found) -> Instance:
-    """Return an instance alone."""
+def instance_of(found: ListedInstance) -> Instance:
+    """Return an instance without its tokens."""
     return found.instance if isinstance(found, InstanceStatus) else found
 
 
-class RemoteEngine(ABC):
-    """Implements ``process.engine.Engine``; a kind of server implements the methods under "what a server says".
+class RemoteEngine(Engine):
+    """An engine over HTTP; a kind of server implements the methods under "requests of a kind of server".
 
-    What was fetched stays until ``refresh``: of instances that were asked for by id all they have, of others
-    only how they stand. Answers to several requests can be of several moments: tokens are asked for after the
-    instance that they are of.
+    Fetched data is cached until ``refresh``: instances requested by id completely, of others only the status. Responses
+    to several requests can be of different moments: tokens are requested after their instance.
     """
 
     kind: ClassVar[str]
-    """What ``--engine-kind`` calls such a server."""
+    """The value of ``--engine-kind`` for such a server."""
 
-    def __init__(self, client: Client, server: str, reading: Reading) -> None:
+    def __init__(self, client: Client, server: str, reading: Projection) -> None:
         self.client = client
         self.server = server
         self.reading = reading
-        self.unread: list[Unread] = []
-        self.shelf = Shelf()
-        self.known: dict[str, tuple[Found, tuple[object, ...]]] = {}  # with what it was told by
-        self._derived: dict[str, InstanceStatus] = {}  # what their tokens have told of instances
-        self._lost: set[str] = set()  # instances that had gone, or could not be read: they are not asked for again
-        self.listed_total: int | None = None  # how many instances the list has that is being read
-        self._moved: Moved = lambda _done, _total: None
+        self.cache = ETagCache()
+        self.known: dict[str, tuple[ListedInstance, CacheKey]] = {}  # with the cache key of its list
+        self.listed_total: int | None = None  # total of the list that is being read
+        self._unread: list[UnreadInstance] = []
+        self._derived_statuses: dict[str, InstanceStatus] = {}  # statuses that had to be derived from tokens
+        self._skipped_ids: set[str] = set()  # instances that do not exist or cannot be read: not requested again
+        self._report_progress: ProgressCallback = lambda _done, _total: None
 
     def close(self) -> None:
-        """Let go of the connection."""
         self.client.close()
 
     def refresh(self) -> bool:
-        """Show the present from now on; nobody knows whether it differs."""
-        self.forget()
-        self.shelf.clear()
+        """Show the present from now on; whether it differs is unknown."""
+        self.forget_instances()
+        self.cache.clear()
         return True
 
-    def forget(self) -> None:
-        """Forget what was told of many instances."""
-        self.unread.clear()
+    def forget_instances(self) -> None:
+        """Forget the data from lists of instances."""
+        self.forget_failures()
         self.known.clear()
-        self._derived.clear()
-        self._lost.clear()
+        self._derived_statuses.clear()
 
-    def rest(self) -> None:  # noqa: B027 - what a kind without pauses does
-        """Nothing is held on to that anybody waits for."""
+    def forget_failures(self) -> None:
+        """Retry the instances that could not be read."""
+        self._unread.clear()
+        self._skipped_ids.clear()
 
-    def watch_progress(self, moved: Moved) -> None:
-        """Have someone told how far ``all_visits`` and ``stays`` have come."""
-        self._moved = moved
+    @property
+    def unread(self) -> Sequence[UnreadInstance]:
+        return self._unread
 
-    # --- what a server says ---
+    def watch_progress(self, on_progress: ProgressCallback) -> None:
+        self._report_progress = on_progress
 
-    @abstractmethod
-    def listed(self, where: InstanceFilter) -> Iterator[Found]:
-        """Every instance that may match, in the order in which they came to be known, as far as that can be told."""
-
-    @abstractmethod
-    def fetch_instance(self, instance_id: str, etag: str | None) -> Fetched | None:
-        """One instance (Found). Raises NotFoundError."""
+    # --- requests of a kind of server ---
 
     @abstractmethod
-    def fetch_tokens(self, found: Found, etag: str | None) -> Fetched | None:
-        """All tokens of an instance, whole (a list). Raises NotFoundError."""
+    def list_candidates(self, where: InstanceFilter) -> Iterator[ListedInstance]:
+        """Yield every instance that may match, in the order in which they were recorded, if that is known."""
 
     @abstractmethod
-    def fetch_visits(self, found: Found, flows: Flows, etag: str | None, *, live: bool = False) -> Fetched | None:
-        """What the analyses read of them; with ``live`` those that have ended may be left out. From any thread."""
+    def fetch_instance(self, instance_id: str, etag: str | None) -> FetchResult[ListedInstance] | None:
+        """Fetch one instance. Raises NotFoundError."""
 
     @abstractmethod
-    def definition(self, process_id: str, version: int | None) -> Definition | None:
-        """A process model, the newest version unless one is named; None where it is unknown."""
+    def fetch_tokens(self, found: ListedInstance, etag: str | None) -> FetchResult[Sequence[Token]] | None:
+        """Fetch all tokens of an instance, whole. Raises NotFoundError."""
+
+    @abstractmethod
+    def fetch_visits(
+        self, found: ListedInstance, flows: FlowHistoryMode, etag: str | None, *, live: bool = False
+    ) -> FetchResult[Sequence[Visit]] | None:
+        """Fetch the visits of an instance; with ``live`` only live ones are needed. May be called from any thread."""
 
     # --- one instance ---
 
-    def note(self, found: Found, key: tuple[object, ...]) -> None:
-        """Remember an instance of a list, so that it is not asked for again."""
-        if len(self.known) >= KNOWN:
+    def remember_instance(self, found: ListedInstance, key: CacheKey) -> None:
+        """Cache an instance of a list, so that it is not requested again."""
+        if len(self.known) >= MAX_KNOWN_INSTANCES:
             self.known.clear()
         self.known[instance_of(found).instance_id] = found, key
 
-    def found(self, instance_id: str) -> Found:
-        """Return what a server says of an instance. Raises NotFoundError."""
+    def found(self, instance_id: str) -> ListedInstance:
+        """Return an instance as a server sends it. Raises NotFoundError."""
         known = self.known.get(instance_id)
         if known is not None:
-            self.shelf.peek(known[1])
+            self.cache.get_fresh(known[1])
             return known[0]
-        found: Found = self.shelf.take(("instance", instance_id), lambda etag: self.fetch_instance(instance_id, etag))
-        return found
-
-    def whole(self, instance_id: str) -> FileEngine:
-        """Return an engine with all tokens of an instance. Raises NotFoundError."""
-        found = self.found(instance_id)
-
-        def fetch(etag: str | None) -> Fetched | None:
-            return self._alone(instance_of(found), self.fetch_tokens(found, etag))
-
-        return cast(FileEngine, self.shelf.take(("tokens", instance_id), fetch))
-
-    def lean(self, instance_id: str, flows: Flows, *, live: bool = False) -> FileEngine:
-        """Return an engine with the visits of an instance. Raises NotFoundError."""
-        found = self.found(instance_id)
-
-        def fetch(etag: str | None) -> Fetched | None:
-            return self._alone(instance_of(found), self.fetch_visits(found, flows, etag, live=live))
-
-        return cast(FileEngine, self.shelf.take(("visits", instance_id, flows, live), fetch))
-
-    def _alone(self, instance: Instance, fetched: Fetched | None) -> Fetched | None:
-        if fetched is None:
-            return None
-        records = cast("list[Record | LeanRecord]", [instance, *([fetched.value] if fetched.value else [])])
-        return Fetched(FileEngine(records, name=self.server), max(fetched.size, 1), fetched.etag)
-
-    def any(self, instance_id: str, flows: Flows = Flows.NONE) -> FileEngine:
-        """Return an engine with at least the visits of an instance: what is there, or what this reading asks for."""
-        there: FileEngine | None = self.shelf.peek(("tokens", instance_id))
-        several = [kind for kind in (Flows.ALL, Flows.OF_JOINS, Flows.NONE) if flows in {kind, Flows.NONE}]
-        for kind in several:
-            there = there or self.shelf.peek(("visits", instance_id, kind, False))
-        if there is not None:
-            return there
-        if self.reading is Reading.TOKENS and flows is Flows.NONE and self.small(instance_id):
-            return self.whole(instance_id)
-        return self.lean(instance_id, flows if flows is not Flows.NONE else _FLOWS[self.reading])
-
-    def small(self, instance_id: str) -> bool:
-        """Tell whether an instance has so few tokens that all of them may as well be read whole."""
-        found = self.found(instance_id)
-        return not isinstance(found, InstanceStatus) or found.total_tokens <= SMALL
+        return self.cache.get_or_fetch(("instance", instance_id), lambda etag: self.fetch_instance(instance_id, etag))
 
     def instance(self, instance_id: str) -> InstanceStatus:
-        """One instance."""
         found = self.found(instance_id)
-        return found if isinstance(found, InstanceStatus) else self.any(instance_id).instance(instance_id)
+        return found if isinstance(found, InstanceStatus) else self.load_instance(instance_id, Projection.VISITS).status
 
-    def summary(self, instance_id: str) -> Summary:
-        """Totals of a whole instance."""
-        return self.any(instance_id).summary(instance_id)
+    def load_instance(
+        self, instance_id: str, projection: Projection = Projection.TOKENS, *, live: bool = False
+    ) -> InstanceTokens:
+        """Return an instance with at least the needed fields: cached, or fetched with the projection of this engine."""
+        cached = self._cached(instance_id, projection)
+        if cached is not None:
+            return cached
+        found = self.found(instance_id)
+        if projection is Projection.TOKENS or (self.reading is Projection.TOKENS and self.is_small(instance_id)):
+            return self.cache.get_or_fetch(
+                ("tokens", instance_id), lambda etag: _to_instance_tokens(found, self.fetch_tokens(found, etag))
+            )
+        flows = self._flows_to_fetch(projection)
+        return self.cache.get_or_fetch(
+            ("visits", instance_id, flows, live),
+            lambda etag: _to_instance_tokens(found, self.fetch_visits(found, flows, etag, live=live)),
+        )
 
-    def tokens(
-        self, instance_id: str, where: TokenFilter, order: Order, *, limit: int | None = None, offset: int = 0
-    ) -> Iterator[Token]:
-        """Tokens of an instance in order."""
-        return self.whole(instance_id).tokens(instance_id, where, order, limit=limit, offset=offset)
+    def _cached(self, instance_id: str, projection: Projection) -> InstanceTokens | None:
+        keys: list[CacheKey] = [("tokens", instance_id)]
+        if projection is not Projection.TOKENS:
+            enough = FLOWS_TO_READ[projection]
+            keys += [
+                ("visits", instance_id, flows, False)
+                for flows in (FlowHistoryMode.ALL, FlowHistoryMode.JOINS, FlowHistoryMode.NONE)
+                if enough in {flows, FlowHistoryMode.NONE}
+            ]
+        return next((one for key in keys if (one := self.cache.get_fresh(key)) is not None), None)
 
-    def visits(self, instance_id: str, where: TokenFilter = EVERYTHING, *, flows: bool = False) -> Iterator[Visit]:
-        """What the analyses read of an instance's tokens, in order of creation."""
-        there: FileEngine | None = self.shelf.peek(("tokens", instance_id))
-        if there is None and self.reading is Reading.TOKENS and self.small(instance_id):
-            there = self.whole(instance_id)
-        if there is None:
-            there = self.lean(instance_id, self._kept(flows), live=where.live)
-        return there.visits(instance_id, where, flows=flows)
+    def _flows_to_fetch(self, projection: Projection) -> FlowHistoryMode:
+        """Return the flow histories to fetch: those of the engine's projection, so that later queries can use them."""
+        if projection is Projection.VISITS or self.reading is not Projection.VISITS:
+            return FLOWS_TO_READ[self.reading]
+        return FlowHistoryMode.ALL
 
-    def _kept(self, flows: bool) -> Flows:
-        return (_FLOWS[self.reading] if self.reading is not Reading.VISITS else Flows.ALL) if flows else Flows.NONE
-
-    def count_tokens(self, instance_id: str, where: TokenFilter) -> int:
-        """How many tokens of an instance match."""
-        return self.any(instance_id).count_tokens(instance_id, where)
-
-    def token(self, instance_id: str, token_id: str) -> Token:
-        """One token."""
-        return self.whole(instance_id).token(instance_id, token_id)
-
-    def children(self, instance_id: str, token_id: str) -> list[str]:
-        """Ids of the tokens that name a token as their parent, in order of creation."""
-        return self.any(instance_id).children(instance_id, token_id)
-
-    def tree_rows(self, instance_id: str) -> Iterator[TreeRow]:
-        """What a tree needs of each token, in order of creation."""
-        return self.any(instance_id, Flows.ALL).tree_rows(instance_id)
+    def is_small(self, instance_id: str) -> bool:
+        """Tell whether an instance has few enough tokens to read all of them whole."""
+        found = self.found(instance_id)
+        return not isinstance(found, InstanceStatus) or found.total_tokens <= MAX_SMALL_INSTANCE_TOKENS
 
     # --- many instances ---
 
-    def instances(
-        self, where: InstanceFilter, order: Order, *, limit: int | None = None, offset: int = 0
-    ) -> Iterator[InstanceStatus]:
-        """Instances in order."""
-        found = sort_instances(self._statuses(where), order)
-        return islice(found, offset, None if limit is None else offset + limit)
+    def all_instance_ids(self) -> Iterator[str]:
+        """Yield every instance's id, in order; no status is derived."""
+        return iter(sorted(instance_of(found).instance_id for found in self.list_candidates(ALL_INSTANCES)))
 
-    def _statuses(self, where: InstanceFilter) -> Iterator[InstanceStatus]:
-        for found, visits in self.each(self.listed(where), where, Flows.NONE, reads=False):
+    def scan_instances(self, where: InstanceFilter) -> Iterator[InstanceStatus]:
+        """Yield every instance that matches; tokens are fetched only if a status must be derived."""
+        candidates = self.list_candidates(where)
+        stuck = where.stuck is not None
+        for found, visits in self.fetch_each(candidates, where, FlowHistoryMode.NONE, live=stuck, needs_visits=stuck):
             status = self._status(found, visits)
-            if where.matches(status):
+            if where.matches_with_tokens(status, visits):
                 yield status
 
-    def _status(self, found: Found, visits: Sequence[Visit]) -> InstanceStatus:
-        """Return how an instance stands; where its visits have to tell that, they are not read for it twice."""
-        if isinstance(found, InstanceStatus):
-            return found
-        status = derive(found, visits)
-        if len(self._derived) < KNOWN:
-            self._derived[found.instance_id] = status
-        return status
-
-    def count_instances(self, where: InstanceFilter) -> int:
-        """How many instances match."""
-        return sum(1 for _ in self._statuses(where))
-
-    def instance_ids(self, prefix: str, limit: int) -> list[str]:
-        """Ids of instances that begin with a prefix, in order."""
-        ids = (instance_of(found).instance_id for found in self.listed(InstanceFilter()))
-        return sorted(one for one in ids if one.startswith(prefix))[:limit]
-
-    def latest_instance_id(self) -> str | None:
-        """The id of the instance that started last."""
-        latest = max(
-            self._statuses(InstanceFilter()),
-            key=lambda s: (s.started_at is not None, s.started_at, s.instance.instance_id),
-            default=None,
-        )
-        return latest.instance.instance_id if latest else None
-
-    def all_visits(
-        self, instances: InstanceFilter, where: TokenFilter = EVERYTHING, *, flows: bool = False
-    ) -> Iterator[tuple[InstanceStatus, Iterator[Visit]]]:
-        """The visits of every instance that matches, in the order in which they came to be known."""
-        for status, engine in self._engines(instances, self._kept(flows), live=where.live):
-            yield status, engine.visits(status.instance.instance_id, where, flows=flows)
-
-    def stays(
-        self, instances: InstanceFilter | str, where: TokenFilter = EVERYTHING
-    ) -> Iterator[tuple[Instance, Iterator[Stays]]]:
-        """How long tokens stood where, of every instance that matches or of a single one."""
-        if isinstance(instances, str):
-            yield from self.any(instances).stays(instances, where)
-            return
-        for status, engine in self._engines(instances, Flows.NONE):
-            yield from engine.stays(status.instance.instance_id, where)
-
-    def _engines(
-        self, where: InstanceFilter, flows: Flows, *, live: bool = False
-    ) -> Iterator[tuple[InstanceStatus, FileEngine]]:
-        """Each instance that matches, with an engine that has its visits."""
-        for found, visits in self.each(self.listed(where), where, flows, live=live):
+    def sweep(self, where: InstanceFilter, *, flows: bool = False, live: bool = False) -> Iterator[InstanceTokens]:
+        """Yield every instance that matches with its visits; several instances are fetched concurrently."""
+        wanted = self._flows_to_fetch(Projection.VISITS_WITH_FLOWS) if flows else FlowHistoryMode.NONE
+        for found, visits in self.fetch_each(self.list_candidates(where), where, wanted, live=live):
             status = self._status(found, visits)
-            if where.matches(status):
-                engine = self._alone(status.instance, Fetched(visits))
-                yield status, cast(Fetched, engine).value
-
-    def each(
-        self, items: Iterable[Found], where: InstanceFilter, flows: Flows, *, live: bool = False, reads: bool = True
-    ) -> Iterator[tuple[Found, Sequence[Visit]]]:
-        """Yield instances that may match, with their visits, which are read several instances at a time.
-
-        Without ``reads`` no visits are needed but to derive how an instance stands. An instance that has gone
-        is left out; one that cannot be read is noted in ``unread``. Neither comes again before ``refresh``.
-
-        Raises:
-            TokctlError: none could be read, or very many in a row.
-        """
-
-        def read(found: Found) -> Sequence[Visit]:
-            told = isinstance(found, InstanceStatus)
-            if told and not reads:
-                return ()
-            fetched = self.fetch_visits(found, flows, None, live=live and told)
-            return fetched.value if fetched else ()
-
-        failures: list[Unread] = []
-        first: TokctlError | None = None
-        worked = row = 0
-        there = (found for found in items if instance_of(found).instance_id not in self._lost)
-        known = (self._derived.get(instance_of(found).instance_id, found) for found in there)
-        likely = (found for found in known if _may_match(where, found))
-        for done, (found, result) in enumerate(in_order(likely, read, weigh=_weight), start=1):
-            try:
-                visits = result()
-            except NotFoundError:
-                self._lost.add(instance_of(found).instance_id)
-            except TokctlError as error:
-                failures.append(Unread(instance_of(found).instance_id, str(error)))
-                row += 1
-                if row >= GIVE_UP:
-                    error.message = f"{GIVE_UP} instances in a row could not be read, the last: {error.message}"
-                    raise
-                first = first or error
-            else:
-                worked, row = worked + 1, 0
-                yield found, visits
-            self._moved(done, self.listed_total)
-        if first is not None and not worked:
-            raise first
-        self.unread += failures
-        self._lost.update(one.instance_id for one in failures)
+            if where.matches_with_tokens(status, visits):
+                yield InstanceTokens(status.instance, visits, status=status)
 
     def visit_durations(
         self, process_id: str | None, elements: Collection[str] | None, instances: int
     ) -> Iterator[tuple[str, str, float]]:
-        """(instance id, element id, ms) of the COMPLETED visits of elements in the last instances of a process."""
-        where = InstanceFilter(processes=() if process_id is None else (escape(process_id),))
-        same = (found for found in self.listed(where) if instance_of(found).process_id == process_id)
+        """Yield durations of the last instances of a process; only the tokens of these are fetched."""
+        candidates = self.list_candidates(process_filter(process_id))
+        same = (found for found in candidates if instance_of(found).process_id == process_id)
         last = reversed(deque(same, maxlen=instances))
-        for found, visits in self.each(last, InstanceFilter(), Flows.NONE):
-            engine = cast(Fetched, self._alone(instance_of(found), Fetched(visits))).value
-            yield from engine.visit_durations(process_id, elements, 1)
+        for found, visits in self.fetch_each(last, ALL_INSTANCES, FlowHistoryMode.NONE):
+            yield from InstanceTokens(instance_of(found), visits).durations(elements)
 
-    def token_ids(self, prefix: str, instance_id: str | None, limit: int) -> list[tuple[str, str]]:
-        """(instance id, token id) of tokens whose id begins with a prefix, in order."""
-        if instance_id is not None:
-            return self.any(instance_id).token_ids(prefix, instance_id, limit)
-        everything = self.each(self.listed(InstanceFilter()), InstanceFilter(), Flows.NONE)
-        found = [
-            (visit.token_id, instance_of(one).instance_id)
-            for one, visits in everything
-            for visit in visits
-            if visit.token_id.startswith(prefix)
-        ]
-        return [(instance, token) for token, instance in sorted(found)[:limit]]
+    def _status(self, found: ListedInstance, visits: Sequence[Visit]) -> InstanceStatus:
+        """Return an instance's status; one that is derived from visits is cached."""
+        if isinstance(found, InstanceStatus):
+            return found
+        status = derive_status(found, visits)
+        if len(self._derived_statuses) < MAX_KNOWN_INSTANCES:
+            self._derived_statuses[found.instance_id] = status
+        return status
+
+    def fetch_each(
+        self,
+        items: Iterable[ListedInstance],
+        where: InstanceFilter,
+        flows: FlowHistoryMode,
+        *,
+        live: bool = False,
+        needs_visits: bool = True,
+    ) -> Iterator[tuple[ListedInstance, Sequence[Visit]]]:
+        """Yield instances that may match with their visits; several instances are fetched concurrently.
+
+        Without ``needs_visits``, visits are fetched only to derive a status. An instance that no longer exists is
+        omitted; one that cannot be read is added to ``unread``. Neither is requested again before ``refresh``.
+
+        Raises:
+            TokctlError: no instance could be read, or too many consecutive ones failed.
+        """
+
+        def read(found: ListedInstance) -> Sequence[Visit]:
+            told = isinstance(found, InstanceStatus)
+            if told and not needs_visits:
+                return ()
+            fetched = self.fetch_visits(found, flows, None, live=live and told)
+            return fetched.value if fetched else ()
+
+        failures: list[UnreadInstance] = []
+        first: TokctlError | None = None
+        succeeded = consecutive_failures = 0
+        listed = self._check_variables(items) if where.variables else items
+        there = (found for found in listed if instance_of(found).instance_id not in self._skipped_ids)
+        known = (self._derived_statuses.get(instance_of(found).instance_id, found) for found in there)
+        likely = (found for found in known if _may_match(where, found))
+        for done, (found, result) in enumerate(map_ordered(likely, read, weight_of=_count_tokens), start=1):
+            try:
+                visits = result()
+            except NotFoundError:
+                self._skipped_ids.add(instance_of(found).instance_id)
+            except TokctlError as error:
+                failures.append(UnreadInstance(instance_of(found).instance_id, str(error)))
+                consecutive_failures += 1
+                if consecutive_failures >= MAX_CONSECUTIVE_FAILURES:
+                    error.message = (
+                        f"{MAX_CONSECUTIVE_FAILURES} consecutive instances could not be read. "
+                        f"Last error: {error.message}"
+                    )
+                    raise
+                first = first or error
+            else:
+                succeeded, consecutive_failures = succeeded + 1, 0
+                yield found, visits
+            self._report_progress(done, self.listed_total)
+        if first is not None and not succeeded:
+            raise first
+        self._unread += failures
+        self._skipped_ids.update(one.instance_id for one in failures)
+
+    def _check_variables(self, items: Iterable[ListedInstance]) -> Iterator[ListedInstance]:
+        """Yield listed instances. Raises UsageError after the last one if none of them has a member ``variables``."""
+        listed = told = False
+        for found in items:
+            listed, told = True, told or instance_of(found).variables is not NULL  # null, if sent
+            yield found
+        if listed and not told:
+            raise UsageError(
+                f"cannot search by variables: the list of instances of {self.server} does not contain them.",
+                "Search in a store instead: fill one with 'tokctl snapshot'.",
+            )
 
 
-def _weight(found: Found) -> int:
+def _count_tokens(found: ListedInstance) -> int:
     return found.total_tokens if isinstance(found, InstanceStatus) else 1
 
 
-def _may_match(where: InstanceFilter, found: Found) -> bool:
-    """Tell whether an instance may match, before its tokens are known."""
+def _to_instance_tokens(
+    found: ListedInstance, fetched: FetchResult[Sequence[Token]] | FetchResult[Sequence[Visit]] | None
+) -> FetchResult[InstanceTokens] | None:
+    if fetched is None:
+        return None
+    status = found if isinstance(found, InstanceStatus) else None
+    loaded = InstanceTokens(instance_of(found), fetched.value, status=status)
+    return FetchResult(loaded, max(fetched.size, 1), fetched.etag)
+
+
+def _may_match(where: InstanceFilter, found: ListedInstance) -> bool:
+    """Tell whether an instance may match, before its tokens are known; unknown times and statuses may."""
     if isinstance(found, InstanceStatus):
         return where.matches(found)
-    checks: tuple[tuple[object, Callable[[], bool]], ...] = (
-        (where.statuses and found.status, lambda: found.status in where.statuses),
-        (where.processes, lambda: any(fnmatchcase(found.process_id or "", glob) for glob in where.processes)),
-        (where.version, lambda: found.version == where.version),
-        (where.since and found.updated_at, lambda: cast(bool, found.updated_at >= where.since)),  # type: ignore[operator]
-        (where.until and found.started_at, lambda: cast(bool, found.started_at < where.until)),  # type: ignore[operator]
+    status, updated, started = found.status, found.updated_at, found.started_at
+    process = found.process_id or ""
+    return (
+        (not where.statuses or not status or status in where.statuses)
+        and (not where.processes or any(fnmatchcase(process, glob) for glob in where.processes))
+        and (not where.version or found.version == where.version)
+        and (where.since is None or updated is None or updated >= where.since)
+        and (where.until is None or started is None or started < where.until)
+        and (not where.business_keys or any(fnmatchcase(found.business_key or "", key) for key in where.business_keys))
+        and all(condition.matches(found.variables) for condition in where.variables)
     )
-    return all(not asked or holds() for asked, holds in checks)

@@ -1,51 +1,52 @@
-"""Conditions and timer values in the spellings that BPMN models use, as Python.
+"""Translates conditions and timer values of BPMN models into Python.
 
-SpiffWorkflow evaluates Python. Models made for other engines write ``${amount > 100}``,
-``#{…}`` or, in FEEL, ``= amount > 100``; they compare with a single ``=`` and know ``true``,
-``false``, ``null``, ``&&``, ``||`` and ``!``. What can be said in Python with the same meaning is
-translated; anything else is a syntax error where it is used.
+SpiffWorkflow evaluates Python. Models made for other engines write ``${amount > 100}``, ``#{…}`` or, in FEEL, ``=
+amount > 100``; they compare with a single ``=`` and know ``true``, ``false``, ``null``, ``&&``, ``||`` and ``!``.
+Expressions with an equivalent in Python are translated; anything else is a syntax error when it is used.
 """
 
 from __future__ import annotations
 
 import ast
 import io
+import re
 import tokenize
 
 _NAMES = {"true": "True", "false": "False", "null": "None"}
-_PAIRS = {"&&": "and", "||": "or"}
+_OPERATORS = {"&&": " and ", "||": " or "}
+_STRING_OR_OPERATOR = re.compile(r"""'[^']*'?|"[^"]*"?|&&|\|\|""")
 
 
 def to_python(expression: str) -> str:
-    """Translate an expression; what is Python already comes back as it is, without outer blanks."""
+    """Translate an expression; Python is returned unchanged, without surrounding spaces."""
     text = expression.strip()
     wrapped = text.startswith(("${", "#{")) and text.endswith("}")
     if wrapped:
         text = text[2:-1].strip()
     elif text.startswith("=") and not text.startswith("=="):
         text, wrapped = text[1:].strip(), True
-    python = _parses(text)
+    python = _is_python(text)
     if python and not wrapped:
         return text
     # In text that is Python already, a single "=" names an argument.
     translated = _translate(text, equals="=" if python else "==")
-    return translated if _parses(translated) else text
+    return translated if _is_python(translated) else text
 
 
-def timer_value(expression: str) -> str:
+def timer_to_python(expression: str) -> str:
     """Return Python for a timer's value; a plain ISO 8601 date, duration or cycle is a literal."""
     text = expression.strip()
-    if text[:1] in {"P", "R"} and not _is_name(text):
+    if text[:1] in {"P", "R"} and not _is_variable_name(text):
         return repr(text)
     return repr(text) if text[:4].isdigit() else to_python(text)
 
 
-def _is_name(text: str) -> bool:
+def _is_variable_name(text: str) -> bool:
     """Tell a variable (``PERIOD``) from a duration (``PT5M``): digits follow P and R."""
     return text.isidentifier() and not any(letter.isdigit() for letter in text)
 
 
-def _parses(text: str) -> bool:
+def _is_python(text: str) -> bool:
     try:
         ast.parse(text, mode="eval")
     except (SyntaxError, ValueError, RecursionError):
@@ -54,9 +55,8 @@ def _parses(text: str) -> bool:
 
 
 def _translate(text: str, equals: str) -> str:
-    """Rewrite the tokens that differ; strings and names stay as they are."""
-    for pair, word in _PAIRS.items():
-        text = _outside_strings(text, pair, f" {word} ")
+    """Rewrite the tokens that differ; strings and names are not changed."""
+    text = _STRING_OR_OPERATOR.sub(lambda match: _OPERATORS.get(match[0], match[0]), text)
     try:
         tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
     except (tokenize.TokenError, SyntaxError, ValueError):  # from Python 3.12 on, text that ends amid a character
@@ -72,21 +72,3 @@ def _translate(text: str, equals: str) -> str:
             word = "not"
         words.append(word)
     return " ".join(word for word in words if word.strip())
-
-
-def _outside_strings(text: str, old: str, new: str) -> str:
-    """Replace outside of quotes."""
-    parts: list[str] = []
-    quote = ""
-    i = 0
-    while i < len(text):
-        if not quote and text.startswith(old, i):
-            parts.append(new)
-            i += len(old)
-            continue
-        letter = text[i]
-        if letter in "'\"" and quote in {"", letter}:
-            quote = "" if quote else letter
-        parts.append(letter)
-        i += 1
-    return "".join(parts)

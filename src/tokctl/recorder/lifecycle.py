@@ -1,48 +1,51 @@
-"""The lifecycle of a token: lets documented transitions through, and writes each with its time.
+"""The lifecycle of a token: allows documented transitions only, and records each with its time.
 
-It knows tokens and time, and nothing of any engine: a recorder creates tokens here as its engine
-reaches elements, moves them from state to state, and drains what is new or changed into a sink.
+It is independent of engines: a recorder creates tokens here as its engine reaches elements, moves them from state to
+state, and passes new and changed tokens to a sink.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Raw
 
 from tokctl.errors import TokctlError
-from tokctl.process.model import (
-    ACTIVE,
-    CANCELLED,
-    COMPLETED,
-    FINAL_STATES,
-    SUSPENDED,
-    TRANSITIONS,
-    WAITING,
-    FlowHop,
-    Token,
-    format_time,
-)
+from tokctl.model.definitions import Definition
+from tokctl.model.instances import Instance
+from tokctl.model.states import ACTIVE, CANCELLED, COMPLETED, FAILED, FINAL_STATES, SUSPENDED, TRANSITIONS, WAITING
+from tokctl.model.times import format_time
+from tokctl.model.tokens import FlowHop, Token
 
 Clock = Callable[[], datetime]
-"""Tells the present time as an aware datetime in UTC."""
+"""Returns the current time as an aware datetime in UTC."""
 
-_LIVE_ONLY = ("retries_left", "timeout_at")
+_LIVE_TOKEN_FIELDS = ("retries_left", "timeout_at")
 _MILLISECOND = timedelta(milliseconds=1)
 _encode = msgspec.json.Encoder().encode
 
 
+class Sink(Protocol):
+    """Receives recorded instances and tokens. A later record of the same id replaces the earlier one."""
+
+    def put_definition(self, definition: Definition) -> None:
+        """Write a process model."""
+
+    def put(self, instance: Instance, tokens: Iterable[Token]) -> None:
+        """Write the current state of an instance, and its new or changed tokens."""
+
+
 class TransitionError(TokctlError):
-    """A token was to enter a state that the documented lifecycle does not lead to."""
+    """A transition is not part of the documented lifecycle."""
 
 
 @dataclass(slots=True, eq=False)
 class RecordedToken:
-    """A token as it stands; only ``Lifecycle`` changes it."""
+    """The current state of a token; only ``Lifecycle`` changes it."""
 
     token_id: str
     element_id: str
@@ -61,15 +64,15 @@ class RecordedToken:
 
     @property
     def live(self) -> bool:
-        """Whether the token has not come to its end."""
+        """Whether the token has not ended."""
         return self.state not in FINAL_STATES
 
 
 class Lifecycle:
     """The tokens of one process instance.
 
-    Every change takes its time from the clock, or from ``at`` where a past one is written down; a
-    token's times never run backwards, even when the clock does.
+    The time of every change is that of the clock, or ``at`` for a past change; the times of a token never decrease,
+    even if the clock does.
     """
 
     def __init__(self, instance_id: str, clock: Clock) -> None:
@@ -97,13 +100,13 @@ class Lifecycle:
         variables: bytes = b"{}",
         at: datetime | None = None,
     ) -> RecordedToken:
-        """Create an ACTIVE token, and enter it into its parent's children.
+        """Create an ACTIVE token, and add it to its parent's children.
 
         ``via`` is the hop that led here; its time becomes the token's. ``variables`` is JSON.
-        Raises ``TransitionError`` when the id is taken: a token is created once.
+        Raises ``TransitionError``: the id already exists.
         """
         if token_id in self._tokens:
-            raise TransitionError(f"Token '{token_id}' exists already: it cannot be created again.")
+            raise TransitionError(f"Token '{token_id}' already exists and cannot be created again.")
         now = at or self.clock()
         hops = () if via is None else (msgspec.structs.replace(via, timestamp=now),)
         token = RecordedToken(
@@ -123,15 +126,15 @@ class Lifecycle:
             self._add_child(parent, token)
         return token
 
-    def move(self, token: RecordedToken, state: str, *, at: datetime | None = None) -> None:
+    def change_state(self, token: RecordedToken, state: str, *, at: datetime | None = None) -> None:
         """Move a token into a state, with its time.
 
-        A final state adds ``duration_ms`` to the execution context and drops what only a live token
-        has (``retries_left``, ``timeout_at``); another live one is entered in its ``state_history``.
-        Raises ``TransitionError`` for a transition that is not documented; the token is then as it was.
+        A final state adds ``duration_ms`` to the execution context and removes the fields of live tokens
+        (``retries_left``, ``timeout_at``); another live state is added to its ``state_history``. Raises
+        ``TransitionError`` for a transition that is not documented; the token is then unchanged.
         """
         if state not in TRANSITIONS[token.state]:
-            allowed = ", ".join(sorted(TRANSITIONS[token.state])) or "none, it is final"
+            allowed = ", ".join(sorted(TRANSITIONS[token.state])) or "none, the state is final"
             raise TransitionError(
                 f"Token '{token.token_id}' at '{token.element_id}' cannot go from {token.state} to {state}"
                 f" (allowed: {allowed})."
@@ -143,13 +146,13 @@ class Lifecycle:
         elif state == CANCELLED:
             token.cancelled_at = now
         if state in FINAL_STATES:
-            for name in _LIVE_ONLY:
+            for name in _LIVE_TOKEN_FIELDS:
                 token.context.pop(name, None)
-            token.context["duration_ms"] = _whole((now - token.created_at) / _MILLISECOND)
-        _keep_history(token, state, now)
+            token.context["duration_ms"] = _int_if_whole((now - token.created_at) / _MILLISECOND)
+        _update_state_history(token, state, now)
 
     def annotate(self, token: RecordedToken, fields: Mapping[str, Any], *, at: datetime | None = None) -> None:
-        """Write fields into a token's execution context; None takes a field out."""
+        """Set fields of a token's execution context; None removes a field."""
         self._touch(token, at)
         for name, value in fields.items():
             if value is None:
@@ -157,22 +160,22 @@ class Lifecycle:
             else:
                 token.context[name] = format_time(value) if isinstance(value, datetime) else value
 
-    def set_variables(self, token: RecordedToken, variables: bytes, *, timed: bool = False) -> None:
-        """Write the variables (JSON) that a token sees; no time stamp changes unless it is to be ``timed``."""
+    def set_variables(self, token: RecordedToken, variables: bytes, *, updates_time: bool = False) -> None:
+        """Set the variables (JSON) of a token; its time changes only with ``updates_time``."""
         if variables != token.variables:
             token.variables = variables
             self._changed[token.token_id] = token
-            if timed:
+            if updates_time:
                 self._touch(token, None)
 
-    def link(self, parent: RecordedToken, child: RecordedToken) -> None:
-        """Enter a token into the children of one that it also came from, beside its parent: at a join."""
+    def add_join_child(self, parent: RecordedToken, child: RecordedToken) -> None:
+        """Add a token to the children of a further parent: at a join."""
         if child not in parent.children:
             self._add_child(parent, child)
 
     def drain(self) -> list[Token]:
-        """Return the tokens that are new or changed since the last call, each as it now stands."""
-        changed = [self._model(token) for token in self._changed.values()]
+        """Return the tokens that are new or changed since the last call, in their current state."""
+        changed = [self._to_token(token) for token in self._changed.values()]
         self._changed.clear()
         return changed
 
@@ -186,7 +189,7 @@ class Lifecycle:
         self._changed[token.token_id] = token
         return now
 
-    def _model(self, token: RecordedToken) -> Token:
+    def _to_token(self, token: RecordedToken) -> Token:
         return Token(
             token_id=token.token_id,
             instance_id=self.instance_id,
@@ -202,14 +205,14 @@ class Lifecycle:
             execution_context=Raw(_encode(token.context)),
             parent_token_id=None if token.parent is None else token.parent.token_id,
             child_tokens=tuple(child.token_id for child in token.children),
-            flow_history=Raw(_encode([_hop(hop) for hop in token.hops])),
+            flow_history=Raw(_encode([_encode_hop(hop) for hop in token.hops])),
         )
 
 
-def _keep_history(token: RecordedToken, state: str, now: datetime) -> None:
-    """Enter a live state with its time; one that lasted no time at all is left out."""
+def _update_state_history(token: RecordedToken, state: str, now: datetime) -> None:
+    """Record a live state with its time; one with no duration is omitted."""
     history = token.context.pop("state_history", [])
-    if not history and state not in {WAITING, SUSPENDED}:
+    if not history and state not in {WAITING, SUSPENDED, FAILED}:
         return
     at = format_time(now)
     if history and history[-1]["at"] == at:
@@ -220,14 +223,10 @@ def _keep_history(token: RecordedToken, state: str, now: datetime) -> None:
         token.context["state_history"] = history
 
 
-def _hop(hop: FlowHop) -> dict[str, str | None]:
+def _encode_hop(hop: FlowHop) -> dict[str, str | None]:
     """Write a hop as documented: every field, in the documented spelling of times."""
-    return {
-        "from_element": hop.from_element,
-        "via_flow": hop.via_flow,
-        "timestamp": format_time(hop.timestamp),
-    }
+    return {"from_element": hop.from_element, "via_flow": hop.via_flow, "timestamp": format_time(hop.timestamp)}
 
 
-def _whole(number: float) -> float:
+def _int_if_whole(number: float) -> float:
     return int(number) if number == int(number) else number

@@ -1,4 +1,4 @@
-"""``--query``: a JMESPath expression over the document that ``-o json`` would write."""
+"""``--query``: a JMESPath expression, applied to the document that ``-o json`` would write."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import msgspec
 from jmespath.exceptions import JMESPathError
 
 from tokctl.errors import UsageError
-from tokctl.process.query import suggest
-from tokctl.render.csvs import write_rows
-from tokctl.render.human import DataStream, safe
-from tokctl.render.result import Cell, Column, Detail, Listing, Output, Result, plain
+from tokctl.render.formats.csv import write_rows
+from tokctl.render.result import Cell, Column, Detail, Listing, Output, Result, format_value
+from tokctl.render.text import DataStream, escape_controls
+from tokctl.text import suggest
 
 _PREAMBLE = re.compile("^(Invalid|Bad) jmespath expression: ", re.IGNORECASE)
 
 
 def apply_query(result: Result, out: Output) -> Result | None:
-    """Return the answer as a result, or None when it is a plain value that has been written.
+    """Return the answer as a result, or write it and return None if it is a plain value.
 
-    In the formats for people a list of objects becomes a table and a list of values a line each.
+    In the formats for people, a list of objects becomes a table; other values are written one per line.
 
     Raises:
-        UsageError: the expression is none.
+        UsageError: the expression is invalid, or ``--columns`` does not fit its answer.
     """
-    expression = read_query(out.query or "")
+    expression = parse_query(out.query or "")
     try:
-        answer = expression.search(_document(result))
+        answer = expression.search(_build_document(result))
     except JMESPathError as error:
-        raise _unreadable(error) from None
+        raise _invalid_query(error) from None
     if out.columns is not None:
-        answer = _pick(answer, out.columns)
+        answer = _select_members(answer, out.columns)
     if out.format in {"json", "yaml"}:
         return Detail(ident="", document=answer, title=())
     items = answer if isinstance(answer, list) else [answer]
@@ -41,34 +41,34 @@ def apply_query(result: Result, out: Output) -> Result | None:
         for item in items:
             write(msgspec.json.encode(item).decode() + "\n")
     elif items and all(isinstance(item, dict) for item in items):
-        return _table(items)
+        return _build_table(items)
     elif out.format == "csv":
         write_rows([item if isinstance(item, list) else [item] for item in items if item is not None], out)
     else:
         for item in items:
             if item is not None:
-                write(safe(plain(item)) + "\n")
+                write(escape_controls(format_value(item)) + "\n")
     return None
 
 
-def read_query(text: str) -> jmespath.parser.ParsedResult:
-    """Read an expression. Raises UsageError: it is none."""
+def parse_query(text: str) -> jmespath.parser.ParsedResult:
+    """Parse an expression. Raises UsageError if it is invalid."""
     try:
         return jmespath.compile(text)
     except JMESPathError as error:
-        raise _unreadable(error) from None
+        raise _invalid_query(error) from None
 
 
-def _unreadable(error: JMESPathError) -> UsageError:
+def _invalid_query(error: JMESPathError) -> UsageError:
     reason = _PREAMBLE.sub("", str(error)).partition("\n")[0].removesuffix(", for expression:").rstrip(".:")
-    return UsageError(f"--query cannot be read: {reason}.", "See jmespath.org for the language.")
+    return UsageError(f"invalid --query: {reason}.", "See jmespath.org for the syntax.")
 
 
-def _pick(answer: Any, columns: tuple[str, ...]) -> Any:
-    """Leave of each object the members that were asked for."""
+def _select_members(answer: Any, columns: tuple[str, ...]) -> Any:
+    """Reduce each object to the requested members."""
     items = answer if isinstance(answer, list) else [answer]
     if not all(isinstance(item, dict) for item in items):
-        raise UsageError("--columns picks from objects, and --query finds other things.", "Leave one out.")
+        raise UsageError("--columns needs objects, but --query returns other values.", "Remove one of them.")
     known = dict.fromkeys(key for item in items for key in item)
     for key in columns:
         if items and key not in known:
@@ -77,7 +77,7 @@ def _pick(answer: Any, columns: tuple[str, ...]) -> Any:
     return picked if isinstance(answer, list) else picked[0]
 
 
-def _document(result: Result) -> Any:
+def _build_document(result: Result) -> Any:
     if isinstance(result, Detail):
         document = result.document
     else:
@@ -85,15 +85,15 @@ def _document(result: Result) -> Any:
     return msgspec.json.decode(msgspec.json.encode(document, enc_hook=list))
 
 
-def _table(items: list[dict[str, Any]]) -> Listing:
+def _build_table(items: list[dict[str, Any]]) -> Listing:
     keys = list(dict.fromkeys(key for item in items for key in item))
 
     def column(rank: int, key: str) -> Column:
         return Column(
-            key=key,
-            title=key.upper(),
-            value=lambda item: item.get(key),
-            show=lambda item: Cell(plain(item.get(key))),
+            key,
+            key.upper(),
+            lambda item: item.get(key),
+            show=lambda item: Cell(format_value(item.get(key))),
             fold=True,
             rank=rank,
         )
@@ -102,6 +102,6 @@ def _table(items: list[dict[str, Any]]) -> Listing:
         key="items",
         items=items,
         columns=tuple(column(rank, key) for rank, key in enumerate(keys)),
-        ident=lambda item: plain(next(iter(item.values()), "")),
+        ident=lambda item: format_value(next(iter(item.values()), "")),
         document=lambda item: item,
     )

@@ -1,71 +1,97 @@
-"""What a command hands to the renderers: a list or one thing, with how to name and show its parts."""
+"""The result of a command: a list or one object, with the names and the presentation of its parts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, NamedTuple, TextIO
 
 import msgspec
 from msgspec import Struct
 
+from tokctl.documents.base import Document
 from tokctl.errors import UsageError
-from tokctl.process.model import format_time
-from tokctl.process.query import suggest
+from tokctl.model.times import format_time
+from tokctl.text import suggest
 
-MIN_FOLD = 14  # cells
-
-Document = dict[str, Any]
-"""What becomes a JSON object: plain values, Raw JSON, and times as text.
-
-An iterator beside a listing's items, as a member or as a member of one, is a list that is made as it is read.
-"""
+MIN_WRAPPED_WIDTH = 14  # cells
 
 
 class Cell(NamedTuple):
     """Text for people and its style (a Rich style, '' for none).
 
-    ``stem`` is what stands before it and goes on in the lines below: the branches of a tree.
+    ``stem`` is the prefix of the text, the branches of a tree; they continue in the lines below if the text folds.
+    ``sign`` is written before the text on a terminal, so that it does not depend on colour alone.
     """
 
     text: str
     style: str = ""
     stem: str = ""
+    sign: str = ""
+
+    @property
+    def signed(self) -> str:
+        """The text behind its sign."""
+        return f"{self.sign} {self.text}" if self.sign else self.text
 
 
-class Column(Struct, frozen=True, kw_only=True):
+class Column(Struct, frozen=True):
     """A column of a list: its key, the value for programs, the text for people.
 
-    ``rank`` says how dear the column is when the room is short: the highest goes first, 0 never.
-    ``fold`` allows its text to run over several lines, of no fewer cells than ``least`` while there is
-    another way. ``wide`` keeps it out of a plain table.
+    ``value`` is a function of the item, or the path of an attribute, such as ``token.state`` (default: ``key``). The
+    text is what ``show`` makes of the item, or what ``form`` makes of the value, or the value as it is.
+
+    If the table is too wide, columns are left out by ``rank``: the highest first, 0 never. ``fold`` allows text to run
+    over several lines, or with ``cut`` only over the first; such columns are not narrower than ``min_width`` (cells)
+    unless nothing else helps. ``wide`` columns are not part of a plain table.
     """
 
     key: str
     title: str
-    value: Callable[[Any], Any]
+    value: Any = None
     show: Callable[[Any], Cell] | None = None
+    form: Callable[[Any], Cell] | None = None
     fold: bool = False
-    least: int = MIN_FOLD
+    cut: bool = False
+    min_width: int = MIN_WRAPPED_WIDTH
     right: bool = False
     wide: bool = False
     rank: int = 0
 
+    def __post_init__(self) -> None:
+        if not callable(self.value):
+            msgspec.structs.force_setattr(self, "value", attrgetter(self.value or self.key))
+
     def cell(self, item: Any) -> Cell:
-        """The text for people: ``show``'s, or the value's."""
+        """Return the text for people."""
         if self.show is not None:
             return self.show(item)
-        value = self.value(item)
-        return Cell("" if value is None else plain(value))
+        return self.form(self.value(item)) if self.form is not None else Cell(format_value(self.value(item)))
+
+
+class Footer(NamedTuple):
+    """What stands below a table on a terminal: the number of rows, and the command to go on with.
+
+    ``next_command`` is about the first of the shown items with the highest ``urgency``. ``thing`` is what the rows are;
+    '' if they are not counted.
+    """
+
+    next_command: Callable[[Any], str]
+    urgency: Callable[[Any], int] = lambda _: 0
+    thing: str = ""
 
 
 class Listing(Struct, kw_only=True):
-    """A list, made as it is read. ``head`` and ``tail`` are the documented members around it.
+    """A list, written while it is read. ``head`` and ``tail`` are the documented members around it.
 
-    ``line`` is an item that stands alone (NDJSON). ``headline`` stands above a table, ``notes``
-    go to stderr once the list is out, ``empty`` in place of a table without rows. ``sections`` are what
-    people see in place of a table, unless they ask for columns. ``texts`` makes the formats that only this
-    result has, by name: text in pieces.
+    Iterators in the tail (members, or members of its members) are written while they are read, too. The documents as a
+    whole are described by the structs in ``documents.catalog``, which are never instantiated.
+
+    ``ndjson_document`` makes the document of an item in NDJSON. ``headline`` is written above a
+    table, ``notes`` (which take the number of rows) to stderr after the list, and ``empty`` instead of a table without
+    rows. People see ``sections`` instead of a table, unless they choose columns. ``custom_formats`` are formats that
+    only this result has: by name, a function that returns pieces of text.
     """
 
     key: str
@@ -73,28 +99,29 @@ class Listing(Struct, kw_only=True):
     columns: tuple[Column, ...]
     ident: Callable[[Any], str]
     document: Callable[[Any], Document]
-    line: Callable[[Any], Document] | None = None
-    head: Document = {}
-    tail: Callable[[], Document] = dict
+    ndjson_document: Callable[[Any], Document] | None = None
+    head: dict[str, Any] = {}
+    tail: Callable[[], dict[str, Any]] = dict
     headline: tuple[Cell, ...] | Callable[[], tuple[Cell, ...]] = ()
     notes: Callable[[int], list[str]] = lambda _: []
     empty: str = "Nothing to show."
+    footer: Footer | None = None
     exit_code: int = 0
     sections: Callable[[], Iterable[Section]] | None = None
-    texts: dict[str, Callable[[], Iterable[str]]] = {}
+    custom_formats: dict[str, Callable[[], Iterable[str]]] = {}
 
 
 class Field(NamedTuple):
-    """A labelled value of one thing."""
+    """A labelled value of an object."""
 
     label: str
     cell: Cell
 
 
 class Section(Struct, kw_only=True):
-    """A part of the picture of one thing: fields, lines, a block of text, or a list.
+    """A part of the output for people: fields, lines, a block of text, or a list.
 
-    ``lines`` are of cells one after another; what is longer than the room folds.
+    A line is a sequence of cells; it folds if it is too long.
     """
 
     title: str | tuple[Cell, ...] = ""
@@ -104,25 +131,33 @@ class Section(Struct, kw_only=True):
     block: str = ""
 
 
+def table(items: Iterable[Any], columns: tuple[Column, ...]) -> Listing:
+    """Return the list of a section, which only people see."""
+    return Listing(key="rows", items=items, columns=columns, ident=str, document=lambda _: {})
+
+
 class Detail(Struct, kw_only=True):
-    """One thing: its document for programs, its sections for people."""
+    """One object: a document for programs, sections for people."""
 
     ident: str
     document: Document
     title: tuple[Cell, ...]
     sections: tuple[Section, ...] = ()
     exit_code: int = 0
-    texts: dict[str, Callable[[], Iterable[str]]] = {}
+    custom_formats: dict[str, Callable[[], Iterable[str]]] = {}
 
 
 Result = Listing | Detail
 
 
 class Output(Struct, kw_only=True):
-    """Where output goes and how: passed in, never looked up.
+    """The destination of output and its properties; always passed as a parameter.
 
-    ``width`` is the terminal's columns, ``color`` whether colours are wanted, ``unicode`` whether
-    the stream can take more than ASCII.
+    ``source`` names what was read, ``prefix`` begins a command line that reads from it, too ('' if that is a pipe).
+    Times are shown in the zone of ``now``, ids shortened by the ``shorten`` functions. ``width`` is in cells,
+    ``color`` whether to use colours, ``unicode`` whether the stream accepts more than ASCII, ``headers`` whether tables
+    and CSV have a line of headings, ``quiet`` whether notes are left out, ``theme`` has the user's styles by the
+    names in ``THEME_STYLES``.
     """
 
     stream: TextIO
@@ -133,12 +168,19 @@ class Output(Struct, kw_only=True):
     unicode: bool
     width: int
     now: datetime
+    source: str = ""
+    prefix: str = "tokctl"
+    shorten_instance_id: Callable[[str], str] = str
+    shorten_token_id: Callable[[str], str] = str
     columns: tuple[str, ...] | None = None
     query: str | None = None
+    headers: bool = True
+    quiet: bool = False
+    theme: Mapping[str, str] = {}
 
 
-def plain(value: Any) -> str:
-    """A value as text in a table or a CSV cell."""
+def format_value(value: Any) -> str:
+    """Return a value as text for a table or a CSV cell."""
     if isinstance(value, str):
         return value
     if value is None:
@@ -148,28 +190,30 @@ def plain(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def pick_columns(listing: Listing, out: Output) -> list[Column]:
-    """Return the columns that were asked for, in that order, or those that the format shows.
+def select_columns(listing: Listing, out: Output) -> list[Column]:
+    """Return the requested columns in their order, by key or heading, or else the columns that the format shows.
 
     Raises:
-        UsageError: there is no such column.
+        UsageError: a column does not exist, or none is named.
     """
     if out.columns is None:
         return [column for column in listing.columns if out.format != "table" or not column.wide]
     by_key = {column.key: column for column in listing.columns}
+    by_title = {column.title.lower(): column for column in listing.columns}
     if not out.columns:
-        raise UsageError("--columns names no column.", f"Valid: {', '.join(by_key)}.")
+        raise UsageError("--columns is empty.", f"Valid: {', '.join(by_key)}.")
     picked = []
     for key in out.columns:
-        if key not in by_key:
+        column = by_key.get(key) or by_title.get(key.lower())
+        if column is None:
             raise UsageError(f"unknown column '{key}'{suggest(key, by_key)}.", f"Valid: {', '.join(by_key)}.")
-        picked.append(by_key[key])
+        picked.append(column)
     return picked
 
 
-def item_document(listing: Listing, out: Output) -> Callable[[Any], Document]:
-    """Return what makes an item's document: its own, or the columns that were asked for."""
+def document_builder(listing: Listing, out: Output) -> Callable[[Any], Document]:
+    """Return the function that makes the document of an item: the listing's own, or one of the requested columns."""
     if out.columns is None:
-        return (out.format == "ndjson" and listing.line) or listing.document
-    columns = pick_columns(listing, out)
+        return (out.format == "ndjson" and listing.ndjson_document) or listing.document
+    columns = select_columns(listing, out)
     return lambda item: {column.key: column.value(item) for column in columns}

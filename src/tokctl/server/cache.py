@@ -1,18 +1,18 @@
-"""Small answers as they were last given: the bytes of ``data``, and the tag that they are good for."""
+"""The cache of small responses: the bytes of each body, its headers and its tag."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
-from tokctl.server.coding import Deflated
+from tokctl.server.content_negotiation import CompressedBody
 
-OVERHEAD = 1000  # bytes of an entry beside its data
+ENTRY_OVERHEAD_BYTES = 1000  # of an entry without its data
 
 Headers = list[tuple[bytes, bytes]]
 
 
-class Answer:
-    """The body of an answer but for its request id, its headers, and how many tokens it tells."""
+class CachedResponse:
+    """A response without the end of its envelope (the request id), and the number of tokens in it."""
 
     __slots__ = ("_deflated", "body", "headers", "moment", "tag", "tokens")
 
@@ -21,62 +21,59 @@ class Answer:
         self.headers = headers
         self.tag = tag
         self.tokens = tokens
-        self.moment = -1  # of the store, when its tag was found to be still right
-        self._deflated: Deflated | None = None
+        self.moment = -1  # of the store, when the tag was last checked
+        self._deflated: CompressedBody | None = None
 
     @property
     def size(self) -> int:
-        """Bytes that it takes; compressed, a quarter more at most, usually."""
-        return len(self.body) * 5 // 4 + OVERHEAD
+        """Estimated size in memory, in bytes; the compressed body usually adds at most a quarter."""
+        return len(self.body) * 5 // 4 + ENTRY_OVERHEAD_BYTES
 
     @property
-    def is_deflated(self) -> bool:
+    def is_compressed(self) -> bool:
         """Whether it has been compressed."""
         return self._deflated is not None
 
-    def deflated(self) -> Deflated:
-        """The body, compressed the first time that somebody wants it so."""
+    def get_compressed(self) -> CompressedBody:
+        """Return the compressed body; it is compressed on the first call."""
         if self._deflated is None:
-            self._deflated = Deflated(self.body)
+            self._deflated = CompressedBody(self.body)
         return self._deflated
 
 
-class Cache:
-    """The answers that were given last, by the target of the request; so many bytes of them at most."""
+class ResponseCache:
+    """The most recent responses by request target, at most ``capacity`` bytes of them."""
 
-    def __init__(self, room: int) -> None:
-        self.room = room
-        self.taken = 0
-        self._answers: OrderedDict[bytes, Answer] = OrderedDict()
-        self._sizes: dict[bytes, int] = {}
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.used_bytes = 0
+        self._responses: OrderedDict[bytes, CachedResponse] = OrderedDict()
 
-    def get(self, target: bytes) -> Answer | None:
-        """The answer that was last given to a target."""
-        found = self._answers.get(target)
+    def get(self, target: bytes) -> CachedResponse | None:
+        """Return the last response to a target."""
+        found = self._responses.get(target)
         if found is not None:
-            self._answers.move_to_end(target)
+            self._responses.move_to_end(target)
         return found
 
-    def put(self, target: bytes, answer: Answer) -> None:
-        """Keep an answer, in place of older ones."""
-        self.drop(target)
-        size = answer.size + 2 * len(target)
-        if size > self.room // 8:
+    def put(self, target: bytes, response: CachedResponse) -> None:
+        """Store a response, and evict the oldest ones if there is no room."""
+        replaced = self._responses.pop(target, None)
+        if replaced is not None:
+            self.used_bytes -= _entry_bytes(target, replaced)
+        size = _entry_bytes(target, response)
+        if size > self.capacity // 8:
             return
-        self._answers[target] = answer
-        self._sizes[target] = size
-        self.taken += size
-        while self.taken > self.room:
-            oldest, _ = self._answers.popitem(last=False)
-            self.taken -= self._sizes.pop(oldest)
+        self._responses[target] = response
+        self.used_bytes += size
+        while self.used_bytes > self.capacity:
+            self.used_bytes -= _entry_bytes(*self._responses.popitem(last=False))
 
     def clear(self) -> None:
-        """Forget every answer."""
-        self._answers.clear()
-        self._sizes.clear()
-        self.taken = 0
+        """Remove every response."""
+        self._responses.clear()
+        self.used_bytes = 0
 
-    def drop(self, target: bytes) -> None:
-        """Forget an answer."""
-        if self._answers.pop(target, None) is not None:
-            self.taken -= self._sizes.pop(target)
+
+def _entry_bytes(target: bytes, response: CachedResponse) -> int:
+    return response.size + 2 * len(target)

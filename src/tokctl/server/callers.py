@@ -1,31 +1,23 @@
-"""Who asks something of ``/api/api-tokens``: an API token, or a user with a JWT; and what he may.
+"""The caller of a request, an API token or a user with a JWT, and its permissions.
 
-A JWT opens these paths and no others. Its claims ``scope`` or ``scopes`` bound what its user may give to an API
-token, not what he may do here.
+A user with a JWT may call the API-token API only. The claims ``scope`` and ``scopes`` limit which scopes the
+user may grant to an API token, not what else the user may do.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from msgspec import Struct
 
-from tokctl.access.audit import Actor
-from tokctl.access.model import ApiToken, CreatedBy
-from tokctl.access.scopes import EVERY, PERMISSIONS
-from tokctl.errors import UsageError
-from tokctl.server.authorise import check_method, check_permission
-from tokctl.server.refusals import forbidden
-
-if TYPE_CHECKING:
-    from tokctl.server.jwts import Users
-    from tokctl.server.settings import ServeSettings
+from tokctl.api_tokens.audit import Actor
+from tokctl.model.api_tokens import FULL_ACCESS, READ_ONLY, SAFE_METHODS, ApiToken, CreatedBy
+from tokctl.model.scopes import PERMISSIONS, WILDCARD_SCOPE
+from tokctl.server.http_errors import forbidden
 
 API_TOKENS = "api-tokens"
 
 
 class Caller(Struct, frozen=True, kw_only=True):
-    """Who asks. ``grants`` are the permissions that he may give; ``token`` is None for a user with a JWT."""
+    """The sender of a request. ``grants`` are the permissions it may grant; ``token`` is None for a user with a JWT."""
 
     actor: Actor
     created_by: CreatedBy | None
@@ -33,54 +25,48 @@ class Caller(Struct, frozen=True, kw_only=True):
     token: ApiToken | None = None
 
     @property
-    def manages(self) -> bool:
-        """Whether he may see every API token."""
+    def can_manage_tokens(self) -> bool:
+        """Whether the caller may list all API tokens."""
         return self.token is None or self.token.allows(API_TOKENS)
 
     def check_method(self, method: str) -> None:
-        """Refuse what changes something to an API token that may only read."""
-        if self.token is not None:
-            check_method(self.token, method)
+        """Raise HTTPError if the API token is read-only and the method is not."""
+        if self.token is not None and self.token.type == READ_ONLY and method not in SAFE_METHODS:
+            details = {"required_type": FULL_ACCESS, "provided_type": self.token.type}
+            raise forbidden("This API token is read-only.", details, "read-only")
 
     def check_permission(self, permissions: tuple[str, ...]) -> None:
-        """Refuse an API token that has none of the permissions of which any would do."""
-        if self.token is not None:
-            check_permission(self.token, permissions)
+        """Raise HTTPError if an API token has none of the permissions; one is enough."""
+        if self.token is None:
+            return
+        scopes = self.token.scopes or ()
+        if WILDCARD_SCOPE not in scopes and set(scopes).isdisjoint(permissions):
+            required = permissions[0]
+            raise forbidden(
+                f"This API token lacks the permission '{required}'.",
+                {"required_permission": required, "provided_permissions": [*scopes]},
+                "permission",
+                (required,),
+            )
 
     def check_grant(self, scopes: tuple[str, ...]) -> None:
-        """Refuse scopes that he does not hold himself."""
+        """Raise HTTPError if the caller does not hold all the scopes."""
         missing = [scope for scope in scopes if scope not in self.grants]
         if missing:
             raise forbidden(
-                f"What you do not hold you cannot give: {', '.join(missing)}.",
-                {"missing_scopes": missing, "provided_permissions": [*self.grants]}, "grant", missing,
-            )  # fmt: skip
+                f"You cannot grant scopes that you do not hold: {', '.join(missing)}.",
+                {"missing_scopes": missing, "provided_permissions": [*self.grants]},
+                "grant",
+                missing,
+            )
 
 
-def caller_of_token(token: ApiToken, origin: str) -> Caller:
-    """The caller that an API token is; what it creates is its own creator's."""
+def caller_from_token(token: ApiToken, origin: str) -> Caller:
+    """Return the caller for an API token and a client address. What it creates belongs to the token's own creator."""
     actor = Actor(kind="api-token", id=str(token.id), name=token.name, origin=origin)
-    return Caller(actor=actor, created_by=token.created_by, grants=granted(token.scopes or ()), token=token)
+    return Caller(actor=actor, created_by=token.created_by, grants=expand_scopes(token.scopes or ()), token=token)
 
 
-def granted(scopes: tuple[str, ...]) -> tuple[str, ...]:
-    """Every permission that scopes come to, in their usual order; what is none is left out."""
-    return tuple(name for name in PERMISSIONS if name in scopes or EVERY in scopes)
-
-
-def users_of(settings: ServeSettings) -> Users | None:
-    """Return what JWTs are checked with; None where the settings name no key.
-
-    Raises:
-        UsageError: what checks them is not installed.
-        NotFoundError, NotAllowedError, InputError: as ``jwts.Users``.
-    """
-    if not settings.takes_jwts:
-        return None
-    try:
-        from tokctl.server.jwts import Users
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in {"jwt", "cryptography"}:
-            raise
-        raise UsageError("JWTs need more packages.", "Install them with 'pip install \"tokctl[server]\"'.") from None
-    return Users(settings)
+def expand_scopes(scopes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return every permission that the scopes include, in the order of ``PERMISSIONS``, without unknown scopes."""
+    return tuple(name for name in PERMISSIONS if name in scopes or WILDCARD_SCOPE in scopes)

@@ -1,4 +1,4 @@
-"""Figures for Prometheus. A path never becomes a label as it came: there would be no end of them."""
+"""Prometheus metrics. Labels use path templates, never the paths of requests: their number would be unbounded."""
 
 from __future__ import annotations
 
@@ -10,47 +10,55 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
-from tokctl import __version__
+from tokctl.server.workers import METRICS_FOLDER
+from tokctl.version import __version__
 
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # set before this is imported, or not at all
 UNMATCHED = "unmatched"
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class Metrics:
-    """The figures of a process; ``text`` tells those of all its siblings.
+    """The metrics of a process; ``render`` returns those of all workers.
 
-    What only grows is added up here and handed to prometheus-client now and then: its locks would cost a small
-    answer a tenth of its time.
+    Counts are added up here and passed to prometheus-client at intervals: its locks would cost a tenth of the time of a
+    small response.
     """
 
     def __init__(self) -> None:
-        self._folder = os.environ.get(FOLDER)
+        self._folder = os.environ.get(METRICS_FOLDER)
         self._registry = CollectorRegistry()
         kept: dict[str, Any] = {"registry": self._registry}
-        self._requests = Counter("tokctl_http_requests", "Requests that were answered.",
-                                 ("route", "method", "status"), **kept)  # fmt: skip
-        self._seconds = Histogram("tokctl_http_request_duration_seconds", "From a request to the end of its answer.",
-                                  ("route", "method"), buckets=_SECONDS, **kept)  # fmt: skip
-        self._in_flight = Gauge("tokctl_http_requests_in_flight", "Requests that are being answered.",
-                                multiprocess_mode="livesum", **kept)  # fmt: skip
-        self._refused = Counter("tokctl_auth_failures", "Requests that were not authorised.", ("reason",), **kept)
-        self._throttled = Counter("tokctl_auth_throttled", "Failed attempts that were turned away.", **kept)
-        self._tokens = Counter("tokctl_tokens_sent", "Process tokens in answers.", **kept)
-        self._bytes = Counter("tokctl_http_response_bytes", "Bytes of the bodies of answers.", **kept)
-        Gauge("tokctl_build_info", "Which program this is.", ("version",), multiprocess_mode="max",
-              **kept).labels(__version__).set(1)  # fmt: skip
-        self._observers = lru_cache(maxsize=1024)(self._observer)
+        self._requests = Counter(
+            "tokctl_http_requests", "Completed HTTP requests.", ("route", "method", "status"), **kept
+        )
+        self._seconds = Histogram(
+            "tokctl_http_request_duration_seconds",
+            "Time from the request to the end of its response.",
+            ("route", "method"),
+            buckets=_SECONDS,
+            **kept,
+        )
+        self._in_flight = Gauge(
+            "tokctl_http_requests_in_flight", "HTTP requests in progress.", multiprocess_mode="livesum", **kept
+        )
+        self._refused = Counter("tokctl_auth_failures", "Failed authentications.", ("reason",), **kept)
+        self._throttled = Counter("tokctl_auth_throttled", "Failed authentications that were throttled.", **kept)
+        self._tokens = Counter("tokctl_tokens_sent", "Process tokens in responses.", **kept)
+        self._bytes = Counter("tokctl_http_response_bytes", "Size of response bodies in bytes.", **kept)
+        Gauge("tokctl_build_info", "Version of tokctl.", ("version",), multiprocess_mode="max", **kept).labels(
+            __version__
+        ).set(1)
+        self._observers = lru_cache(maxsize=1024)(self._get_observer)
         self._counts: Counts[tuple[str, str, int]] = Counts()
         self._added = Counts[Counter]()
         self.in_flight = 0
 
-    def _observer(self, route: str, method: str) -> Callable[[float], None]:
+    def _get_observer(self, route: str, method: str) -> Callable[[float], None]:
         return self._seconds.labels(route, method).observe
 
-    def answered(self, route: str, method: str, status: int, seconds: float, size: int, tokens: int = 0) -> None:
-        """Count an answer."""
+    def count_response(self, route: str, method: str, status: int, seconds: float, size: int, tokens: int = 0) -> None:
+        """Count a response."""
         known = method if method in _METHODS else "other"
         self._observers(route, known)(seconds)
         self._counts[route, known, status] += 1
@@ -58,16 +66,16 @@ class Metrics:
         if tokens:
             self._added[self._tokens] += tokens
 
-    def refused(self, reason: str) -> None:
-        """Count a request that was not authorised."""
+    def count_auth_failure(self, reason: str) -> None:
+        """Count a failed authentication."""
         self._refused.labels(reason).inc()
 
-    def throttled(self) -> None:
-        """Count a failed attempt that was turned away."""
+    def count_throttled(self) -> None:
+        """Count a failed authentication that was throttled."""
         self._throttled.inc()
 
-    def hand_over(self) -> None:
-        """Let others see what has been added up."""
+    def flush(self) -> None:
+        """Pass the counts to prometheus-client."""
         for (route, method, status), number in self._counts.items():
             self._requests.labels(route, method, str(status)).inc(number)
         for counter, number in self._added.items():
@@ -76,9 +84,9 @@ class Metrics:
         self._added.clear()
         self._in_flight.set(self.in_flight)
 
-    def text(self) -> bytes:
-        """All figures in the text format."""
-        self.hand_over()
+    def render(self) -> bytes:
+        """Return the metrics of all workers in the Prometheus text format."""
+        self.flush()
         if self._folder is None:
             return generate_latest(self._registry)
         together = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made of the endpoints, their parameters and the shapes of answers."""
+"""The OpenAPI 3.1 document, generated from the endpoints, their parameters and the schemas of documents."""
 
 from __future__ import annotations
 
@@ -7,56 +7,99 @@ from typing import Any
 
 import msgspec
 
-from tokctl import __version__
-from tokctl.server.bodies import FORM, JSON
-from tokctl.server.routes import Endpoint, Operation, Resource, Route, Service
-from tokctl.server.schemas import SCHEMAS
-from tokctl.server.schemas_api_tokens import API_TOKEN_SCHEMAS
+from tokctl.documents.api_tokens import ApiTokenDocument, ApiTokenList, Introspection, MessageDocument
+from tokctl.documents.audit import AuditEntries
+from tokctl.documents.definitions import DurationsDocument
+from tokctl.documents.errors import ApiTokenError, ErrorDocument, HealthDocument
+from tokctl.documents.instances import InstanceDetail, InstanceList
+from tokctl.documents.tokens import FoundTokens, StandaloneToken, TokenList
+from tokctl.documents.trace import TraceDocument
+from tokctl.model.definitions import Definition
+from tokctl.server.endpoint import Endpoint, Resource, group_by_path
+from tokctl.server.request_bodies import (
+    FORM,
+    JSON,
+    ApiTokenChanges,
+    IntrospectionBody,
+    IntrospectionForm,
+    NewApiTokenBody,
+)
+from tokctl.version import __version__
 
 _REF = "#/components/schemas/{name}"
+_DOCUMENTS = (
+    TokenList,
+    StandaloneToken,
+    FoundTokens,
+    InstanceDetail,
+    InstanceList,
+    TraceDocument,
+    Definition,
+    DurationsDocument,
+    HealthDocument,
+    ErrorDocument,
+    ApiTokenDocument,
+    ApiTokenList,
+    MessageDocument,
+    Introspection,
+    AuditEntries,
+    ApiTokenError,
+)
+_REQUEST_BODIES = (NewApiTokenBody, ApiTokenChanges, IntrospectionBody, IntrospectionForm)
 _FAULTS = {
-    304: "The client has this version already (If-None-Match).",
-    400: "A query parameter is wrong: VALIDATION_ERROR, with details.parameter.",
-    401: "There is no valid API token: UNAUTHORIZED.",
+    304: "The client already has this version (If-None-Match).",
+    400: "Invalid query parameter: VALIDATION_ERROR, with details.parameter.",
+    401: "No valid API token: UNAUTHORIZED.",
     403: "The API token does not allow this: FORBIDDEN, with details.required_permission.",
-    404: "It is not there: PROCESS_INSTANCE_NOT_FOUND, TOKEN_NOT_FOUND, DEFINITION_NOT_FOUND or NOT_FOUND.",
-    405: "Another method than GET, HEAD or OPTIONS: METHOD_NOT_ALLOWED.",
-    409: "Several process instances have such a token: CONFLICT, with details.instances.",
+    404: "Not found: PROCESS_INSTANCE_NOT_FOUND, TOKEN_NOT_FOUND, DEFINITION_NOT_FOUND or NOT_FOUND.",
+    405: "The method is not GET, HEAD or OPTIONS: METHOD_NOT_ALLOWED.",
+    409: "Several process instances have a token with this id: CONFLICT, with details.instances.",
+    411: "The body has no Content-Length: LENGTH_REQUIRED.",
     413: "The body is too large: PAYLOAD_TOO_LARGE.",
     414: "Path and query are too long: URI_TOO_LONG.",
     429: "Too many failed attempts: RATE_LIMITED, with details.retry_after in seconds.",
-    431: "The head of the request is too large: HEADERS_TOO_LARGE.",
-    500: "The server has failed: INTERNAL_ERROR.",
-    503: "The store cannot be read (STORE_UNAVAILABLE), or too much is asked at once (OVERLOADED, TIMEOUT).",
+    431: "The request headers are too large: HEADERS_TOO_LARGE.",
+    500: "Internal error: INTERNAL_ERROR.",
+    503: "The store cannot be read (STORE_UNAVAILABLE), or the server is overloaded (OVERLOADED, TIMEOUT).",
 }
 _API_TOKEN_FAULTS = {
-    400: "A query parameter, the body or a member of it is wrong: ValidationError, with details.",
-    401: "There is no valid API token and no valid JWT: UnauthorizedError.",
-    403: "The caller may not do this, or gives what he does not hold: ForbiddenError, with details.",
-    404: "There is no such API token: NotFoundError.",
-    405: "The path has no such method: MethodNotAllowedError, with details.allowed.",
-    409: "The API token was changed at the same moment: ConflictError.",
-    412: "The API token is not the version that If-Match names: PreconditionFailedError.",
+    400: "Invalid query parameter, body or member of the body: ValidationError, with details.",
+    401: "No valid API token and no valid JWT: UnauthorizedError.",
+    403: "The caller lacks the permission, or a scope to be granted: ForbiddenError, with details.",
+    404: "No such API token: NotFoundError.",
+    405: "The path does not have this method: MethodNotAllowedError, with details.allowed.",
+    409: "Another request changed the API token at the same time: ConflictError.",
+    411: "The body has no Content-Length: LengthRequiredError.",
+    412: "The API token has another version than If-Match expects: PreconditionFailedError.",
     413: "The body is too large: PayloadTooLargeError.",
     414: "Path and query are too long: UriTooLongError.",
-    415: "The body is of another kind: UnsupportedMediaTypeError.",
+    415: "The content type is not supported: UnsupportedMediaTypeError.",
     429: "Too many failed attempts: RateLimitError, with details.retry_after in seconds.",
-    431: "The head of the request is too large: HeadersTooLargeError.",
-    500: "The server has failed: InternalServerError.",
-    503: "The store cannot be read or written at present: ServiceUnavailableError.",
+    431: "The request headers are too large: HeadersTooLargeError.",
+    500: "Internal error: InternalServerError.",
+    503: "The store cannot be read or written: ServiceUnavailableError.",
 }
-_OPEN = (400, 405, 413, 414, 431, 500)
-_GUARDED = (400, 401, 403, 405, 413, 414, 429, 431, 500, 503)
+_OPEN = (400, 405, 411, 413, 414, 431, 500)
+_GUARDED = (400, 401, 403, 405, 411, 413, 414, 429, 431, 500, 503)
 _SECURITY: list[dict[str, list[str]]] = [{"apiKey": []}, {"bearer": []}]
 _OR_JWT = [*_SECURITY, {"jwt": []}]
-_SECRET = "The secret of an API token"  # noqa: S105 - it is none
+_SECRET = "The secret of an API token"  # noqa: S105 - not a secret
 _REQUEST_ID = {
-    "description": "The request's id: the one that was sent in X-Request-ID, or one of the server's.",
+    "description": "The request id: the value of X-Request-ID in the request, or a generated one.",
     "schema": {"type": "string"},
 }
-_RETRY = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 0}}}
-_FAULT = {JSON: {"schema": {"$ref": _REF.format(name="Error")}}}
-_API_TOKEN_FAULT = {JSON: {"schema": {"$ref": _REF.format(name="ApiTokenError")}}}
+_RETRY = {"Retry-After": {"description": "When to retry, in seconds.", "schema": {"type": "integer", "minimum": 0}}}
+_VERSION_HEADERS = {
+    "ETag": {"description": "The version of the response, if it has one.", "schema": {"type": "string"}},
+    "X-Query-Applied": {"description": "The query parameters that were applied.", "schema": {"type": "string"}},
+}
+_IF_MATCH = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "The ETag of the expected version.",
+}
 _MORE_HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
     405: {"Allow": {"schema": {"type": "string"}}},
@@ -65,156 +108,146 @@ _MORE_HEADERS: dict[int, dict[str, Any]] = {
 }
 
 
-def openapi_document(endpoints: tuple[Route, ...]) -> bytes:
+def make_openapi_document(endpoints: tuple[Endpoint, ...]) -> bytes:
     """Return the document as JSON."""
-    _, components = msgspec.json.schema_components((*SCHEMAS, *API_TOKEN_SCHEMAS), ref_template=_REF)
-    for name in ("Definition", "Element", "SequenceFlow"):
-        components[name].pop("additionalProperties", None)
-    paths = {one.path: _resource(one) if isinstance(one, Resource) else _path(one) for one in endpoints}
-    return msgspec.json.encode({
-        "openapi": "3.1.0",
-        "info": {
-            "title": "tokctl",
-            "version": __version__,
-            "description": "Process tokens of BPMN process instances, in an envelope with a request id; "
-            "X-Query-Applied names the query parameters that were honoured. And the API tokens that open all this, "
-            "below /api/api-tokens, where answers have no envelope and errors one of their own.",
-            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        },
-        "servers": [{"url": "/"}],
-        "security": _SECURITY,
-        "paths": paths,
-        "components": {
-            "schemas": components,
-            "securitySchemes": {
-                "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": f"{_SECRET}."},
-                "bearer": {"type": "http", "scheme": "bearer",
-                           "description": f"{_SECRET}; it may also stand in Authorization alone."},
-                "jwt": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT",
-                        "description": "A JWT of a user, where the server has a key for it."},
+    return msgspec.json.encode(
+        {
+            "openapi": "3.1.0",
+            "info": {
+                "title": "tokctl",
+                "version": __version__,
+                "description": "Process tokens of BPMN process instances, and the API tokens that protect them. "
+                "Responses have an envelope with a request id, except those below /api/api-tokens, which also have "
+                "another error format. X-Query-Applied lists the query parameters that were applied.",
+                "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             },
-        },
-    })  # fmt: skip
+            "servers": [{"url": "/"}],
+            "security": _SECURITY,
+            "paths": {resource.path: _describe_resource(resource) for resource in group_by_path(endpoints)},
+            "components": {
+                "schemas": _make_schemas(),
+                "securitySchemes": {
+                    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": f"{_SECRET}."},
+                    "bearer": {
+                        "type": "http",
+                        "scheme": "bearer",
+                        "description": f"{_SECRET}. Authorization may also contain it without 'Bearer'.",
+                    },
+                    "jwt": {
+                        "type": "http",
+                        "scheme": "bearer",
+                        "bearerFormat": "JWT",
+                        "description": "A JWT of a user, if the server has a key to verify it.",
+                    },
+                },
+            },
+        }
+    )
 
 
-def _path(endpoint: Endpoint | Service) -> dict[str, Any]:
-    ids = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1},
-         "description": "An id, exactly; every sign that is none of a path's own is percent-encoded, / among them."}
-        for name in re.findall(r"\{(\w+)\}", endpoint.path)
-    ]  # fmt: skip
-    operation = {
+def _make_schemas() -> dict[str, Any]:
+    """Return the JSON schema of every document by its name without the suffix ``Document``."""
+    _, schemas = msgspec.json.schema_components((*_DOCUMENTS, *_REQUEST_BODIES), ref_template=_REF)
+    text = re.sub(rb'("(?:title|[$]ref)":"[^"]*?)Document"', rb'\1"', msgspec.json.encode(schemas))
+    named: dict[str, dict[str, Any]] = msgspec.json.decode(text)
+    return {name.removesuffix("Document"): schema for name, schema in named.items()}
+
+
+def _refer_to(name: str) -> dict[str, str]:
+    return {"$ref": _REF.format(name=name)}
+
+
+def _describe_resource(resource: Resource) -> dict[str, Any]:
+    names = re.findall(r"\{(\w+)\}", resource.path)
+    endpoints = resource.endpoints
+    is_api_tokens = all(endpoint.is_api_tokens for endpoint in endpoints.values())
+    described: dict[str, Any] = {"parameters": [_describe_path_parameter(name, is_api_tokens) for name in names]}
+    for method, endpoint in endpoints.items():
+        described[method.lower()] = operation = _describe_operation(endpoint)
+        if method == "GET":
+            described["head"] = operation | {
+                "operationId": f"{endpoint.name}Head",
+                "description": "The status and headers of the response to GET.",
+                "responses": {
+                    status: {name: value for name, value in response.items() if name != "content"}
+                    for status, response in operation["responses"].items()
+                },
+            }
+    return described
+
+
+def _describe_path_parameter(name: str, is_api_tokens: bool) -> dict[str, Any]:
+    described: dict[str, Any] = {"name": name, "in": "path", "required": True}
+    if is_api_tokens:
+        described["description"] = "The id of an API token."
+        described["schema"] = {"type": "integer", "minimum": 1, "maximum": 10**18 - 1}
+    else:
+        described["schema"] = {"type": "string", "minLength": 1}
+        described["description"] = "A complete id; percent-encode reserved characters, including /."
+    return described
+
+
+def _describe_operation(endpoint: Endpoint) -> dict[str, Any]:
+    names = " or ".join(endpoint.permissions)
+    permissions = f"Permission: {names}." if names else "No API token is required."
+    parameters = [parameter.describe() for parameter in endpoint.parameters.values()]
+    if 412 in endpoint.errors:
+        parameters.append(_IF_MATCH)
+    described: dict[str, Any] = {
         "operationId": endpoint.name,
         "summary": endpoint.text.partition(". ")[0].partition(": ")[0].rstrip(".") + ".",
-        "description": endpoint.text + _needs(endpoint),
-        "parameters": [parameter.described() for parameter in endpoint.parameters.values()],
-        "security": _SECURITY if endpoint.permissions else [],
-        "responses": _responses(endpoint, body=True),
-    }
-    head = operation | {
-        "operationId": f"{endpoint.name}Head",
-        "description": "The head of the answer to GET.",
-        "responses": _responses(endpoint, body=False),
-    }
-    return {"parameters": ids, "get": operation, "head": head}
-
-
-def _resource(resource: Resource) -> dict[str, Any]:
-    ids = [
-        {"name": name, "in": "path", "required": True, "description": "The id of an API token.",
-         "schema": {"type": "integer", "minimum": 1, "maximum": 10**18 - 1}}
-        for name in re.findall(r"\{(\w+)\}", resource.path)
-    ]  # fmt: skip
-    described: dict[str, Any] = {"parameters": ids}
-    for method, operation in resource.operations.items():
-        described[method.lower()] = one = _operation(operation)
-        if method == "GET":
-            described["head"] = one | {
-                "operationId": f"{operation.name}Head",
-                "description": "The head of the answer to GET.",
-                "responses": {status: {name: value for name, value in response.items() if name != "content"}
-                              for status, response in one["responses"].items()},
-            }  # fmt: skip
-    return described
-
-
-def _operation(operation: Operation) -> dict[str, Any]:
-    parameters = [parameter.described() for parameter in operation.parameters.values()]
-    headers: dict[str, Any] = {"X-Request-ID": _REQUEST_ID}
-    if 412 in operation.faults:
-        parameters.append({"name": "If-Match", "in": "header", "required": False, "schema": {"type": "string"},
-                           "description": "The ETag of the version that is expected."})  # fmt: skip
-    statuses = {*_GUARDED, *operation.faults}
-    described: dict[str, Any] = {
-        "operationId": operation.name,
-        "summary": operation.text.partition(". ")[0].partition(": ")[0].rstrip(".") + ".",
-        "description": f"{operation.text} Permission: {' or '.join(operation.permissions)}.",
+        "description": f"{endpoint.text} {permissions}",
         "parameters": parameters,
-        "security": _OR_JWT,
+        "security": _OR_JWT if endpoint.is_api_tokens else _SECURITY if endpoint.permissions else [],
     }
-    if operation.body is not None:
-        statuses.add(415)
-        kinds = {JSON: operation.body, FORM: operation.form}
+    if endpoint.body is not None:
+        kinds = {JSON: endpoint.body, FORM: endpoint.form}
         described["requestBody"] = {
             "required": True,
-            "content": {kind: {"schema": {"$ref": _REF.format(name=shape.__name__)}}
-                        for kind, shape in kinds.items() if shape is not None},
-        }  # fmt: skip
-    told = {"description": "The answer.", "headers": headers,
-            "content": {JSON: {"schema": {"$ref": _REF.format(name=operation.schema)}}}}  # fmt: skip
-    described["responses"] = {str(operation.status): told} | {
-        str(status): {"description": _API_TOKEN_FAULTS[status], "headers": headers | _MORE_HEADERS.get(status, {}),
-                      "content": _API_TOKEN_FAULT}
-        for status in sorted(statuses)
-    }  # fmt: skip
+            "content": {
+                kind: {"schema": _refer_to(shape.__name__)} for kind, shape in kinds.items() if shape is not None
+            },
+        }
+    described["responses"] = _describe_responses(endpoint)
     return described
 
 
-def _needs(endpoint: Endpoint | Service) -> str:
-    if not endpoint.permissions:
-        return " No API token is needed."
-    return f" Permission: {' or '.join(endpoint.permissions)}."
-
-
-def _responses(endpoint: Endpoint | Service, *, body: bool) -> dict[str, Any]:
+def _describe_responses(endpoint: Endpoint) -> dict[str, Any]:
     headers = {"X-Request-ID": _REQUEST_ID}
-    told = headers
-    statuses = {*(_GUARDED if endpoint.permissions else _OPEN), *endpoint.faults}
-    if isinstance(endpoint, Endpoint):
-        told = headers | {
-            "ETag": {"description": "The version of the answer, where it has one.", "schema": {"type": "string"}},
-            "X-Query-Applied": {"description": "The query parameters that were honoured.",
-                                "schema": {"type": "string"}},
-        }  # fmt: skip
+    statuses = {*(_GUARDED if endpoint.permissions else _OPEN), *endpoint.errors}
+    if endpoint.body is not None:
+        statuses.add(415)
+    if endpoint.is_versioned:
         statuses.add(304)
-    good: dict[str, Any] = {"description": "The answer.", "headers": told}
-    if body:
-        good["content"] = _content(endpoint)
-    responses = {"200": good}
+    texts, schema = (_API_TOKEN_FAULTS, "ApiTokenError") if endpoint.is_api_tokens else (_FAULTS, "Error")
+    good = {
+        "description": "Success.",
+        "headers": headers | _VERSION_HEADERS if endpoint.is_versioned else headers,
+        "content": _describe_content(endpoint),
+    }
+    responses: dict[str, Any] = {str(endpoint.status): good}
     for status in sorted(statuses):
-        text = _FAULTS[status]
-        response: dict[str, Any] = {"description": text, "headers": headers | _MORE_HEADERS.get(status, {})}
-        if body and status != 304:
-            response["content"] = _FAULT
+        response = {"description": texts[status], "headers": headers | _MORE_HEADERS.get(status, {})}
+        if status != 304:
+            response["content"] = {JSON: {"schema": _refer_to(schema)}}
         responses[str(status)] = response
     return responses
 
 
-def _content(endpoint: Endpoint | Service) -> dict[str, Any]:
+def _describe_content(endpoint: Endpoint) -> dict[str, Any]:
     if not endpoint.schema:
         return {"text/plain": {"schema": {"type": "string"}}}
     if endpoint.schema == "OpenApi":
-        return {"application/json": {"schema": {"type": "object"}}}
-    return {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["success", "data", "request_id"],
-                "properties": {
-                    "success": {"const": True},
-                    "data": {"$ref": _REF.format(name=endpoint.schema)},
-                    "request_id": {"type": "string"},
-                },
-            }
-        }
+        return {JSON: {"schema": {"type": "object"}}}
+    if endpoint.is_api_tokens:
+        return {JSON: {"schema": _refer_to(endpoint.schema)}}
+    envelope = {
+        "type": "object",
+        "required": ["success", "data", "request_id"],
+        "properties": {
+            "success": {"const": True},
+            "data": _refer_to(endpoint.schema),
+            "request_id": {"type": "string"},
+        },
     }
+    return {JSON: {"schema": envelope}}

@@ -1,13 +1,13 @@
-"""Query parameters: one table for each endpoint drives the parsing, the refusals and the OpenAPI document.
+"""Query parameters: parsing, errors and OpenAPI of an endpoint come from one table.
 
-Booleans are true, false, 1 or 0; times RFC 3339; a list is a parameter that is repeated, or holds several values
-between commas. Patterns may hold commas themselves, so theirs are only repeated.
+Booleans are true, false, 1 or 0; times are RFC 3339. Lists of words are repeated parameters or comma-separated values.
+Lists of patterns are repeated parameters only, because a pattern may contain a comma.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -15,21 +15,25 @@ from urllib.parse import unquote_to_bytes
 from msgspec import Struct
 
 from tokctl.errors import UsageError
-from tokctl.process.model import ELEMENT_TYPES, FAMILIES, STATES
-from tokctl.process.query import check_states, check_types, parse_order, suggest
-from tokctl.process.wire import parse_time
-from tokctl.server.refusals import invalid
+from tokctl.model.durations import parse_duration
+from tokctl.model.element_types import ELEMENT_TYPES, TYPE_FAMILIES
+from tokctl.model.filters import parse_sort_order, validate_states, validate_types
+from tokctl.model.states import STATES
+from tokctl.model.times import parse_time
+from tokctl.model.variables import parse_variable_condition
+from tokctl.server.http_errors import invalid_parameter
+from tokctl.text import suggest
 
-MOST_VALUES = 200
-LARGEST = (1 << 53) - 1  # what every JSON parser counts to
+MAX_PARAMETERS = 200
+MAX_SAFE_INTEGER = (1 << 53) - 1  # exact in every JSON parser
 
 Schema = dict[str, Any]
 
 
 class Parameter(Struct, frozen=True, kw_only=True):
-    """A query parameter: ``read`` makes its value of the texts that were given, or raises ValueError or UsageError.
+    """A query parameter: ``read`` parses the texts in the request; raises ValueError (what is expected) or UsageError.
 
-    ``many`` ones may be repeated. ``schema`` is the JSON schema of its value, or of each of several.
+    ``schema`` is the JSON schema of its value, or of each value if it ``is_repeatable``.
     """
 
     name: str
@@ -37,69 +41,69 @@ class Parameter(Struct, frozen=True, kw_only=True):
     read: Callable[[list[str]], Any]
     schema: Schema
     default: Any = None
-    many: bool = False
+    is_repeatable: bool = False
 
-    def described(self) -> Schema:
-        """The parameter in an OpenAPI document."""
-        schema = {"type": "array", "items": self.schema, "minItems": 1} if self.many else self.schema
-        more = {"style": "form", "explode": True} if self.many else {}
+    def describe(self) -> Schema:
+        """Return the parameter as an OpenAPI object."""
+        schema = {"type": "array", "items": self.schema, "minItems": 1} if self.is_repeatable else self.schema
+        more = {"style": "form", "explode": True} if self.is_repeatable else {}
         return {"name": self.name, "in": "query", "required": False, "description": self.text, "schema": schema} | more
 
 
 def read_query(query: bytes, known: Mapping[str, Parameter]) -> tuple[dict[str, Any], str]:
-    """Return the value of every known parameter, and the names of those that were given, in their order.
+    """Return the value of every known parameter, and the names of those in the query, in their order.
 
     Raises:
-        Refusal: one is unknown, wrong, or given too often.
+        HTTPError: a parameter is unknown, invalid, or repeated without being a list.
     """
     values = {name: parameter.default for name, parameter in known.items()}
     if not query:
         return values, ""
     given: dict[str, list[str]] = {}
     parts = query.split(b"&")
-    if len(parts) > MOST_VALUES:
-        raise invalid("", f"The query has more than {MOST_VALUES} parameters.")
+    if len(parts) > MAX_PARAMETERS:
+        raise invalid_parameter("", f"The query has too many parameters: the maximum is {MAX_PARAMETERS}.")
     for part in filter(None, parts):
         encoded, _, value = part.partition(b"=")
-        key = _decoded(encoded, "")
-        given.setdefault(key, []).append(_decoded(value, key))
+        key = _decode(encoded, "")
+        given.setdefault(key, []).append(_decode(value, key))
     for name, texts in given.items():
         parameter = known.get(name)
         if parameter is None:
-            raise invalid(name, f"There is no parameter '{name}'{suggest(name, known)}. " + _valid(known))
-        if len(texts) > 1 and not parameter.many:
-            raise invalid(name, f"'{name}' is given {len(texts)} times.")
+            raise invalid_parameter(name, f"Unknown parameter '{name}'{suggest(name, known)}. " + _list_valid(known))
+        if len(texts) > 1 and not parameter.is_repeatable:
+            raise invalid_parameter(name, f"'{name}' appears {len(texts)} times.")
         try:
             values[name] = parameter.read(texts)
         except UsageError as error:
-            raise invalid(name, f"'{name}': {error}") from None
+            raise invalid_parameter(name, f"'{name}': {error}") from None
         except ValueError as error:
-            raise invalid(name, f"'{name}' has to be {error}.") from None
+            raise invalid_parameter(name, f"'{name}' must be {error}.") from None
     return values, ", ".join(given)
 
 
-def _valid(known: Mapping[str, Parameter]) -> str:
-    return f"Valid: {', '.join(known)}." if known else "This endpoint takes none."
+def _list_valid(known: Mapping[str, Parameter]) -> str:
+    return f"Valid: {', '.join(known)}." if known else "This endpoint has no parameters."
 
 
-def _decoded(text: bytes, name: str) -> str:
+def _decode(text: bytes, name: str) -> str:
     try:
         return unquote_to_bytes(text.replace(b"+", b" ")).decode()
     except UnicodeDecodeError:
-        raise invalid(name, "The query is no UTF-8.") from None
+        raise invalid_parameter(name, "The query is not UTF-8.") from None
 
 
-# --- kinds of values --------------------------------------------------------------------------------
+# --- parsers of values ------------------------------------------------------------------------------
 
 
-def _boolean(texts: list[str]) -> bool:
+def _parse_boolean(texts: list[str]) -> bool:
     value = {"true": True, "1": True, "false": False, "0": False}.get(texts[0].lower())
     if value is None:
         raise ValueError("true or false")
     return value
 
 
-def _time(texts: list[str]) -> datetime:
+def _parse_time(texts: list[str]) -> datetime:
     try:
         moment = parse_time(texts[0])
     except ValueError:
@@ -109,101 +113,149 @@ def _time(texts: list[str]) -> datetime:
     return moment
 
 
-def _number(least: int, most: int, texts: list[str]) -> int:
+def _parse_number(minimum: int, maximum: int, texts: list[str]) -> int:
     text = texts[0]
-    if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) < 20 and least <= int(text) <= most):
-        raise ValueError(f"a whole number from {least} to {most}" if most < LARGEST
-                         else f"a whole number of at least {least}")  # fmt: skip
+    if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) < 20 and minimum <= int(text) <= maximum):
+        raise ValueError(
+            f"an integer from {minimum} to {maximum}"
+            if maximum < MAX_SAFE_INTEGER
+            else f"an integer of at least {minimum}"
+        )
     return int(text)
 
 
-def _text(texts: list[str], most: int = LARGEST) -> str:
+def _parse_text(texts: list[str], maximum: int = MAX_SAFE_INTEGER) -> str:
     if not texts[0]:
-        raise ValueError("more than nothing")
-    if len(texts[0]) > most:
-        raise ValueError(f"a text of at most {most:,} characters")
+        raise ValueError("a non-empty text")
+    if len(texts[0]) > maximum:
+        raise ValueError(f"a text of at most {maximum:,} characters")
     return texts[0]
 
 
-def _texts(texts: list[str]) -> tuple[str, ...]:
-    return tuple(_text([text]) for text in texts)
+def _parse_texts(texts: list[str]) -> tuple[str, ...]:
+    return tuple(_parse_text([text]) for text in texts)
 
 
-def _words(texts: list[str]) -> list[str]:
+def _split_words(texts: list[str]) -> list[str]:
     words = [word for text in texts for word in text.split(",") if word.strip()]
     if not words:
-        raise ValueError("more than nothing")
+        raise ValueError("a non-empty text")
     return words
 
 
-def _choice(choices: tuple[str, ...], texts: list[str]) -> str:
+def _parse_choice(choices: tuple[str, ...], texts: list[str]) -> str:
     if texts[0] not in choices:
         raise ValueError(f"one of {', '.join(choices)}{suggest(texts[0], choices)}")
     return texts[0]
 
 
-# --- the makers of parameters -----------------------------------------------------------------------
+# --- declarations of parameters ---------------------------------------------------------------------
 
 
 def flag(name: str, text: str, *, default: bool) -> Parameter:
-    """A boolean."""
-    return Parameter(name=name, text=text, read=_boolean, default=default,
-                     schema={"type": "boolean", "default": default})  # fmt: skip
+    """Return a boolean parameter."""
+    schema = {"type": "boolean", "default": default}
+    return Parameter(name=name, text=text, read=_parse_boolean, default=default, schema=schema)
 
 
 def moment(name: str, text: str) -> Parameter:
-    """A time."""
-    return Parameter(name=name, text=text, read=_time, schema={"type": "string", "format": "date-time"})
+    """Return a parameter for a time."""
+    return Parameter(name=name, text=text, read=_parse_time, schema={"type": "string", "format": "date-time"})
 
 
-def number(name: str, text: str, *, least: int = 0, most: int = LARGEST, default: int | None = None) -> Parameter:
-    """A whole number."""
-    schema: Schema = {"type": "integer", "minimum": least, "maximum": most}
-    return Parameter(name=name, text=text, read=partial(_number, least, most), default=default,
-                     schema=schema if default is None else schema | {"default": default})  # fmt: skip
+def number(
+    name: str, text: str, *, minimum: int = 0, maximum: int = MAX_SAFE_INTEGER, default: int | None = None
+) -> Parameter:
+    """Return an integer parameter."""
+    schema: Schema = {"type": "integer", "minimum": minimum, "maximum": maximum}
+    if default is not None:
+        schema["default"] = default
+    return Parameter(
+        name=name, text=text, read=partial(_parse_number, minimum, maximum), default=default, schema=schema
+    )
 
 
-def text(name: str, text: str, *, least: int = 1, most: int | None = None) -> Parameter:
-    """A text; not empty, unless ``least`` is 0, and of ``most`` characters."""
-    schema: Schema = {"type": "string", "minLength": least}
-    if most is not None:
-        return Parameter(name=name, text=text, read=partial(_text, most=most), schema=schema | {"maxLength": most})
-    return Parameter(name=name, text=text, read=_text if least else (lambda given: given[0]), schema=schema)
+def text(name: str, text: str, *, minimum: int = 1, maximum: int | None = None) -> Parameter:
+    """Return a parameter for a text of at most ``maximum`` characters; it may be empty if ``minimum`` is 0."""
+    schema: Schema = {"type": "string", "minLength": minimum}
+    read: Callable[[list[str]], str] = _parse_text if minimum else lambda given: given[0]
+    if maximum is not None:
+        schema["maxLength"] = maximum
+        read = partial(_parse_text, maximum=maximum)
+    return Parameter(name=name, text=text, read=read, schema=schema)
 
 
 def texts(name: str, text: str) -> Parameter:
-    """Texts, none of them empty, that may hold commas: the parameter is repeated."""
-    return Parameter(name=name, text=text, read=_texts, default=(), many=True,
-                     schema={"type": "string", "minLength": 1})  # fmt: skip
+    """Return a repeatable parameter for texts that are not empty and may contain commas."""
+    schema = {"type": "string", "minLength": 1}
+    return Parameter(name=name, text=text, read=_parse_texts, default=(), is_repeatable=True, schema=schema)
+
+
+def variables(name: str, text: str) -> Parameter:
+    """Return a repeatable parameter for conditions on variables."""
+    schema = {"type": "string", "pattern": "^[^=~]+[=~]", "examples": ["orderId=ORD-13", "orderId~ORD-1*"]}
+    return Parameter(
+        name=name,
+        text=text,
+        read=lambda given: tuple(map(parse_variable_condition, given)),
+        default=(),
+        is_repeatable=True,
+        schema=schema,
+    )
+
+
+def duration(name: str, text: str, default: timedelta) -> Parameter:
+    """Return a parameter for a duration such as 90s."""
+    schema = {"type": "string", "examples": ["90s", "15m", "1h30m"], "default": f"{default.total_seconds():.0f}s"}
+    return Parameter(name=name, text=text, read=lambda given: parse_duration(given[0]), default=default, schema=schema)
 
 
 def choice(name: str, text: str, choices: tuple[str, ...]) -> Parameter:
-    """One of several words, the first of them unless told."""
-    return Parameter(name=name, text=text, read=partial(_choice, choices), default=choices[0],
-                     schema={"type": "string", "enum": [*choices], "default": choices[0]})  # fmt: skip
+    """Return a parameter for one of several words; the first is the default."""
+    schema = {"type": "string", "enum": [*choices], "default": choices[0]}
+    return Parameter(name=name, text=text, read=partial(_parse_choice, choices), default=choices[0], schema=schema)
 
 
 def states(name: str, text: str) -> Parameter:
-    """States, by their documented names or those of other engines."""
-    return Parameter(name=name, text=text, read=lambda given: check_states(_words(given)), default=(), many=True,
-                     schema={"type": "string", "enum": [*STATES]})  # fmt: skip
+    """Return a parameter for states: documented names, or those of other engines."""
+    return Parameter(
+        name=name,
+        text=text,
+        read=lambda given: validate_states(_split_words(given)),
+        default=(),
+        is_repeatable=True,
+        schema={"type": "string", "enum": [*STATES]},
+    )
 
 
 def types(name: str, text: str) -> Parameter:
-    """Element types and families of them."""
-    return Parameter(name=name, text=text, read=lambda given: check_types(_words(given)), default=(), many=True,
-                     schema={"type": "string", "examples": [*FAMILIES, *ELEMENT_TYPES],
-                             "pattern": r"[^\s,]"})  # fmt: skip
+    """Return a parameter for element types and their families."""
+    return Parameter(
+        name=name,
+        text=text,
+        read=lambda given: validate_types(_split_words(given)),
+        default=(),
+        is_repeatable=True,
+        schema={"type": "string", "examples": [*TYPE_FAMILIES, *ELEMENT_TYPES], "pattern": r"[^\s,]"},
+    )
 
 
 def order(name: str, text: str, columns: tuple[str, ...], default: str) -> Parameter:
-    """What to sort by, with '-' in front for the reverse."""
-    return Parameter(name=name, text=text, read=lambda given: parse_order(given[0], columns),
-                     default=parse_order(default, columns),
-                     schema={"type": "string", "default": default,
-                             "enum": [sign + column for column in columns for sign in ("", "-")]})  # fmt: skip
+    """Return a parameter for a sort column; a leading '-' means descending."""
+    schema = {
+        "type": "string",
+        "default": default,
+        "enum": [sign + column for column in columns for sign in ("", "-")],
+    }
+    return Parameter(
+        name=name,
+        text=text,
+        read=lambda given: parse_sort_order(given[0], columns),
+        default=parse_sort_order(default, columns),
+        schema=schema,
+    )
 
 
 def table(*parameters: Parameter) -> dict[str, Parameter]:
-    """Parameters by name."""
+    """Return the parameters by name."""
     return {parameter.name: parameter for parameter in parameters}

@@ -1,4 +1,4 @@
-"""What ``tokctl serve`` is told: the command line, and the section ``serve`` of the configuration file."""
+"""Settings of ``tokctl serve``, from the command line and the section ``serve`` of the configuration file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tokctl.errors import InputError, UsageError
-from tokctl.server.throttle import BURST
+from tokctl.server.throttle import MAX_FREE_FAILURES
 
 PORT = 27555
 
@@ -19,25 +19,27 @@ Count = Annotated[int, Meta(ge=1)]
 
 
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a request may take. Times in seconds, sizes in bytes."""
+    """Limits on requests. Times in seconds, sizes in bytes."""
 
     head: Annotated[int, Meta(ge=1024)] = 16 << 10
     target: Annotated[int, Meta(ge=256)] = 8 << 10  # path and query
     body: Annotated[int, Meta(ge=0)] = 64 << 10
-    head_seconds: Positive = 10.0  # from the connection, or the first byte of a request, to its last
-    idle_seconds: Positive = 15.0  # of a connection between two requests
-    answer_seconds: Positive = 60.0  # until an answer begins
-    queue_seconds: Positive = 20.0  # until a long answer has a place
-    stall_seconds: Positive = 30.0  # for which a client may take nothing in
-    drain_seconds: Positive = 30.0  # for answers under way when the server is told to end
+    head_seconds: Positive = (
+        10.0  # from the connection, or a request's first byte, to the end of its head; and to the end of its body
+    )
+    idle_seconds: Positive = 15.0  # between two requests on a connection
+    answer_seconds: Positive = 60.0  # until a response starts
+    queue_seconds: Positive = 20.0  # until a long response has a place
+    stall_seconds: Positive = 30.0  # while a client reads nothing
+    drain_seconds: Positive = 30.0  # for requests under way at shutdown
     connections: Count = 1000
-    failures: Count = BURST  # of an address's attempts to authorise, before it has to wait
-    long_answers: Count = 32  # under way at once
+    failures: Count = MAX_FREE_FAILURES  # failed authentications of an address before it has to wait
+    long_answers: Count = 32  # at the same time
     cache: Annotated[int, Meta(ge=0)] = 64 << 20
 
 
 class ServeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How to serve. With ``unix`` there is no host and no port."""
+    """How to serve. With ``unix``, host and port are not used."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = PORT
@@ -56,17 +58,17 @@ class ServeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     limits: Limits = Limits()
 
     @property
-    def takes_jwts(self) -> bool:
-        """Whether users with a JWT may ask for something."""
+    def accepts_jwts(self) -> bool:
+        """Whether JWTs are accepted."""
         return any((self.jwt_secret_file, self.jwt_key_file, self.jwt_jwks_file))
 
 
 def serve_settings(flags: Mapping[str, Any], section: Mapping[str, Any]) -> ServeSettings:
-    """Join flags and the configuration's section; a flag wins. None and () are flags that were not given.
+    """Merge flags and the configuration's section; flags win. None and () mean that a flag was not given.
 
     Raises:
-        InputError: a value is out of its bounds.
-        UsageError: what is said does not go together.
+        InputError: a value is invalid.
+        UsageError: settings conflict.
     """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     try:
@@ -81,24 +83,30 @@ def serve_settings(flags: Mapping[str, Any], section: Mapping[str, Any]) -> Serv
 def _check(settings: ServeSettings) -> None:
     keys = (settings.jwt_secret_file, settings.jwt_key_file, settings.jwt_jwks_file)
     if len([key for key in keys if key is not None]) > 1:
-        raise UsageError("--jwt-secret-file, --jwt-key-file and --jwt-jwks-file exclude each other.",
-                         "Give one of them; a JWKS can hold several keys.")  # fmt: skip
-    if (settings.jwt_issuer or settings.jwt_audience) and not settings.takes_jwts:
-        raise UsageError("--jwt-issuer and --jwt-audience need a key to check JWTs with.",
-                         "Give --jwt-secret-file, --jwt-key-file or --jwt-jwks-file.")  # fmt: skip
+        raise UsageError(
+            "--jwt-secret-file, --jwt-key-file and --jwt-jwks-file cannot be used together.",
+            "Use one of them. A JWKS can contain several keys.",
+        )
+    if (settings.jwt_issuer or settings.jwt_audience) and not settings.accepts_jwts:
+        raise UsageError(
+            "--jwt-issuer and --jwt-audience require a key to verify JWTs.",
+            "Add --jwt-secret-file, --jwt-key-file or --jwt-jwks-file.",
+        )
     if (settings.tls_cert is None) != (settings.tls_key is None):
-        raise UsageError("--tls-cert and --tls-key belong together.", "Give both, or neither.")
+        raise UsageError("--tls-cert and --tls-key must be used together.", "Use both or neither.")
     if settings.unix is not None:
         if settings.tls_cert is not None:
-            raise UsageError("--unix and TLS exclude each other: nobody can listen in on a local socket.")
+            raise UsageError("--unix and TLS cannot be used together. A local socket needs no TLS.")
         return
     if settings.tls_cert is None and not settings.insecure_http and not is_loopback(settings.host):
-        raise UsageError(f"--host {settings.host} without TLS would send API tokens in the clear.",
-                         "Give --tls-cert and --tls-key, or say --insecure-http where a proxy has TLS.")  # fmt: skip
+        raise UsageError(
+            f"--host {settings.host} without TLS would send API tokens unencrypted.",
+            "Add --tls-cert and --tls-key, or --insecure-http if a proxy terminates TLS.",
+        )
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine alone."""
+    """Return whether a host is a loopback address."""
     if host == "localhost":
         return True
     try:

@@ -1,7 +1,7 @@
-"""Where answers are read from: one connection on the event loop for small ones, a pool of them for the others.
+"""Stores that responses are read from: one on the event loop for small responses, a pool for long ones.
 
-Both are opened when they are first needed and again after an error, and look at the present moment before they
-answer. A store that another file has taken the place of is followed there.
+They are opened when first needed, reopened after an error, and refreshed before each use. If another file has replaced
+the store's file, they open the new one.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from tokctl import __version__
 from tokctl.errors import StoreError
-from tokctl.store import file_of, open_store
-from tokctl.store.base import Store
+from tokctl.store import open_store, store_file
+from tokctl.store.protocol import Store
+from tokctl.version import __version__
 
-LOOP_PATIENCE_MS = 100  # how long the event loop waits for a lock; half a minute would stall everybody
+LOOP_BUSY_TIMEOUT_MS = 100  # the event loop's wait for a lock; the default of 30 s would stall every request
 THREADS = 3
 PIECE_THREADS = 2
-PATIENCE_SECONDS = 5.0
+CLOSE_TIMEOUT_SECONDS = 5.0
 
 _Result = TypeVar("_Result")
 
 
-def open_reader(url: str, patience_ms: int | None = None) -> Store:
-    """Open a store to be read from."""
+def open_reader(url: str, busy_timeout_ms: int | None = None) -> Store:
+    """Open a store for reading."""
     store = open_store(url)
-    if patience_ms is not None:
-        store.be_patient(patience_ms)
+    if busy_timeout_ms is not None:
+        store.set_busy_timeout(busy_timeout_ms)
     return store
 
 
-def salt_of(url: str) -> bytes:
-    """What stands in every tag beside the numbers of changes: which file it is, and which program reads it."""
-    file = file_of(url)
+def compute_etag_salt(url: str) -> bytes:
+    """Return what identifies the store's file and the version of tokctl, for use in every ETag."""
+    file = store_file(url)
     try:
         status = file.stat() if file is not None else None
     except OSError:
@@ -44,26 +44,26 @@ def salt_of(url: str) -> bytes:
     return hashlib.blake2b(f"{__version__} {which}".encode(), digest_size=8).digest()
 
 
-class Present:
-    """The store as it is now, for what is answered on the event loop at once.
+class LiveStore:
+    """The current state of the store, for small responses on the event loop.
 
-    It looks once for all the requests that the loop has taken in together: a look after the last of them came
-    is new enough for each. Between such rounds it holds on to nothing, so that a writer's log can begin anew.
+    It is refreshed once per round of the event loop, for all the requests received in that round. It holds no snapshot
+    between rounds, so that a writer can restart the write-ahead log.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.moment = 0  # counts the times that something may have changed
-        self.access = 0  # those that API tokens did
-        self.files = 0  # counts the files that were the store, of which a later one may have the tags of an earlier one
+        self.moment = 0  # counts the refreshes that may have changed something
+        self.access = 0  # counts those that may have changed API tokens
+        self.files = 0  # counts the files that were the store; a later file may have the same tags as an earlier one
         self.process = -1
         self.salt = b""
         self._access = -1
         self._store: Store | None = None
         self._fresh = False
 
-    def look(self) -> Store:
-        """Return the store at the present moment.
+    def get_store(self) -> Store:
+        """Return the store in its current state.
 
         Raises:
             StoreError: it cannot be read.
@@ -73,36 +73,36 @@ class Present:
         try:
             store = self._store
             if store is None:
-                store = self._store = open_reader(self.url, LOOP_PATIENCE_MS)
+                store = self._store = open_reader(self.url, LOOP_BUSY_TIMEOUT_MS)
                 changed = True
                 store.refresh()
             else:
                 changed = store.refresh()
             if changed:
-                self._changed(store)
+                self._record_change(store)
         except StoreError:
             self.close()
             raise
         self._fresh = True
-        asyncio.get_running_loop().call_soon(self._rest)
+        asyncio.get_running_loop().call_soon(self._end_round)
         return store
 
-    def _changed(self, store: Store) -> None:
+    def _record_change(self, store: Store) -> None:
         self.moment += 1
-        revisions, salt = store.revisions(), salt_of(self.url)
+        revisions, salt = store.revisions(), compute_etag_salt(self.url)
         if salt != self.salt:
             self.files += 1
         if (revisions.access, salt) != (self._access, self.salt):
             self.access += 1
         self._access, self.process, self.salt = revisions.access, revisions.process, salt
 
-    def _rest(self) -> None:
+    def _end_round(self) -> None:
         self._fresh = False
         if self._store is not None:
-            self._store.rest()
+            self._store.release()
 
     def close(self) -> None:
-        """Let go of the store; the next look opens it anew."""
+        """Close the store; ``get_store`` reopens it."""
         store, self._store = self._store, None
         self._fresh = False
         self.moment += 1
@@ -110,38 +110,51 @@ class Present:
             store.close()
 
 
-class Readers:
-    """Stores for what takes longer than the event loop can spare, and a few threads that read from them.
+class ReaderPool:
+    """Stores for responses that take too long for the event loop, and the threads that read from them.
 
-    A store is one answer's until this is complete, however slowly its client takes it in; a thread is
-    needed for a piece at a time only. ``most`` answers can be under way at once. Answers begin in threads of
-    their own, so that one which takes long to begin holds up none that is on its way.
+    A response keeps its store until it is complete, however slowly the client reads, but needs a thread only while a
+    piece is made. At most ``capacity`` responses are under way. Starting a response and continuing one have separate
+    threads, so that a slow start does not delay others.
     """
 
-    def __init__(self, url: str, most: int) -> None:
+    def __init__(self, url: str, capacity: int) -> None:
         self.url = url
-        self.places = asyncio.Semaphore(most)
+        self.slots = asyncio.Semaphore(capacity)
         self._idle: list[Store] = []
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="reader")
         self._piece_threads = ThreadPoolExecutor(PIECE_THREADS, thread_name_prefix="piece")
-        self._ends: set[asyncio.Task[None]] = set()
+        self._closing_tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
         """Run a function in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
-    async def run_piece(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
-        """Run what takes a few milliseconds in a thread."""
+    async def run_short(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
+        """Run a function that takes a few milliseconds in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._piece_threads, function, *arguments)
 
-    def finish(self, end: Coroutine[Any, Any, None]) -> None:
-        """Let the end of an answer happen in its own time."""
-        task = asyncio.get_running_loop().create_task(end)
-        self._ends.add(task)
-        task.add_done_callback(self._ends.discard)
+    async def read(self, function: Callable[[Store], _Result]) -> _Result:
+        """Call a function that takes a few milliseconds with the current store, in a thread. Raises StoreError."""
+        return await self.run_short(self._read, function)
 
-    def take(self) -> Store:
-        """Return a store at the present moment; in a thread."""
+    def _read(self, function: Callable[[Store], _Result]) -> _Result:
+        store, is_sound = self.borrow_store(), False
+        try:
+            result = function(store)
+            is_sound = True
+        finally:
+            self.return_store(store, is_sound)
+        return result
+
+    def finish(self, end: Coroutine[Any, Any, None]) -> None:
+        """Run the clean-up of a response as a task."""
+        task = asyncio.get_running_loop().create_task(end)
+        self._closing_tasks.add(task)
+        task.add_done_callback(self._closing_tasks.discard)
+
+    def borrow_store(self) -> Store:
+        """Return a store in its current state; called in a thread."""
         store = self._idle.pop() if self._idle else None
         if store is not None:
             try:
@@ -154,30 +167,30 @@ class Readers:
         store.refresh()
         return store
 
-    def give_back(self, store: Store, sound: bool) -> None:
-        """Take a store back; in a thread. One that has not answered to the end is closed."""
+    def return_store(self, store: Store, sound: bool) -> None:
+        """Take a store back, or close it if the response is not complete; called in a thread."""
         if sound and len(self._idle) < THREADS:
-            store.rest()
+            store.release()
             self._idle.append(store)
         else:
             store.close()
 
     async def close(self) -> None:
-        """Let go of everything; what is still under way comes to its end first."""
-        if self._ends:
-            await asyncio.wait(self._ends, timeout=PATIENCE_SECONDS)
+        """Wait for clean-up tasks, then close threads and stores."""
+        if self._closing_tasks:
+            await asyncio.wait(self._closing_tasks, timeout=CLOSE_TIMEOUT_SECONDS)
         for threads in (self._threads, self._piece_threads):
             threads.shutdown(wait=False, cancel_futures=True)
         while self._idle:
             self._idle.pop().close()
 
 
-def joined(pieces: Iterator[bytes], most: int) -> tuple[bytes, bool]:
-    """Join pieces until they are more than so many bytes; tells whether that was all of them."""
+def join_pieces(pieces: Iterator[bytes], max_bytes: int) -> tuple[bytes, bool]:
+    """Join pieces until they exceed ``max_bytes``; returns also whether these were all."""
     parts, size = [], 0
     for piece in pieces:
         parts.append(piece)
         size += len(piece)
-        if size > most:
+        if size > max_bytes:
             return b"".join(parts), False
     return b"".join(parts), True

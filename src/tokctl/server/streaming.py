@@ -1,7 +1,7 @@
-"""Answers that take longer than the event loop can spare: made in threads, sent piece by piece.
+"""Responses that take too long for the event loop: made in threads, sent piece by piece.
 
-Each piece is made when the one before it has been taken in, so that an answer costs no more memory than a few
-pieces, however long it is. A client that stops reading is cut off, for its answer holds a moment of the store.
+Each piece is made when the previous one has been sent, so that a response needs memory for a few pieces only, however
+long it is. A client that stops reading is disconnected, because its response holds a snapshot of the store.
 """
 
 from __future__ import annotations
@@ -10,62 +10,60 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar
+from tempfile import TemporaryFile
+from typing import IO, Any, TypeVar
 
 from tokctl.errors import TokctlError
-from tokctl.server.cache import Answer, Headers
-from tokctl.server.coding import LEAST, gzipped
-from tokctl.server.exchange import GZIP, Cut, Exchange
-from tokctl.server.refusals import later
-from tokctl.server.stores import Readers, joined
+from tokctl.server.cache import CachedResponse, Headers
+from tokctl.server.content_negotiation import MIN_COMPRESSED_BYTES, compress_pieces
+from tokctl.server.endpoint import Query, StoreResponse
+from tokctl.server.http_errors import retry_later
+from tokctl.server.request import GONE, GZIP, ClientDisconnected, Request
+from tokctl.server.settings import Limits
+from tokctl.server.stores import ReaderPool, join_pieces
+from tokctl.store.protocol import Store
 
-if TYPE_CHECKING:
-    from tokctl.server.routes import Endpoint, Question
-    from tokctl.server.settings import Limits
-    from tokctl.store.base import Store
-
-WHOLE = 1 << 20  # bytes; what is no longer than that goes out as a whole, and may be kept
-PIECE = 1 << 16
-GONE = "the client has gone"
+MAX_WHOLE_BYTES = 1 << 20  # up to this size a response is sent as a whole, and may be cached
+PIECE_BYTES = 1 << 16
 STALLED = "the client stopped reading"
 
 _Result = TypeVar("_Result")
 
 
-class LongAnswer:
-    """An answer that is made in threads; one thing at a time is done for it, in one of them."""
+class StreamedResponse:
+    """A response that is made in threads, one step at a time."""
 
-    def __init__(self, exchange: Exchange, endpoint: Endpoint, question: Question, readers: Readers) -> None:
-        self.exchange = exchange
-        self.endpoint = endpoint
-        self.question = question
+    def __init__(self, request: Request, response: StoreResponse, query: Query, readers: ReaderPool) -> None:
+        self.request = request
+        self.response = response
+        self.query = query
         self.readers = readers
         self._store: Store | None = None
         self._pieces: Iterator[bytes] = iter(())
         self._work: asyncio.Future[Any] | None = None
-        self._sound = False  # the store has answered to the end
+        self._sound = False  # the response has been read to its end
         self._stopped = False
 
-    async def send(self, limits: Limits, headers_of: Callable[[str | None], Headers]) -> Answer | None:
-        """Make and send it; returns the answer where it turned out to be small enough to be kept.
+    async def send(self, limits: Limits, make_headers: Callable[[str | None], Headers]) -> CachedResponse | None:
+        """Make and send the response; returns it if it is small enough for the cache.
 
         Raises:
-            Refusal: it cannot be made, or takes too long to begin.
-            Cut: it ended before its end.
+            HTTPError: it cannot be made, or takes too long to start.
+            ClientDisconnected: it ended early.
         """
         try:
             async with asyncio.timeout(limits.queue_seconds):
-                await self.readers.places.acquire()
+                await self.readers.slots.acquire()
         except TimeoutError:
-            raise later(503, "OVERLOADED", "Too many long answers are under way.", 5, "no place") from None
+            raise retry_later(503, "OVERLOADED", "Too many long responses are in progress.", 5, "no place") from None
         watch = asyncio.get_running_loop().create_task(self._watch())
         try:
-            return await self._send(limits, headers_of)
+            return await self._send(limits, make_headers)
         except TokctlError as error:
             if self._stopped:
-                raise Cut(GONE) from None
-            if self.exchange.status:
-                raise Cut(str(error)) from error
+                raise ClientDisconnected(GONE) from None
+            if self.request.status:
+                raise ClientDisconnected(str(error)) from error
             raise
         finally:
             self._stop()
@@ -74,89 +72,110 @@ class LongAnswer:
 
     async def _watch(self) -> None:
         with suppress(asyncio.CancelledError):
-            while (await self.exchange.receive())["type"] != "http.disconnect":
+            while (await self.request.receive())["type"] != "http.disconnect":
                 pass
             self._stop()
 
     def _stop(self) -> None:
-        """Let what is being done come to an end soon."""
+        """Interrupt the current step."""
         self._stopped = True
         if self._store is not None and not self._sound:
             self._store.interrupt()
 
     async def _leave(self) -> None:
-        """Give the store and the place back, when nothing is being done for the answer any more."""
+        """Return the store and the slot when the current step has ended."""
         if self._work is not None:
-            with suppress(Exception):  # whoever began it has been told, unless he has gone
+            with suppress(Exception):  # reported where the step was started
                 await self._work
         if self._store is not None:
-            await self.readers.run_piece(self._let_go, self._store)
+            await self.readers.run_short(self._return_store, self._store)
             self._store = None
-        self.readers.places.release()
+        self.readers.slots.release()
 
-    def _let_go(self, store: Store) -> None:
+    def _return_store(self, store: Store) -> None:
         close = getattr(self._pieces, "close", None)
         if close is not None:
-            close()  # or a cursor in it would keep the moment of a store that is closed
+            close()  # an open cursor would keep the snapshot of a closed store
         self._pieces = iter(())
-        self.readers.give_back(store, self._sound)
+        self.readers.return_store(store, self._sound)
 
     async def _do(self, run: Callable[..., Any], function: Callable[..., _Result], *arguments: Any) -> _Result:
         work = self._work = asyncio.ensure_future(run(function, *arguments))
         return await asyncio.shield(work)
 
-    async def _send(self, limits: Limits, headers_of: Callable[[str | None], Headers]) -> Answer | None:
+    async def _send(self, limits: Limits, make_headers: Callable[[str | None], Headers]) -> CachedResponse | None:
         try:
             async with asyncio.timeout(limits.answer_seconds):
                 tag, data, complete = await self._do(self.readers.run, self._begin)
         except TimeoutError:
-            raise later(503, "TIMEOUT", f"The answer took longer than {limits.answer_seconds:g} s to make.", 30,
-                        "too slow") from None  # fmt: skip
-        headers = headers_of(tag)
+            raise retry_later(
+                503, "TIMEOUT", f"Timeout: the response took longer than {limits.answer_seconds:g} s.", 30, "too slow"
+            ) from None
+        headers = make_headers(tag)
         if not complete:
             await self._stream(data, headers, limits)
             return None
-        answer = Answer(data, headers, tag, self.question.told.tokens)
-        if self.exchange.compressed and len(data) > LEAST:
-            await self._do(self.readers.run, answer.deflated)
-        await self.exchange.answer(answer)
-        return answer
+        response = CachedResponse(data, headers, tag, self.query.stats.tokens)
+        if self.request.accepts_gzip and len(data) > MIN_COMPRESSED_BYTES:
+            await self._do(self.readers.run, response.get_compressed)
+        await self.request.send_cached(response)
+        return response
 
     def _begin(self) -> tuple[str | None, bytes, bool]:
         if self._stopped:
-            raise Cut(GONE)
-        self._store = self.readers.take()
-        tag = self.endpoint.tag(self._store, self.question)
-        self._pieces = self._until_stopped(self.endpoint.pieces(self._store, self.question))
-        data, self._sound = joined(self._pieces, 0 if self.exchange.head_only else WHOLE)
+            raise ClientDisconnected(GONE)
+        self._store = self.readers.borrow_store()
+        tag = self.response.tag(self._store, self.query)
+        self._pieces = self._until_stopped(self.response.pieces(self._store, self.query))
+        data, self._sound = join_pieces(self._pieces, 0 if self.request.is_head else MAX_WHOLE_BYTES)
         return tag, data, self._sound
 
     def _until_stopped(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         for piece in pieces:
             if self._stopped:
-                raise Cut(GONE)
+                raise ClientDisconnected(GONE)
             yield piece
 
     async def _stream(self, data: bytes, headers: Headers, limits: Limits) -> None:
-        pieces: Iterator[bytes] = chain((b'{"success":true,"data":' + data,), self._pieces, (self.exchange.end,))
+        end = self.request.envelope_end
+        pieces: Iterator[bytes] = chain((b'{"success":true,"data":' + data,), self._pieces, (end,))
         del data
-        if self.exchange.compressed:
-            headers = [*headers, GZIP]
-            pieces = gzipped(pieces)
-        await self.exchange.start(200, headers)
-        if self.exchange.head_only:
-            await self.exchange.body(b"")
+        if self.request.accepts_gzip:
+            headers.append(GZIP)
+            pieces = compress_pieces(pieces)
+        if self.request.is_head:
+            await self.request.send_empty(200, headers)
             return
-        complete = False
-        while not complete:
-            piece, complete = await self._do(self.readers.run_piece, joined, pieces, PIECE)
+        if self.request.scope["http_version"] == "1.0":  # it has no chunked encoding: the length must be known
+            size, pieces = await self._do(self.readers.run, spool_pieces, pieces)
+            headers.append((b"content-length", str(size).encode()))
+        await self.request.start(200, headers)
+        is_complete = False
+        while not is_complete:
+            piece, is_complete = await self._do(self.readers.run_short, join_pieces, pieces, PIECE_BYTES)
             try:
                 async with asyncio.timeout(limits.stall_seconds):
-                    await self.exchange.body(piece, more=not complete)
+                    await self.request.send_body(piece, more=not is_complete)
             except TimeoutError:
-                self.exchange.abort()
-                raise Cut(STALLED) from None
-            if self._stopped and not complete:
-                raise Cut(GONE)
-            self.exchange.tokens = self.question.told.tokens
+                self.request.abort()
+                raise ClientDisconnected(STALLED) from None
+            if self._stopped and not is_complete:
+                raise ClientDisconnected(GONE)
+            self.request.tokens = self.query.stats.tokens
         self._sound = True
+
+
+def spool_pieces(pieces: Iterator[bytes]) -> tuple[int, Iterator[bytes]]:
+    """Write pieces to a temporary file; returns their size in bytes, and an iterator that reads them."""
+    file = TemporaryFile()  # noqa: SIM115 - _read_pieces closes it
+    for piece in pieces:
+        file.write(piece)
+    size = file.tell()
+    file.seek(0)
+    return size, _read_pieces(file)
+
+
+def _read_pieces(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece

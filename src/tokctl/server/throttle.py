@@ -1,8 +1,7 @@
-"""Slows down who fails to authorise: a bucket of attempts for each address, and delays that double.
+"""Throttles failed authentications: a token bucket for each address, and delays that double.
 
-Only failures are held up. A valid token always passes, for the price of one digest, so that whoever shares an
-address with an attacker (a proxy, a company's gateway) is not locked out with him; and he gains nothing, for 202
-random bits are not guessed by asking often.
+Only failures are throttled. A valid API token always passes, so that clients which share an address with an attacker (a
+proxy, a company's gateway) are not locked out. The attacker gains nothing: 202 random bits cannot be guessed.
 """
 
 from __future__ import annotations
@@ -14,69 +13,74 @@ from ipaddress import ip_address
 
 from msgspec import Struct
 
-BURST = 10  # failures that cost nothing
-REFILL_SECONDS = 6.0  # until another one does
-FIRST_DELAY = 1.0
-LONGEST_DELAY = 300.0
-ADDRESSES = 10_000  # that are remembered
+MAX_FREE_FAILURES = 10  # failures without a delay
+REFILL_SECONDS = 6.0  # until the bucket has another one
+FIRST_DELAY_SECONDS = 1.0
+MAX_DELAY_SECONDS = 300.0
+MAX_ADDRESSES = 10_000
 
 
 class _Bucket(Struct):
-    left: float
+    remaining: float
     at: float
-    until: float = 0.0
+    blocked_until: float = 0.0
     level: int = 0
 
 
 class Throttle:
-    """Failed attempts by address. ``clock`` tells seconds that never go back."""
+    """Failed attempts by address. ``clock`` returns monotonic seconds; ``shares`` workers divide the limits."""
 
     def __init__(
-        self, clock: Callable[[], float], *, burst: int = BURST, room: int = ADDRESSES, shares: int = 1
+        self,
+        clock: Callable[[], float],
+        *,
+        burst: int = MAX_FREE_FAILURES,
+        capacity: int = MAX_ADDRESSES,
+        shares: int = 1,
     ) -> None:
         self.clock = clock
         self.burst = max(burst // shares, 1)
         self.refill = REFILL_SECONDS * shares
-        self.room = room
+        self.capacity = capacity
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
-    def wait(self, address: str) -> int:
-        """Whole seconds for which an address's failures are turned away; 0 if they are not."""
-        bucket = self._buckets.get(key_of(address))
-        return 0 if bucket is None else max(math.ceil(bucket.until - self.clock()), 0)
+    def retry_after(self, address: str) -> int:
+        """Return for how many whole seconds failures of an address are throttled; 0 if they are not."""
+        bucket = self._buckets.get(make_address_key(address))
+        return 0 if bucket is None else max(math.ceil(bucket.blocked_until - self.clock()), 0)
 
-    def failed(self, address: str) -> int:
-        """Count a failure; returns what ``wait`` would say of this one.
+    def record_failure(self, address: str) -> int:
+        """Count a failure; returns for how many whole seconds it is throttled.
 
-        One that comes while the address has to wait is not counted: the wait is not made longer.
+        A failure while the address has to wait is not counted and does not extend the wait.
         """
-        if wait := self.wait(address):
-            return wait
-        now, key = self.clock(), key_of(address)
+        if retry_after := self.retry_after(address):
+            return retry_after
+        now, key = self.clock(), make_address_key(address)
         bucket = self._buckets.get(key)
         if bucket is None:
             bucket = self._buckets[key] = _Bucket(float(self.burst), now)
-            if len(self._buckets) > self.room:
+            if len(self._buckets) > self.capacity:
                 self._buckets.popitem(last=False)
         self._buckets.move_to_end(key)
-        bucket.left = min(bucket.left + max(now - bucket.at, 0) / self.refill, self.burst)
+        bucket.remaining = min(bucket.remaining + max(now - bucket.at, 0) / self.refill, self.burst)
         bucket.at = now
-        if bucket.left >= self.burst:
+        if bucket.remaining >= self.burst:
             bucket.level = 0
-        if bucket.left >= 1:
-            bucket.left -= 1
+        if bucket.remaining >= 1:
+            bucket.remaining -= 1
             return 0
-        delay = min(FIRST_DELAY * (1 << bucket.level), LONGEST_DELAY)
+        delay = min(FIRST_DELAY_SECONDS * (1 << bucket.level), MAX_DELAY_SECONDS)
         bucket.level = min(bucket.level + 1, 32)
-        bucket.until = bucket.at = now + delay  # nothing is forgiven while it waits
+        bucket.blocked_until = bucket.at = now + delay  # no refill during the wait
         return math.ceil(delay)
 
     def __len__(self) -> int:
         return len(self._buckets)
 
 
-def key_of(address: str) -> str:
-    """What failures are counted by: the address, or the /64 that an IPv6 address is one of countless others in."""
+def make_address_key(address: str) -> str:
+    """Return the address, or the /64 network of an IPv6 address: a host has countless addresses in it."""
     if ":" not in address:
         return address
     try:

@@ -1,6 +1,6 @@
-"""When API tokens were used last: noted in memory, written every few seconds and at the end.
+"""The last use of API tokens: kept in memory, written every few seconds and at shutdown.
 
-So no answer waits for a write, and none is lost at a shutdown. What cannot be written is tried again.
+No response waits for a write, and no use is lost at shutdown. A failed write is retried.
 """
 
 from __future__ import annotations
@@ -11,79 +11,79 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, cast
 
-from tokctl.access.model import ApiToken
 from tokctl.errors import StoreError
+from tokctl.model.api_tokens import ApiToken
 from tokctl.store import open_store
 
-EVERY_SECONDS = 5.0
-LAST_TRIES = 4
-BETWEEN_SECONDS = 0.5
-PATIENCE_MS = 500  # with a writer; who writes for longer is waited for between two tries
+WRITE_INTERVAL_SECONDS = 5.0
+MAX_FINAL_ATTEMPTS = 4
+FINAL_RETRY_SECONDS = 0.5
+BUSY_TIMEOUT_MS = 500  # wait for another writer; if that is not enough, the next attempt comes later
 
 
-class Usage:
-    """The moments of use that are not in the store yet, with their API tokens by id."""
+class UsageRecorder:
+    """The uses that are not yet in the store, with their API tokens by id. ``log_event`` gets failures."""
 
-    def __init__(self, url: str, tell: Callable[..., Any], *, every: float = EVERY_SECONDS) -> None:
+    def __init__(self, url: str, log_event: Callable[..., Any], *, interval: float = WRITE_INTERVAL_SECONDS) -> None:
         self.url = url
-        self.tell = tell
-        self.every = every
+        self.log_event = log_event
+        self.interval = interval
         self._used: dict[int, tuple[ApiToken, datetime]] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def note(self, token: ApiToken, when: datetime) -> None:
-        """A token was used."""
+    def record_use(self, token: ApiToken, when: datetime) -> None:
+        """Record the use of an API token."""
         self._used[cast(int, token.id)] = token, when
 
     def start(self) -> None:
-        """Begin to write now and then."""
-        self._task = asyncio.get_running_loop().create_task(self._write_on())
+        """Start to write at intervals."""
+        self._task = asyncio.get_running_loop().create_task(self._write_loop())
 
-    async def _write_on(self) -> None:
+    async def _write_loop(self) -> None:
         while True:
-            await asyncio.sleep(self.every)
+            await asyncio.sleep(self.interval)
             await self.write()
 
     async def write(self) -> bool:
-        """Write what is not in the store yet; tells whether that went well."""
+        """Write the uses that are not yet in the store; returns whether that succeeded."""
         used, self._used = self._used, {}
         if not used:
             return True
         try:
             await asyncio.to_thread(self._touch, used)
         except BaseException as error:
-            self._used = used | self._used  # what has been noted since is newer
+            self._used = used | self._used  # uses recorded since then are newer
             if not isinstance(error, StoreError):
                 raise
-            self.tell("last use not written", error=str(error.__cause__ or error), api_tokens=len(used))
+            self.log_event("last use not recorded", error=str(error.__cause__ or error), api_tokens=len(used))
             return False
         return True
 
     def write_now(self) -> None:
-        """Write what is left without a loop; what cannot be written is lost."""
+        """Write the remaining uses without an event loop; if that fails, they are lost."""
         with suppress(StoreError):
             self._touch(self._used)
 
     def _touch(self, used: dict[int, tuple[ApiToken, datetime]]) -> None:
         with open_store(self.url, write=True) as store:
-            store.be_patient(PATIENCE_MS)
+            store.set_busy_timeout(BUSY_TIMEOUT_MS)
             table = store.api_tokens
             same = {}
             for number, (token, when) in used.items():
                 kept = table.by_id(number)
                 if kept is not None and (kept.token, kept.created_at) == (token.token, token.created_at):
-                    same[number] = when  # else another store has taken the place of the token's
+                    same[number] = when  # otherwise another store has replaced the token's
             table.touch(same)
 
     async def finish(self) -> None:
-        """Write the last of it; a store that cannot be written is given a few seconds."""
+        """Write the remaining uses; retry for a few seconds if the store cannot be written."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        for attempt in range(LAST_TRIES):
+        for attempt in range(MAX_FINAL_ATTEMPTS):
             if await self.write():
                 return
-            if attempt < LAST_TRIES - 1:
-                await asyncio.sleep(BETWEEN_SECONDS)
-        self.tell("last use lost", api_tokens=len(self._used))
+            if attempt < MAX_FINAL_ATTEMPTS - 1:
+                await asyncio.sleep(FINAL_RETRY_SECONDS)
+        self.log_event("last use lost", api_tokens=len(self._used))

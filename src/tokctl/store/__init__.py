@@ -1,59 +1,64 @@
-"""The store: process instances, their tokens and definitions in an SQL database.
+"""Stores: process instances, their tokens and definitions, and API tokens, in a database.
 
-``base`` says what a store does, ``open_store`` opens the kind that a URL names. Each kind is one
-module, imported when it is opened.
+``protocol`` describes a store, ``open_store`` opens the kind that a URL names. Each kind is one package, imported
+when it is used.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from tokctl.config.file import at_home
 from tokctl.errors import UsageError
-from tokctl.source import is_same_file
+from tokctl.input_files import is_same_file
 
 if TYPE_CHECKING:
-    from tokctl.store.base import Store
+    from tokctl.store.protocol import Store
 
 STORES = {"sqlite": "tokctl.store.sqlite"}
-"""URL scheme → module; each has ``open_store(location, write=…, create=…)``."""
+"""URL scheme → module; each has ``open_store(location, write=…, create=…)`` and ``files(location)``."""
+
+_DEFAULT_SCHEME = "sqlite"  # of a path
 
 
 def open_store(url: str, *, write: bool = False, create: bool = False) -> Store:
-    """Open a store by its URL, or by the path of an SQLite file.
+    """Open a store by its URL (``sqlite:PATH``), or by the path of an SQLite file.
 
-    Args:
-        url: a path, or ``sqlite:PATH``.
-        write: whether it will be written to; a store opened to be read shows one moment.
-        create: whether to make it where there is none.
+    Without ``write`` it is read-only and shows one moment; with ``create`` a missing store is created.
 
     Raises:
-        StoreError: it is not there, cannot be opened, is no store, or is newer than this program.
-        UsageError: nothing here opens such a URL.
+        StoreError: it does not exist, cannot be opened, is not a store, or is newer than this program.
+        UsageError: the URL's scheme is unknown.
     """
-    scheme, location = _parts(url)
+    scheme, location = _split_url(url)
     if scheme not in STORES:
-        raise UsageError(f"no kind of store is called '{scheme}'.", f"Known: {', '.join(STORES)}, or a path.")
-    return cast("Store", import_module(STORES[scheme]).open_store(location, write=write, create=create))
+        raise UsageError(f"unknown kind of store '{scheme}'.", f"Known: {', '.join(STORES)}, or use a path.")
+    store: Store = import_module(STORES[scheme]).open_store(location, write=write, create=create)
+    return store
 
 
-def file_of(url: str) -> Path | None:
-    """Return the file that a store is kept in; None where it is kept in none."""
-    scheme, location = _parts(url)
-    return at_home(location) if scheme == "sqlite" and location != ":memory:" else None
+def store_file(url: str) -> Path | None:
+    """Return the file of a store; None if it has none."""
+    return next(iter(_files(url)), None)
 
 
-def holds(url: str, path: str) -> bool:
+def is_store_file(url: str, path: str) -> bool:
     """Tell whether a file is part of a store, so that writing to it would damage the store."""
-    file = file_of(url)
-    return file is not None and any(is_same_file(path, f"{file}{suffix}") for suffix in ("", "-wal", "-shm"))
+    return any(is_same_file(path, str(file)) for file in _files(url))
 
 
-def _parts(url: str) -> tuple[str, str]:
-    """Split a URL into scheme and location; a path is SQLite's, and one letter is a Windows drive."""
+def _files(url: str) -> tuple[Path, ...]:
+    scheme, location = _split_url(url)
+    if scheme not in STORES:
+        return ()
+    files: tuple[Path, ...] = import_module(STORES[scheme]).files(location)
+    return files
+
+
+def _split_url(url: str) -> tuple[str, str]:
+    """Split a URL into scheme and location; one letter before a colon is a Windows drive of a path."""
     scheme, colon, location = url.partition(":")
-    if url == ":memory:" or not colon or len(scheme) < 2 or not scheme.isalnum():
-        return "sqlite", url
+    if not colon or len(scheme) < 2 or not scheme.isalnum():
+        return _DEFAULT_SCHEME, url
     return scheme, location

@@ -1,18 +1,20 @@
-"""From a stream of records into a store."""
+"""Imports a stream of records into a store."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from tokctl.process.model import Definition, Instance, Token
-from tokctl.process.reader import Record, Reject
-from tokctl.store.base import Batch
+from tokctl.model.definitions import Definition
+from tokctl.model.instances import Instance
+from tokctl.model.tokens import Token
+from tokctl.readers.stream import Record, RejectedRecord
+from tokctl.store.protocol import Batch
 
 _CHUNK = 1000
 
 
-def import_records(batch: Batch, records: Iterable[Record], refuse: Callable[[Reject], None]) -> None:
-    """Put every record of an input into a transaction; what is no token goes to ``refuse``."""
+def import_records(batch: Batch, records: Iterable[Record], refuse: Callable[[RejectedRecord], None]) -> None:
+    """Write every record of an input in a transaction; invalid tokens go to ``refuse``."""
     tokens: list[Token] = []
     for record in records:
         if isinstance(record, Token):

@@ -4,36 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Self
 
-from tokctl.process.model import Definition, Instance, Token
-from tokctl.store.base import Batch, Store
+from tokctl.model.definitions import Definition
+from tokctl.model.instances import Instance
+from tokctl.model.tokens import Token
+from tokctl.store.protocol import Batch, Store
 
 
 class StoreSink:
-    """Implements ``recorder.base.Sink``: writes what it is given into a store.
+    """Implements ``recorder.lifecycle.Sink``: writes instances and tokens into a store.
 
-    With ``every`` 0 each ``put`` is a transaction of its own, seen by others at once; otherwise one
-    is committed when it has so many tokens. Use it in a ``with`` block: leaving it commits the rest,
-    after an error, too, for what was recorded has happened.
+    With ``batch_size`` 0 each ``put`` is a transaction of its own, visible to others immediately; otherwise a
+    transaction is committed when it has this number of tokens. Use it in a ``with`` block: leaving it commits the rest,
+    even after an error, because the recorded events have happened.
     """
 
-    def __init__(self, store: Store, *, every: int = 0) -> None:
+    def __init__(self, store: Store, *, batch_size: int = 0) -> None:
         self.store = store
-        self.every = every
+        self.batch_size = batch_size
         self.added = self.updated = self.unchanged = 0
         self._stack = ExitStack()
         self._batch: Batch | None = None
         self._size = 0
 
     def put_definition(self, definition: Definition) -> None:
-        """Keep a process model."""
+        """Write a process model."""
         self._open().put_definition(definition)
         self._commit_if_full(0)
 
     def put(self, instance: Instance, tokens: Iterable[Token]) -> None:
-        """Keep an instance as it now stands, with those of its tokens that are new or changed."""
+        """Write the current state of an instance, and its new or changed tokens."""
         tokens = list(tokens)
         self._open().put(instance, tokens)
         self._commit_if_full(len(tokens))
@@ -45,11 +46,11 @@ class StoreSink:
 
     def _commit_if_full(self, more: int) -> None:
         self._size += more
-        if self._size >= self.every:
+        if self._size >= self.batch_size:
             self.commit()
 
     def commit(self) -> None:
-        """End the transaction that is open."""
+        """Commit the open transaction."""
         if self._batch is not None:
             report, self._batch, self._size = self._batch.report, None, 0
             self._stack.close()
@@ -60,7 +61,5 @@ class StoreSink:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.commit()

@@ -1,1 +1,1 @@
-"""How each kind of result is shown: its columns and documents. The formats are beside this folder."""
+"""The presentation of each kind of result: its columns, sections and documents."""

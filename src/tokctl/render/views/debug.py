@@ -1,146 +1,290 @@
-"""What the debug rules found."""
+"""Findings of the debug rules, and the rules themselves with their thresholds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from tokctl.process.debug import Finding, Report
-from tokctl.process.model import format_time
-from tokctl.process.rules.base import HIGH, LOW, MEDIUM, Hit
-from tokctl.render.human import age_cell, count, state_cell, time_cell
-from tokctl.render.result import Cell, Column, Document, Listing, Section
+from tokctl.analysis.debug.grouping import TroubleGroup
+from tokctl.analysis.debug.rules.base import HIGH, LOW, MEDIUM, Rule
+from tokctl.analysis.debug.runner import DebugFinding, DebugReport, TroubledInstance, TroubledToken
+from tokctl.analysis.encoding.debug import encode_debug_summary, encode_finding, encode_rule, format_threshold
+from tokctl.model.times import format_time
+from tokctl.render.result import Cell, Column, Footer, Listing, Output, Section, table
+from tokctl.render.text import age_cell, count, format_zoned_time, moment_cell, state_cell, time_cell
+from tokctl.render.views.tokens import explain_command
 
-_SEVERITY = {HIGH: ("▲", "!!", "bold red"), MEDIUM: ("◆", "!", "yellow"), LOW: ("▪", "-", "cyan")}
+TOKENS_WITH_EVIDENCE = 2
+"""Of a single instance: the number of tokens with evidence below the table."""
+
+_SEVERITY_STYLES = {HIGH: ("✗", "bold red"), MEDIUM: ("▲", "yellow"), LOW: ("▪", "cyan")}
 
 
 def report_listing(
-    report: Report,
+    report: DebugReport,
     now: datetime,
     *,
-    about: Document,
+    about: dict[str, Any],
     headline: Callable[[], tuple[Cell, ...]],
     several: bool,
-    unicode: bool,
     fail_on: str | None,
     notes: Callable[[], list[str]],
 ) -> Listing:
-    """What was found, as a list of findings; for people, a section for each.
+    """Return a list of findings; people see a section for each.
 
-    ``about`` says in a document what was looked at; ``several`` whether that can be more than one instance.
+    ``about`` are the members of the document that name what was checked; ``several`` is whether that can be more than
+    one instance.
     """
     columns = (
-        Column(key="severity", title="SEVERITY", value=lambda f: f.severity,
-               show=lambda f: severity_cell(f.severity, unicode=unicode)),
-        Column(key="type", title="FINDING", value=lambda f: f.type),
-        Column(key="count", title="TOKENS", value=lambda f: f.count, right=True),
-        Column(key="instances", title="INSTANCES", value=lambda f: f.instances, right=True),
-        Column(key="since", title="SINCE", value=lambda f: format_time(f.since),
-               show=lambda f: age_cell(f.since, now), right=True),
-        Column(key="message", title="WHAT", value=lambda f: f.message, fold=True, least=24),
-        Column(key="also", title="ALSO", value=lambda f: f.also, show=lambda f: Cell(_also(f)), fold=True, rank=2),
-        Column(key="next", title="NEXT", value=lambda f: f.next, fold=True, wide=True, rank=1),
-    )  # fmt: skip
-
-    def document(finding: Finding) -> Document:
-        return _document(finding, report)
+        Column("severity", "SEVERITY", show=lambda f: severity_cell(f.severity)),
+        Column("type", "FINDING"),
+        Column("count", "TOKENS", right=True),
+        Column("instances", "INSTANCES", right=True),
+        Column("since", "SINCE", lambda f: format_time(f.since), show=lambda f: age_cell(f.since, now), right=True),
+        Column("message", "PROBLEM", fold=True, min_width=24),
+        Column("also", "ALSO", show=lambda f: Cell(_format_overlaps(f)), fold=True, rank=2),
+        Column("next", "NEXT", fold=True, wide=True, rank=1),
+    )
 
     def sections() -> Iterator[Section]:
         if not report.findings:
-            yield Section(lines=[(Cell(f"Nothing found by {count(len(report.rules), 'rule')}.", "green"),)])
+            yield _no_problems_section(report)
         for finding in report.findings:
-            yield _section(finding, report, now, several=several, unicode=unicode)
+            yield _finding_section(finding, now, several=several)
 
     return Listing(
         key="issues",
         items=report.findings,
         columns=columns,
         ident=lambda finding: finding.type,
-        document=document,
+        document=lambda finding: encode_finding(finding, report),
         head=about,
-        tail=lambda: {"summary": summary_document(report)},
+        tail=lambda: {"summary": encode_debug_summary(report)},
         headline=headline,
         notes=lambda _: notes(),
-        exit_code=int(fail_on is not None and report.reaches(fail_on)),
+        exit_code=int(fail_on is not None and report.has_severity(fail_on)),
         sections=sections,
-        texts={"junit": lambda: _junit(report, fail_on or LOW)},
+        custom_formats={"junit": lambda: _junit(report, fail_on or LOW)},
     )
 
 
-def _junit(report: Report, fail_on: str) -> Iterator[str]:
-    from tokctl.render.views.junit import junit  # the XML library takes 20 ms to import
+class TroubleRow(NamedTuple):
+    """A token with a problem in the table of instances. Of an instance, only the first row names it."""
+
+    instance: TroubledInstance
+    token: TroubledToken
+    is_first: bool
+
+
+def trouble_listing(
+    report: DebugReport,
+    shown: Sequence[TroubledInstance],
+    out: Output,
+    *,
+    headline: Callable[[], tuple[Cell, ...]],
+    notes: Callable[[], list[str]],
+    next_command: Callable[[TroubledInstance], str] | None,
+    several: bool,
+) -> Listing:
+    """Return the tokens with problems of some instances of a report, the worst first.
+
+    ``next_command`` returns the command that tells more about an instance, if there is one. ``several`` is whether
+    more than one was checked; of a single one, a table shows the ids of its tokens.
+    """
+    rows = [TroubleRow(one, token, n == 0) for one in shown for n, token in enumerate(one.tokens)]
+    columns = _trouble_columns(out, several=several)
+
+    def sections() -> Iterator[Section]:
+        if not report.findings:
+            yield _no_problems_section(report)
+            return
+        if rows:
+            yield Section(listing=table(rows, columns))
+        lines = [*_left_out_lines(report, shown), *cause_lines(report)]
+        if shown and next_command is not None:
+            lines.append((Cell("Next: ", "dim"), Cell(next_command(shown[0]))))
+        if not several:
+            evidence = [line for row in rows[:TOKENS_WITH_EVIDENCE] for line in _evidence_lines(row, out.now)]
+            yield Section(title=(Cell("Evidence", "bold"),), lines=evidence)
+        yield Section(lines=lines)
+
+    return Listing(
+        key="troubles",
+        items=rows,
+        columns=columns,
+        ident=lambda row: row.token.match.visit.instance_id,
+        document=lambda row: {column.key: column.value(row) for column in columns},
+        headline=headline,
+        notes=lambda _: notes(),
+        sections=sections,
+    )
+
+
+def _no_problems_section(report: DebugReport) -> Section:
+    checked = f"{count(len(report.rules), 'rule')}, {count(report.instances, 'instance')} checked"
+    return Section(lines=[(Cell(f"No problems found ({checked}).", "green"),)])
+
+
+def _trouble_columns(out: Output, *, several: bool) -> tuple[Column, ...]:
+    cut = out.format == "table" and out.tty
+    whole = not out.tty or out.format not in {"table", "wide"}  # programs get the instance in each row
+
+    def once(show: Callable[[TroubleRow], Cell]) -> Callable[[TroubleRow], Cell]:
+        return lambda row: show(row) if row.is_first or whole else Cell("")
+
+    def severity(row: TroubleRow) -> Cell:
+        is_new = row.is_first or whole or row.token.severity != row.instance.severity
+        return severity_cell(row.token.severity) if is_new else Cell("")
+
+    return (
+        Column(
+            "severity",
+            "SEVERITY",
+            "token.severity",
+            show=severity,
+        ),
+        Column(
+            "instance_id",
+            "INSTANCE",
+            "token.match.visit.instance_id",
+            show=once(lambda r: Cell(out.shorten_instance_id(r.token.match.visit.instance_id))),
+            wide=not several,
+        ),
+        Column(
+            "process_id",
+            "PROCESS",
+            "instance.status.instance.process_id",
+            show=once(lambda r: Cell(r.instance.status.instance.process_id or "")),
+            fold=True,
+            wide=not several,
+            rank=1,
+        ),
+        Column("status", "STATUS", "instance.status.status", wide=True, rank=4),
+        Column("token_id", "TOKEN", "token.match.visit.token_id", wide=several, rank=3),
+        Column("element", "WHERE", "token.match.visit.name", fold=True, cut=cut),
+        Column("type", "FINDING", "token.finding", wide=True, rank=2),
+        Column("problem", "PROBLEM", "token.match.text", fold=True, cut=cut, min_width=36),
+        Column(
+            "also",
+            "ALSO",
+            lambda r: " ".join(r.token.also),
+            show=lambda r: Cell(_format_names(r.token.also), "dim"),
+            fold=True,
+            cut=cut,
+            rank=3,
+        ),
+        Column(
+            "since",
+            "SINCE",
+            lambda r: format_time(r.token.match.since),
+            show=lambda r: age_cell(r.token.match.since, out.now),
+            right=True,
+        ),
+        Column("worker_id", "WORKER", "token.match.visit.context.worker_id", fold=True, wide=True, rank=4),
+        Column("error", "ERROR", "token.match.visit.context.error", wide=True, fold=True, rank=4),
+    )
+
+
+def _format_names(findings: Iterable[str]) -> str:
+    """Return the names of findings as words: ``long running, timed out``."""
+    return ", ".join(name.removesuffix("_TOKENS").replace("_", " ").lower() for name in findings)
+
+
+def _evidence_lines(row: TroubleRow, now: datetime) -> Iterator[tuple[Cell, ...]]:
+    """Yield a token and what each rule found about it."""
+    visit, since = row.token.match.visit, row.token.match.since
+    facts = [visit.token_id, visit.state]
+    facts += [f"worker {visit.context.worker_id}"] if visit.context.worker_id else []
+    facts += [f"since {format_zoned_time(since, now)}"] if since is not None else []
+    yield (Cell(visit.name), Cell(f"  {', '.join(facts)}", "dim"))
+    for name, match in {row.token.finding: row.token.match, **row.token.also}.items():
+        yield (Cell(f"  {name}  "), Cell(match.text))
+
+
+def _left_out_lines(report: DebugReport, shown: Sequence[TroubledInstance]) -> Iterator[tuple[Cell, ...]]:
+    """Yield how many instances and tokens of them are not shown, and what is wrong with the instances."""
+    among = Counter(one.tokens[0].finding for one in shown)
+    left = {name: number - among[name] for name, number in report.worst_findings.items() if number > among[name]}
+    if left:
+        kinds = ", ".join(f"{number:,} {name}" for name, number in sorted(left.items(), key=lambda item: -item[1]))
+        text = f"… and {count(sum(left.values()), 'more instance')}: {kinds}."
+        yield (Cell(text, "yellow"), Cell(" Use --by error, or --limit 0 to show all.", "dim"))
+    tokens = sum(one.total - len(one.tokens) for one in shown)
+    if tokens:
+        yield (Cell(f"… and {count(tokens, 'more token')} in these instances. Use --limit 0 to show all.", "dim"),)
+
+
+def cause_lines(report: DebugReport) -> Iterator[tuple[Cell, ...]]:
+    """Yield what was found by comparing instances: common causes, and findings of rules of other packages."""
+    from tokctl.analysis.debug.rules.common_cause import describe_cause, describe_share
+
+    for finding in report.findings:
+        causes = finding.evidence.get("causes", ())
+        for cause in causes:
+            yield (Cell("Common cause: ", "bold"), Cell(f"{describe_cause(cause)}, {describe_share(cause)}"))
+        if finding.type in report.across and not causes:
+            yield (Cell(f"{finding.type}: ", "bold"), Cell(f"{finding.message} Use --by finding to list them."))
+
+
+def group_listing(
+    groups: Sequence[TroubleGroup],
+    by: str,
+    out: Output,
+    *,
+    headline: Callable[[], tuple[Cell, ...]],
+    exit_code: int,
+) -> Listing:
+    """Return the groups of tokens with problems that share an element, a worker or an error."""
+    columns = (
+        Column("severity", "SEVERITY", show=lambda g: severity_cell(g.severity)),
+        Column("tokens", "TOKENS", right=True),
+        Column("instances", "INSTANCES", right=True, rank=2),
+        Column(
+            "value",
+            by.upper(),
+            form=lambda value: Cell(value) if value is not None else Cell(f"no {by}", "dim"),
+            fold=True,
+            cut=True,
+        ),
+        Column("since", "SINCE", lambda g: format_time(g.since), show=lambda g: age_cell(g.since, out.now), right=True),
+        Column("instance_id", "EXAMPLE", form=lambda i: Cell(out.shorten_instance_id(i)), rank=1),
+    )
+    return Listing(
+        key="groups",
+        items=groups,
+        columns=columns,
+        ident=lambda group: group.value or "",
+        document=lambda group: {column.key: column.value(group) for column in columns},
+        headline=headline,
+        empty="No problems found.",
+        footer=Footer(lambda group: explain_command(out.shorten_instance_id(group.instance_id), out)),
+        exit_code=exit_code,
+    )
+
+
+def _junit(report: DebugReport, fail_on: str) -> Iterator[str]:
+    from tokctl.render.formats.junit import junit  # the XML library takes 20 ms to import
 
     return junit(report, fail_on)
 
 
-def severity_cell(severity: str, *, unicode: bool) -> Cell:
-    """A severity by sign, word and colour."""
-    sign, ascii_sign, style = _SEVERITY[severity]
-    return Cell(f"{sign if unicode else ascii_sign} {severity}", style)
+def severity_cell(severity: str) -> Cell:
+    """Return a severity as sign, word and colour."""
+    sign, style = _SEVERITY_STYLES[severity]
+    return Cell(severity, style, sign=sign)
 
 
-def summary_document(report: Report) -> Document:
-    """The documented summary, and what was looked at."""
-    return {
-        "totalIssues": len(report.findings),
-        "severity": report.severity or LOW,
-        "rules": list(report.rules),
-        "instances": report.instances,
-        "tokens": report.tokens,
-        "live_tokens": report.live_tokens,
-        "troubled_tokens": report.troubled_tokens,
-        "troubled_instances": report.troubled_instances,
-    }
-
-
-def _document(finding: Finding, report: Report) -> Document:
-    return {
-        "type": finding.type,
-        "severity": finding.severity,
-        "count": finding.count,
-        "tokens": [_hit_document(hit, finding, report) for hit in finding.hits],
-        "instances": finding.instances,
-        "since": format_time(finding.since),
-        "message": finding.message,
-        "also": finding.also,
-        "next": finding.next,
-    } | finding.evidence
-
-
-def _hit_document(hit: Hit, finding: Finding, report: Report) -> Document:
-    visit = hit.visit
-    document: Document = {"id": visit.token_id, "element": visit.name}
-    return document | {
-        name: value
-        for name, value in hit.figures.items()
-        if name not in document
-    } | {
-        "instance_id": visit.instance_id,
-        "element_id": visit.element_id,
-        "element_type": visit.element_type,
-        "state": visit.state,
-        "worker_id": visit.context.worker_id,
-        "since": format_time(hit.since),
-        "says": hit.says,
-        "also": _others(hit, finding, report),
-    }  # fmt: skip
-
-
-def _others(hit: Hit, finding: Finding, report: Report) -> list[str]:
-    names = report.overlaps.get((hit.visit.instance_id, hit.visit.token_id), ())
-    return [name for name in names if name != finding.type]
-
-
-def _also(finding: Finding) -> str:
-    """The other findings that tell of the same tokens."""
+def _format_overlaps(finding: DebugFinding) -> str:
+    """Return the other findings about the same tokens."""
     return ", ".join(
         f"{'all' if number == finding.count else f'{number:,}'} {name}" for name, number in finding.also.items()
     )
 
 
-def _section(finding: Finding, report: Report, now: datetime, *, several: bool, unicode: bool) -> Section:
-    title = [severity_cell(finding.severity, unicode=unicode), Cell("  "), Cell(finding.type, "bold"), Cell("  ")]
+def _finding_section(finding: DebugFinding, now: datetime, *, several: bool) -> Section:
+    title = [severity_cell(finding.severity), Cell("  "), Cell(finding.type, "bold"), Cell("  ")]
     title.append(Cell(count(finding.count, "token")))
     if several:
         title.append(Cell(f" in {count(finding.instances, 'instance')}"))
@@ -149,39 +293,59 @@ def _section(finding: Finding, report: Report, now: datetime, *, several: bool, 
     lines: list[tuple[Cell, ...]] = [(Cell(finding.meaning),)]
     lines += [_cause_line(cause) for cause in finding.evidence.get("causes", ())]
     if finding.also:
-        lines.append((Cell("Also among: ", "dim"), Cell(_also(finding))))
+        lines.append((Cell("Also found by: ", "dim"), Cell(_format_overlaps(finding))))
     if finding.next:
         lines.append((Cell("Next: ", "dim"), Cell(finding.next)))
-    left = finding.count - len(finding.hits)
+    left = finding.count - len(finding.matches)
     if left > 0:
-        lines.append((Cell(f"The worst {len(finding.hits):,} of {finding.count:,}; --limit 0 shows all.", "dim"),))
-    return Section(title=tuple(title), lines=lines, listing=_hits(finding, report, several=several, unicode=unicode))
+        lines.append(
+            (Cell(f"The worst {len(finding.matches):,} of {finding.count:,}. Use --limit 0 to show all.", "dim"),)
+        )
+    return Section(title=tuple(title), lines=lines, listing=_match_table(finding, now, several=several))
 
 
 def _cause_line(cause: dict[str, Any]) -> tuple[Cell, ...]:
-    from tokctl.process.rules.common_cause import share, words
+    from tokctl.analysis.debug.rules.common_cause import describe_cause, describe_share
 
-    return (Cell(words(cause), "bold"), Cell(f": {share(cause)}"))
+    return (Cell(describe_cause(cause), "bold"), Cell(f": {describe_share(cause)}"))
 
 
-def _hits(finding: Finding, report: Report, *, several: bool, unicode: bool) -> Listing | None:
-    if not finding.hits:
+def _match_table(finding: DebugFinding, now: datetime, *, several: bool) -> Listing | None:
+    if not finding.matches:
         return None
-    instance = Column(key="instance_id", title="INSTANCE", value=lambda h: h.visit.instance_id)
+    instance = Column("instance_id", "INSTANCE", "visit.instance_id")
     columns = (
-        Column(key="token_id", title="TOKEN", value=lambda h: h.visit.token_id),
-        Column(key="element", title="ELEMENT", value=lambda h: h.visit.name, fold=True, rank=1),
-        Column(key="state", title="STATE", value=lambda h: h.visit.state,
-               show=lambda h: state_cell(h.visit.state, unicode=unicode), rank=4),
-        Column(key="says", title="WHAT", value=lambda h: h.says, fold=True, least=20),
-        Column(key="worker_id", title="WORKER", value=lambda h: h.visit.context.worker_id, fold=True, rank=3),
-        Column(key="since", title="SINCE", value=lambda h: format_time(h.since),
-               show=lambda h: time_cell(h.since) if h.since else Cell("?", "dim"), wide=True, rank=5),
-    )  # fmt: skip
+        Column("token_id", "TOKEN", "visit.token_id"),
+        Column("element", "ELEMENT", "visit.name", fold=True, rank=1),
+        Column("state", "STATE", show=lambda h: state_cell(h.visit.state), rank=4),
+        Column("says", "PROBLEM", "text", fold=True, min_width=20),
+        Column("worker_id", "WORKER", "visit.context.worker_id", fold=True, rank=3),
+        Column(
+            "since",
+            "SINCE",
+            show=lambda h: moment_cell(h.since, now),
+            wide=True,
+            rank=5,
+        ),
+    )
+    return table(finding.matches, ((instance,) if several else ()) + columns)
+
+
+def rule_listing(rules: Sequence[type[Rule]], limits: Mapping[str, Any]) -> Listing:
+    """Return a list of the rules with their current thresholds."""
+
+    def format_thresholds(rule: type[Rule]) -> str:
+        return "; ".join(f"{t.name}={format_threshold(limits[t.name])}: {t.meaning}" for t in rule.thresholds)
+
     return Listing(
-        key="tokens",
-        items=finding.hits,
-        columns=((instance,) if several else ()) + columns,
-        ident=lambda hit: hit.visit.token_id,
-        document=lambda hit: _hit_document(hit, finding, report),
+        key="rules",
+        items=rules,
+        columns=(
+            Column("type", "RULE", "name"),
+            Column("severity", "SEVERITY", show=lambda r: severity_cell(r.severity)),
+            Column("meaning", "MEANING", fold=True, min_width=24),
+            Column("thresholds", "THRESHOLDS", format_thresholds, fold=True, min_width=20),
+        ),
+        ident=lambda rule: rule.name,
+        document=lambda rule: encode_rule(rule, limits),
     )

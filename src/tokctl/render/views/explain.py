@@ -1,23 +1,29 @@
-"""Why a token waits: in words, the flows of its join, the chain that it depends on, the evidence."""
+"""Why a token waits: a summary, the flows of its join, the chain of tokens it depends on, the evidence."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from tokctl.process.explain import VERDICTS, Explanation, Step
-from tokctl.process.joins import MissingFlow, WaitingJoin
-from tokctl.process.model import format_time
-from tokctl.process.rules.words import spell
-from tokctl.process.visit import Visit
-from tokctl.render.human import state_cell
-from tokctl.render.result import Cell, Column, Detail, Document, Field, Listing, Output, Section, plain
+from tokctl.analysis.encoding.explain import encode_explanation
+from tokctl.analysis.explain.explanation import VERDICTS, ChainStep, Explanation
+from tokctl.analysis.joins import MissingFlow, WaitingJoin
+from tokctl.model.durations import format_timedelta
+from tokctl.model.instance_status import InstanceStatus
+from tokctl.model.instances import Summary
+from tokctl.model.times import format_time
+from tokctl.model.visits import Visit
+from tokctl.render.result import Cell, Column, Detail, Field, Listing, Output, Section, format_value, table
+from tokctl.render.text import age_cell, format_zoned_time, localize_times, state_cell
+from tokctl.render.views.tokens import headline, token_title
 
-_CAN = {True: Cell("yes", "green"), False: Cell("no", "bold red"), None: Cell("unknown", "dim")}
-_SHOWN = 100
-"""Steps of a chain for people."""
-_DEEPEST = 10
+_CAN_CONTINUE_CELLS = {True: Cell("yes", "green"), False: Cell("no", "bold red"), None: Cell("unknown", "dim")}
+_MAX_STEPS_SHOWN = 100
+"""Steps of a chain that people see."""
+_MAX_INDENT_LEVELS = 10
+_MAX_TOKENS_SHOWN = 20
+"""Tokens of an instance that people see."""
 
 
 def explanation_detail(found: Explanation, out: Output) -> Detail:
@@ -25,34 +31,70 @@ def explanation_detail(found: Explanation, out: Output) -> Detail:
     visit = found.token
     return Detail(
         ident=visit.token_id,
-        document=explanation_document(found, out.now),
-        title=(
-            Cell(visit.name, "bold"),
-            Cell("  "),
-            state_cell(visit.state, unicode=out.unicode),
-            Cell("  "),
-            Cell(visit.token_id),
-        ),
+        document=encode_explanation(found, out.now),
+        title=token_title(visit),
         sections=(
-            Section(fields=tuple(_heads(found, out.now))),
-            Section(title="Why", fields=tuple(Field("", Cell(sentence)) for sentence in found.sentences)),
+            Section(fields=tuple(_header_fields(found, out.now))),
+            Section(title="Why", fields=tuple(_field(localize_times(one, out.now)) for one in found.sentences)),
             *([] if found.join is None else [_join_section(found.join, out)]),
-            *([_chain_section(found, out)] if found.chain else []),
+            *([_chain_section(found)] if found.chain else []),
             Section(title="Evidence", fields=tuple(_evidence_fields(found))),
-            Section(title="Look further", fields=tuple(Field("", Cell(line)) for line in found.next)),
+            Section(title="Next steps", fields=tuple(_field(line) for line in found.next)),
         ),
     )
 
 
-def _heads(found: Explanation, now: datetime) -> Iterable[Field]:
+def explanation_listing(
+    found: Sequence[Explanation], status: InstanceStatus, summary: Summary, out: Output, prefix: str
+) -> Listing:
+    """Return why each live token of an instance waits."""
+    columns = (
+        Column("token_id", "TOKEN", "token.token_id"),
+        Column("element", "ELEMENT", "token.name", fold=True),
+        Column("state", "STATE", "token.state", show=lambda e: state_cell(e.token.state), rank=3),
+        Column("verdict", "VERDICT", rank=2),
+        Column("can_continue", "CAN CONTINUE", show=lambda e: _CAN_CONTINUE_CELLS[e.can_continue]),
+        Column("why", "WHY", lambda e: " ".join(e.sentences), fold=True, min_width=24),
+        Column("since", "SINCE", lambda e: format_time(e.since), show=lambda e: age_cell(e.since, out.now), right=True),
+    )
+
+    def sections() -> Iterator[Section]:
+        for one in found[:_MAX_TOKENS_SHOWN]:
+            can_continue = (Cell("  can continue: "), _CAN_CONTINUE_CELLS[one.can_continue])
+            title = (*token_title(one.token), *can_continue)
+            yield Section(title=title, lines=[(Cell(localize_times(sentence, out.now)),) for sentence in one.sentences])
+        if len(found) > _MAX_TOKENS_SHOWN:
+            yield Section(
+                lines=[(Cell(f"… and {len(found) - _MAX_TOKENS_SHOWN:,} more. Use -o wide to list all.", "yellow"),)]
+            )
+        last = f"Next: {prefix} explain TOKEN" if found else "This instance has no live tokens."
+        yield Section(lines=[(Cell(last, "dim"),)])
+
+    return Listing(
+        key="explanations",
+        items=found,
+        columns=columns,
+        ident=lambda one: one.token.token_id,
+        document=lambda one: encode_explanation(one, out.now),
+        head={"instance_id": status.instance.instance_id, "process_id": status.instance.process_id},
+        headline=headline(status, summary, out),
+        sections=None if out.format == "wide" else sections,
+    )
+
+
+def _field(text: str) -> Field:
+    return Field("", Cell(text))
+
+
+def _header_fields(found: Explanation, now: datetime) -> Iterable[Field]:
     yield Field("verdict", Cell(f"{found.verdict}: {VERDICTS[found.verdict]}"))
     since = found.since
     ended = not found.token.live
     if since is not None:
-        far = _far(since, now) + (" ago" if ended and since <= now else "")
-        yield Field("ended" if ended else "since", Cell(f"{format_time(since)}  ({far})"))
+        far = _format_distance(since, now) + (" ago" if ended and since <= now else "")
+        yield Field("ended" if ended else "since", Cell(f"{format_zoned_time(since, now)}  ({far})"))
     if not ended or found.can_continue is not None:
-        yield Field("can go on", _CAN[found.can_continue])
+        yield Field("can continue", _CAN_CONTINUE_CELLS[found.can_continue])
     if found.blockers:
         first = found.blockers[0]
         more = len(found.blockers) - 1
@@ -63,22 +105,22 @@ def _heads(found: Explanation, now: datetime) -> Iterable[Field]:
 # --- the join ---------------------------------------------------------------------------------------------
 
 
-class _Incoming(NamedTuple):
-    """An incoming flow of a join, arrived or missing, and the tokens that it is about."""
+class _IncomingFlow(NamedTuple):
+    """An incoming flow of a join, arrived or missing, and its tokens."""
 
     flow: str | None
     source: str | None
-    says: Cell
+    summary: Cell
     tokens: tuple[Visit, ...]
 
     @property
     def at(self) -> str | None:
-        """Where the first of the tokens stands."""
+        """The element of the first token."""
         return self.tokens[0].name if self.tokens else None
 
     @property
     def since(self) -> datetime | None:
-        """Since when."""
+        """When the first token was created."""
         return self.tokens[0].created_at if self.tokens else None
 
 
@@ -86,30 +128,24 @@ def _join_section(join: WaitingJoin, out: Output) -> Section:
     rows = []
     for one in join.arrived:
         source = one.token.hops[-1].from_element if one.token.hops else None
-        rows.append(_Incoming(one.flow, source, Cell("arrived", "green"), (one.token,)))
+        rows.append(_IncomingFlow(one.flow, source, Cell("arrived", "green"), (one.token,)))
     rows += [
-        _Incoming(flow.flow, flow.source, _missing_cell(join, flow), flow.upstream or flow.failed)
+        _IncomingFlow(flow.flow, flow.source, _missing_cell(join, flow), flow.upstream or flow.failed)
         for flow in join.missing
     ]
     columns = (
-        Column(key="flow", title="FLOW", value=lambda row: row.flow or "?", fold=True),
-        Column(key="from_element", title="FROM", value=lambda row: row.source, fold=True, rank=3),
-        Column(key="status", title="STATUS", value=lambda row: row.says.text, show=lambda row: row.says, fold=True),
-        Column(key="token", title="TOKEN", value=lambda row: _some(row.tokens)),
-        Column(key="element", title="AT", value=lambda row: row.at, fold=True, rank=2),
-        Column(key="age", title="FOR", value=lambda row: format_time(row.since), right=True, rank=1,
-               show=lambda row: Cell(_far(row.since, out.now) if row.since else "")),
-    )  # fmt: skip
-    return Section(
-        title=f"Incoming flows of '{join.element.name or join.element.id}'",
-        listing=Listing(
-            key="flows", items=rows, columns=columns, ident=lambda row: row.flow or "", document=lambda _: {}
-        ),
+        Column("flow", "FLOW", lambda row: row.flow or "?", fold=True),
+        Column("from_element", "FROM", "source", fold=True, rank=3),
+        Column("status", "STATUS", show=lambda row: row.summary, fold=True),
+        Column("token", "TOKEN", lambda row: _format_tokens(row.tokens)),
+        Column("element", "AT", "at", fold=True, rank=2),
+        Column("age", "FOR", lambda row: row.since and _format_distance(row.since, out.now), right=True, rank=1),
     )
+    return Section(title=f"Incoming flows of '{join.element.name or join.element.id}'", listing=table(rows, columns))
 
 
-def _far(moment: datetime, now: datetime) -> str:
-    return spell(now - moment) if moment <= now else f"in {spell(moment - now)}"
+def _format_distance(moment: datetime, now: datetime) -> str:
+    return format_timedelta(now - moment) if moment <= now else f"in {format_timedelta(moment - now)}"
 
 
 def _missing_cell(join: WaitingJoin, flow: MissingFlow) -> Cell:
@@ -120,125 +156,44 @@ def _missing_cell(join: WaitingJoin, flow: MissingFlow) -> Cell:
     return Cell("missing, can arrive", "yellow") if flow.possible else Cell("missing, cannot arrive", "bold red")
 
 
-def _some(tokens: tuple[Visit, ...]) -> str | None:
+def _format_tokens(tokens: tuple[Visit, ...]) -> str | None:
     return (tokens[0].token_id + (f" +{len(tokens) - 1:,}" if len(tokens) > 1 else "")) if tokens else None
 
 
 # --- the chain --------------------------------------------------------------------------------------------
 
 
-def _chain_section(found: Explanation, out: Output) -> Section:
+def _chain_section(found: Explanation) -> Section:
     ends = {step.token.token_id for step in found.blockers}
-    elbow = "└─ " if out.unicode else "`- "
 
-    def element(step: Step) -> Cell:
-        stem = "   " * min(step.depth - 1, _DEEPEST) + elbow
+    def element(step: ChainStep) -> Cell:
+        stem = "   " * min(step.depth - 1, _MAX_INDENT_LEVELS) + "└─ "
         return Cell(step.token.name, "bold" if step.token.token_id in ends else "", stem)
 
-    def says(step: Step) -> Cell:
-        text = "see above" if step.again else step.says
+    def summary(step: ChainStep) -> Cell:
+        text = "see above" if step.again else step.summary
         return Cell(text, "bold red" if step.can_continue is False else "")
 
     columns = (
-        Column(key="element", title="ELEMENT", value=lambda step: step.token.name, show=element, fold=True),
-        Column(key="flow", title="FOR FLOW", value=lambda step: step.flow, fold=True, rank=1),
-        Column(key="token", title="TOKEN", value=lambda step: step.token.token_id),
-        Column(key="says", title="WHICH", value=lambda step: step.says, show=says, fold=True),
+        Column("element", "ELEMENT", show=element, fold=True),
+        Column("flow", "MISSING FLOW", fold=True, rank=1),
+        Column("token", "TOKEN", "token.token_id"),
+        Column("says", "REASON", show=summary, fold=True),
     )
-    left = max(len(found.chain) - _SHOWN, 0) + found.more
+    left = max(len(found.chain) - _MAX_STEPS_SHOWN, 0) + found.more
     return Section(
-        title=f"What it depends on (the first {_SHOWN}, {left:,} more)" if left else "What it depends on",
-        listing=Listing(
-            key="chain",
-            items=found.chain[:_SHOWN],
-            columns=columns,
-            ident=lambda step: step.token.token_id,
-            document=_step_document,
-        ),
+        title=f"Depends on (the first {_MAX_STEPS_SHOWN}, {left:,} more)" if left else "Depends on",
+        listing=table(found.chain[:_MAX_STEPS_SHOWN], columns),
     )
 
 
 def _evidence_fields(found: Explanation) -> Iterable[Field]:
     for fact in found.evidence:
         if fact.name == "model" and fact.value is None:
-            yield Field("model", Cell("not known here", "dim"))
+            yield Field("model", Cell("not available", "dim"))
             continue
-        value = "" if fact.value is None else plain(fact.value)
+        value = "" if fact.value is None else format_value(fact.value)
         yield Field(
             fact.name,
             Cell(value if fact.source == "token" else f"{value}  ({fact.source})" if value else f"({fact.source})"),
         )
-
-
-# --- for programs -----------------------------------------------------------------------------------------
-
-
-def explanation_document(found: Explanation, now: datetime) -> Document:
-    """Return all of an explanation as plain values."""
-    visit = found.token
-    waited = None if found.since is None or not visit.live else round((now - found.since).total_seconds() * 1000)
-    return {
-        "instance_id": visit.instance_id,
-        **_token_document(visit),
-        "verdict": found.verdict,
-        "meaning": VERDICTS[found.verdict],
-        "since": format_time(found.since),
-        "waited_ms": waited,
-        "can_continue": found.can_continue,
-        "sentences": list(found.sentences),
-        "join": None if found.join is None else _join_document(found.join),
-        "blocker": _step_document(found.blockers[0]) if found.blockers else None,
-        "blockers": [step.token.token_id for step in found.blockers],
-        "chain": [_step_document(step) for step in found.chain],
-        "chain_left_out": found.more,
-        "evidence": [{"name": fact.name, "value": fact.value, "source": fact.source} for fact in found.evidence],
-        "next": list(found.next),
-    }
-
-
-def _token_document(visit: Visit) -> Document:
-    return {
-        "token_id": visit.token_id,
-        "element_id": visit.element_id,
-        "element_type": visit.element_type,
-        "element_name": visit.element_name,
-        "state": visit.state,
-        "created_at": format_time(visit.created_at),
-    }
-
-
-def _step_document(step: Step) -> Document:
-    return {
-        "depth": step.depth,
-        "flow": step.flow,
-        **_token_document(step.token),
-        "verdict": step.verdict,
-        "says": step.says,
-        "can_continue": step.can_continue,
-        "again": step.again,
-    }
-
-
-def _join_document(join: WaitingJoin) -> Document:
-    def missing(flow: MissingFlow) -> dict[str, Any]:
-        return {
-            "flow": flow.flow,
-            "from_element": flow.source,
-            "needed": flow in join.needed,
-            "possible": flow.possible,
-            "upstream": [visit.token_id for visit in flow.upstream],
-            "failed": [visit.token_id for visit in flow.failed],
-        }
-
-    return {
-        "element_id": join.element.id,
-        "element_type": join.element.type,
-        "tokens": [visit.token_id for visit in join.tokens],
-        "arrived": [
-            {"flow": one.flow, "token_id": one.token.token_id, "since": format_time(one.token.created_at)}
-            for one in join.arrived
-        ],
-        "missing": [missing(flow) for flow in join.missing],
-        "deadlocked": join.deadlocked,
-        "unknown": join.unknown,
-    }

@@ -1,122 +1,169 @@
-"""A list of process instances, and one of them with its totals."""
+"""Process instances: a list, and one in full."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from datetime import datetime
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
+from shlex import quote
 
-from tokctl.process.answers import status_document
-from tokctl.process.model import Summary, Token, format_time
-from tokctl.process.status import InstanceStatus
-from tokctl.process.wire import summary_document
-from tokctl.render.human import age_cell, count, seconds_since, span, state_cell, state_style, time_cell
-from tokctl.render.result import Cell, Column, Detail, Field, Listing, Section
-from tokctl.render.views.tokens import headline, pretty, raw_text, token_columns
+from tokctl.documents.instances import encode_overview_detail, encode_status
+from tokctl.model.instance_status import InstanceStatus
+from tokctl.model.instances import Summary
+from tokctl.model.states import FAILED
+from tokctl.model.times import format_time
+from tokctl.model.tokens import Token
+from tokctl.render.result import Cell, Column, Detail, Field, Footer, Listing, Output, Section, table
+from tokctl.render.text import (
+    age_cell,
+    count,
+    error_cell,
+    format_duration,
+    moment_cell,
+    overdue_cell,
+    seconds_since,
+    state_style,
+    time_cell,
+)
+from tokctl.render.views.tokens import (
+    TokenRow,
+    explain_command,
+    format_raw_json,
+    headline,
+    indent_raw_json,
+    status_cell,
+    token_columns,
+)
 
 
 def instance_listing(
     statuses: Iterable[InstanceStatus],
-    now: datetime,
+    out: Output,
     *,
-    unicode: bool,
+    headline: tuple[Cell, ...] | Callable[[], tuple[Cell, ...]] = (),
+    stuck: Collection[str] = (),
     notes: Callable[[int], list[str]] = lambda _: [],
     empty: str = "",
 ) -> Listing:
-    """A list of instances."""
+    """Return a list of instances. ``stuck`` has the ids of those with a token that takes too long, where known."""
 
-    def lasted(status: InstanceStatus) -> float | None:
-        known = status.lasted(now)
-        return None if known is None else known.total_seconds()
+    def urgency(status: InstanceStatus) -> int:
+        return 2 if status.failed_tokens else int(status.instance.instance_id in stuck)
 
-    def lasted_cell(status: InstanceStatus) -> Cell:
-        seconds = lasted(status)
-        return Cell("") if seconds is None else Cell(span(seconds) + "…" * (status.ended_at is None))
+    def next_command(status: InstanceStatus) -> str:
+        shown = out.shorten_instance_id(status.instance.instance_id)
+        return explain_command(shown, out) if urgency(status) else f"{out.prefix} tokens tree {quote(shown)}"
 
-    def age(status: InstanceStatus) -> float | None:
-        return seconds_since(status.started_at, now)
-
-    def given(name: str) -> Callable[[InstanceStatus], Any]:
-        return lambda status: getattr(status.instance, name)
-
-    columns = (
-        Column(key="instance_id", title="INSTANCE", value=given("instance_id")),
-        Column(key="process_id", title="PROCESS", value=given("process_id"), fold=True, rank=2),
-        Column(key="status", title="STATUS", value=lambda s: s.status,
-               show=lambda s: state_cell(s.status, unicode=unicode, derived=s.status_derived)),
-        Column(key="live_tokens", title="LIVE", value=lambda s: s.live_tokens, right=True, rank=3),
-        Column(key="total_tokens", title="TOKENS", value=lambda s: s.total_tokens, right=True, rank=4),
-        Column(key="age_seconds", title="STARTED", value=age,
-               show=lambda s: age_cell(s.started_at, now), right=True, rank=5),
-        Column(key="lasted_seconds", title="LASTED", value=lasted, show=lasted_cell, right=True, rank=6),
-        Column(key="started_at", title="STARTED AT", value=lambda s: format_time(s.started_at), wide=True, rank=9),
-        Column(key="updated_at", title="UPDATED AT", value=lambda s: format_time(s.updated_at), wide=True, rank=9),
-        Column(key="ended_at", title="ENDED AT", value=lambda s: format_time(s.ended_at), wide=True, rank=9),
-        Column(key="process_key", title="KEY", value=given("process_key"), wide=True, fold=True, rank=8),
-        Column(key="version", title="VERSION", value=given("version"), right=True, wide=True, rank=8),
-        Column(key="tenant_id", title="TENANT", value=given("tenant_id"), wide=True, fold=True, rank=8),
-    )  # fmt: skip
     return Listing(
         key="instances",
         items=statuses,
-        columns=columns,
+        columns=_instance_columns(out, lambda status: urgency(status) == 1),
         ident=lambda status: status.instance.instance_id,
-        document=status_document,
+        document=encode_status,
         notes=notes,
         empty=empty or "No process instances match.",
+        headline=headline,
+        footer=Footer(next_command, urgency, "instance"),
     )
 
 
-def _standing_title(shown: int, live: int) -> str:
+def _instance_columns(out: Output, is_stuck: Callable[[InstanceStatus], bool]) -> tuple[Column, ...]:
+    def elapsed(status: InstanceStatus) -> float | None:
+        known = status.elapsed(out.now)
+        return None if known is None else known.total_seconds()
+
+    def lasted_cell(status: InstanceStatus) -> Cell:
+        seconds = elapsed(status)
+        return Cell("") if seconds is None else Cell(format_duration(seconds) + "…" * (status.ended_at is None))
+
+    def time(name: str, title: str) -> Column:
+        return Column(
+            name,
+            title,
+            lambda s: format_time(getattr(s, name)),
+            show=lambda s: moment_cell(getattr(s, name), out.now),
+            wide=True,
+            rank=9,
+        )
+
+    return (
+        Column("instance_id", "INSTANCE", "instance.instance_id", form=lambda i: Cell(out.shorten_instance_id(i))),
+        Column("process_id", "PROCESS", "instance.process_id", fold=True, min_width=20, rank=2),
+        Column(
+            "status",
+            "STATUS",
+            show=lambda s: overdue_cell(status_cell(s), "stuck") if is_stuck(s) else status_cell(s),
+        ),
+        Column("failed_tokens", "INCIDENTS", show=_incidents_cell, right=True, rank=1),
+        Column(
+            "live_elements",
+            "WHERE",
+            lambda s: ", ".join(s.live_elements),
+            fold=True,
+            cut=True,
+            rank=1,
+        ),
+        Column("first_error", "ERROR", form=error_cell, fold=True, cut=True, min_width=20, rank=1),
+        Column("live_tokens", "LIVE", right=True, rank=4),
+        Column("total_tokens", "TOKENS", right=True, rank=5),
+        Column(
+            "age_seconds",
+            "STARTED",
+            lambda s: seconds_since(s.started_at, out.now),
+            show=lambda s: age_cell(s.started_at, out.now),
+            right=True,
+            rank=1,
+        ),
+        Column("lasted_seconds", "TOOK", elapsed, show=lasted_cell, right=True, rank=6),
+        time("started_at", "STARTED AT"),
+        time("updated_at", "UPDATED AT"),
+        time("ended_at", "ENDED AT"),
+        Column("process_key", "KEY", "instance.process_key", fold=True, wide=True, rank=8),
+        Column("version", "VERSION", "instance.version", right=True, wide=True, rank=8),
+        Column("business_key", "BUSINESS KEY", "instance.business_key", fold=True, wide=True, rank=8),
+        Column("tenant_id", "TENANT", "instance.tenant_id", fold=True, wide=True, rank=8),
+    )
+
+
+def _incidents_cell(status: InstanceStatus) -> Cell:
+    return Cell(f"{status.failed_tokens:,}", state_style(FAILED)) if status.failed_tokens else Cell("")
+
+
+def _live_tokens_title(shown: int, live: int) -> str:
     if not shown:
         return ""
-    return "Where it stands" + (f": the first {shown:,} of {count(live, 'live token')}" if shown < live else "")
+    return "Live tokens" + (f" (first {shown:,} of {live:,})" if shown < live else "")
 
 
-def instance_detail(
-    status: InstanceStatus, summary: Summary, live: Iterable[Token], now: datetime, *, unicode: bool
-) -> Detail:
-    """An instance in full: its data, its totals, and where it stands now."""
+def instance_detail(status: InstanceStatus, summary: Summary, live: Iterable[Token], out: Output) -> Detail:
+    """Return an instance in full: the tokens that failed or have not ended, its data, its totals, its variables."""
     instance = status.instance
     live = list(live)
     fields = [
         Field("process", Cell(instance.process_id or "unknown")),
         Field("key", Cell(instance.process_key or "")),
         Field("version", Cell("" if instance.version is None else str(instance.version))),
+        Field("business key", Cell(instance.business_key or "")),
         Field("tenant", Cell(instance.tenant_id or "")),
-        Field("started", time_cell(status.started_at, now)),
-        Field("updated", time_cell(status.updated_at, now)),
-        Field("ended", time_cell(status.ended_at, now) if status.ended_at else Cell("")),
+        Field("started", time_cell(status.started_at, out.now)),
+        Field("updated", time_cell(status.updated_at, out.now)),
+        Field("ended", time_cell(status.ended_at, out.now) if status.ended_at else Cell("")),
     ]
     states = [Field(s, Cell(f"{n:,}", state_style(s))) for s, n in summary.token_states.items() if n]
     types = [Field(t, Cell(f"{n:,}")) for t, n in summary.element_types.items() if n]
-    document = status_document(status)
-    document["summary"] = summary_document(summary)
-    document["current_activities"] = [
-        {"token_id": t.token_id, "element_id": t.element_id, "element_name": t.element_name, "state": t.state}
-        for t in live
-    ]
-    standing = Listing(
-        key="tokens",
-        items=live,
-        columns=token_columns(now, unicode=unicode, variables=False),
-        ident=lambda token: token.token_id,
-        document=dict,
-    )
+    failed_first = sorted(live, key=lambda token: token.state != FAILED)
+    live_table = table(map(TokenRow, failed_first), token_columns(out, variables=False))
     return Detail(
         ident=instance.instance_id,
-        document=document,
-        title=headline(status, summary, now, unicode=unicode),
+        document=encode_overview_detail(status, summary, live),
+        title=headline(status, summary, out),
         sections=(
-            Section(fields=tuple(field for field in fields if field.cell.text)),
-            Section(title=_standing_title(len(live), status.live_tokens), listing=standing if live else None),
+            Section(title=_live_tokens_title(len(live), status.live_tokens), listing=live_table if live else None),
             Section(title=count(summary.total_tokens, "token"), fields=tuple(states)),
             Section(title="Element types", fields=tuple(types)),
+            Section(title="Instance", fields=tuple(field for field in fields if field.cell.text)),
+            Section(title="Variables", block=indent_raw_json(instance.variables)),
             Section(
-                title="Variables",
-                block=pretty(instance.variables),
+                title="Other fields",
+                fields=tuple(Field(k, Cell(format_raw_json(v))) for k, v in instance.extra.items()),
             ),
-            Section(title="Other fields",
-                    fields=tuple(Field(k, Cell(raw_text(v))) for k, v in instance.extra.items())),
         ),
-    )  # fmt: skip
+    )

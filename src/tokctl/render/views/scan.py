@@ -1,161 +1,121 @@
-"""What a scan for leaked secrets found: where each stands, and whose it is. The secrets themselves are not here."""
+"""Findings of a scan for leaked secrets: the location and the API token of each. Secrets are never shown in full."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from msgspec import Struct
+from msgspec.structs import asdict
 
-from tokctl.access.finding import CERTAIN, CERTAINTIES, FORMS, POSSIBLE
-from tokctl.access.model import VALID, ApiToken
-from tokctl.render.human import count, size
-from tokctl.render.result import Cell, Column, Document, Listing
-from tokctl.render.views.api_tokens import state_cell
-from tokctl.scanner.base import FILE, STDIN, Place
+from tokctl.api_tokens.detection import CERTAIN, CERTAINTIES, POSSIBLE
+from tokctl.api_tokens.scanner import FILE, STDIN
+from tokctl.documents.scan import LeakDocument, ScanSummary, UnreadFile
+from tokctl.render.formats.sarif import sarif
+from tokctl.render.result import Cell, Column, Listing
+from tokctl.render.text import SHORT_HASH_LENGTH, count, size
+from tokctl.render.views.api_tokens import api_token_state_cell
+from tokctl.services.api_tokens.scan import Leak, ScanTotals
 
-SHORT = 10  # characters of an object's name
-_CERTAINTIES = {CERTAIN: "bold", POSSIBLE: "dim"}
-
-
-class Leak(Struct, frozen=True, kw_only=True):
-    """A secret in a place. ``secret`` is its mask; ``state`` and ``token`` what the registry says, None: nobody did."""
-
-    place: Place
-    line: int
-    column: int
-    offset: int
-    length: int
-    secret: str
-    form: str
-    state: str | None = None
-    token: ApiToken | None = None
-    revoked: bool = False
-
-    @property
-    def certainty(self) -> str:
-        """How certain it is that this is a secret at all; whoever knows it makes it certain."""
-        return CERTAIN if self.token is not None else FORMS[self.form]
-
-    @property
-    def live(self) -> bool:
-        """Whether it opened something when it was found, as far as anybody knows."""
-        return self.state == VALID
+_CERTAINTY_STYLES = {CERTAIN: "bold", POSSIBLE: "dim"}
 
 
-class Totals(Struct, frozen=True, kw_only=True):
-    """What was looked through."""
-
-    files: int
-    objects: int
-    repositories: int
-    octets: int
-    unread: Sequence[tuple[str, str]]  # path, why
-    complete: bool  # False: interrupted
-
-
-def leak_listing(leaks: Sequence[Leak], totals: Totals, *, exit_code: int) -> Listing:
-    """What was found, the worst first."""
+def leak_listing(leaks: Sequence[Leak], totals: ScanTotals, *, exit_code: int) -> Listing:
+    """Return a list of the findings: live secrets first, then by certainty."""
     ordered = sorted(leaks, key=lambda leak: (not leak.live, CERTAINTIES.index(leak.certainty)))
 
-    def of_token(name: str) -> Callable[[Leak], Any]:
+    def token_field(name: str) -> Callable[[Leak], Any]:
         return lambda leak: None if leak.token is None else getattr(leak.token, name)
 
     columns = (
-        Column(key="where", title="WHERE", value=_where, fold=True, least=20),
+        Column(key="where", title="WHERE", value=_format_location, fold=True, min_width=20),
         Column(key="secret", title="SECRET", value=lambda leak: leak.secret),
-        Column(key="certainty", title="CERTAINTY", value=lambda leak: leak.certainty,
-               show=lambda leak: Cell(leak.certainty, _CERTAINTIES.get(leak.certainty, "")), rank=2),
+        Column(
+            key="certainty",
+            title="CERTAINTY",
+            value=lambda leak: leak.certainty,
+            show=lambda leak: Cell(leak.certainty, _CERTAINTY_STYLES.get(leak.certainty, "")),
+            rank=2,
+        ),
         Column(key="form", title="FORM", value=lambda leak: leak.form, wide=True, rank=4),
         Column(key="state", title="STATE", value=lambda leak: leak.state, show=_state_cell),
-        Column(key="id", title="ID", value=of_token("id")),
-        Column(key="name", title="NAME", value=of_token("name"), fold=True, rank=1),
+        Column(key="id", title="ID", value=token_field("id")),
+        Column(key="name", title="NAME", value=token_field("name"), fold=True, rank=1),
         Column(key="repository", title="REPOSITORY", value=lambda leak: leak.place.repository, wide=True, rank=5),
         Column(key="versions", title="VERSIONS", value=lambda leak: leak.place.versions, right=True, wide=True, rank=3),
-    )  # fmt: skip
+    )
     return Listing(
         key="findings",
         items=ordered,
         columns=columns,
         ident=lambda leak: str(leak.token.id) if leak.token is not None else "",
-        document=leak_document,
-        tail=lambda: {"summary": _summary(ordered, totals)},
-        notes=lambda _: [_told(ordered, totals)],
+        document=encode_leak,
+        tail=lambda: {"summary": _encode_summary(ordered, totals)},
+        notes=lambda _: [_format_summary(ordered, totals)],
         empty="No secret found.",
         exit_code=exit_code,
-        texts={"sarif": lambda: _sarif(ordered, totals)},
+        custom_formats={"sarif": lambda: sarif(ordered, totals)},
     )
 
 
-def _sarif(leaks: Sequence[Leak], totals: Totals) -> Iterator[str]:
-    from tokctl.render.views.sarif import sarif
-
-    return sarif(leaks, totals)
-
-
-def leak_document(leak: Leak) -> Document:
-    """A finding for programs."""
-    place = leak.place
-    return {
-        "secret": leak.secret,
-        "certainty": leak.certainty,
-        "form": leak.form,
-        "live": leak.live,
-        "state": leak.state,
-        "id": None if leak.token is None else leak.token.id,
-        "name": None if leak.token is None else leak.token.name,
-        "revoked": leak.revoked,
-        "kind": place.kind,
-        "path": place.path,
-        "line": leak.line,
-        "column": leak.column,
-        "offset": leak.offset,
-        "repository": place.repository,
-        "commit": place.commit,
-        "object": place.object,
-        "versions": place.versions,
-    }
+def encode_leak(leak: Leak) -> LeakDocument:
+    """Return the document of a finding."""
+    token = leak.token
+    return LeakDocument(
+        secret=leak.secret,
+        certainty=leak.certainty,
+        form=leak.form,
+        live=leak.live,
+        state=leak.state,
+        id=None if token is None else token.id,
+        name=None if token is None else token.name,
+        revoked=leak.revoked,
+        line=leak.line,
+        column=leak.column,
+        offset=leak.offset,
+        **asdict(leak.place),
+    )
 
 
-def _summary(leaks: Sequence[Leak], totals: Totals) -> Document:
-    return {
-        "findings": len(leaks),
-        "live": sum(leak.live for leak in leaks),
-        "files": totals.files,
-        "repositories": totals.repositories,
-        "objects": totals.objects,
-        "bytes": totals.octets,
-        "unread": [{"path": path, "why": why} for path, why in totals.unread],
-        "complete": totals.complete,
-    }
+def _encode_summary(leaks: Sequence[Leak], totals: ScanTotals) -> ScanSummary:
+    return ScanSummary(
+        findings=len(leaks),
+        live=sum(leak.live for leak in leaks),
+        files=totals.files,
+        repositories=totals.repositories,
+        objects=totals.objects,
+        bytes=totals.octets,
+        unread=[UnreadFile(path=path, why=why) for path, why in totals.unread],
+        complete=totals.complete,
+    )
 
 
-def _where(leak: Leak) -> str:
-    """As an editor and as git take it: ``path:3:14``, ``0f3a9c21b7:path:3:14``."""
+def _format_location(leak: Leak) -> str:
+    """Return the location as editors and git accept it: ``path:3:14``, ``0f3a9c21b7:path:3:14``."""
     place, position = leak.place, f"{leak.line}:{leak.column}"
     if place.kind == FILE:
         return f"{place.path}:{position}"
     if place.kind == STDIN:
         return f"standard input:{position}"
     if place.path is not None:
-        return f"{(place.commit or '')[:SHORT]}:{place.path}:{position}"
-    return f"{place.kind} {(place.object or '')[:SHORT]}:{position}"
+        return f"{(place.commit or '')[:SHORT_HASH_LENGTH]}:{place.path}:{position}"
+    return f"{place.kind} {(place.object or '')[:SHORT_HASH_LENGTH]}:{position}"
 
 
 def _state_cell(leak: Leak) -> Cell:
     if leak.state is None:
-        return Cell("not asked", "dim")
-    return Cell("revoked now", "green") if leak.revoked else state_cell(leak.state)
+        return Cell("not checked", "dim")
+    return Cell("revoked now", "green") if leak.revoked else api_token_state_cell(leak.state)
 
 
-def _told(leaks: Sequence[Leak], totals: Totals) -> str:
+def _format_summary(leaks: Sequence[Leak], totals: ScanTotals) -> str:
     searched = count(totals.files, "file")
     if totals.repositories or totals.objects:
-        searched += (
-            f" and {count(totals.objects, 'object')} of {count(totals.repositories, 'repository', 'repositories')}"
-        )
-    said = f"Searched {searched}, {size(totals.octets)}"
+        repositories = count(totals.repositories, "repository", "repositories")
+        searched += f" and {count(totals.objects, 'object')} of {repositories}"
+    text = f"Searched {searched}, {size(totals.octets)}"
     if leaks:
-        live, gone = sum(leak.live for leak in leaks), sum(leak.revoked for leak in leaks)
-        said += f": {count(len(leaks), 'finding')}, {live:,} of them live{f', {gone:,} revoked now' if gone else ''}"
-    return f"{said}."
+        live, revoked = sum(leak.live for leak in leaks), sum(leak.revoked for leak in leaks)
+        text += (
+            f": {count(len(leaks), 'finding')}, {live:,} of them live{f', {revoked:,} revoked now' if revoked else ''}"
+        )
+    return f"{text}."

@@ -1,4 +1,4 @@
-"""The trace of an instance: its timeline, the ways that it took, where its time went."""
+"""The trace of an instance: its timeline, its paths, and where the time went."""
 
 from __future__ import annotations
 
@@ -6,79 +6,96 @@ from array import array
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from tokctl.process.fold import loops
-from tokctl.process.model import Duration, format_time
-from tokctl.process.paths import Path
-from tokctl.process.spans import Bottleneck
-from tokctl.process.timeline import Event
-from tokctl.process.trace import Trace, event_document, head, tail, trace_document
-from tokctl.render.human import count, duration_cell, span, state_cell
-from tokctl.render.result import Cell, Column, Detail, Field, Listing, Section
-from tokctl.render.views.tokens import headline, raw_text
+from tokctl.analysis.encoding.trace import encode_event, encode_trace, encode_trace_head, encode_trace_tail
+from tokctl.analysis.flow.intervals import TimeSpent
+from tokctl.analysis.flow.paths import ExecutionPath
+from tokctl.analysis.trace.report import InstanceTrace
+from tokctl.analysis.trace.timeline import TraceEvent
+from tokctl.analysis.tree.folding import divide_into_runs
+from tokctl.model.durations import Duration
+from tokctl.model.states import is_final
+from tokctl.model.times import format_time
+from tokctl.render.result import Cell, Column, Detail, Field, Listing, Output, Section, table
+from tokctl.render.text import (
+    count,
+    duration_cell,
+    format_clock,
+    format_duration,
+    format_range,
+    format_zoned_time,
+    ms_cell,
+    since_start_cell,
+    so_far,
+    spent_cell,
+    state_cell,
+)
+from tokctl.render.views.tokens import format_raw_json, headline
 
-BAR = 20  # cells
-PATHS_SHOWN = 10
-STEPS_SHOWN = 24  # of a path
+BAR_WIDTH = 20  # cells
+MAX_PATHS_SHOWN = 10
+MAX_STEPS_SHOWN = 24  # of a path
 
 
-def trace_listing(made: Trace, *, limit: int | None, offset: int, empty: str, unicode: bool) -> Listing:
-    """A trace with its timeline, or a page of that."""
-    part = made.part[offset : None if limit is None else offset + limit]
+def trace_listing(report: InstanceTrace, *, limit: int | None, offset: int, empty: str, out: Output) -> Listing:
+    """Return a trace with its timeline, or with a page of it."""
+    part = report.part[offset : None if limit is None else offset + limit]
     timeline = Listing(
         key="execution_timeline",
-        items=made.timeline.events(part),
-        columns=_event_columns(made, part, unicode=unicode),
+        items=report.timeline.events(part),
+        columns=_event_columns(report, part),
         ident=lambda event: event.token_id,
-        document=event_document,
-        head=head(made),
-        tail=lambda: tail(made),
-        headline=lambda: headline(made.status, made.summary, made.generated_at, unicode=unicode),
-        notes=_notes(made, part),
-        empty=empty or _nothing(made),
+        document=encode_event,
+        head=encode_trace_head(report),
+        tail=lambda: encode_trace_tail(report),
+        headline=lambda: headline(report.status, report.summary, out),
+        notes=_notes(report, part),
+        empty=empty or _empty_message(report),
     )
 
     def sections() -> Iterator[Section]:
         bounds = [
-            Cell(f"  {word} {format_time(time)}", "dim")
-            for word, time in (("since", made.since), ("until", made.until))
+            Cell(f"  {word} {format_zoned_time(time, out.now)}", "dim")
+            for word, time in (("since", report.since), ("until", report.until))
             if time
         ]
         yield Section(title=(Cell("Timeline", "bold"), *bounds), listing=timeline)
-        if made.paths.paths:
-            yield _paths(made, unicode=unicode)
-        yield from _totals(made, unicode=unicode)
+        if report.paths.paths:
+            yield _paths_section(report)
+        yield from _summary_sections(report)
 
     timeline.sections = sections
     return timeline
 
 
-def trace_detail(made: Trace, *, unicode: bool) -> Detail:
-    """A trace without its timeline, paths and tree."""
+def trace_detail(report: InstanceTrace, out: Output) -> Detail:
+    """Return a trace without its timeline, paths and tree."""
     return Detail(
-        ident=made.status.instance.instance_id,
-        document=trace_document(made),
-        title=headline(made.status, made.summary, made.generated_at, unicode=unicode),
-        sections=tuple(_totals(made, unicode=unicode)),
+        ident=report.status.instance.instance_id,
+        document=encode_trace(report),
+        title=headline(report.status, report.summary, out),
+        sections=tuple(_summary_sections(report)),
     )
 
 
-def _nothing(made: Trace) -> str:
-    return "Nothing happened in this period." if len(made.timeline) else "Nothing happened: the instance has no tokens."
+def _empty_message(report: InstanceTrace) -> str:
+    return "No events in this period." if len(report.timeline) else "No events: the instance has no tokens."
 
 
-def _notes(made: Trace, part: range) -> Callable[[int], list[str]]:
+def _notes(report: InstanceTrace, part: range) -> Callable[[int], list[str]]:
     def say(_: int) -> list[str]:
-        said = []
-        if len(part) < len(made.part):
-            where = f"{part.start + 1 - made.part.start:,} to {part.stop - made.part.start:,}" if part else "none"
-            said.append(f"Showing {where} of {count(len(made.part), 'event')}: --page for others, --limit 0 for all.")
-        if made.unreadable:
-            said.append(f"{count(made.unreadable, 'flow history entry', 'flow history entries')} cannot be read.")
-        if total := made.forest.anomalies.total:
-            said.append(
-                f"The links between tokens contradict each other in {count(total, 'place')}: see 'tokctl tokens tree'."
+        notes = []
+        if len(part) < len(report.part):
+            where = f"{part.start + 1 - report.part.start:,} to {part.stop - report.part.start:,}" if part else "none"
+            notes.append(
+                f"Showing {where} of {count(len(report.part), 'event')}. Use --page for others, --limit 0 for all."
             )
-        return said
+        if report.unreadable:
+            notes.append(f"{count(report.unreadable, 'flow history entry', 'flow history entries')} cannot be read.")
+        if total := report.forest.anomalies.total:
+            notes.append(
+                f"The links between tokens contradict each other in {count(total, 'place')}. See 'tokctl tokens tree'."
+            )
+        return notes
 
     return say
 
@@ -86,57 +103,53 @@ def _notes(made: Trace, part: range) -> Callable[[int], list[str]]:
 # --- the timeline ---------------------------------------------------------------------------------
 
 
-def _event_columns(made: Trace, part: range, *, unicode: bool) -> tuple[Column, ...]:
-    began, now = made.timeline.began_at, made.generated_at
-    first = part.start + 1
-    digits = len(str(part.stop))
-    arrow = "→" if unicode else "->"
+def _event_columns(report: InstanceTrace, part: range) -> tuple[Column, ...]:
+    began, digits = report.timeline.began_at, len(str(part.stop))
 
-    def clock(event: Event) -> Cell:
-        """A time of day, with the date in the first line unless it is today's, and where it is another than there."""
-        text = format_time(event.timestamp)
-        if text is None or event.timestamp is None or began is None:
+    def clock(event: TraceEvent) -> Cell:
+        if event.timestamp is None or began is None:
             return Cell("?", "dim")
-        date, _, time = text.rstrip("Z").partition("T")
-        if event.sequence == first:
-            return Cell(time[:12] if event.timestamp.date() == now.date() else f"{date} {time[:12]}")
-        return Cell(time[:12] if event.timestamp.date() == began.date() else f"{date} {time[:8]}")
+        return Cell(format_clock(event.timestamp, began, report.generated_at, first=event.sequence == part.start + 1))
 
-    def offset(event: Event) -> float | None:
+    def offset_ms(event: TraceEvent) -> float | None:
         if event.timestamp is None or began is None:
             return None
         return (event.timestamp - began).total_seconds() * 1000
 
-    def since_start(event: Event) -> Cell:
-        ms = offset(event)
-        return Cell("?" if ms is None else f"+{span(ms / 1000)}{'~' * event.timestamp_derived}", "dim")
+    def since_start(event: TraceEvent) -> Cell:
+        return since_start_cell(offset_ms(event), derived=event.timestamp_derived)
 
     return (
-        Column(key="sequence", title="#", value=lambda e: e.sequence, show=lambda e: Cell(f"{e.sequence:>{digits}}"),
-               right=True),
-        Column(key="timestamp", title="TIME", value=lambda e: format_time(e.timestamp), show=clock, rank=6),
-        Column(key="offset_ms", title="SINCE START", value=offset, show=since_start, right=True, rank=3),
-        Column(key="action", title="EVENT", value=lambda e: e.action, show=_action_cell),
-        Column(key="element_name", title="ELEMENT", value=lambda e: e.element_name, show=lambda e: Cell(e.name),
-               fold=True),
-        Column(key="how", title="HOW", value=lambda e: _how(e, "->"), show=lambda e: Cell(_how(e, arrow), "dim"),
-               fold=True, least=18, rank=2),
-        Column(key="duration_ms", title="TOOK", value=lambda e: e.duration_ms, show=_took, right=True, rank=1),
-        Column(key="token_id", title="TOKEN", value=lambda e: e.token_id, show=lambda e: Cell(e.token_id, "dim"),
-               rank=5),
-        Column(key="element_type", title="TYPE", value=lambda e: e.element_type, wide=True, rank=7),
-        Column(key="element_id", title="ELEMENT ID", value=lambda e: e.element_id, fold=True, wide=True, rank=9),
-        Column(key="from_element", title="FROM", value=lambda e: e.from_element, fold=True, wide=True, rank=9),
-        Column(key="via_flow", title="FLOW", value=lambda e: e.via_flow, fold=True, wide=True, rank=9),
-        Column(key="wait_ms", title="WAITED", value=lambda e: e.wait_ms,
-               show=lambda e: Cell("" if e.wait_ms is None else span(e.wait_ms / 1000)), right=True, wide=True, rank=8),
-        Column(key="child_token_id", title="CHILD", value=lambda e: e.child_token_id, wide=True, rank=9),
-        Column(key="variables", title="VARIABLES", value=lambda e: e.variables,
-               show=lambda e: Cell(raw_text(e.variables)), fold=True, rank=4),
-    )  # fmt: skip
+        Column("sequence", "#", show=lambda e: Cell(f"{e.sequence:>{digits}}"), right=True),
+        Column("timestamp", "TIME", lambda e: format_time(e.timestamp), show=clock, rank=6),
+        Column("offset_ms", "SINCE START", offset_ms, show=since_start, right=True, rank=3),
+        Column("action", "EVENT", show=_action_cell),
+        Column("element_name", "ELEMENT", show=lambda e: Cell(e.name), fold=True),
+        Column(
+            "how",
+            "HOW",
+            lambda e: _format_transition(e, "->"),
+            show=lambda e: Cell(_format_transition(e, "→"), "dim"),
+            fold=True,
+            min_width=18,
+            rank=2,
+        ),
+        Column("duration_ms", "TOOK", show=_duration_cell, right=True, rank=1),
+        Column("token_id", "TOKEN", show=lambda e: Cell(e.token_id, "dim"), rank=5),
+        *_DETAIL_COLUMNS,
+    )
 
 
-_STYLES = {
+_DETAIL_COLUMNS = (
+    Column("element_type", "TYPE", wide=True, rank=7),
+    Column("element_id", "ELEMENT ID", fold=True, wide=True, rank=9),
+    Column("from_element", "FROM", fold=True, wide=True, rank=9),
+    Column("via_flow", "FLOW", fold=True, wide=True, rank=9),
+    Column("wait_ms", "WAITED", form=ms_cell, right=True, wide=True, rank=8),
+    Column("child_token_id", "CHILD", wide=True, rank=9),
+    Column("variables", "VARIABLES", form=lambda raw: Cell(format_raw_json(raw)), fold=True, rank=4),
+)
+_ACTION_STYLES = {
     "TOKEN_CREATED": "",
     "TOKEN_MOVED": "cyan",
     "TOKEN_SPLIT": "magenta",
@@ -147,15 +160,15 @@ _STYLES = {
 }
 
 
-def _action_cell(event: Event) -> Cell:
-    return Cell(event.action.removeprefix("TOKEN_").removeprefix("GATEWAY_"), _STYLES.get(event.action, ""))
+def _action_cell(event: TraceEvent) -> Cell:
+    return Cell(event.action.removeprefix("TOKEN_").removeprefix("GATEWAY_"), _ACTION_STYLES.get(event.action, ""))
 
 
-def _how(event: Event, arrow: str) -> str:
-    """Where from and over which flow, why, or into what."""
+def _format_transition(event: TraceEvent, arrow: str) -> str:
+    """Return the source and the flow of a move, the decision of a gateway, or the child of a split."""
     if event.action == "TOKEN_MOVED":
         text = f" {arrow} ".join(part for part in (event.from_element, event.via_flow) if part)
-        return f"{text}, waited {span(event.wait_ms / 1000)}" if event.wait_ms else text
+        return f"{text}, waited {format_duration(event.wait_ms / 1000)}" if event.wait_ms else text
     if event.action == "TOKEN_SPLIT":
         return f"{arrow} {event.child_token_id}"
     if event.decision is not None:
@@ -164,135 +177,137 @@ def _how(event: Event, arrow: str) -> str:
     return ""
 
 
-def _took(event: Event) -> Cell:
+def _duration_cell(event: TraceEvent) -> Cell:
     if event.duration_ms is None:
         return Cell("")
     return duration_cell(Duration(event.duration_ms, event.duration_derived))
 
 
-# --- what it comes to -----------------------------------------------------------------------------
+# --- paths and summary -----------------------------------------------------------------------------
 
 
-def _paths(made: Trace, *, unicode: bool) -> Section:
-    found, shown = made.paths, made.paths.paths[:PATHS_SHOWN]
-    arrow = "→" if unicode else "->"
+def _paths_section(report: InstanceTrace) -> Section:
+    found, shown = report.paths, report.paths.paths[:MAX_PATHS_SHOWN]
     title = [Cell("Paths", "bold")]
-    if found.different > len(shown) or found.ways > found.different:
-        title.append(Cell(f"  {len(shown)} of {found.different:,}, which {count(found.ways, 'way')} took", "dim"))
+    if found.distinct_count > len(shown) or found.ways > found.distinct_count:
+        title.append(
+            Cell(f"  {len(shown)} of {found.distinct_count:,} different paths, {found.ways:,} in total", "dim")
+        )
     columns = (
-        Column(key="count", title="WAYS", value=lambda p: p.count, show=lambda p: Cell(f"{p.count:,}"), right=True),
-        Column(key="elements", title="ELEMENTS", value=lambda p: p.elements,
-               show=lambda p: Cell(_steps(p, arrow, unicode=unicode)), fold=True, least=24),
-        Column(key="status", title="END", value=lambda p: p.status,
-               show=lambda p: state_cell(p.status, unicode=unicode)),
-        Column(key="duration_ms", title="TOOK", value=lambda p: p.longest_ms, show=_path_took, right=True, rank=1),
-        Column(key="token_count", title="TOKENS", value=lambda p: p.token_count,
-               show=lambda p: Cell(f"{p.token_count:,}"), right=True, rank=2),
-    )  # fmt: skip
-    return Section(
-        title=tuple(title),
-        listing=Listing(
-            key="execution_paths", items=shown, columns=columns, ident=lambda p: p.last_token_id, document=dict
-        ),
+        Column("count", "COUNT", show=lambda p: Cell(f"{p.count:,}"), right=True),
+        Column("elements", "ELEMENTS", show=lambda p: Cell(_steps(p)), fold=True, min_width=24),
+        Column("status", "END", show=lambda p: state_cell(p.status)),
+        Column("duration_ms", "TOOK", "longest_ms", show=_path_duration_cell, right=True, rank=1),
+        Column("token_count", "TOKENS", show=lambda p: Cell(f"{p.token_count:,}"), right=True, rank=2),
     )
+    return Section(title=tuple(title), listing=table(shown, columns))
 
 
-def _steps(path: Path, arrow: str, *, unicode: bool) -> str:
-    """The elements of a path, loops once with their passes; of a long one its end."""
+def _steps(path: ExecutionPath) -> str:
+    """Return the elements of a path. Loops are written once with their passes; a long path is cut at its beginning."""
     codes: dict[str, int] = {}
     numbers = array("i", (codes.setdefault(element, len(codes)) for element in path.elements))
     texts, position = [], 0
-    for steps, passes in loops(numbers):
-        names = f" {arrow} ".join(path.elements[position : position + steps])
+    for steps, passes in divide_into_runs(numbers):
+        names = " → ".join(path.elements[position : position + steps])
         if passes > 1:
             names = f"({names})" if steps > 1 else names
-            names += f" {'×' if unicode else 'x'}{passes:,}"
+            names += f" ×{passes:,}"
         texts.append(names)
         position += steps * passes
-    more = "… → " if unicode else "... -> "
-    cut = path.elements_left_out or len(texts) > STEPS_SHOWN
-    return (more if cut else "") + f" {arrow} ".join(texts[-STEPS_SHOWN:])
+    cut = path.elements_left_out or len(texts) > MAX_STEPS_SHOWN
+    return ("… → " if cut else "") + " → ".join(texts[-MAX_STEPS_SHOWN:])
 
 
-def _path_took(path: Path) -> Cell:
+def _path_duration_cell(path: ExecutionPath) -> Cell:
     if path.longest_ms is None or path.shortest_ms is None:
         return Cell("?", "dim")
-    low, high = span(path.shortest_ms / 1000), span(path.longest_ms / 1000)
-    return Cell("~" + (low if low == high else f"{low} to {high}"))
+    still_open = not is_final(path.status)
+    took = "~" * (not still_open) + format_range(path.shortest_ms, path.longest_ms)
+    return Cell(so_far(took, still_open=still_open), "yellow" if still_open else "")
 
 
-def _totals(made: Trace, *, unicode: bool) -> Iterator[Section]:
-    found = made.analysis
-    division = found.breakdown
+def _summary_sections(report: InstanceTrace) -> Iterator[Section]:
+    found = report.analysis
+    breakdown, open_time = found.breakdown + found.so_far, found.so_far
     parts = [
-        ("processing", division.processing, "green"),
-        ("waiting", division.waiting - division.between, "yellow"),
-        ("between tokens", division.between, "yellow"),
-        ("overhead", division.overhead, "cyan"),
-        ("unknown", division.unknown, "dim"),
+        ("processing", breakdown.processing, open_time.processing, "green"),
+        ("waiting", breakdown.waiting - breakdown.between, open_time.waiting, "yellow"),
+        ("between tokens", breakdown.between, 0.0, "yellow"),
+        ("overhead", breakdown.overhead, open_time.overhead, "cyan"),
+        ("unknown", breakdown.unknown, open_time.unknown, "dim"),
     ]
-    if division.total > 0:
-        lines = [_bar(label, ms, ms / division.total, style, unicode=unicode) for label, ms, style in parts if ms]
+    if breakdown.total > 0:
+        lines = [
+            _bar(
+                label,
+                so_far(format_duration(ms / 1000), still_open=open_ms > 0),
+                ms / breakdown.total,
+                style,
+            )
+            for label, ms, open_ms, style in parts
+            if ms
+        ]
         yield Section(title="Where the time went", lines=lines)
     if found.bottlenecks:
-        yield _bottlenecks(made)
-    yield Section(title="Summary", fields=tuple(_fields(made)))
+        yield _bottlenecks(report)
+    yield Section(title="Summary", fields=tuple(_fields(report)))
 
 
-def _bar(label: str, ms: float, share: float, style: str, *, unicode: bool) -> tuple[Cell, ...]:
-    filled = min(max(round(share * BAR), 1), BAR)
+def _bar(label: str, took: str, share: float, style: str) -> tuple[Cell, ...]:
+    filled = min(max(round(share * BAR_WIDTH), 1), BAR_WIDTH)
     return (
         Cell(f"{label:<14}  "),
-        Cell(("█" if unicode else "#") * filled + " " * (BAR - filled), style),
-        Cell(f"  {share:>6.1%}  {span(ms / 1000)}"),
+        Cell("█" * filled + " " * (BAR_WIDTH - filled), style),
+        Cell(f"  {share:>6.1%}  {took}"),
     )
 
 
-def _bottlenecks(made: Trace) -> Section:
-    labels = {label[0]: label for label in reversed(made.forest.labels)}
+def _bottlenecks(report: InstanceTrace) -> Section:
+    labels = {label[0]: label for label in reversed(report.forest.labels)}
 
-    def name(one: Bottleneck[str]) -> str:
+    def name(one: TimeSpent[str]) -> str:
         return labels[one.key][2] or one.key
 
     columns = (
-        Column(key="element_name", title="ELEMENT", value=name, fold=True),
-        Column(key="element_type", title="TYPE", value=lambda b: labels[b.key][1], rank=3),
-        Column(key="visits", title="VISITS", value=lambda b: b.visits, show=lambda b: Cell(f"{b.visits:,}"),
-               right=True),
-        Column(key="total_duration_ms", title="IN ALL", value=lambda b: b.total_ms,
-               show=lambda b: Cell(span(b.total_ms / 1000)), right=True),
-        Column(key="longest_duration_ms", title="LONGEST", value=lambda b: b.longest_ms,
-               show=lambda b: Cell(span(b.longest_ms / 1000)), right=True, rank=2),
-        Column(key="percentage_of_total", title="SHARE", value=lambda b: b.percentage_of_total,
-               show=lambda b: Cell(f"{b.percentage_of_total:.1f}%"), right=True),
-    )  # fmt: skip
-    return Section(
-        title="Bottlenecks",
-        listing=Listing(
-            key="bottlenecks", items=made.analysis.bottlenecks, columns=columns, ident=lambda b: b.key, document=dict
+        Column("element_name", "ELEMENT", name, fold=True),
+        Column("element_type", "TYPE", lambda b: labels[b.key][1], rank=3),
+        Column("visits", "VISITS", show=lambda b: Cell(f"{b.visits:,}"), right=True),
+        Column(
+            "total_duration_ms", "TOTAL", show=lambda b: spent_cell(b.total_ms, still_open=b.so_far_ms > 0), right=True
         ),
+        Column(
+            "longest_duration_ms",
+            "LONGEST",
+            show=lambda b: spent_cell(b.longest_ms, still_open=b.longest_is_open),
+            right=True,
+            rank=2,
+        ),
+        Column("percentage_of_total", "SHARE", show=lambda b: Cell(f"{b.percentage_of_total:.1f}%"), right=True),
     )
+    return Section(title="Bottlenecks", listing=table(report.analysis.bottlenecks, columns))
 
 
-def _fields(made: Trace) -> Iterator[Field]:
-    found = made.analysis
+def _fields(report: InstanceTrace) -> Iterator[Field]:
+    found = report.analysis
     took = Cell("unknown", "dim")
     if found.total_ms is not None:
-        took = Cell(span(found.total_ms / 1000) + "…" * found.running)
+        took = Cell(so_far(format_duration(found.total_ms / 1000), still_open=found.running))
     yield Field("took", took)
-    told = (f"{number:,} {_word(action)}" for action, number in made.timeline.counts.items() if number)
-    yield Field("events", Cell(f"{len(made.timeline):,}" + _bracket(", ".join(told))))
-    yield Field("paths", Cell(f"{made.paths.different:,}" + _bracket(count(made.paths.ways, "way"))))
-    yield Field("live at once", Cell(_concurrency(found.max_concurrent, found.most_at)))
+    counts = (f"{number:,} {_format_action(action)}" for action, number in report.timeline.counts.items() if number)
+    yield Field("events", Cell(f"{len(report.timeline):,}" + _parenthesize(", ".join(counts))))
+    yield Field("paths", Cell(f"{report.paths.distinct_count:,} different, {report.paths.ways:,} in total"))
+    yield Field("live at once", Cell(_concurrency(found.max_concurrent, found.most_at, report.generated_at)))
 
 
-def _word(action: str) -> str:
+def _format_action(action: str) -> str:
     return action.removeprefix("TOKEN_").removeprefix("GATEWAY_").lower()
 
 
-def _bracket(text: str) -> str:
+def _parenthesize(text: str) -> str:
     return f"  ({text})" if text else ""
 
 
-def _concurrency(most: int, at: datetime | None) -> str:
-    return f"at most {most:,}" + (f", first at {format_time(at)}" if most > 1 else "") if most else "none"
+def _concurrency(most: int, at: datetime | None, now: datetime) -> str:
+    first = f", first at {format_zoned_time(at, now)}" if most > 1 and at is not None else ""
+    return f"at most {most:,}{first}" if most else "none"

@@ -1,8 +1,7 @@
-"""The live picture of watched instances: how they stand, what is live, what has changed, how fast it goes."""
+"""The dashboard of watched instances: their status, live tokens, changes, and rates."""
 
 from __future__ import annotations
 
-import io
 from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -10,45 +9,69 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
+from rich.segment import Segment
 
-from tokctl.process.model import Token, format_time
-from tokctl.process.monitor import Change, Event, Watched
-from tokctl.render.human import age_cell, count, duration_cell, seconds_since, span, state_cell
-from tokctl.render.result import Cell, Column, Listing, Output
-from tokctl.render.table import join_line, width, write_listing
+from tokctl.analysis.changes import InstanceWatch, TokenChange, WatchEvent
+from tokctl.model.durations import compute_token_duration
+from tokctl.model.tokens import Token
+from tokctl.render.formats.layout import width
+from tokctl.render.formats.table import write_listing
+from tokctl.render.formats.terminal import LineWriter, open_console
+from tokctl.render.result import Cell, Column, Output, table
+from tokctl.render.text import (
+    age_cell,
+    count,
+    duration_cell,
+    error_cell,
+    format_duration,
+    retries_cell,
+    seconds_since,
+    state_cell,
+    timeout_cell,
+    to_zone,
+)
 from tokctl.render.views.tokens import headline
 
-WINDOW = timedelta(minutes=5)  # over which rates are told
-REMEMBERED = 300  # lines of what has changed
-VALUE = 40  # characters of a value before and after
-_TIMES = ("updated_at", "completed_at", "cancelled_at", "created_at")  # they change with all else, and say little
+RATE_WINDOW = timedelta(minutes=5)  # period of the rates
+MAX_LOG_ENTRIES = 300  # changes to keep
+MAX_VALUE_WIDTH = 40  # characters
+_TIMESTAMP_FIELDS = (
+    "updated_at",
+    "completed_at",
+    "cancelled_at",
+    "created_at",
+)  # they change with every other field, and are of little interest
 
 
-class Look(Struct, frozen=True, kw_only=True):
-    """What there is to show beside the events: the instances, and how looking goes."""
+Lines = list[list[Segment]]
+"""Lines of a terminal, each of pieces of text with a style."""
 
-    watched: Sequence[Watched]
+
+class DashboardState(Struct, frozen=True, kw_only=True):
+    """What the dashboard shows besides events: the instances and the state of polling."""
+
+    watched: Sequence[InstanceWatch]
     now: datetime
-    looked_at: datetime | None
+    polled_at: datetime | None
     interval: float
-    more: int = 0  # instances that are open and not watched
+    more: int = 0  # open instances that are not watched
     error: str = ""
-    next_look: datetime | None = None
+    next_poll_at: datetime | None = None
 
 
-class Board:
-    """Collects events as they come, and draws the picture for a terminal of any size."""
+class Dashboard:
+    """Collects events and renders the dashboard for a terminal of any size."""
 
-    def __init__(self, began: datetime, *, unicode: bool) -> None:
+    def __init__(self, began: datetime, out: Output) -> None:
         self._began = began
-        self._unicode = unicode
-        self._log: deque[tuple[Cell, ...]] = deque(maxlen=REMEMBERED)
-        self._rates: deque[tuple[datetime, int, int]] = deque()  # when, finished, begun
-        self._marks: dict[tuple[str, str], str] = {}  # of tokens that changed when something changed last
+        self._console = open_console(out)
+        self._log: deque[tuple[Cell, ...]] = deque(maxlen=MAX_LOG_ENTRIES)
+        self._rates: deque[tuple[datetime, int, int]] = deque()  # time, finished tokens, created tokens
+        self._marks: dict[tuple[str, str], str] = {}  # tokens of the last change
         self._changed_at: datetime | None = None
 
-    def take(self, events: Iterable[Event]) -> None:
-        """Take in what a look has brought."""
+    def add_events(self, events: Iterable[WatchEvent]) -> None:
+        """Add the events of a poll."""
         events = list(events)
         first = {event.instance_id for event in events if event.event == "watching"}
         updates = [e for e in events if e.changes is not None and e.instance_id not in first]
@@ -59,10 +82,10 @@ class Board:
             self._count(event, new=event.instance_id in first)
         for event in events:
             if event.changes is None or event.instance_id not in first:
-                self._log.extend(self._lines(event))
+                self._log.extend(self._log_entries(event))
 
-    def _count(self, event: Event, *, new: bool) -> None:
-        """Count and mark; of an instance that is new here, only what was begun or finished since there is a picture."""
+    def _count(self, event: WatchEvent, *, new: bool) -> None:
+        """Count and mark tokens; of a new instance, only count those created or finished since the start."""
         changes = event.changes
         if changes is None:
             return
@@ -79,75 +102,87 @@ class Board:
 
     # --- the log ---
 
-    def _lines(self, event: Event) -> Iterable[tuple[Cell, ...]]:
-        time = Cell(f"{(format_time(event.at) or '')[11:19]} ", "dim")
+    def _log_entries(self, event: WatchEvent) -> Iterable[tuple[Cell, ...]]:
+        time = Cell(f"{to_zone(event.at, self._began):%H:%M:%S} ", "dim")
         if event.changes is not None:
-            yield from self._changed(time, event)
+            yield from self._change_entries(time, event)
         for token in event.tokens:
-            late = span((event.at - token.context.timeout_at).total_seconds()) if token.context.timeout_at else "?"
-            yield time, Cell("! ", "bold red"), *_who(token), Cell(f"  timed out {late} ago", "bold red")
+            late = (
+                format_duration((event.at - token.context.timeout_at).total_seconds())
+                if token.context.timeout_at
+                else "?"
+            )
+            yield time, Cell("! ", "bold red"), *_token_cells(token), Cell(f"  timed out {late} ago", "bold red")
         if event.event in {"watching", "ended", "instance_updated"}:
             status = event.facts.get("status") or event.facts.get("after", {}).get("status")
             who = event.instance_id
-            said = {"watching": f"watching {who}  ", "ended": f"{who} has ended  "}.get(event.event, f"{who} is now  ")
-            yield time, Cell("= ", "bold"), Cell(said), state_cell(status, unicode=self._unicode)
+            texts = {"watching": f"watching {who}  ", "ended": f"{who} has ended  "}.get(event.event, f"{who} is now  ")
+            yield time, Cell("= ", "bold"), Cell(texts), state_cell(status)
         elif event.event == "error":
             yield time, Cell("x ", "bold red"), Cell(event.facts["message"], "red")
         elif event.event == "recovered":
-            yield time, Cell("= ", "bold"), Cell(f"there again, after {span(event.facts['after_ms'] / 1000)}", "green")
+            yield (
+                time,
+                Cell("= ", "bold"),
+                Cell(f"available again after {format_duration(event.facts['after_ms'] / 1000)}", "green"),
+            )
 
-    def _changed(self, time: Cell, event: Event) -> Iterable[tuple[Cell, ...]]:
+    def _change_entries(self, time: Cell, event: WatchEvent) -> Iterable[tuple[Cell, ...]]:
         changes = event.changes
         if changes is None:
             return
         for token in changes.added:
-            yield time, Cell("+ ", "bold green"), *_who(token), self._state(token)
+            yield time, Cell("+ ", "bold green"), *_token_cells(token), self._state(token)
         for change in changes.changed:
-            yield time, Cell("~ ", "bold yellow"), *_who(change.token), Cell(f"  {_what(change)}")
-        sign = Cell("✓ " if self._unicode else "v ", "bold")
+            yield time, Cell("~ ", "bold yellow"), *_token_cells(change.token), Cell(f"  {_describe_change(change)}")
+        sign = Cell("✓ ", "bold")
         for change in changes.finished:
             token = change.token
-            took = duration_cell(_duration(token)).text
-            cells = [time, sign, *_who(token), self._state(token)]
+            took = duration_cell(compute_token_duration(token)).text
+            cells = [time, sign, *_token_cells(token), self._state(token)]
             yield (*cells, Cell(f"  took {took}", "dim")) if took else tuple(cells)
         for token_id in changes.removed:
-            yield time, Cell("- ", "bold"), Cell(token_id), Cell("  is no longer there", "dim")
+            yield time, Cell("- ", "bold"), Cell(token_id), Cell("  was removed", "dim")
 
     def _state(self, token: Token) -> Cell:
-        cell = state_cell(token.state, unicode=self._unicode)
-        return Cell(f"  {cell.text}", cell.style)
+        return state_cell(token.state)._replace(stem="  ")
 
-    # --- the picture ---
+    # --- rendering ---
 
-    def frame(self, look: Look, out: Output, height: int) -> list[str]:
-        """Return the picture's lines: no more than the height, each fitting the output's width."""
-        lines = self._heads(look, out, max(height // 4, 1))
-        lines += self._standing(look, out)
+    def _fold(self, cells: Sequence[Cell], out: Output) -> Lines:
+        writer = LineWriter(out, self._console)
+        writer.line(cells)
+        return writer.lines
+
+    def render_lines(self, look: DashboardState, out: Output, height: int) -> Lines:
+        """Return the lines of the dashboard: at most ``height``, none wider than the output."""
+        lines = self._render_headlines(look, out, max(height // 4, 1))
+        lines += self._render_status(look, out)
         room = height - len(lines) - 1
-        for_log = len(self._recent(max(room // 3, 1), out)) + 1 if self._log and room > 3 else 0
-        live = self._live(look, out, room - for_log)
-        lines += ["", *live]
-        if log := self._recent(height - len(lines) - 1, out):
-            lines += ["", *log]
+        for_log = len(self._render_log(max(room // 3, 1), out)) + 1 if self._log and room > 3 else 0
+        live = self._render_live_tokens(look, out, room - for_log)
+        lines += [[], *live]
+        if log := self._render_log(height - len(lines) - 1, out):
+            lines += [[], *log]
         return lines[:height]
 
-    def _recent(self, room: int, out: Output) -> list[str]:
-        """The end of the log, as much of it as there is room for."""
-        lines: list[str] = []
+    def _render_log(self, room: int, out: Output) -> Lines:
+        """Return the latest entries of the log that fit into ``room`` lines."""
+        lines: Lines = []
         for cells in reversed(self._log):
-            entry = _fold(cells, out)
+            entry = self._fold(cells, out)
             if len(lines) + len(entry) > room:
                 break
             lines[:0] = entry
         return lines
 
-    def _heads(self, look: Look, out: Output, room: int) -> list[str]:
+    def _render_headlines(self, look: DashboardState, out: Output, room: int) -> Lines:
         heads = [
-            _fold(headline(one.status, one.summary, look.now, unicode=out.unicode), out)
+            self._fold(headline(one.status, one.summary, out), out)
             for one in look.watched[: max(room, 1)]
             if one.status is not None
         ]
-        lines: list[str] = []
+        lines: Lines = []
         shown = 0
         for head in heads:
             if shown and len(lines) + len(head) > room:
@@ -156,72 +191,66 @@ class Board:
             shown += 1
         more = len(look.watched) - shown
         if more and shown:
-            lines += _fold([Cell(f"… and {count(more, 'more instance')} watched", "dim")], out)
+            lines += self._fold([Cell(f"… and {count(more, 'more instance')} watched", "dim")], out)
         if look.more:
-            lines += _fold([Cell(f"… and {count(look.more, 'more open instance')} not watched", "yellow")], out)
+            lines += self._fold([Cell(f"… and {count(look.more, 'more open instance')} not watched", "yellow")], out)
         if not look.watched:
-            lines += _fold([Cell("No open instance; waiting for one.", "dim")], out)
+            lines += self._fold([Cell("No open instances. Waiting for one.", "dim")], out)
         return lines
 
-    def _standing(self, look: Look, out: Output) -> list[str]:
-        parts = [f"every {span(look.interval)}"]
-        if look.looked_at is not None:
-            parts.append(f"last look {(format_time(look.looked_at) or '')[11:19]}Z")
+    def _render_status(self, look: DashboardState, out: Output) -> Lines:
+        parts = [f"every {format_duration(look.interval)}"]
+        if look.polled_at is not None:
+            parts.append(f"last poll {to_zone(look.polled_at, self._began):%H:%M:%S %Z}")
         ago = seconds_since(self._changed_at, look.now)
-        recent = "changed just now" if ago is not None and ago < 1 else f"changed {span(round(ago or 0))} ago"
-        parts.append("no change yet" if ago is None else recent)
-        parts.append(self._rate(look.now))
-        lines = _fold([Cell(("" if n == 0 else "  ") + part, "dim") for n, part in enumerate(parts)], out)
+        recent = (
+            "changed just now" if ago is not None and ago < 1 else f"changed {format_duration(round(ago or 0))} ago"
+        )
+        parts.append("no changes yet" if ago is None else recent)
+        parts.append(self._format_rate(look.now))
+        lines = self._fold([Cell(("" if n == 0 else "  ") + part, "dim") for n, part in enumerate(parts)], out)
         if look.error:
-            wait = seconds_since(look.now, look.next_look) if look.next_look else None
-            again = f" Trying again in {span(max(round(wait), 0))}." if wait is not None else ""
-            lines += _fold([Cell(look.error + again, "bold red")], out)
+            wait = seconds_since(look.now, look.next_poll_at) if look.next_poll_at else None
+            again = f" Retrying in {format_duration(max(round(wait), 0))}." if wait is not None else ""
+            lines += self._fold([Cell(look.error + again, "bold red")], out)
         return lines
 
-    def _rate(self, now: datetime) -> str:
-        while self._rates and self._rates[0][0] < now - WINDOW:
+    def _format_rate(self, now: datetime) -> str:
+        while self._rates and self._rates[0][0] < now - RATE_WINDOW:
             self._rates.popleft()
-        finished, begun = sum(r[1] for r in self._rates), sum(r[2] for r in self._rates)
-        watched = min(now - self._began, WINDOW)
+        finished, started = sum(r[1] for r in self._rates), sum(r[2] for r in self._rates)
+        watched = min(now - self._began, RATE_WINDOW)
         minutes = watched / timedelta(minutes=1)
         if minutes < 1:
-            return f"finished {finished:,}, begun {begun:,} in {span(round(watched.total_seconds()))}"
-        return (
-            f"finished {finished / minutes:,.1f}/min, begun {begun / minutes:,.1f}/min in {span(round(minutes * 60))}"
-        )
+            return f"finished {finished:,}, started {started:,} in {format_duration(round(watched.total_seconds()))}"
+        period = format_duration(round(minutes * 60))
+        return f"finished {finished / minutes:,.1f}/min, started {started / minutes:,.1f}/min in {period}"
 
-    def _live(self, look: Look, out: Output, room: int) -> list[str]:
+    def _render_live_tokens(self, look: DashboardState, out: Output, room: int) -> Lines:
         rows = [(one, token) for one in look.watched for token in one.live]
         if not rows:
-            return _fold([Cell("No live token.", "dim")], out)[:room] if look.watched else []
+            return self._fold([Cell("No live tokens.", "dim")], out)[:room] if look.watched else []
         if room < 2:
-            return _fold([Cell(count(len(rows), "live token"), "dim")], out)[: max(room, 0)]
+            return self._fold([Cell(count(len(rows), "live token"), "dim")], out)[: max(room, 0)]
         shown = min(len(rows), max(room - 1, 1))
         while True:
-            lines = self._table(_most_urgent(rows, shown, look.now), look, out)
+            lines = self._render_table(_most_urgent(rows, shown, look.now), look, out)
             if shown < len(rows):
-                lines += _fold([Cell(f"… and {count(len(rows) - shown, 'more live token')}", "dim")], out)
+                lines += self._fold([Cell(f"… and {count(len(rows) - shown, 'more live token')}", "dim")], out)
             if len(lines) <= room or shown <= 1:
                 return lines[:room]
             shown = max(shown - max((len(lines) - room) // 2, 1), 1)
 
-    def _table(self, rows: list[tuple[Watched, Token]], look: Look, out: Output) -> list[str]:
-        stream = io.StringIO()
-        listing = Listing(
-            key="live",
-            items=rows,
-            columns=self._columns(look),
-            ident=lambda row: str(row[1].token_id),
-            document=lambda _: {},
-        )
-        there = {"format": "table", "columns": None, "query": None, "stream": stream, "errors": io.StringIO()}
-        write_listing(listing, msgspec.structs.replace(out, **there))
-        return stream.getvalue().rstrip("\n").split("\n")
+    def _render_table(self, rows: list[tuple[InstanceWatch, Token]], look: DashboardState, out: Output) -> Lines:
+        plain = msgspec.structs.replace(out, format="table", columns=None, query=None)
+        writer = LineWriter(plain, self._console)
+        write_listing(table(rows, self._columns(look)), writer)
+        return writer.lines
 
-    def _columns(self, look: Look) -> tuple[Column, ...]:
+    def _columns(self, look: DashboardState) -> tuple[Column, ...]:
         now = look.now
 
-        def mark(row: tuple[Watched, Token]) -> Cell:
+        def mark(row: tuple[InstanceWatch, Token]) -> Cell:
             one, token = row
             sign = self._marks.get((one.instance_id, token.token_id), "")
             due = token.context.timeout_at
@@ -229,37 +258,30 @@ class Board:
                 return Cell(f"{sign}!", "bold red")
             return Cell(sign, {"+": "bold green", "~": "bold yellow"}.get(sign, ""))
 
-        def timeout(row: tuple[Watched, Token]) -> Cell:
-            due = row[1].context.timeout_at
-            late = seconds_since(due, now)
-            if late is None:
-                return Cell("")
-            return Cell(f"{span(late)} ago", "bold red") if late >= 0 else Cell(f"in {span(-late)}")
-
-        def retries(row: tuple[Watched, Token]) -> Cell:
-            used = row[1].context.retries_used
-            return Cell(str(used) if used else "", "yellow" if used and used > 2 else "")
-
-        def column(key: str, title: str, show: Any, **more: Any) -> Column:
-            return Column(key=key, title=title, value=lambda _: None, show=show, **more)
-
         columns = [
-            column("mark", "", mark),
-            column("token_id", "TOKEN", lambda row: Cell(row[1].token_id)),
-            column("element", "ELEMENT", lambda row: Cell(row[1].name), fold=True, rank=1),
-            column("state", "STATE", lambda row: state_cell(row[1].state, unicode=self._unicode)),
-            column("age", "AGE", lambda row: age_cell(row[1].created_at, now), right=True, rank=2),
-            column("timeout", "TIMEOUT", timeout, right=True, rank=3),
-            column("worker", "WORKER", lambda row: Cell(row[1].context.worker_id or ""), rank=6),
-            column("retries", "RETRIES", retries, right=True, rank=5),
+            Column("mark", "", show=mark),
+            Column("token_id", "TOKEN", show=lambda row: Cell(row[1].token_id)),
+            Column("element", "ELEMENT", show=lambda row: Cell(row[1].name), fold=True),
+            Column("state", "STATE", show=lambda row: state_cell(row[1].state)),
+            Column("error", "ERROR", show=lambda row: error_cell(row[1].error), fold=True, cut=True, rank=1),
+            Column("age", "AGE", show=lambda row: age_cell(row[1].created_at, now), right=True, rank=2),
+            Column(
+                "timeout", "TIMEOUT", show=lambda row: timeout_cell(row[1].context.timeout_at, now), right=True, rank=3
+            ),
+            Column("worker", "WORKER", show=lambda row: Cell(row[1].context.worker_id or ""), rank=6),
+            Column(
+                "retries", "RETRIES", show=lambda row: retries_cell(row[1].context.retries_used), right=True, rank=5
+            ),
         ]
         if len(look.watched) > 1:
-            columns.insert(1, column("instance", "INSTANCE", lambda row: Cell(row[0].instance_id), rank=4))
+            columns.insert(1, Column("instance", "INSTANCE", show=lambda row: Cell(row[0].instance_id), rank=4))
         return tuple(columns)
 
 
-def _most_urgent(rows: list[tuple[Watched, Token]], number: int, now: datetime) -> list[tuple[Watched, Token]]:
-    """Those whose timeouts have passed or come soonest, then the oldest; they stay in the order they have."""
+def _most_urgent(
+    rows: list[tuple[InstanceWatch, Token]], number: int, now: datetime
+) -> list[tuple[InstanceWatch, Token]]:
+    """Return the ``number`` tokens with the earliest timeouts, then the oldest ones, in their original order."""
     if number >= len(rows):
         return rows
 
@@ -271,49 +293,39 @@ def _most_urgent(rows: list[tuple[Watched, Token]], number: int, now: datetime) 
     return [rows[position] for position in sorted(sorted(range(len(rows)), key=urgency)[:number])]
 
 
-def _fold(cells: Iterable[Cell], out: Output) -> list[str]:
-    return join_line(cells, out).split("\n")
+# --- text -------------------------------------------------------------------------------------------------
 
 
-# --- words ------------------------------------------------------------------------------------------------
-
-
-def _who(token: Token) -> tuple[Cell, ...]:
+def _token_cells(token: Token) -> tuple[Cell, ...]:
     return Cell(token.token_id), Cell(f"  {token.name}", "bold")
 
 
-def _duration(token: Token) -> Any:
-    from tokctl.process.model import duration
-
-    return duration(token)
-
-
-def _what(change: Change) -> str:
-    """What differs, before and after: the parts of a JSON object by name; times only where nothing else does."""
+def _describe_change(change: TokenChange) -> str:
+    """Return the differences, of JSON objects by member. Timestamps are included only if nothing else changed."""
     if change.before is None:
-        return "changed (what it was is not kept)"
+        return "changed (previous values not kept)"
     names = list(dict.fromkeys((*change.before, *change.after)))
-    telling = [name for name in names if name not in _TIMES] or names
-    said = []
-    for name in telling:
-        said += _parts(name, change.before.get(name), change.after.get(name))
-    return ", ".join(said)
+    relevant = [name for name in names if name not in _TIMESTAMP_FIELDS] or names
+    texts = []
+    for name in relevant:
+        texts += _describe_difference(name, change.before.get(name), change.after.get(name))
+    return ", ".join(texts)
 
 
-def _parts(name: str, old: Any, new: Any) -> list[str]:
-    before, after = _plain(old), _plain(new)
+def _describe_difference(name: str, old: Any, new: Any) -> list[str]:
+    before, after = _decode_value(old), _decode_value(new)
     if isinstance(before, dict) and isinstance(after, dict):
         inner = [key for key in dict.fromkeys((*before, *after)) if before.get(key) != after.get(key)]
         if inner:
-            return [f"{key} {_short(before.get(key))} → {_short(after.get(key))}" for key in inner]
+            return [f"{key} {_truncate_value(before.get(key))} → {_truncate_value(after.get(key))}" for key in inner]
     if name == "state":
-        return [f"{_short(before)} → {_short(after)}"]
+        return [f"{_truncate_value(before)} → {_truncate_value(after)}"]
     if isinstance(before, list | tuple) and isinstance(after, list | tuple):
         return [f"{name} {len(before)} → {count(len(after), 'item')}"]
-    return [f"{name} {_short(before)} → {_short(after)}"]
+    return [f"{name} {_truncate_value(before)} → {_truncate_value(after)}"]
 
 
-def _plain(value: Any) -> Any:
+def _decode_value(value: Any) -> Any:
     if not isinstance(value, Raw):
         return value
     try:
@@ -322,8 +334,8 @@ def _plain(value: Any) -> Any:
         return bytes(value).decode(errors="replace")
 
 
-def _short(value: Any) -> str:
+def _truncate_value(value: Any) -> str:
     if value is None:
         return "none"
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return text if width(text) <= VALUE else text[: VALUE - 1] + "…"
+    return text if width(text) <= MAX_VALUE_WIDTH else text[: MAX_VALUE_WIDTH - 1] + "…"

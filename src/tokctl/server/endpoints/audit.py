@@ -1,47 +1,45 @@
-"""What was done to the API tokens, by whom, and from where."""
+"""The audit log of API tokens."""
 
 from __future__ import annotations
 
-from tokctl.access.audit import AuditEntry, Head, entry_document
+from tokctl.api_tokens.audit import AuditEntry, ChainHead, encode_entry, encode_head
+from tokctl.documents.audit import AuditEntries, AuditMeta
 from tokctl.server import parameters as par
-from tokctl.server.operations import Call, Operations, Reply
-from tokctl.server.routes import API_TOKENS, Operation, Resource
-from tokctl.store.base import Store
+from tokctl.server.endpoint import DocumentResponse, Endpoint, Query, Response
+from tokctl.server.request import API_TOKENS_PATH
+from tokctl.server.services import Services
+from tokctl.store.protocol import Store
 
-MOST = 1000
+MAX_LIMIT = 1000
 
 
-async def _audit(operations: Operations, call: Call) -> Reply:
-    values = call.values
+async def _list_entries(services: Services, query: Query) -> Response:
+    values = query.values
 
-    def read(store: Store) -> tuple[list[AuditEntry], Head]:
+    def read(store: Store) -> tuple[list[AuditEntry], ChainHead]:
         entries = store.audit.entries(
             after=values["after"], token_id=values["tokenId"], limit=values["limit"], newest=values["newest"]
         )
         return list(entries), store.audit.head()
 
-    entries, head = await operations.read(read)
-    return Reply({
-        "data": [entry_document(entry) for entry in entries],
-        "meta": {"head": {"number": head.number, "hash": head.hash}},
-    })  # fmt: skip
+    entries, head = await services.readers.read(read)
+    return DocumentResponse(
+        AuditEntries(data=[encode_entry(entry) for entry in entries], meta=AuditMeta(head=encode_head(head)))
+    )
 
 
-AUDIT = Resource(
-    path=f"{API_TOKENS}/audit",
-    operations={
-        "GET": Operation(
-            name="listAuditEntries",
-            text="What was done to API tokens. Each entry is hashed together with the hash of the one before; "
-            "meta.head is where this chain ends.",
-            schema="AuditEntries",
-            parameters=par.table(
-                par.number("after", "Only entries behind the one of this number.", default=0),
-                par.number("tokenId", "Only entries about this API token."),
-                par.number("limit", "At most so many entries.", least=1, most=MOST, default=100),
-                par.flag("newest", "Whether to begin with the last.", default=False),
-            ),
-            run=_audit,
-        )
-    },
+AUDIT = Endpoint(
+    path=f"{API_TOKENS_PATH}/audit",
+    name="listAuditEntries",
+    text="List the audit log of API tokens. The hash of each entry includes the hash of the previous one; "
+    "meta.head is the end of this chain.",
+    schema="AuditEntries",
+    permissions=("api-tokens",),
+    parameters=par.table(
+        par.number("after", "Only entries after this entry number.", default=0),
+        par.number("tokenId", "Only entries about this API token."),
+        par.number("limit", "Maximum number of entries.", minimum=1, maximum=MAX_LIMIT, default=100),
+        par.flag("newest", "Newest entries first.", default=False),
+    ),
+    handler=_list_entries,
 )

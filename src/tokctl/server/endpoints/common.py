@@ -1,4 +1,4 @@
-"""What the endpoints share: JSON in pieces, instances that are not there."""
+"""Shared by endpoints: JSON in pieces, instances and their tags."""
 
 from __future__ import annotations
 
@@ -9,53 +9,61 @@ from typing import Any
 import msgspec
 
 from tokctl.errors import NotFoundError
-from tokctl.process.status import InstanceStatus
-from tokctl.server.refusals import unknown_instance
-from tokctl.store.base import Store
+from tokctl.model.definitions import Definition
+from tokctl.model.instance_status import InstanceStatus
+from tokctl.server.endpoint import Query
+from tokctl.server.http_errors import instance_not_found
+from tokctl.store.protocol import Store
 
-BATCH = 100  # items a piece
-LONG = 300  # items that are made on the event loop at most: a few milliseconds
+BATCH_SIZE = 100  # items per piece
+MAX_LOOP_TOKENS = 300  # encoded on the event loop: a few milliseconds
 
 encode = msgspec.json.encode
 
 
-def array(items: Iterable[Any]) -> Iterator[bytes]:
-    """A JSON array in pieces, made as it is read."""
+def encode_array(items: Iterable[Any]) -> Iterator[bytes]:
+    """Yield a JSON array in pieces."""
     items = iter(items)
     sign = b"["
-    while batch := list(islice(items, BATCH)):
+    while batch := list(islice(items, BATCH_SIZE)):
         yield sign + encode(batch)[1:-1]
         sign = b","
     yield b"[]" if sign == b"[" else b"]"
 
 
-def members(fields: dict[str, Any]) -> bytes:
-    """The members of a JSON object, without its braces."""
+def encode_members(fields: dict[str, Any]) -> bytes:
+    """Return the members of a JSON object without its braces."""
     return encode(fields)[1:-1]
 
 
-def found(store: Store, instance_id: str) -> InstanceStatus:
-    """How an instance stands. Raises Refusal where there is none."""
+def get_instance(store: Store, instance_id: str) -> InstanceStatus:
+    """Return the status of an instance. Raises HTTPError if there is none."""
     try:
         return store.instance(instance_id)
     except NotFoundError:
-        raise unknown_instance(instance_id) from None
+        raise instance_not_found(instance_id) from None
 
 
-def instance_tag(store: Store, instance_id: str) -> str:
-    """The version of all that is known of an instance. Raises Refusal where there is none."""
+def get_definition(store: Store, status: InstanceStatus) -> Definition | None:
+    """Return the process model of an instance; None if it is unknown."""
+    process = status.instance.process_id
+    return None if process is None else store.definition(process, status.instance.version)
+
+
+def read_instance_tag(store: Store, instance_id: str) -> str:
+    """Return the version of an instance with its tokens. Raises HTTPError if there is none."""
     try:
         row, revision = store.revision_of(instance_id)
     except NotFoundError:
-        raise unknown_instance(instance_id) from None
+        raise instance_not_found(instance_id) from None
     return f"i{row}.{revision}"
 
 
-def store_tag(store: Store) -> str:
-    """The version of all instances."""
+def read_store_tag(store: Store, _query: Query) -> str:
+    """Return the version of all instances."""
     return f"p{store.revisions().process}"
 
 
-def is_small_instance(store: Store, instance_id: str) -> bool:
-    """Tell whether an instance has few tokens."""
-    return found(store, instance_id).total_tokens <= LONG
+def is_small_instance(store: Store, query: Query) -> bool:
+    """Return whether the instance in the path has few tokens."""
+    return get_instance(store, query.id).total_tokens <= MAX_LOOP_TOKENS

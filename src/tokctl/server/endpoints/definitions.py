@@ -1,58 +1,67 @@
-"""Process models, and how long their elements usually take."""
+"""Process models, and durations of their elements."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from tokctl.server import parameters as par
-from tokctl.server.endpoints.common import array, encode, store_tag
-from tokctl.server.refusals import Refusal
-from tokctl.server.routes import PREFIX, Endpoint, Question
-from tokctl.store.base import Store
+from tokctl.server.endpoint import API_PREFIX, Endpoint, Query, StoreResponse
+from tokctl.server.endpoints.common import encode, encode_array, read_store_tag
+from tokctl.server.http_errors import HTTPError
+from tokctl.store.protocol import Store
 
-MOST_INSTANCES = 1000
+MAX_INSTANCES = 1000
 
 
-def _tag(store: Store, question: Question) -> str:
-    if store.definition(question.id, question.values["version"]) is None:
-        raise Refusal(404, "DEFINITION_NOT_FOUND", "There is no such process model.",
-                      {"process_id": question.id, "version": question.values["version"]})  # fmt: skip
-    return store_tag(store)
+def _tag(store: Store, query: Query) -> str:
+    if store.definition(query.id, query.values["version"]) is None:
+        raise HTTPError(
+            404,
+            "DEFINITION_NOT_FOUND",
+            "Process model not found.",
+            {"process_id": query.id, "version": query.values["version"]},
+        )
+    return read_store_tag(store, query)
 
 
 DEFINITION = Endpoint(
-    path=f"{PREFIX}/bpmn/processes/{{process_id}}",
+    path=f"{API_PREFIX}/bpmn/processes/{{process_id}}",
     name="getDefinition",
-    text="A process model with its elements and sequence flows, the newest version unless one is named.",
+    text="Get a process model with its elements and sequence flows. By default it is the newest version.",
     schema="Definition",
     permissions=("process", "bpmn"),
-    parameters=par.table(par.number("version", "The version of the model.", least=-(1 << 53) + 1)),
-    faults=(404,),
-    tag=_tag,
-    pieces=lambda store, question: iter((encode(store.definition(question.id, question.values["version"])),)),
+    parameters=par.table(par.number("version", "The version of the model.", minimum=-(1 << 53) + 1)),
+    errors=(404,),
+    handler=StoreResponse(
+        tag=_tag,
+        pieces=lambda store, query: iter((encode(store.definition(query.id, query.values["version"])),)),
+    ),
 )
 
 
-def _durations(store: Store, question: Question) -> Iterator[bytes]:
-    values = question.values
+def _read_durations(store: Store, query: Query) -> Iterator[bytes]:
+    values = query.values
     yield b'{"durations":'
-    yield from array(store.visit_durations(question.id, values["element"] or None, values["instances"]))
+    yield from encode_array(store.visit_durations(query.id, values["element"] or None, values["instances"]))
     yield b"}"
 
 
 DURATIONS = Endpoint(
-    path=f"{PREFIX}/bpmn/processes/{{process_id}}/durations",
+    path=f"{API_PREFIX}/bpmn/processes/{{process_id}}/durations",
     name="listDurations",
-    text="How long completed visits of elements took: [instance id, element id, ms] of each, in the process "
-    "instances that came to be known last.",
+    text="List durations of completed visits of elements. Each is [instance id, element id, ms]; they come from the "
+    "process instances recorded last.",
     schema="Durations",
     permissions=("process",),
     parameters=par.table(
-        par.texts("element", "Only these elements, by id."),
-        par.number("instances", "How many instances to look at.", least=1, most=MOST_INSTANCES,
-                   default=MOST_INSTANCES),
+        par.texts("element", "Only elements with these ids."),
+        par.number(
+            "instances", "Maximum number of instances to read.", minimum=1, maximum=MAX_INSTANCES, default=MAX_INSTANCES
+        ),
     ),
-    tag=lambda store, _: store_tag(store),
-    is_small=lambda *_: False,
-    pieces=_durations,
-)  # fmt: skip
+    handler=StoreResponse(
+        tag=read_store_tag,
+        is_small=lambda *_: False,
+        pieces=_read_durations,
+    ),
+)

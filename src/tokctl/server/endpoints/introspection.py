@@ -1,24 +1,26 @@
-"""Whose a secret is, and whether it is good: for other services (RFC 7662)."""
+"""Token introspection for other services (RFC 7662)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tokctl.access.model import UNKNOWN, VALID, ApiToken
-from tokctl.process.model import EPOCH
-from tokctl.server.authorise import LONGEST
-from tokctl.server.bodies import IntrospectionBody, IntrospectionForm
-from tokctl.server.operations import Call, Operations, Reply
-from tokctl.server.routes import API_TOKENS, Operation, Resource
+from tokctl.documents.api_tokens import Introspection
+from tokctl.model.api_tokens import UNKNOWN, VALID, ApiToken
+from tokctl.model.times import EPOCH
+from tokctl.server.authentication import MAX_CREDENTIAL_BYTES
+from tokctl.server.endpoint import DocumentResponse, Endpoint, Query, Response
+from tokctl.server.request import API_TOKENS_PATH
+from tokctl.server.request_bodies import IntrospectionBody, IntrospectionForm
+from tokctl.server.services import Services
 
 PERMISSIONS = ("introspect", "api-tokens")
 
 
-async def _introspect(operations: Operations, call: Call) -> Reply:
-    body: IntrospectionBody | IntrospectionForm = call.body
-    secret, caller = body.token.encode(), call.caller
-    token = operations.authority.find(secret) if len(secret) <= LONGEST else None
-    state = UNKNOWN if token is None else token.state(call.now)
+async def _introspect(services: Services, query: Query) -> Response:
+    body: IntrospectionBody | IntrospectionForm = query.body
+    secret, caller = body.token.encode(), query.authenticated
+    token = services.authenticator.find_token(secret) if len(secret) <= MAX_CREDENTIAL_BYTES else None
+    state = UNKNOWN if token is None else token.state(query.now)
     about_itself = token is not None and caller.token is not None and caller.token.id == token.id
     if not about_itself:
         caller.check_method("POST")
@@ -27,46 +29,40 @@ async def _introspect(operations: Operations, call: Call) -> Reply:
     if token is not None and not body.is_use:
         used.pop(token.id, None)
     for one in used.values():
-        operations.app.usage.note(one, call.now)
+        services.usage.record_use(one, query.now)
     if token is not None and state == VALID:
-        return Reply({"active": True} | _facts(token))
-    told: dict[str, Any] = {"active": False}
-    if caller.manages:  # he may list them anyway
-        told["state"] = state
-        if token is not None:
-            told |= _facts(token)
-    return Reply(told)
+        return DocumentResponse(Introspection(active=True, **_describe_token(token)))
+    if not caller.can_manage_tokens:
+        return DocumentResponse(Introspection(active=False))
+    facts = {} if token is None else _describe_token(token)  # a caller that may list API tokens can see them anyway
+    return DocumentResponse(Introspection(active=False, state=state, **facts))
 
 
-def _facts(token: ApiToken) -> dict[str, Any]:
-    told: dict[str, Any] = {
+def _describe_token(token: ApiToken) -> dict[str, Any]:
+    facts: dict[str, Any] = {
         "scope": " ".join(token.scopes or ()),
         "client_id": str(token.id),
         "token_type": "Bearer",
     }
     if token.expires_at is not None:
-        told["exp"] = int((token.expires_at - EPOCH).total_seconds())
-    told["iat"] = int((token.created_at - EPOCH).total_seconds())
+        facts["exp"] = int((token.expires_at - EPOCH).total_seconds())
+    facts["iat"] = int((token.created_at - EPOCH).total_seconds())
     by = token.created_by
     if by is not None and by.id is not None:
-        told["sub"] = str(by.id)
-    return told | {"id": token.id, "name": token.name, "type": token.type}
+        facts["sub"] = str(by.id)
+    return facts | {"id": token.id, "name": token.name, "type": token.type}
 
 
-INTROSPECT = Resource(
-    path=f"{API_TOKENS}/introspect",
-    operations={
-        "POST": Operation(
-            name="introspectApiToken",
-            text="Whether a secret is that of a valid API token, and which one's. Every API token may ask about "
-            "itself; about others, a full-access one. Who may list API tokens is told the state of those that are "
-            "not valid.",
-            schema="Introspection",
-            permissions=PERMISSIONS,
-            query_like=True,
-            body=IntrospectionBody,
-            form=IntrospectionForm,
-            run=_introspect,
-        )
-    },
+INTROSPECT = Endpoint(
+    path=f"{API_TOKENS_PATH}/introspect",
+    method="POST",
+    name="introspectApiToken",
+    text="Check whether a secret belongs to a valid API token, and to which one. Every API token can check itself; "
+    "other secrets need a full-access one. Callers that may list API tokens also get the state of invalid ones.",
+    schema="Introspection",
+    permissions=PERMISSIONS,
+    authorizes_itself=True,
+    body=IntrospectionBody,
+    form=IntrospectionForm,
+    handler=_introspect,
 )

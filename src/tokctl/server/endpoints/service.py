@@ -1,54 +1,52 @@
-"""What the server says of itself: whether it is well, what it understands, what it has done."""
+"""The server itself: health, OpenAPI document, metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
-import msgspec
-
-from tokctl.process.model import format_time
-from tokctl.server.routes import Service
-
-if TYPE_CHECKING:
-    from tokctl.server.app import Application
+from tokctl.documents.errors import ChecksDocument, HealthDocument
+from tokctl.model.times import format_time
+from tokctl.server.endpoint import DocumentResponse, Endpoint, Query, RawResponse, Response
+from tokctl.server.services import Services
 
 
-def _health(app: Application, _headers: Mapping[bytes, bytes], request_id: str) -> bytes:
-    app.present.look()
-    data = {
-        "status": "healthy",
-        "service": "tokctl",
-        "checks": {"server": "ok", "store": "ok"},
-        "timestamp": format_time(datetime.now(UTC)),
-    }
-    return msgspec.json.encode({"success": True, "data": data, "request_id": request_id})
+async def _get_health(services: Services, _query: Query) -> Response:
+    services.live_store.get_store()
+    document = HealthDocument(
+        status="healthy",
+        service="tokctl",
+        checks=ChecksDocument(server="ok", store="ok"),
+        timestamp=format_time(datetime.now(UTC)) or "",
+    )
+    return DocumentResponse(document, in_envelope=True)
 
 
-HEALTH = Service(
+async def _get_openapi(services: Services, _query: Query) -> Response:
+    return RawResponse(services.openapi, b"application/json")
+
+
+async def _get_metrics(services: Services, _query: Query) -> Response:
+    return RawResponse(services.metrics.render(), b"text/plain; version=0.0.4; charset=utf-8")
+
+
+HEALTH = Endpoint(
     path="/health",
     name="getHealth",
-    text="Whether the server runs, and its store can be read. 503 where it cannot.",
+    text="Check that the server runs and can read its store. The status is 503 if it cannot.",
     schema="Health",
-    faults=(503,),
-    body=_health,
+    errors=(503,),
+    handler=_get_health,
 )
 
-OPENAPI = Service(
-    path="/openapi.json",
-    name="getOpenApi",
-    text="This document.",
-    schema="OpenApi",
-    body=lambda app, _headers, _request_id: app.openapi,
+OPENAPI = Endpoint(
+    path="/openapi.json", name="getOpenApi", text="Get this document.", schema="OpenApi", handler=_get_openapi
 )
 
-METRICS = Service(
+METRICS = Endpoint(
     path="/metrics",
     name="getMetrics",
-    text="Figures in the Prometheus text format.",
+    text="Get metrics in the Prometheus text format.",
     schema="",
     permissions=("metrics",),
-    content_type=b"text/plain; version=0.0.4; charset=utf-8",
-    body=lambda app, _headers, _request_id: app.metrics.text(),
+    handler=_get_metrics,
 )

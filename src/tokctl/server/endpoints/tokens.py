@@ -1,29 +1,41 @@
-"""Tokens: those of an instance, a single one, and those whose ids begin alike."""
+"""Tokens: those of an instance, a single one, and those whose ids have a prefix."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from tokctl.documents.base import Document
+from tokctl.documents.tokens import encode_token
+from tokctl.engines.projection import Projection
 from tokctl.errors import NotFoundError
-from tokctl.process.model import COMPLETED, NULL
-from tokctl.process.query import TOKEN_ORDERS, TokenFilter
-from tokctl.process.wire import summary_document, token_document
+from tokctl.model.filters import RECORDED_ORDER, TOKEN_SORT_COLUMNS, TokenFilter
+from tokctl.model.states import COMPLETED
 from tokctl.server import parameters as par
-from tokctl.server.endpoints.common import array, encode, found, instance_tag, is_small_instance, members, store_tag
-from tokctl.server.refusals import Refusal, invalid, unknown_token
-from tokctl.server.routes import PREFIX, Endpoint, Question
-from tokctl.store.base import Store
+from tokctl.server.endpoint import API_PREFIX, Endpoint, Query, StoreResponse
+from tokctl.server.endpoints.common import (
+    encode,
+    encode_array,
+    encode_members,
+    get_instance,
+    is_small_instance,
+    read_instance_tag,
+    read_store_tag,
+)
+from tokctl.server.http_errors import HTTPError, invalid_parameter, token_not_found
+from tokctl.store.protocol import Store
 
-MOST_PREFIXED = 1000
-SMALL = 10  # tokens of any instances, whose documents may be large
-INSTANCES_TOLD = 100
+MAX_PREFIX_MATCHES = 1000
+MAX_SMALL_LIMIT = 10  # tokens of any instances; their documents may be large
+MAX_LISTED_INSTANCES = 100
 
 
-def _filter(question: Question) -> TokenFilter:
-    values = question.values
+def _make_filter(query: Query) -> TokenFilter:
+    values = query.values
     if not values["include_completed"] and COMPLETED in values["state"]:
-        raise invalid("include_completed", "include_completed=false and state=COMPLETED contradict each other.")
+        raise invalid_parameter(
+            "include_completed", "include_completed=false and state=COMPLETED cannot be used together."
+        )
     return TokenFilter(
         states=values["state"],
         types=values["element_type"],
@@ -36,130 +48,192 @@ def _filter(question: Question) -> TokenFilter:
     )
 
 
-def _tag_of_instance(store: Store, question: Question) -> str:
-    _filter(question)
-    return instance_tag(store, question.id)
+def _read_list_tag(store: Store, query: Query) -> str:
+    _make_filter(query)
+    return read_instance_tag(store, query.id)
 
 
-def _tokens(store: Store, question: Question) -> Iterator[bytes]:
-    values, where = question.values, _filter(question)
+def _read_tokens(store: Store, query: Query) -> Iterator[bytes]:
+    values, where = query.values, _make_filter(query)
     limit, offset = values["limit"], values["offset"]
-    status = found(store, question.id)
+    status = get_instance(store, query.id)
     head = {"instance_id": status.instance.instance_id, "process_id": status.instance.process_id}
-    yield b"{" + members(head) + b',"tokens":'
-    documents: Iterable[dict[str, Any]] = map(
-        token_document, store.tokens(question.id, where, values["sort"], limit=limit, offset=offset or 0)
-    )
-    if not values["include_variables"]:
-        documents = (document | {"variables": NULL} for document in documents)
-    yield from array(_counted(documents, question))
-    tail: dict[str, Any] = {"summary": summary_document(store.summary(question.id))}
+    yield b"{" + encode_members(head) + b',"tokens":'
+    projection = Projection.TOKENS if values["include_variables"] else Projection.VISITS_WITH_FLOWS
+    tokens = store.tokens(query.id, where, values["sort"], limit=limit, offset=offset or 0, projection=projection)
+    documents = (encode_token(token, variables=values["include_variables"]) for token in tokens)
+    yield from encode_array(_count_tokens(documents, query))
+    tail: dict[str, Any] = {"summary": store.summary(query.id)}
     if limit is not None or offset is not None:
-        total = store.count_tokens(question.id, where)
+        total = store.count_tokens(query.id, where)
         tail |= {"total_count": total, "has_more": limit is not None and (offset or 0) + limit < total}
-    yield b"," + members(tail) + b"}"
+    yield b"," + encode_members(tail) + b"}"
 
 
-def _counted(documents: Iterable[dict[str, Any]], question: Question) -> Iterator[dict[str, Any]]:
+def _count_tokens(documents: Iterable[Document], query: Query) -> Iterator[Document]:
     for document in documents:
-        question.told.tokens += 1
+        query.stats.tokens += 1
         yield document
 
 
+_FILTERS = (
+    par.states("state", "Only tokens in one of these states."),
+    par.types("element_type", "Only elements of these types or families of types: gateway, task, event."),
+    par.flag("include_completed", "Include COMPLETED tokens.", default=True),
+    par.texts("element", "Only elements whose id or name matches one of these patterns (* ? [a-z])."),
+    par.texts("worker", "Only workers that match one of these patterns."),
+    par.moment("since", "Only tokens changed at or after this time."),
+    par.moment("until", "Only tokens created before this time."),
+    par.flag("live", "Only tokens that have not finished.", default=False),
+)
+_OFFSET = par.number("offset", "Number of tokens to skip.")
+_INCLUDE_VARIABLES = par.flag("include_variables", "Include variables; otherwise they are null.", default=True)
+
 OF_INSTANCE = Endpoint(
-    path=f"{PREFIX}/processes/{{instance_id}}/tokens",
+    path=f"{API_PREFIX}/processes/{{instance_id}}/tokens",
     name="listTokens",
-    text="The tokens of a process instance, in order of creation unless told. The summary is of the whole instance.",
+    text="List the tokens of a process instance, by default by creation time. The summary covers all its tokens.",
     schema="TokenList",
     permissions=("process",),
     parameters=par.table(
-        par.states("state", "Only tokens in one of these states."),
-        par.types("element_type", "Only elements of these types, or families of them: gateway, task, event."),
-        par.flag("include_completed", "Whether to tell of COMPLETED tokens.", default=True),
-        par.texts("element", "Only elements whose id or name fits one of these patterns (* ? [a-z])."),
-        par.texts("worker", "Only workers that fit one of these patterns."),
-        par.moment("since", "Only what changed since then."),
-        par.moment("until", "Only what was created before then."),
-        par.flag("live", "Only what has not come to its end.", default=False),
-        par.order("sort", "What to sort by; '-' in front for the reverse.", TOKEN_ORDERS, "created"),
-        par.number("limit", "At most so many tokens.", least=1),
-        par.number("offset", "Leave out so many of the first."),
-        par.flag("include_variables", "Whether to tell variables; else they are null.", default=True),
+        *_FILTERS,
+        par.order("sort", "Sort column; a leading '-' reverses the order.", TOKEN_SORT_COLUMNS, "created"),
+        par.number("limit", "Maximum number of tokens.", minimum=1),
+        _OFFSET,
+        _INCLUDE_VARIABLES,
     ),
-    faults=(404,),
-    tag=_tag_of_instance,
-    is_small=lambda store, question: is_small_instance(store, question.id),
-    pieces=_tokens,
+    errors=(404,),
+    handler=StoreResponse(
+        tag=_read_list_tag,
+        is_small=is_small_instance,
+        pieces=_read_tokens,
+    ),
 )
 
 
-# --- one ------------------------------------------------------------------------------------------
+# --- one token ------------------------------------------------------------------------------------
 
 
-def _instance_of(store: Store, question: Question) -> str:
-    """The instance of the token that is asked for."""
-    wanted: str | None = question.values["instance_id"]
+def _find_instance_id(store: Store, query: Query) -> str:
+    """Return the id of the token's instance."""
+    wanted: str | None = query.values["instance_id"]
     if wanted is not None:
         return wanted
-    pairs = store.token_ids(question.id, None, INSTANCES_TOLD + 1)  # of ids that begin alike, the shortest is first
-    instances = [instance for instance, token in pairs if token == question.id]
+    pairs = store.token_ids(query.id, None, MAX_LISTED_INSTANCES + 1)  # the shortest id comes first
+    instances = [instance for instance, token in pairs if token == query.id]
     if not instances:
-        raise unknown_token(question.id)
+        raise token_not_found(query.id)
     if len(instances) > 1:
-        raise Refusal(409, "CONFLICT", "Several process instances have such a token: name one by instance_id.",
-                      {"token_id": question.id, "instances": instances[:INSTANCES_TOLD]})  # fmt: skip
+        raise HTTPError(
+            409,
+            "CONFLICT",
+            "Several process instances have a token with this id. Set instance_id.",
+            {"token_id": query.id, "instances": instances[:MAX_LISTED_INSTANCES]},
+        )
     return instances[0]
 
 
-def _tag_of_token(store: Store, question: Question) -> str:
-    instance_id = _instance_of(store, question)
+def _read_tag(store: Store, query: Query) -> str:
+    instance_id = _find_instance_id(store, query)
     try:
-        store.token(instance_id, question.id)
+        store.token(instance_id, query.id)
     except NotFoundError:
-        raise unknown_token(question.id) from None
-    return instance_tag(store, instance_id)
+        raise token_not_found(query.id) from None
+    return read_instance_tag(store, instance_id)
 
 
-def _token(store: Store, question: Question) -> Iterator[bytes]:
-    token = store.token(_instance_of(store, question), question.id)
-    yield encode(token_document(token, instance=True))
+def _read_token(store: Store, query: Query) -> Iterator[bytes]:
+    token = store.token(_find_instance_id(store, query), query.id)
+    yield encode(encode_token(token, instance=True))
 
 
 ONE = Endpoint(
-    path=f"{PREFIX}/tokens/{{token_id}}",
+    path=f"{API_PREFIX}/tokens/{{token_id}}",
     name="getToken",
-    text="A token. Where several process instances have one of this id, the instance has to be named.",
+    text="Get a token. If several process instances have a token with this id, instance_id is required.",
     schema="StandaloneToken",
     permissions=("token",),
     parameters=par.table(par.text("instance_id", "The process instance of the token.")),
-    faults=(404, 409),
-    tag=_tag_of_token,
-    pieces=_token,
+    errors=(404, 409),
+    handler=StoreResponse(tag=_read_tag, pieces=_read_token),
 )
 
 
-# --- those that begin alike -------------------------------------------------------------------------
+# --- tokens of all instances ----------------------------------------------------------------------
 
 
-def _prefixed(store: Store, question: Question) -> Iterator[bytes]:
-    limit = question.values["limit"]
-    pairs = store.token_ids(question.values["token"] or "", None, limit + 1)
+def _read_all_tag(store: Store, query: Query) -> str:
+    limit = query.values["limit"]
+    if _has_filters(query):
+        _make_filter(query)
+        if query.values["token"] is not None:
+            raise invalid_parameter("token", "'token' cannot be used together with filters, sort or offset.")
+    elif not 1 <= limit <= MAX_PREFIX_MATCHES:
+        raise invalid_parameter("limit", f"'limit' has to be from 1 to {MAX_PREFIX_MATCHES} without filters or sort.")
+    return read_store_tag(store, query)
+
+
+def _has_filters(query: Query) -> bool:
+    return not _ID_PARAMETERS.issuperset(filter(None, query.applied.split(", ")))
+
+
+def _read_all(store: Store, query: Query) -> Iterator[bytes]:
+    return _read_filtered(store, query) if _has_filters(query) else _find_by_prefix(store, query)
+
+
+def _read_filtered(store: Store, query: Query) -> Iterator[bytes]:
+    values, where = query.values, _make_filter(query)
+    limit, offset = values["limit"] or None, values["offset"] or 0
+    variables = values["include_variables"]
+    projection = Projection.TOKENS if variables else Projection.VISITS_WITH_FLOWS
+    tokens = store.tokens(None, where, values["sort"], limit=limit, offset=offset, projection=projection)
     yield b'{"tokens":'
-    yield from array(token_document(store.token(*pair), instance=True) for pair in pairs[:limit])
-    yield b"," + members({"has_more": len(pairs) > limit}) + b"}"
+    documents = (encode_token(token, instance=True, variables=variables) for token in tokens)
+    yield from encode_array(_count_tokens(documents, query))
+    total = store.count_tokens(None, where)
+    tail = {"total_count": total, "has_more": limit is not None and offset + limit < total}
+    yield b"," + encode_members(tail) + b"}"
 
 
-BY_PREFIX = Endpoint(
-    path=f"{PREFIX}/tokens",
+def _find_by_prefix(store: Store, query: Query) -> Iterator[bytes]:
+    limit, variables = query.values["limit"], query.values["include_variables"]
+    pairs = store.token_ids(query.values["token"] or "", None, limit + 1)
+    yield b'{"tokens":'
+    yield from encode_array(
+        encode_token(store.token(*pair), instance=True, variables=variables) for pair in pairs[:limit]
+    )
+    yield b"," + encode_members({"has_more": len(pairs) > limit}) + b"}"
+
+
+_ID_PARAMETERS = {"token", "limit", "include_variables"}
+
+OF_ALL = Endpoint(
+    path=f"{API_PREFIX}/tokens",
     name="findTokens",
-    text="The tokens whose ids begin with a text, by token id and instance id.",
+    text="List tokens of all process instances: with filters, 'sort' or 'offset' those that match, otherwise those "
+    "whose ids begin with 'token', sorted by token id and instance id.",
     schema="FoundTokens",
     permissions=("token",),
     parameters=par.table(
-        par.text("token", "How the tokens' ids begin."),
-        par.number("limit", "At most so many tokens.", least=1, most=MOST_PREFIXED, default=100),
+        par.text("token", "Prefix of the token ids. Cannot be combined with filters, sort or offset."),
+        *_FILTERS,
+        par.order(
+            "sort",
+            "Sort column; a leading '-' reverses the order. 'recorded' lists the tokens instance by instance.",
+            (*TOKEN_SORT_COLUMNS, RECORDED_ORDER),
+            RECORDED_ORDER,
+        ),
+        par.number(
+            "limit",
+            f"Maximum number of tokens; 0 for all. Without filters, sort or offset from 1 to {MAX_PREFIX_MATCHES}.",
+            default=100,
+        ),
+        _OFFSET,
+        _INCLUDE_VARIABLES,
     ),
-    tag=lambda store, _: store_tag(store),
-    is_small=lambda _, question: question.values["limit"] <= SMALL,
-    pieces=_prefixed,
+    handler=StoreResponse(
+        tag=_read_all_tag,
+        is_small=lambda _, query: not _has_filters(query) and query.values["limit"] <= MAX_SMALL_LIMIT,
+        pieces=_read_all,
+    ),
 )

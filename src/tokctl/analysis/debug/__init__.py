@@ -1,0 +1,1 @@
+"""Finding problems: the debug rules, and the runner that applies them."""

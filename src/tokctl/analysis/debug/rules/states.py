@@ -1,0 +1,122 @@
+"""Rules on the states of tokens: FAILED_TOKENS, LONG_RUNNING_TOKENS, STUCK_GATEWAY_TOKENS and SUSPENDED_TOKENS."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from tokctl.analysis.debug.rules.base import HIGH, LOW, Rule, RuleContext, RuleMatch, duration_threshold
+from tokctl.model.durations import format_timedelta
+from tokctl.model.element_types import type_matches
+from tokctl.model.states import ACTIVE, FAILED, SUSPENDED, WAITING
+from tokctl.model.visits import Visit
+from tokctl.text import one_line
+
+
+class Failed(Rule):
+    """A token is FAILED: an incident that no automatic retry will resolve."""
+
+    name = "FAILED_TOKENS"
+    severity = HIGH
+    meaning = "FAILED tokens, which are not retried automatically."
+    finds_stuck = True
+    needs_failed_only = True
+
+    def find(self, context: RuleContext) -> Iterator[RuleMatch]:
+        """Check the FAILED tokens."""
+        for visit in context.live if FAILED in context.states else ():
+            if visit.state != FAILED:
+                continue
+            since = visit.entered_at or visit.finished_at or visit.created_at
+            yield RuleMatch(visit, _describe_failure, since, details=_get_retries)
+
+
+def _describe_failure(visit: Visit) -> str:
+    retries, error = visit.context.retries_used, visit.context.error
+    after = f" after {retries:,} {'retry' if retries == 1 else 'retries'}" if retries else ""
+    return f"failed{after}" + (": " + one_line(error.partition("\n")[0]) if error else "")
+
+
+def _get_retries(visit: Visit) -> dict[str, Any]:
+    return {"retries": visit.context.retries_used} if visit.context.retries_used else {}
+
+
+class LongRunning(Rule):
+    """A token has been ACTIVE for longer than the threshold (documented)."""
+
+    name = "LONG_RUNNING_TOKENS"
+    severity = HIGH
+    meaning = "Tokens that have been ACTIVE for too long."
+    thresholds = (duration_threshold("long_running", timedelta(minutes=10), "ACTIVE for longer than this"),)
+    finds_stuck = True
+
+    def find(self, context: RuleContext) -> Iterable[RuleMatch]:
+        """Check the ACTIVE tokens."""
+        active = [visit for visit in context.live if visit.state == ACTIVE]
+        return _find_older(active, context, self.limits["long_running"], "runningTime")
+
+
+class StuckGateway(Rule):
+    """A token has been WAITING at a gateway for longer than the threshold (documented)."""
+
+    name = "STUCK_GATEWAY_TOKENS"
+    severity = HIGH
+    meaning = "Tokens that have been WAITING at a gateway for too long."
+    thresholds = (
+        duration_threshold("stuck_gateway", timedelta(minutes=5), "WAITING at a gateway for longer than this"),
+    )
+    finds_stuck = True
+    is_consequence = True
+
+    def find(self, context: RuleContext) -> Iterable[RuleMatch]:
+        """Check the WAITING tokens."""
+        waiting = [v for v in context.live if v.state == WAITING and type_matches(v.element_type or "", "gateway")]
+        return _find_older(waiting, context, self.limits["stuck_gateway"], "waitingTime")
+
+
+class Suspended(Rule):
+    """A token is SUSPENDED until it is resumed."""
+
+    name = "SUSPENDED_TOKENS"
+    severity = LOW
+    meaning = "SUSPENDED tokens, which wait until they are resumed."
+    thresholds = (duration_threshold("suspended", timedelta(0), "SUSPENDED for at least this long"),)
+
+    def find(self, context: RuleContext) -> Iterator[RuleMatch]:
+        """Check the SUSPENDED tokens."""
+        for visit in context.live:
+            if visit.state != SUSPENDED:
+                continue
+            # The creation time does not tell when the token was suspended.
+            since = visit.entered_at or visit.updated_at
+            lasted = max(context.now - since, timedelta(0)) if since is not None else None  # clocks may differ
+            if lasted is None:
+                yield RuleMatch(visit, "SUSPENDED", since)
+            elif lasted >= self.limits["suspended"]:
+                yield RuleMatch(visit, f"SUSPENDED for {format_timedelta(lasted)}", since, lasted.total_seconds())
+
+
+def _find_older(visits: Iterable[Visit], context: RuleContext, limit: timedelta, member: str) -> list[RuleMatch]:
+    """Return the tokens older than a limit; ``member`` of the JSON is their age in minutes, halves rounded up."""
+    now, latest = context.now, context.before(limit)
+
+    def describe(visit: Visit) -> str:
+        return _format_state_age(visit, now)
+
+    def get_minutes(visit: Visit) -> dict[str, Any]:
+        return {member: math.floor((now - (visit.created_at or now)).total_seconds() / 60 + 0.5)}
+
+    return [
+        RuleMatch(visit, describe, created, 0.0, get_minutes)
+        for visit in visits
+        if (created := visit.created_at) is not None and created < latest
+    ]
+
+
+def _format_state_age(visit: Visit, now: datetime) -> str:
+    """Return ``ACTIVE for 23m``; ``ACTIVE now, there for 23m`` if the token was in another state before."""
+    created, entered = visit.created_at or now, visit.entered_at
+    changed = entered is not None and entered > created
+    return f"{visit.state} {'now, there for' if changed else 'for'} {format_timedelta(now - created)}"

@@ -1,0 +1,1 @@
+"""Explaining why a token waits and whether it can continue."""

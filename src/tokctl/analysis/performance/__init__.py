@@ -1,0 +1,1 @@
+"""Statistics of durations, and comparisons between periods."""

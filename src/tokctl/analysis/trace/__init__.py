@@ -1,0 +1,1 @@
+"""The trace of an instance: its timeline, execution paths and time breakdown."""

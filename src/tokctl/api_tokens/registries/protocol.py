@@ -1,0 +1,173 @@
+"""The protocol of a registry: where API tokens are kept, as records without their secrets."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+from msgspec import Struct
+
+from tokctl.api_tokens.audit import AuditEntry, ChainHead
+from tokctl.errors import NotFoundError, TokctlError, UnreachableError
+from tokctl.model.api_tokens import READ_ONLY, ApiToken
+
+
+class ApiTokenSpec(Struct, frozen=True, kw_only=True):
+    """The API token to create. With ``scopes`` None the registry chooses its default scopes."""
+
+    name: str
+    type: str = READ_ONLY
+    description: str | None = None
+    scopes: tuple[str, ...] | None = None
+    expires_at: datetime | None = None
+
+
+class CreatedToken(NamedTuple):
+    """A new API token and its secret, which the registry does not give out again. The repr hides the secret."""
+
+    token: ApiToken
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"CreatedToken(token={self.token!r})"
+
+
+class RegistryCapabilities(Struct, frozen=True, kw_only=True):
+    """What a registry can do beyond the documented minimum."""
+
+    scopes: bool = True  # stores and returns the scopes of API tokens
+    can_clear_fields: bool = True  # an expiry or a description can be removed
+    has_audit: bool = True
+
+
+class VerificationResult(Struct, frozen=True, kw_only=True):
+    """The state of a secret (VALID, EXPIRED, REVOKED or UNKNOWN), and its API token if the registry returns it."""
+
+    state: str
+    token: ApiToken | None = None
+
+
+class CreationOutcomeUnknownError(UnreachableError):
+    """A change was requested, but there was no readable response: it may have been made."""
+
+
+class UnsupportedChangeError(TokctlError):
+    """The registry does not support the request; nothing was changed."""
+
+    exit_code = 2
+
+
+class Registry(Protocol):
+    """A place that keeps API tokens. Ids are texts, of digits in most registries.
+
+    A new kind derives from this class and implements the abstract methods. The other methods have a generic
+    implementation; a kind overrides those that it can implement better.
+
+    Every method that reaches the registry raises UnreachableError, UntrustedError, NotAllowedError, InputError or
+    StoreError as ``tokctl.client`` and ``tokctl.store`` do.
+    """
+
+    where: str
+    """Name of the registry in messages, such as ``the store /x/tokctl.db`` or ``https://cms.example``."""
+    origin: str
+    """Name of the registry in the keyring and in the ledger: a server's origin, or ``file:///x/tokctl.db``."""
+
+    @abstractmethod
+    def capabilities(self) -> RegistryCapabilities:
+        """Return what the registry can do. A server is asked at most once."""
+        ...
+
+    @abstractmethod
+    def list(self) -> Iterator[ApiToken]:
+        """Yield all API tokens that are not revoked, the newest first, each once."""
+        ...
+
+    @abstractmethod
+    def get(self, token_id: str) -> ApiToken:
+        """Return an API token by its id. Raises NotFoundError: there is none, or it is revoked."""
+        ...
+
+    @abstractmethod
+    def create(self, spec: ApiTokenSpec) -> CreatedToken:
+        """Create an API token. A failed attempt is never repeated.
+
+        Raises:
+            UnsupportedChangeError: the registry cannot create such an API token.
+            CreationOutcomeUnknownError: it is unknown whether it was created.
+        """
+        ...
+
+    @abstractmethod
+    def update(self, token_id: str, changes: Mapping[str, Any]) -> ApiToken:
+        """Change fields of an API token and return it as it is afterwards.
+
+        Args:
+            token_id: its id.
+            changes: new values of ``name``, ``description``, ``type``, ``scopes`` or ``expires_at``; fields that
+                are missing here keep their values, and None removes a description or an expiry.
+
+        Raises:
+            NotFoundError: there is no such API token.
+            UnsupportedChangeError: the registry cannot make these changes; checked before anything is sent.
+        """
+        ...
+
+    @abstractmethod
+    def revoke(self, token_id: str, *, reason: str = "") -> None:
+        """Revoke an API token. ``reason`` goes into the audit, if there is one. Raises NotFoundError."""
+        ...
+
+    @abstractmethod
+    def verify(self, secret: str) -> VerificationResult:
+        """Return the state of a secret and its API token. Does not count as a use of the token where possible."""
+        ...
+
+    def page(self, page: int, size: int) -> tuple[Sequence[ApiToken], int]:
+        """Return a page of the list and the number of all API tokens. Pages behind the last one are empty.
+
+        Args:
+            page: its number, from 1.
+            size: tokens on a page, 1 to 100.
+        """
+        tokens = [*self.list()]
+        return tokens[(page - 1) * size : page * size], len(tokens)
+
+    def find_by_name(self, name: str) -> Sequence[ApiToken]:
+        """Return the API tokens with exactly this name, the newest first."""
+        return [token for token in self.list() if token.name == name]
+
+    def audit(
+        self,
+        *,
+        after: int = 0,  # noqa: ARG002 - for kinds that have an audit
+        token_id: str | None = None,  # noqa: ARG002
+        limit: int | None = None,  # noqa: ARG002
+        newest: bool = False,  # noqa: ARG002
+    ) -> Iterator[AuditEntry]:
+        """Yield audit entries.
+
+        Args:
+            after: only entries with a higher number.
+            token_id: only entries about this API token.
+            limit: maximum number of entries, None for all.
+            newest: newest first; otherwise in the order of their numbers.
+
+        Raises:
+            UnsupportedChangeError: the registry keeps no audit.
+        """
+        raise self._no_audit_error()
+
+    def audit_head(self) -> ChainHead:
+        """Return the end of the audit's hash chain. Raises UnsupportedChangeError: the registry keeps no audit."""
+        raise self._no_audit_error()
+
+    def close(self) -> None:
+        """Release connections and files."""
+
+    def _no_audit_error(self) -> UnsupportedChangeError:
+        return UnsupportedChangeError(f"{self.where} has no audit log of API tokens.")
+
+    def _not_found_error(self, token_id: str) -> NotFoundError:
+        return NotFoundError(f"API token {token_id} not found in {self.where}.", "See 'tokctl api-tokens list'.")

@@ -1,0 +1,86 @@
+"""Reconstructs a token's flow history from successive observations, for engines that record none.
+
+Such an engine moves one token through the elements. An observation tells where the token is and when it last changed.
+The next observation shows that it has left an element; the model tells which flows it took, if only one path is
+possible. Hops between two observations may be missing, but are never invented. All hops added by one observation have
+the time of the token's last change: they had happened by then. A flow history from the engine is not changed.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+from msgspec.structs import replace
+
+from tokctl.bpmn.graph import ProcessGraph
+from tokctl.model.states import ACTIVE
+from tokctl.model.times import format_time
+from tokctl.model.tokens import NULL, StateChange, Token
+
+_list_decoder = msgspec.json.Decoder(list[Raw] | None)
+_object_decoder = msgspec.json.Decoder(dict[str, Raw] | None)
+
+
+def merge_observation(previous: Token | None, observed: Token, graph: ProcessGraph) -> Token:
+    """Return the observed token with the flow history and state history known so far, and what was added since.
+
+    ``previous`` is the result of the previous observation; it is returned if the observed token is older. The graph is
+    empty if the definition is unknown.
+    """
+    if previous is None:
+        return observed
+    before, now = previous.updated_at, observed.updated_at
+    if before is not None and now is not None and now < before:
+        return previous
+    changes: dict[str, Any] = {}
+    if observed.flow_history == NULL:
+        history = _extend_flow_history(previous, observed, graph)
+        if history != NULL:
+            changes["flow_history"] = history
+    context = _extend_context(previous, observed)
+    if context is not None:
+        changes["execution_context"] = context
+    return replace(observed, **changes) if changes else observed
+
+
+def _extend_flow_history(previous: Token, observed: Token, graph: ProcessGraph) -> Raw:
+    if previous.element_id == observed.element_id:
+        return previous.flow_history
+    try:
+        entries = _list_decoder.decode(previous.flow_history) or []
+    except (msgspec.MsgspecError, RecursionError):
+        return previous.flow_history
+    flows = graph.find_certain_flows(previous.element_id, observed.element_id)
+    hops: list[tuple[str, str | None]] = [(flow.source, flow.id) for flow in flows]
+    if not hops or hops[0][0] != previous.element_id:
+        hops.insert(0, (previous.element_id, None))
+    time = format_time(observed.updated_at)
+    new = [{"from_element": source, "via_flow": flow, "timestamp": time} for source, flow in hops]
+    return Raw(msgspec.json.encode([*entries, *new]))
+
+
+def _extend_context(previous: Token, observed: Token) -> Raw | None:
+    """Return the execution context with the live states observed so far; None if it needs no change."""
+    try:
+        fields: dict[str, Any] = {**(_object_decoder.decode(observed.execution_context) or {})}
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    if "state_history" in fields:
+        return None
+    states = list(previous.context.state_history or ())
+    if previous.live and (previous.state, previous.element_id) != (observed.state, observed.element_id):
+        if not states and previous.state != ACTIVE:  # a token starts ACTIVE unless recorded otherwise
+            states += _state_changes(previous.state, previous.updated_at)
+        if observed.live and previous.state != observed.state:
+            states += _state_changes(observed.state, observed.updated_at)
+    if not states:
+        return None
+    fields["state_history"] = [{"state": change.state, "at": format_time(change.at)} for change in states]
+    return Raw(msgspec.json.encode(fields))
+
+
+def _state_changes(state: str, at: datetime | None) -> list[StateChange]:
+    return [] if at is None else [StateChange(state, at)]

@@ -1,0 +1,99 @@
+"""``tokctl api-tokens rotate``."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tokctl.cli import options as opt
+from tokctl.cli.api_tokens import options as ropt
+from tokctl.cli.app import App, command
+from tokctl.errors import UsageError
+from tokctl.model.durations import parse_duration
+from tokctl.render import validate_query
+from tokctl.render.text import format_duration
+
+if TYPE_CHECKING:
+    from tokctl.model.api_tokens import ApiToken
+    from tokctl.services.api_tokens.rotation import Expiry, Rotation, RotationResult
+
+DEFAULT_GRACE = "24h"
+
+
+def rotate(
+    app: App,
+    token: ropt.TokenArgument,
+    grace: Annotated[
+        str, typer.Option(metavar="DURATION", help="How long the old token stays valid. 0 revokes it immediately.")
+    ] = DEFAULT_GRACE,
+    save: opt.Save = None,
+    show_secret: opt.ShowSecret = False,
+    expires: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHEN",
+            show_default=False,
+            help="Expiry of the new token: a duration, a date, or never (default: the lifetime of the old one).",
+        ),
+    ] = None,
+    wait_until_unused: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            show_default=False,
+            help="Wait until the old token has not been used for this time, then revoke it (limit: --grace).",
+        ),
+    ] = None,
+) -> int:
+    """Replace an API token by a new one with the same rights.
+
+    The new secret is saved where the old one was, and verified before the old API token is changed. After an
+    interruption, run the command again to complete the rotation.
+    """
+    from tokctl.cli.api_tokens.secret_output import choose_successor_place, open_rotation, report_rotation
+    from tokctl.services.api_tokens.rotation import find_rotated_token
+
+    allowed = timedelta() if grace.strip() in {"0", "now"} else ropt.parse_lifetime(grace, "--grace", app.now)
+    quiet = None if wait_until_unused is None else parse_duration(wait_until_unused)
+    if quiet is not None and not timedelta() < quiet < allowed:
+        raise UsageError(
+            "--wait-until-unused must be shorter than --grace.", "Use a shorter duration, or a longer --grace."
+        )
+    until: Expiry = "as before" if expires is None else ropt.parse_expiry(expires, app.now) or "never"
+    registry = ropt.open_for_update(app)
+    rotation = open_rotation(app, registry)
+    old = find_rotated_token(registry, rotation, token)
+    place = choose_successor_place(rotation, old, save, show_secret=show_secret)
+    validate_query(app.out)
+    done = rotation.run(old, place, grace=allowed, expires_at=until, report=partial(report_rotation, app, old))
+    if quiet is None or done.old is None:
+        return 0
+    return _revoke_when_unused(app, rotation, old, done, quiet)
+
+
+def _revoke_when_unused(app: App, rotation: Rotation, old: ApiToken, done: RotationResult, quiet: timedelta) -> int:
+    """Revoke the old token once it is unused; returns 1 if it was in use until it expired."""
+    from tokctl.services.api_tokens.rotation import revoke_when_unused
+
+    waited = revoke_when_unused(rotation, old, done.new, quiet)
+    if waited.outcome == "revoked":
+        app.notify(f"API token {old.id} was not used for {format_duration(quiet.total_seconds())} and is revoked.")
+    if waited.outcome == "expired":
+        used = f"{waited.last_used_at:%Y-%m-%d %H:%M:%S}"
+        app.warn(f"API token {old.id} was in use until it expired. It was last used at {used} UTC.")
+        return 1
+    return 0
+
+
+app = command(
+    rotate,
+    shared_options=(*opt.STORE, *opt.SERVER, *opt.OUTPUT),
+    examples=(
+        "tokctl api-tokens rotate ci",
+        "tokctl api-tokens rotate 7 --grace 0 --save file:/etc/ci/key",
+        "tokctl api-tokens rotate ci --grace 7d --wait-until-unused 1h",
+    ),
+)

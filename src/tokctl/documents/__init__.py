@@ -1,0 +1,1 @@
+"""The JSON documents of the API: how models are encoded to them and decoded from them."""

@@ -1,0 +1,226 @@
+"""Tokens as JSON: one token, the tokens of an instance, tokens by id prefix.
+
+``decode_token`` reads the JSON text of one token; ``encode_token`` returns what becomes its documented object.
+``readers`` reads whole documents and streams of them.
+
+Names that other engines use are also accepted: ``id`` for ``token_id``,
+``process_instance_id``, ``status`` for ``state``, times in epoch seconds or milliseconds.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec.structs import force_setattr, replace
+
+from tokctl.documents.base import Count, Document, DocumentError, Time, decode_object, pop_text, pop_time, with_extra
+from tokctl.model.element_types import ELEMENT_TYPES, canonical_type
+from tokctl.model.instances import Summary
+from tokctl.model.states import STATES, canonical_state
+from tokctl.model.times import format_time, to_utc
+from tokctl.model.tokens import NULL, Token
+
+
+class TokenDocument(Struct, kw_only=True, frozen=True, gc=False):
+    """A token: one visit of one element. Values that the source did not send are null.
+
+    ``error`` is the message of a failed attempt, from any of the known keys in the execution context.
+    """
+
+    instance_id: str | UnsetType = UNSET
+    process_id: str | UnsetType | None = UNSET
+    token_id: str
+    element_id: str
+    element_type: str | None
+    element_name: str | None
+    state: str
+    created_at: Time | None
+    updated_at: Time | None
+    completed_at: Time | None
+    cancelled_at: Time | None
+    variables: Raw
+    execution_context: Raw
+    parent_token_id: str | None
+    child_tokens: tuple[str, ...] | None
+    flow_history: Raw
+    error: str | UnsetType = UNSET
+
+
+class StandaloneToken(TokenDocument, kw_only=True, frozen=True, gc=False):
+    """A token with the ids of its instance and process."""
+
+    instance_id: str
+    process_id: str | None
+
+
+class TokenList(Struct, kw_only=True, frozen=True):
+    """Tokens of a process instance. ``total_count`` and ``has_more`` come with limit or offset."""
+
+    instance_id: str
+    process_id: str | None
+    tokens: list[TokenDocument]
+    summary: Summary
+    total_count: Count | UnsetType = UNSET
+    has_more: bool | UnsetType = UNSET
+
+
+class AllTokens(Struct, kw_only=True, frozen=True):
+    """Tokens of several instances."""
+
+    tokens: list[StandaloneToken]
+
+
+class FoundTokens(Struct, kw_only=True, frozen=True):
+    """Tokens of several instances. ``total_count`` is left out if they were found by the beginning of their ids."""
+
+    tokens: list[StandaloneToken]
+    total_count: Count | UnsetType = UNSET
+    has_more: bool
+
+
+_documented = msgspec.json.Decoder(Token)
+
+_ALIASES = {
+    "id": "token_id",
+    "status": "state",
+    "process_instance_id": "instance_id",
+    "current_element_id": "element_id",
+}
+
+_TIMES = ("created_at", "updated_at", "completed_at", "cancelled_at")
+
+_TEXTS = ("token_id", "state", "element_id", "instance_id", "process_id", "element_type", "parent_token_id")
+
+_RAWS = ("variables", "execution_context", "flow_history")
+
+_REQUIRED = ("token_id", "state", "element_id")
+
+_KNOWN_STATES = frozenset(STATES)
+
+_KNOWN_TYPES = frozenset((*ELEMENT_TYPES, None))
+
+
+def decode_token(text: str | bytes | Raw, instance_id: str = "", process_id: str | None = None) -> Token:
+    """Decode a token; the ids are those of the document around it, used if the token has none.
+
+    The token keeps a reference to its original text, which is unchanged except for line breaks.
+
+    Raises:
+        DocumentError: it is not a token; names the first invalid field.
+    """
+    try:
+        token = _documented.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return _decode_leniently(text, instance_id, process_id)
+    if token.extra:  # documents may use its internal name for something else
+        return _decode_leniently(text, instance_id, process_id)
+    if not token.instance_id:
+        force_setattr(token, "instance_id", instance_id)
+    if token.process_id is None and process_id is not None and token.instance_id == instance_id:
+        force_setattr(token, "process_id", process_id)
+    _check_ids(token)
+    if (
+        token.state in _KNOWN_STATES
+        and token.element_type in _KNOWN_TYPES
+        and _is_utc(token.created_at)
+        and _is_utc(token.updated_at)
+        and _is_utc(token.completed_at)
+        and _is_utc(token.cancelled_at)
+        and token.parent_token_id != ""
+        and token.process_id != ""
+    ):
+        return token
+    return replace(
+        token,
+        process_id=token.process_id or None,
+        state=canonical_state(token.state),
+        element_type=canonical_type(token.element_type) if token.element_type else None,
+        created_at=to_utc(token.created_at),
+        updated_at=to_utc(token.updated_at),
+        completed_at=to_utc(token.completed_at),
+        cancelled_at=to_utc(token.cancelled_at),
+        parent_token_id=token.parent_token_id or None,
+    )
+
+
+def _is_utc(time: datetime | None) -> bool:
+    return time is None or time.tzinfo is UTC
+
+
+def _check_ids(token: Token) -> None:
+    if not token.instance_id:
+        raise DocumentError("instance_id", "missing, in the token and in its document")
+    for name in _REQUIRED:
+        if not getattr(token, name):
+            raise DocumentError(name, "missing or empty")
+    if "\0" in token.token_id or "\0" in token.instance_id:
+        raise DocumentError("token_id", "it or the instance id contains a NUL character")
+
+
+def _decode_leniently(text: str | bytes | Raw, instance_id: str, process_id: str | None) -> Token:
+    fields = _with_aliases(decode_object(text))
+    if fields.keys().isdisjoint(_REQUIRED):
+        raise DocumentError("token_id", "missing; this is not a token")
+    name = pop_text(fields, "element_name")
+    good: dict[str, Any] = {"element_name": name} | {name: pop_text(fields, name) or None for name in _TEXTS}
+    for name in _REQUIRED:
+        if good[name] is None:
+            raise DocumentError(name, "missing or empty")
+    good["instance_id"] = good["instance_id"] or instance_id
+    if good["instance_id"] == instance_id:
+        good["process_id"] = good["process_id"] or process_id
+    good["state"] = canonical_state(good["state"])
+    if good["element_type"] is not None:
+        good["element_type"] = canonical_type(good["element_type"])
+    good |= {name: pop_time(fields, name) for name in _TIMES}
+    good |= {name: fields.pop(name, NULL) for name in _RAWS}
+    try:
+        children = fields.pop("child_tokens", NULL)
+        good["child_tokens"] = msgspec.json.decode(children, type=tuple[str, ...] | None)
+    except msgspec.MsgspecError as error:
+        raise DocumentError("child_tokens", f"expected an array of token ids ({error})") from None
+    token = Token(**good, extra=fields)
+    message = fields.get("error")
+    if message is not None and bytes(message)[:1] == b'"' and msgspec.json.decode(message) == token.error:
+        del fields["error"]  # encode_token has added it
+    _check_ids(token)
+    return token
+
+
+def _with_aliases(fields: dict[str, Raw]) -> dict[str, Raw]:
+    """Rename fields of other engines to the documented names, unless those are present."""
+    for alias, name in _ALIASES.items():
+        if alias in fields and name not in fields:
+            fields[name] = fields.pop(alias)
+    return fields
+
+
+def encode_token(token: Token, *, instance: bool = False, variables: bool = True) -> Document:
+    """Return the documented object of a token.
+
+    ``instance=True`` puts the ids of its instance and process first, for a token outside a list.
+    ``variables=False`` leaves its variables null.
+    """
+    document = TokenDocument(
+        instance_id=token.instance_id if instance else UNSET,
+        process_id=token.process_id if instance else UNSET,
+        token_id=token.token_id,
+        element_id=token.element_id,
+        element_type=token.element_type,
+        element_name=token.element_name,
+        state=token.state,
+        created_at=format_time(token.created_at),
+        updated_at=format_time(token.updated_at),
+        completed_at=format_time(token.completed_at),
+        cancelled_at=format_time(token.cancelled_at),
+        variables=token.variables if variables else NULL,
+        execution_context=token.execution_context,
+        parent_token_id=token.parent_token_id,
+        child_tokens=token.child_tokens,
+        flow_history=token.flow_history,
+        error=UNSET if "error" in token.extra else token.error or UNSET,
+    )
+    return with_extra(document, token.extra, after="flow_history") if token.extra else document

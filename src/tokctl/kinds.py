@@ -1,0 +1,38 @@
+"""The kinds of servers and of output: lists that the configuration and shell completion also use."""
+
+from __future__ import annotations
+
+SERVER_ENGINES = {
+    "atomd": "tokctl.engines.atomd",
+    "rest": "tokctl.engines.rest",
+}
+"""Kind → module. A server is of the first kind that recognizes its response; the last one matches all."""
+
+FORMATS = {
+    "table": "tokctl.render.formats.table",
+    "wide": "tokctl.render.formats.table",
+    "json": "tokctl.render.formats.json",
+    "ndjson": "tokctl.render.formats.json",
+    "yaml": "tokctl.render.formats.yaml",
+    "csv": "tokctl.render.formats.csv",
+    "id": "tokctl.render.formats.id",
+}
+"""Format → module with ``emit(result, out)``, imported when it is used."""
+
+COLORS = ("auto", "always", "never")
+"""When to use colours."""
+
+COMMAND_FORMATS = {"junit": "debug", "mermaid": "flow", "sarif": "scan"}
+"""Formats of some results only, which create them (``Listing.custom_formats``): format → command."""
+
+THEME_STYLES = {
+    "failed": "bold red",
+    "error": "red",
+    "warning": "yellow",
+    "ok": "green",
+    "suspended": "magenta",
+    "info": "cyan",
+    "heading": "bold",
+    "dim": "dim",
+}
+"""The styles that ``theme`` in the configuration can change: name → default style, as Rich writes it."""

@@ -1,0 +1,84 @@
+"""Times: conversion to UTC and microseconds, parsing and formatting. A time is an aware datetime in UTC."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, overload
+
+import msgspec
+
+from tokctl.text import shorten
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@overload
+def to_micros(time: datetime) -> int: ...
+@overload
+def to_micros(time: datetime | None) -> int | None: ...
+def to_micros(time: datetime | None) -> int | None:
+    """Return the number of microseconds since 1970-01-01 UTC."""
+    return None if time is None else (time - EPOCH) // _MICROSECOND
+
+
+@overload
+def from_micros(micros: int) -> datetime: ...
+@overload
+def from_micros(micros: int | None) -> datetime | None: ...
+def from_micros(micros: int | None) -> datetime | None:
+    """Return the time that is a number of microseconds after 1970-01-01 UTC."""
+    return None if micros is None else EPOCH + _MICROSECOND * micros
+
+
+@overload
+def to_utc(time: datetime) -> datetime: ...
+@overload
+def to_utc(time: datetime | None) -> datetime | None: ...
+def to_utc(time: datetime | None) -> datetime | None:
+    """Return the same time in UTC; a time without a zone is in UTC.
+
+    A time that datetime can represent only in its own zone becomes the first or the last one it can represent.
+    """
+    if time is None or time.tzinfo is UTC:
+        return time
+    if time.tzinfo is None:
+        return time.replace(tzinfo=UTC)
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC) if time.year == 1 else datetime.max.replace(tzinfo=UTC)
+
+
+def format_time(time: datetime | None) -> str | None:
+    """Return a time in RFC 3339, UTC: with milliseconds as documented, or with microseconds if it has them."""
+    if time is None:
+        return None
+    time = to_utc(time)
+    text: str = msgspec.to_builtins(time)  # ten times as fast as isoformat
+    if len(text) == 20:  # without a fraction
+        return text[:19] + ".000Z"
+    return text[:23] + "Z" if text.endswith("000Z") else text
+
+
+def parse_time(value: Any) -> datetime | None:
+    """Parse a time in any form that engines send: RFC 3339, epoch seconds or milliseconds. None and '' are None.
+
+    Raises:
+        ValueError: the value is none of these.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        try:
+            return to_utc(msgspec.convert(value, datetime))
+        except msgspec.ValidationError:
+            raise ValueError(f"'{shorten(value)}' is not an RFC 3339 time") from None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("expected a time as text or as epoch seconds")  # noqa: TRY004 - callers handle one type
+    try:
+        seconds = value / 1000 if abs(value) >= 1e11 else value  # 1e11 s is the year 5138
+        return EPOCH + timedelta(seconds=seconds)
+    except (OverflowError, ValueError):
+        raise ValueError(f"{shorten(str(value))} is not a time") from None

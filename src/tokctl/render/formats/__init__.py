@@ -1,0 +1,1 @@
+"""Output formats for programs and for people, one module each."""

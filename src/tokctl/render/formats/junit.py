@@ -1,0 +1,51 @@
+"""Findings as JUnit XML: a test case for each rule, failed if it found something."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from xml.etree import ElementTree as ET  # only for writing
+
+from tokctl.analysis.debug.rules.base import SEVERITIES
+from tokctl.analysis.debug.runner import DebugFinding, DebugReport
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def junit(report: DebugReport, fail_on: str) -> Iterator[str]:
+    """Yield the report. Findings below the severity ``fail_on`` are reported, but do not fail a test case."""
+    found = {finding.type: finding for finding in report.findings}
+    least = SEVERITIES.index(fail_on)
+    failed = sum(SEVERITIES.index(finding.severity) >= least for finding in report.findings)
+    counts = {"tests": str(len(report.rules)), "failures": str(failed), "errors": "0"}
+    root = ET.Element("testsuites", counts)
+    suite = ET.SubElement(root, "testsuite", {"name": "tokctl debug"} | counts | {"skipped": "0"})
+    for name in report.rules:
+        case = ET.SubElement(suite, "testcase", {"classname": "tokctl.debug", "name": name})
+        if (finding := found.get(name)) is None:
+            continue
+        if SEVERITIES.index(finding.severity) >= least:
+            told = ET.SubElement(
+                case, "failure", {"type": finding.severity, "message": _strip_invalid_xml(finding.message)}
+            )
+        else:
+            told = ET.SubElement(case, "system-out")
+        told.text = _strip_invalid_xml("\n".join(_lines(finding)))
+    ET.indent(root)
+    yield '<?xml version="1.0" encoding="UTF-8"?>\n'
+    yield ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _lines(finding: DebugFinding) -> Iterator[str]:
+    yield finding.message
+    for hit in finding.matches:
+        yield f"{hit.visit.instance_id} {hit.visit.token_id} {hit.visit.name}: {hit.text}"
+    if finding.count > len(finding.matches):
+        yield f"and {finding.count - len(finding.matches):,} more"
+    if finding.next:
+        yield f"Next: {finding.next}"
+
+
+def _strip_invalid_xml(text: str) -> str:
+    """Replace the characters that XML cannot represent."""
+    return _NOT_XML.sub("\ufffd", text)

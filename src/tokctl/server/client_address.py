@@ -1,0 +1,81 @@
+"""The client's address: the peer's, or the one that a trusted proxy forwarded.
+
+``X-Forwarded-For`` takes precedence over ``Forwarded`` (RFC 7239). Each proxy appends the address of its peer: the last
+one that is not a trusted proxy is the client's. A client can forge the addresses before it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from tokctl.errors import UsageError
+
+UNIX = "unix"
+"""The address of a peer on a Unix socket, which may also be a trusted proxy."""
+_FOR = re.compile(r'(?:^|[;,\s])for=("(?:[^"\\]|\\.)*"|[^;,\s]*)', re.IGNORECASE)
+_PORT = re.compile(r"^\[([^\]]+)\](?::\d+)?$|^([^:]+):\d+$")
+
+
+class TrustedProxies:
+    """The proxies whose forwarded addresses are used."""
+
+    def __init__(self, networks: Iterable[str]) -> None:
+        """Read networks in CIDR notation, addresses, or ``unix``. Raises UsageError for anything else."""
+        self.unix = False
+        found = []
+        for text in networks:
+            if text == UNIX:
+                self.unix = True
+                continue
+            try:
+                found.append(ip_network(text, strict=False))
+            except ValueError:
+                raise UsageError(
+                    f"--trusted-proxy {text} is not a network.",
+                    "Use a network such as 10.0.0.0/8, an address, or unix.",
+                ) from None
+        self.networks: tuple[IPv4Network | IPv6Network, ...] = tuple(found)
+        self.any = self.unix or bool(found)
+        self.trusts = lru_cache(maxsize=4096)(self._trusts)
+
+    def _trusts(self, address: str) -> bool:
+        if address == UNIX:
+            return self.unix
+        known = _parse_address(address)
+        return known is not None and any(known in network for network in self.networks)
+
+    def find_client(self, peer: str, headers: Mapping[bytes, bytes]) -> str:
+        """Return the address of a request's client, normalized."""
+        if not self.any or not self.trusts(peer):
+            return peer
+        if (listed := headers.get(b"x-forwarded-for")) is not None:
+            named = listed.decode("latin-1").split(",")
+        elif (listed := headers.get(b"forwarded")) is not None:
+            named = [found.strip('"') for found in _FOR.findall(listed.decode("latin-1"))]
+        else:
+            return peer
+        nearest = peer
+        for text in reversed(named):
+            known = _parse_address(_strip_port(text.strip()))
+            if known is None:  # unknown or obfuscated: the proxy that sent it is the last known address
+                return nearest
+            nearest = str(known)
+            if not self.trusts(nearest):
+                break
+        return nearest
+
+
+def _strip_port(text: str) -> str:
+    found = _PORT.match(text)
+    return (found[1] or found[2]) if found else text
+
+
+def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        found = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found

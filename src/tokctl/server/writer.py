@@ -1,0 +1,58 @@
+"""Changes of API tokens: one at a time, in a separate thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import TypeVar
+
+from tokctl.errors import StoreError
+from tokctl.model.api_tokens import ApiToken
+from tokctl.server.http_errors import RETRY_SECONDS, retry_later
+from tokctl.store import open_store
+from tokctl.store.protocol import ApiTokenTable, CallerChangedError, ChangedError
+
+WRITE_TIMEOUT_SECONDS = 2.0  # for earlier changes and other writers
+
+_Result = TypeVar("_Result")
+
+
+class Writer:
+    """Writes API tokens to a store."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
+
+    async def change(self, token: ApiToken | None, function: Callable[[ApiTokenTable], _Result]) -> _Result:
+        """Change API tokens on behalf of the API token ``token``, or of a user with a JWT (None).
+
+        Raises:
+            HTTPError: the store cannot be written, or another writer takes too long.
+            CallerChangedError: ``token`` has been changed or revoked since it was authenticated.
+            ChangedError, and the errors of the function.
+        """
+        deadline = monotonic() + WRITE_TIMEOUT_SECONDS
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._change, token, function, deadline)
+
+    def _change(self, token: ApiToken | None, function: Callable[[ApiTokenTable], _Result], deadline: float) -> _Result:
+        left = max(deadline - monotonic(), 0)  # earlier changes may have used it up
+        try:
+            with open_store(self.url, write=True) as store:
+                store.set_busy_timeout(int(left * 1000))
+                table = store.api_tokens
+                table.requesting_token = token
+                return function(table)
+        except (CallerChangedError, ChangedError):
+            raise
+        except StoreError as error:
+            message = "The store cannot be written. Try again later."
+            raise retry_later(
+                503, "STORE_UNAVAILABLE", message, RETRY_SECONDS, str(error.__cause__ or error)
+            ) from error
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self._thread.shutdown(wait=False)

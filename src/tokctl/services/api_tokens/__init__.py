@@ -1,0 +1,1 @@
+"""Use cases about API tokens: find, revoke, rotate, lend to a program, scan for leaked secrets."""

@@ -1,0 +1,121 @@
+"""Finds API tokens by what a user types: an id, a name, or conditions."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from tokctl.api_tokens.secrets import MASK_LENGTH, PREFIX
+from tokctl.errors import AmbiguousIdError, NotFoundError, UsageError
+from tokctl.model.api_tokens import EXPIRED, MAX_DESCRIPTION_LENGTH, VALID, ApiToken
+from tokctl.text import suggest
+
+if TYPE_CHECKING:
+    from tokctl.api_tokens.registries.protocol import Registry
+
+MAX_SUGGESTION_CANDIDATES = 1000
+"""Maximum number of API tokens that are searched for a similar name."""
+
+
+class AmbiguousNameError(AmbiguousIdError):
+    """Several API tokens have the name that was given."""
+
+    def __init__(self, name: str, ids: list[str], where: str) -> None:
+        NotFoundError.__init__(self, f"{where} has several API tokens named '{name}': {', '.join(ids)}.", "Use an id.")
+        self.candidates = ids
+
+
+def check_text(text: str, what: str, most: int = MAX_DESCRIPTION_LENGTH) -> str:
+    """Return a text without surrounding whitespace. Raises UsageError: it is not valid UTF-8, or too long."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{what} is not valid UTF-8.", "Check the terminal's encoding.") from None
+    if len(text.strip()) > most:
+        raise UsageError(f"{what} is too long: {len(text.strip()):,} characters.", f"The maximum is {most:,}.")
+    return text.strip()
+
+
+def check_token_ref(word: str) -> None:
+    """Check that a word can be the id or name of an API token. Raises UsageError: it cannot, or it is a secret."""
+    if not check_text(word, "the id or name of the API token"):
+        raise UsageError("the id or name of the API token is empty.", "See 'tokctl api-tokens list'.")
+    if word.startswith(PREFIX) and len(word) > 2 * MASK_LENGTH:  # the message must not repeat it
+        raise UsageError(
+            "this is a secret, not the id or name of an API token. It may now be in your shell history.",
+            "Pass it on stdin: 'tokctl api-tokens revoke --secret-stdin'.",
+        )
+
+
+def find_api_token(registry: Registry, word: str) -> ApiToken:
+    """Return an API token by its id or its name; the id takes precedence.
+
+    Raises as ``check_token_ref``, and NotFoundError: there is no such API token; AmbiguousIdError: several.
+    """
+    check_token_ref(word)
+    with suppress(NotFoundError):
+        return registry.get(word)
+    named = registry.find_by_name(word)
+    if len(named) > 1:
+        raise AmbiguousNameError(word, [str(token.id) for token in named], registry.where)
+    if named:
+        return named[0]
+    names = [token.name for token in islice(registry.list(), MAX_SUGGESTION_CANDIDATES)]
+    shown = word if is_api_token_id(word) else f"'{word}'"
+    raise NotFoundError(
+        f"API token {shown} not found in {registry.where}{suggest(word, names)}.",
+        "See 'tokctl api-tokens list'.",
+    )
+
+
+def is_api_token_id(word: str) -> bool:
+    """Tell whether a word is taken as an id."""
+    return word.isascii() and word.isdecimal()
+
+
+class ApiTokenFilter(Struct, frozen=True, kw_only=True):
+    """Conditions that an API token must meet, all of them. The empty filter matches every API token.
+
+    ``expiring``: valid, and expires within this time. ``unused``: not used for this long; an API token that was never
+    used counts from its creation. ``created_by``: an id, or a pattern for the email address. ``name``: a pattern.
+    Patterns are shell patterns (``fnmatch``).
+    """
+
+    type: str | None = None
+    scopes: tuple[str, ...] = ()
+    created_by: str | None = None
+    name: str | None = None
+    expired: bool = False
+    expiring: timedelta | None = None
+    unused: timedelta | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the filter has no condition."""
+        return self == ApiTokenFilter()
+
+    def matches(self, token: ApiToken, now: datetime) -> bool:
+        """Return whether an API token meets all conditions at ``now``."""
+        return (
+            (self.type is None or token.type == self.type)
+            and all(map(token.allows, self.scopes))
+            and (self.created_by is None or _is_created_by(token, self.created_by))
+            and (self.name is None or fnmatchcase(token.name, self.name))
+            and (not self.expired or token.state(now) == EXPIRED)
+            and (self.expiring is None or _expires_within(token, self.expiring, now))
+            and (self.unused is None or now - (token.last_used_at or token.created_at) >= self.unused)
+        )
+
+
+def _is_created_by(token: ApiToken, pattern: str) -> bool:
+    by = token.created_by
+    return by is not None and (str(by.id) == pattern or fnmatchcase((by.email or "").lower(), pattern.lower()))
+
+
+def _expires_within(token: ApiToken, within: timedelta, now: datetime) -> bool:
+    return token.state(now) == VALID and token.expires_at is not None and token.expires_at - now <= within

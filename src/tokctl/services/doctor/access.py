@@ -1,0 +1,151 @@
+"""The doctor's checks of the credential: whether the server accepts it, and what it may do there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from tokctl.api_tokens.vaults.credentials import Credential, format_place
+from tokctl.client import Client, ClientResponse
+from tokctl.client.failures import parse_error_body
+from tokctl.config.settings import API_KEY
+from tokctl.errors import TokctlError
+from tokctl.services.doctor.results import CheckResult, note, ok, problem
+from tokctl.services.doctor.server import ERROR_STATUSES, CheckedServer, server_unreachable
+
+_UNKNOWN_ID = "tokctl-doctor"  # no token or process has this id
+_REST_PROBES: Mapping[str, tuple[tuple[str, ...], dict[str, str]]] = {
+    "process": (("processes",), {"limit": "1"}),
+    "token": (("tokens", _UNKNOWN_ID), {}),
+    "bpmn": (("bpmn", "processes", _UNKNOWN_ID), {}),
+}
+_ATOMD_PROBES: Mapping[str, tuple[tuple[str, ...], dict[str, str]]] = {
+    "process": (("processes", "typed"), {"limit": "1"}),
+    "token": (("tokens", _UNKNOWN_ID), {}),
+    "bpmn": (("bpmn", "processes"), {"limit": "1"}),
+    "job": (("jobs",), {"limit": "1"}),
+}
+_UNAVAILABLE_WITHOUT = {
+    "token": "tokens by id alone",
+    "bpmn": "process models",
+    "job": "workers, retries and timeouts of jobs",
+}
+"""Permission → what is unavailable without it."""
+
+
+class AccessChecks:
+    """Checks of the credential, once the server itself has been checked. ``check_credential`` has to be the first."""
+
+    def __init__(self, server: CheckedServer) -> None:
+        self.server = server
+        self._client: Client | None = None
+        self._unreadable = False
+
+    def check_credential(self) -> CheckResult:
+        """Check where the credential comes from, and whether the server accepts it."""
+        settings = self.server.settings
+        where = format_place(settings.credential)
+        facts: dict[str, Any] = {"origin": settings.origins.get("credential"), "exists": False, "accepted": None}
+        try:
+            secret = Credential(settings.server or "", settings.credential, self.server.notes.append)()
+        except TokctlError as error:
+            self._unreadable = True
+            return problem(error.message, error.hint, place=where, **facts)
+        if secret is not None and settings.credential is None and os.environ.get(API_KEY):
+            where = f"env:{API_KEY}"
+        facts |= {"place": where, "exists": secret is not None}
+        there = f"set ({where})" if secret else "not set"
+        unknown = f"{there}; not checked, because the server"
+        if self.server.health is None:
+            return note(f"{unknown} does not respond.", **facts)
+        self._client = self.server.create_client(secret)
+        answer = self._send_probe("process")
+        if answer.status >= 500 or (answer.status not in {401, 403} and self._is_absent(answer)):
+            return note(f"{unknown} returns no processes ({answer.status}).", **facts)
+        accepted = facts["accepted"] = answer.status != 401
+        if secret is None and accepted:
+            return ok("not set; the server requires none.", **facts)
+        if secret is None:
+            why = f" {self.server.notes[-1][:1].upper()}{self.server.notes[-1][1:]}" if self.server.notes else ""
+            return problem(
+                f"not set, but the server requires one.{why}",
+                f"Set one with 'tokctl auth login' or in {API_KEY}.",
+                **facts,
+            )
+        if not accepted:
+            return problem(
+                f"the server rejects the credential from {where}.",
+                "It may have expired or been revoked. Set a new one with 'tokctl auth login'.",
+                **facts,
+            )
+        return ok(f"the server accepts the credential from {where}.", **facts)
+
+    def check_permissions(self) -> CheckResult:
+        """Check what the credential may do, with requests that change nothing."""
+        if self.server.health is None:
+            return server_unreachable()
+        if self._unreadable:
+            return note("unknown, because the credential cannot be read.")
+        may: dict[str, bool | None] = {}
+        granted_permissions = ""
+        for permission in self._probes():
+            answer = self._send_probe(permission)
+            if answer.status == 401:
+                return note("none, because no credential is accepted.")
+            may[permission] = answer.status != 403
+            if answer.status >= 500 or (answer.status != 403 and self._is_absent(answer)):
+                may[permission] = None
+            if permission == "process" and answer.status >= 500:
+                return problem(f"{answer.url}: server error ({answer.status}).", "Ask the operator of the server.")
+            granted_permissions = (
+                granted_permissions
+                or parse_error_body(answer.body, answer.headers, answer.mask_secrets).granted_permissions
+            )
+        missing = [one for one, allowed in may.items() if allowed is False]
+        found = ", ".join(one for one, allowed in may.items() if allowed) or "none of those checked"
+        facts: dict[str, Any] = {
+            "permissions": may,
+            "provided": granted_permissions.split(", ") if granted_permissions else None,
+        }
+        if may["process"] is None:
+            return problem(
+                f"{self.server.address.display_address} has no processes endpoint: it is not an engine.",
+                "Check the server address, including its path.",
+                **facts,
+            )
+        if "process" in missing:
+            return problem(
+                f"{found}; 'process' is missing, which all commands require.",
+                "Ask for this permission, or use another credential.",
+                **facts,
+            )
+        if missing:
+            return note(
+                f"{found}; {', '.join(missing)} missing.",
+                f"Not available without them: {', '.join(_UNAVAILABLE_WITHOUT[one] for one in missing)}.",
+                **facts,
+            )
+        return ok(f"{found}.", **facts)
+
+    def _probes(self) -> Mapping[str, tuple[tuple[str, ...], dict[str, str]]]:
+        return _ATOMD_PROBES if self.server.kind == "atomd" else _REST_PROBES
+
+    def _send_probe(self, permission: str) -> ClientResponse:
+        segments, params = self._probes()[permission]
+        client = self._client or self.server.client
+        return client.get(("api", "v1", *segments), params, accept=ERROR_STATUSES)
+
+    def _is_absent(self, answer: ClientResponse) -> bool:
+        """Tell whether the server lacks the endpoint; if it has it, the envelope names the missing object."""
+        try:
+            document = msgspec.json.decode(answer.body)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return answer.status < 500
+        if answer.status not in {404, 405}:
+            return not isinstance(document, dict)
+        error = document.get("error") if isinstance(document, dict) else None
+        code = error.get("code") if isinstance(error, dict) else None
+        return code is None or (self.server.kind != "atomd" and code == "NOT_FOUND")

@@ -1,0 +1,178 @@
+"""Polls an engine through times when it cannot be reached: for ``watch``, ``wait`` and ``snapshot --watch``."""
+
+from __future__ import annotations
+
+import errno
+import select
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tokctl.engines.protocol import Engine
+from tokctl.errors import StoreError, TokctlError, UnreachableError, WrongStoreError
+
+MAX_BACKOFF_SECONDS = 30.0
+"""The longest time between two attempts during an outage."""
+MAX_WAIT_SECONDS = 1e8
+"""The longest interval and timeout; longer ones would overflow system timers."""
+MIN_WAIT_FRACTION = 5
+"""A due event brings the next poll forward; the minimum distance is the interval divided by this."""
+_MAX_SYSTEM_POLL_MS = 2**31 - 1
+
+ReadEngine = Callable[[Engine, bool], None]
+"""Reads data from an engine; its argument tells whether anything may have changed since the last successful poll."""
+
+
+def pause(seconds: float, stream: Any = None) -> None:
+    """Sleep. Raises BrokenPipeError as soon as the stream has no reader any more."""
+    try:
+        poller = select.poll()
+        poller.register(stream.fileno(), 0)
+    except (AttributeError, OSError, ValueError):
+        time.sleep(seconds)
+        return
+    begin = time.monotonic()
+    for _, happened in poller.poll(min(seconds * 1000, _MAX_SYSTEM_POLL_MS)):
+        if happened & (select.POLLERR | select.POLLHUP):
+            raise BrokenPipeError(errno.EPIPE, "the output has no reader")
+    time.sleep(max(begin + seconds - time.monotonic(), 0))  # some systems cannot watch some streams
+
+
+class Poll(Struct, frozen=True, kw_only=True):
+    """One poll: when it ended, how it went, and when the next one is.
+
+    ``next_at`` is limited by the deadline, ``retry_at`` is not. ``error`` is why the poll failed, ``is_new_error``
+    whether the poll before did not fail for the same reason. ``outage_since`` is when an outage began that this poll
+    ended. ``is_last`` tells that the deadline has passed.
+    """
+
+    at: datetime
+    next_at: datetime
+    retry_at: datetime
+    error: TokctlError | None = None
+    is_new_error: bool = False
+    outage_since: datetime | None = None
+    is_last: bool = False
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the engine could be read."""
+        return self.error is None
+
+
+class EnginePoller:
+    """Reads an engine on demand, and reopens it after a transient error.
+
+    ``error`` is the error of the last poll, ``failures`` the number of failed polls in a row, ``failing_since`` when
+    the first of them failed.
+    """
+
+    def __init__(
+        self,
+        open_engine: Callable[[], Engine],
+        clock: Callable[[], datetime],
+        *,
+        interval: float,
+        engine: Engine | None = None,
+    ) -> None:
+        """Use ``engine`` if it is already open. ``interval`` is in seconds."""
+        self._open_engine = open_engine
+        self._clock = clock
+        self._engine = engine
+        self._is_new = True
+        self.interval = interval
+        self.error: TokctlError | None = None
+        self.failures = 0
+        self.failing_since: datetime | None = None
+
+    def poll(self, read: ReadEngine, deadline: datetime | None = None) -> Poll:
+        """Read the engine once.
+
+        Raises:
+            TokctlError: an error that is not transient.
+        """
+        error_before, outage_since = self.error, self.failing_since
+        try:
+            self._read(read)
+        except WrongStoreError:
+            raise
+        except (StoreError, UnreachableError) as error:
+            self.close()
+            self.failures += 1
+            self.failing_since = self.failing_since or self._clock()
+            self.error = error
+        else:
+            self.failures, self.error, self.failing_since = 0, None, None
+        now = self._clock()
+        next_at = self.next_at(now)
+        return Poll(
+            at=now,
+            next_at=next_at if deadline is None else min(next_at, deadline),
+            retry_at=next_at,
+            error=self.error,
+            is_new_error=self.error is not None
+            and (error_before is None or error_before.message != self.error.message),
+            outage_since=outage_since if self.error is None else None,
+            is_last=deadline is not None and now >= deadline,
+        )
+
+    def _read(self, read: ReadEngine) -> None:
+        if self._engine is None:
+            self._engine = self._open_engine()
+        changed = self._engine.refresh() or self._is_new
+        try:
+            read(self._engine, changed)
+        finally:
+            self._engine.release()
+        self._is_new = False
+
+    def next_at(self, now: datetime) -> datetime:
+        """Return when to poll next: after the interval; during an outage with increasing delays."""
+        seconds = self.interval
+        if self.failures:
+            seconds = min(min(seconds, 1.0) * 2 ** min(self.failures - 1, 32), max(MAX_BACKOFF_SECONDS, seconds))
+        return now + timedelta(seconds=seconds)
+
+    def close(self) -> None:
+        """Close the engine."""
+        engine, self._engine, self._is_new = self._engine, None, True
+        if engine is not None:
+            with suppress(TokctlError, OSError):
+                engine.close()
+
+
+def poll_repeatedly(
+    poller: EnginePoller,
+    read: ReadEngine,
+    *,
+    deadline: datetime | None = None,
+    next_due: Callable[[], datetime | None] = lambda: None,
+    wait: Callable[[float], bool | None] | None = None,
+) -> Iterator[Poll]:
+    """Poll until the deadline has passed, yielding each poll; the caller stops when it has what it wants.
+
+    The last poll is at the deadline. What becomes due at ``next_due()`` brings the next poll forward. ``wait`` waits
+    for some seconds between two polls, and returns True to stop (default: ``pause``).
+    """
+    while True:
+        poll = poller.poll(read, deadline)
+        due = next_due() if poll.succeeded else None
+        if due is not None and due < poll.next_at:
+            earliest = poll.at + timedelta(seconds=poller.interval / MIN_WAIT_FRACTION)
+            poll = replace(poll, next_at=min(poll.next_at, max(due, earliest)))
+        yield poll
+        if poll.is_last or (wait or pause)(max((poll.next_at - poll.at).total_seconds(), 0)):
+            return
+
+
+def notify_outage(poll: Poll, notify: Callable[[str], object]) -> None:
+    """Report the beginning and the end of an outage, each once."""
+    if poll.error is not None and poll.is_new_error:
+        notify(poll.error.message if poll.is_last else f"{poll.error.message} Retrying.")
+    elif poll.outage_since is not None:
+        notify("Available again.")

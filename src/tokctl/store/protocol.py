@@ -1,0 +1,247 @@
+"""The interface of a store: a writable engine, with API tokens and their audit log.
+
+A kind of store is a package in ``store.STORES``; nothing here depends on where it keeps its data.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+
+from msgspec import Struct
+
+from tokctl.engines.protocol import Engine
+from tokctl.errors import StoreError
+from tokctl.model.definitions import Definition
+from tokctl.model.instances import Instance
+from tokctl.model.tokens import Token
+
+if TYPE_CHECKING:
+    from tokctl.api_tokens.audit import Actor, AuditEntry, ChainHead
+    from tokctl.model.api_tokens import ApiToken, NewApiToken
+
+
+class ChangedError(StoreError):
+    """An API token was changed since the caller read it."""
+
+
+class CallerChangedError(StoreError):
+    """The calling API token was changed after its authentication; nothing was changed."""
+
+
+class WriteReport(Struct):
+    """Counts of a write. ``unchanged`` are tokens that are the same or newer in the store."""
+
+    instances: int = 0
+    definitions: int = 0
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+
+class StoreInfo(Struct, frozen=True, kw_only=True):
+    """Facts about a store. Sizes are bytes."""
+
+    location: str
+    kind: str
+    schema_version: int
+    size_bytes: int
+    instances: int
+    tokens: int
+    live_tokens: int
+    definitions: int
+    oldest: datetime | None
+    newest: datetime | None
+
+
+class Revisions(Struct, frozen=True, kw_only=True):
+    """The numbers of the last transactions that changed process instances and API tokens; they only increase."""
+
+    process: int
+    access: int
+
+
+class Batch(Protocol):
+    """One transaction. After an exception the store is unchanged."""
+
+    report: WriteReport
+
+    def put_definition(self, definition: Definition) -> None:
+        """Write a definition; one with the same process id and version is replaced."""
+
+    def put(self, instance: Instance, tokens: Iterable[Token]) -> None:
+        """Write an instance and its tokens.
+
+        Fields that are absent in the instance are not changed. A token replaces the stored one of the same id unless
+        its ``updated_at`` is older.
+        """
+
+    def put_tokens(self, tokens: Iterable[Token]) -> None:
+        """Write tokens; missing instances are created."""
+
+
+class ApiTokenTable(Protocol):
+    """The API tokens of a store: records and digests, never secrets. Each change has an entry in the audit.
+
+    ``requesting_token`` is the calling API token, if any. Each change first checks that it is unchanged; otherwise it
+    raises CallerChangedError.
+    """
+
+    requesting_token: ApiToken | None
+
+    def find_by_digest(self, digest: bytes) -> ApiToken | None:
+        """Return the API token with this digest of its secret, also an expired or revoked one."""
+
+    def by_id(self, token_id: int) -> ApiToken | None:
+        """Return the API token with this id, also a revoked one."""
+
+    def peppers(self) -> set[str]:
+        """Return the ids of the peppers behind the digests of the API tokens that are not revoked."""
+
+    def list(self) -> Iterator[ApiToken]:
+        """Yield every API token that is not revoked, the newest first."""
+
+    def named(self, name: str) -> Iterator[ApiToken]:
+        """Yield those of exactly this name that are not revoked, the newest first."""
+
+    def count(self, name: str | None = None) -> int:
+        """Count those that are not revoked, of this name if one is given."""
+
+    def page(self, page: int, size: int, name: str | None = None) -> tuple[Sequence[ApiToken], int]:
+        """Return a page (from 1) of those that are not revoked, the newest first, and the total number."""
+
+    def create(self, token: NewApiToken, digest: bytes, pepper: str, *, by: Actor) -> ApiToken:
+        """Write a new API token with the digest of its secret and the id of the pepper behind the digest.
+
+        When this returns, the record is on disk. A secret in its name or description is masked there.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+
+    def update(
+        self, token_id: int, changes: Mapping[str, Any], at: datetime, *, by: Actor, known: datetime | None = None
+    ) -> ApiToken:
+        """Change members of an API token: of ``name``, ``description``, ``type``, ``scopes``, ``expires_at``.
+
+        Args:
+            token_id: which one.
+            changes: the new values by member; expiry None is never.
+            at: when.
+            by: the caller.
+            known: the time of its last change when the caller read it.
+
+        Raises:
+            NotFoundError: there is none, or it is revoked.
+            ChangedError: it was changed after ``known``.
+        """
+
+    def revoke(self, token_id: int, at: datetime, *, by: Actor, why: str = "", known: datetime | None = None) -> bool:
+        """Revoke an API token; False if there is none, or it is already revoked.
+
+        Raises:
+            ChangedError: it was changed after ``known``.
+        """
+
+    def touch(self, used: Mapping[int, datetime]) -> None:
+        """Write when API tokens were used last, by id. A use is not a change: the revision stays the same."""
+
+
+class AuditTable(Protocol):
+    """The audit log of the API tokens of a store, as a chain of entries."""
+
+    def entries(
+        self, *, after: int = 0, token_id: int | None = None, limit: int = -1, newest: bool = False
+    ) -> Iterator[AuditEntry]:
+        """Yield the entries after this number; of one API token if given, newest first with ``newest``.
+
+        A negative ``limit`` means no limit.
+        """
+
+    def head(self) -> ChainHead:
+        """Return the recorded end of the chain."""
+
+
+class Store(Engine):
+    """A database of process instances and API tokens. Leaving it as a context closes it."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def write(self, *, keep: bool = True) -> AbstractContextManager[Batch]:
+        """Begin a transaction; it waits up to half a minute for another writer.
+
+        With ``keep=False`` it is rolled back at the end, and its report says what it would have changed.
+        """
+
+    @property
+    @abstractmethod
+    def api_tokens(self) -> ApiTokenTable:
+        """The API tokens of the store."""
+
+    @property
+    @abstractmethod
+    def audit(self) -> AuditTable:
+        """The audit log of the API tokens."""
+
+    @abstractmethod
+    def revisions(self) -> Revisions:
+        """Return the last transactions that changed the store, as of the moment that it shows."""
+
+    @abstractmethod
+    def revision_of(self, instance_id: str) -> tuple[int, int]:
+        """Return a unique number of an instance, and the number of the last transaction that changed it.
+
+        Raises NotFoundError. While both are the same, the instance is unchanged.
+        """
+
+    @abstractmethod
+    def set_busy_timeout(self, milliseconds: int) -> None:
+        """Set the maximum time to wait for another writer."""
+
+    @abstractmethod
+    def interrupt(self) -> None:
+        """Interrupt the store's current operation in another thread, which raises a StoreError there."""
+
+    @abstractmethod
+    def info(self) -> StoreInfo:
+        """Return facts about the store."""
+
+    @abstractmethod
+    def definitions(self) -> Iterator[Definition]:
+        """Yield every definition, by process id and version."""
+
+    @abstractmethod
+    def find_problems(self) -> Iterator[str]:
+        """Yield the problems of the store: damaged pages, rows without an instance, wrong totals."""
+
+    @abstractmethod
+    def count_prunable(self, moment: datetime, *, incidents: bool = False) -> tuple[int, int]:
+        """Return how many instances ``prune`` would remove, and their tokens."""
+
+    @abstractmethod
+    def prune(self, moment: datetime, *, incidents: bool = False) -> tuple[int, int]:
+        """Remove the instances that ended before a moment; return how many, and how many tokens they had.
+
+        With ``incidents``, also instances with FAILED tokens that have ended according to their source.
+        """
+
+
+@runtime_checkable
+class SupportsBackup(Protocol):
+    """The optional capability of a store that can be copied into a file."""
+
+    def backup(self, target: Path) -> None:
+        """Copy the store into a new file while it is in use; the copy appears whole or not at all.
+
+        Raises:
+            StoreError: the file exists, or cannot be written.
+        """

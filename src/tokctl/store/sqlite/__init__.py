@@ -1,0 +1,33 @@
+"""Stores in SQLite. Importing this package does not import sqlite3."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tokctl.config.paths import expand_user
+
+if TYPE_CHECKING:
+    from tokctl.store.sqlite.store import SQLiteStore
+
+MEMORY = ":memory:"
+"""The location of a store in memory, which is deleted when it is closed."""
+
+
+def open_store(location: str, *, write: bool, create: bool) -> SQLiteStore:
+    """Open the store in a file; see ``store.open_store``."""
+    from tokctl.store.sqlite.connection import open_file, open_memory
+    from tokctl.store.sqlite.store import SQLiteStore
+
+    if location == MEMORY:
+        return SQLiteStore(open_memory(), Path(MEMORY))
+    path = expand_user(location)
+    return SQLiteStore(open_file(path, write=write, create=create), path)
+
+
+def files(location: str) -> tuple[Path, ...]:
+    """Return the files of a store, the store itself first; none for a store in memory."""
+    if location == MEMORY:
+        return ()
+    path = expand_user(location)
+    return (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")))

@@ -1,0 +1,230 @@
+"""The API tokens of an SQLite store: records and digests, never secrets."""
+
+from __future__ import annotations
+
+import hmac
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+from tokctl.api_tokens.audit import CREATE, REVOKE, UPDATE, Actor
+from tokctl.api_tokens.masking import mask_text
+from tokctl.errors import NotFoundError
+from tokctl.model.api_tokens import ApiToken, CreatedBy, NewApiToken
+from tokctl.model.times import format_time, from_micros, to_micros, to_utc
+from tokctl.store.protocol import CallerChangedError, ChangedError
+from tokctl.store.sqlite.audit import SQLiteAudit
+from tokctl.store.sqlite.connection import transaction, translate_errors
+from tokctl.store.sqlite.schema import INCREMENT_REVISION
+
+_COLUMNS = (
+    "id, name, description, type, scopes, token, created_by,"
+    " created_at, updated_at, expires_at, last_used_at, revoked_at"
+)
+_NEWEST_FIRST = "ORDER BY created_at DESC, id DESC"
+_scopes_decoder = msgspec.json.Decoder(tuple[str, ...])
+_creator_decoder = msgspec.json.Decoder(CreatedBy)
+
+
+Token = TypeVar("Token", bound=NewApiToken)
+
+
+class SQLiteApiTokens:
+    """Reads and writes API tokens over a store's connection; each change is a transaction of its own."""
+
+    def __init__(self, connection: sqlite3.Connection, location: str) -> None:
+        self.connection = connection
+        self.location = location
+        self.requesting_token: ApiToken | None = None
+
+    def find_by_digest(self, digest: bytes) -> ApiToken | None:
+        with translate_errors(self.location):
+            row = self.connection.execute(
+                f"SELECT digest, {_COLUMNS} FROM api_token WHERE digest = ?", [digest]
+            ).fetchone()
+        return _read_record(row[1:]) if row is not None and hmac.compare_digest(row[0], digest) else None
+
+    def by_id(self, token_id: int) -> ApiToken | None:
+        return next(self._select("FROM api_token WHERE id = ?", [token_id]), None)
+
+    def peppers(self) -> set[str]:
+        with translate_errors(self.location):
+            rows = self.connection.execute("SELECT DISTINCT pepper FROM api_token WHERE revoked_at IS NULL")
+            return {pepper for (pepper,) in rows}
+
+    def list(self) -> Iterator[ApiToken]:
+        return self._select(f"FROM api_token WHERE revoked_at IS NULL {_NEWEST_FIRST}")
+
+    def named(self, name: str) -> Iterator[ApiToken]:
+        return self._select(f"FROM api_token WHERE revoked_at IS NULL AND name = ? {_NEWEST_FIRST}", [name])
+
+    def _select(self, rest: str, values: Sequence[Any] = ()) -> Iterator[ApiToken]:
+        with translate_errors(self.location):
+            for row in self.connection.execute(f"SELECT {_COLUMNS} {rest}", values):
+                yield _read_record(row)
+
+    def count(self, name: str | None = None) -> int:
+        valid, values = _valid(name)
+        with translate_errors(self.location):
+            (number,) = self.connection.execute(f"SELECT count(*) {valid}", values).fetchone()
+        return int(number)
+
+    def page(self, page: int, size: int, name: str | None = None) -> tuple[Sequence[ApiToken], int]:
+        """Return a page (from 1) and the total. The cost depends on the distance from the nearer end."""
+        total = self.count(name)
+        first = (page - 1) * size
+        size = min(size, total - first)
+        if size <= 0:
+            return (), total
+        behind = total - first - size
+        is_reversed = behind < first
+        order, skipped = ("ASC", behind) if is_reversed else ("DESC", first)
+        valid, values = _valid(name)
+        rest = f"{valid} ORDER BY created_at {order}, id {order} LIMIT ? OFFSET ?"
+        found = [*self._select(rest, [*values, size, skipped])]
+        return found[::-1] if is_reversed else found, total
+
+    # --- changes, each with its entry in the audit ---
+
+    def create(self, token: NewApiToken, digest: bytes, pepper: str, *, by: Actor) -> ApiToken:
+        token = _mask_texts(token)
+        values = {
+            "name": token.name,
+            "description": token.description,
+            "type": token.type,
+            "scopes": _encode_scopes(token.scopes),
+            "token": token.token,
+            "digest": digest,
+            "pepper": pepper,
+            "created_by": msgspec.json.encode(token.created_by).decode() if token.created_by else None,
+            "created_at": to_micros(token.created_at),
+            "updated_at": to_micros(token.created_at),
+            "expires_at": to_micros(to_utc(token.expires_at)),  # in another zone, the year 9999 may be 10000
+        }
+        with self._audited_transaction() as audit:
+            (row,) = self.connection.execute(
+                f"INSERT INTO api_token ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})"
+                f" RETURNING {_COLUMNS}",
+                list(values.values()),
+            ).fetchall()
+            made = _read_record(row)
+            audit.append(CREATE, (int(made.id), made.name), by, token.created_at, _audit_details(token))
+        return made
+
+    def update(
+        self, token_id: int, changes: Mapping[str, Any], at: datetime, *, by: Actor, known: datetime | None = None
+    ) -> ApiToken:
+        with self._audited_transaction() as audit:
+            before = self._find_to_change(token_id, known)
+            if before is None:
+                raise NotFoundError(f"API token {token_id} not found.")
+            after = _mask_texts(msgspec.structs.replace(before, **changes, updated_at=at))
+            old, new = _audit_details(before), _audit_details(after)
+            changed = {name: [old[name], new[name]] for name in new if old[name] != new[name]}
+            if not changed:
+                return before
+            self.connection.execute(
+                "UPDATE api_token SET name = ?, description = ?, type = ?, scopes = ?, expires_at = ?, updated_at = ?"
+                " WHERE id = ?",
+                [
+                    after.name,
+                    after.description,
+                    after.type,
+                    _encode_scopes(after.scopes),
+                    to_micros(to_utc(after.expires_at)),
+                    to_micros(at),
+                    token_id,
+                ],
+            )
+            audit.append(UPDATE, (token_id, after.name), by, at, changed)
+        return after
+
+    def revoke(self, token_id: int, at: datetime, *, by: Actor, why: str = "", known: datetime | None = None) -> bool:
+        with self._audited_transaction() as audit:
+            token = self._find_to_change(token_id, known)
+            if token is None:
+                return False
+            self.connection.execute(
+                "UPDATE api_token SET revoked_at = ?1, updated_at = ?1 WHERE id = ?2", [to_micros(at), token_id]
+            )
+            audit.append(REVOKE, (token_id, token.name), by, at, {"why": mask_text(why)} if why else {})
+        return True
+
+    def _find_to_change(self, token_id: int, known: datetime | None) -> ApiToken | None:
+        token = self.by_id(token_id)
+        if token is None or token.revoked_at is not None:
+            return None
+        if known is not None and token.updated_at != known:
+            raise ChangedError(f"API token {token_id} was changed by another process.", "Check it and try again.")
+        return token
+
+    def touch(self, used: Mapping[int, datetime]) -> None:
+        with translate_errors(self.location), transaction(self.connection):
+            self.connection.executemany(
+                "UPDATE api_token SET last_used_at = ?1 WHERE id = ?2 AND coalesce(last_used_at, 0) < ?1",
+                [(to_micros(at), number) for number, at in used.items()],
+            )
+
+    @contextmanager
+    def _audited_transaction(self) -> Iterator[SQLiteAudit]:
+        with translate_errors(self.location):
+            self.connection.execute("PRAGMA synchronous = FULL")  # a confirmed change must survive a power failure
+        with translate_errors(self.location), transaction(self.connection):
+            caller = self.requesting_token
+            if caller is not None and _change_key(self.by_id(int(caller.id))) != _change_key(caller):
+                raise CallerChangedError("the calling API token was changed or revoked during this request.")
+            self.connection.execute(INCREMENT_REVISION, ["access"])
+            yield SQLiteAudit(self.connection, self.location)
+
+
+def _valid(name: str | None) -> tuple[str, Sequence[Any]]:
+    """Return the condition, with its values, of API tokens that are not revoked, of this name if one is given."""
+    valid = "FROM api_token WHERE revoked_at IS NULL"
+    return (valid, ()) if name is None else (f"{valid} AND name = ?", (name,))
+
+
+def _change_key(token: ApiToken | None) -> tuple[datetime | None, ...] | None:
+    return None if token is None else (token.created_at, token.updated_at, token.revoked_at)
+
+
+def _mask_texts(token: Token) -> Token:
+    """Return the token with the secrets in its texts masked: the texts are shown to users and kept in the audit log."""
+    description = None if token.description is None else mask_text(token.description)
+    return msgspec.structs.replace(token, name=mask_text(token.name), description=description)
+
+
+def _encode_scopes(scopes: tuple[str, ...] | None) -> str:
+    return msgspec.json.encode(scopes or ()).decode()
+
+
+def _audit_details(token: NewApiToken) -> dict[str, Any]:
+    """Return what the audit records of an API token."""
+    return {
+        "name": token.name,
+        "description": token.description,
+        "type": token.type,
+        "scopes": [*(token.scopes or ())],
+        "expiresAt": format_time(token.expires_at),
+    }
+
+
+def _read_record(row: tuple[Any, ...]) -> ApiToken:
+    (number, name, description, kind, scopes, token, creator, created, updated, expires, used, revoked) = row
+    return ApiToken(
+        id=number,
+        name=name,
+        description=description,
+        type=kind,
+        scopes=_scopes_decoder.decode(scopes),
+        token=token,
+        created_by=_creator_decoder.decode(creator) if creator else None,
+        created_at=from_micros(created),
+        updated_at=from_micros(updated),
+        expires_at=from_micros(expires),
+        last_used_at=from_micros(used),
+        revoked_at=from_micros(revoked),
+    )

@@ -1,0 +1,3 @@
+"""See ``commandline``."""
+
+from support.commandline import shell, tokctl  # noqa: F401 - fixtures

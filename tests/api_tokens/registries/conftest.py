@@ -1,0 +1,3 @@
+"""See ``registry_kinds``."""
+
+from support.registry_kinds import fake, kind, opened, served  # noqa: F401 - fixtures

@@ -1,3 +1,0 @@
-"""See ``commandline``."""
-
-from commandline import shell, tokctl  # noqa: F401 - fixtures

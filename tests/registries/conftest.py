@@ -1,3 +1,0 @@
-"""See ``registry_kinds``."""
-
-from registry_kinds import fake, kind, opened, served  # noqa: F401 - fixtures

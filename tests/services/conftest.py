@@ -1,0 +1,4 @@
+"""Fixtures of the tests of services: a clock that moves when something waits, and stores with API tokens."""
+
+from support.own_api_tokens import keys, own  # noqa: F401 - fixtures
+from support.watchers import clock  # noqa: F401 - fixtures

@@ -1,0 +1,1 @@
+"""What tests share: builders, fixtures, strategies, fake and real servers."""

@@ -1,0 +1,203 @@
+"""Runs command lines that something happens to at one of their steps: a signal, a cut network, a full disk …
+
+A process stands by with everything imported and forks for each run, so that hundreds of them take seconds. The steps
+are the calls that leave the program: into the registry, the ledger and the place of the secret. Before the
+n-th of them the run kills itself, or does what stands in ``FAULTS``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pkgutil
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from support.commandline import clean_environment
+from support.paths import TESTS
+
+SIGNALS = {"KILL": signal.SIGKILL, "TERM": signal.SIGTERM, "INT": signal.SIGINT, "HUP": signal.SIGHUP}
+
+
+class Ended(NamedTuple):
+    """What became of a run: exit code (negative: the signal that ended it), what it wrote, the steps it took."""
+
+    code: int
+    out: str
+    err: str
+    steps: list[str]
+
+
+class Runs:
+    """The process that stands by."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        tests = str(TESTS)
+        path = os.pathsep.join(filter(None, [tests, env.pop("PYTHONPATH", "")]))
+        self.process = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=clean_environment(env | {"PYTHONPATH": path}),
+        )
+
+    def run(self, *words: Any, env: dict[str, str], stdin: str = "", at: int = -1, what: str = "") -> Ended:
+        """Run a command line, to which ``what`` happens before its step ``at``, which is after the one before that."""
+        asked = {"words": [str(word) for word in words], "at": at, "what": what, "env": env, "stdin": stdin}
+        self.process.stdin.write(json.dumps(asked) + "\n")
+        self.process.stdin.flush()
+        return Ended(**json.loads(self.process.stdout.readline()))
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait(10)
+        self.process.stdout.close()
+
+
+# --- in the process that stands by, and in those that it forks ------------------------------------------
+
+
+def _full_disk() -> None:
+    import resource
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+
+
+def _keyring_gone() -> None:
+    os.environ["KEPT"] = "/nonexistent/kept"
+
+
+def _network_cut() -> None:
+    """From now on no connection is made, and those that there are have ended."""
+    import socket
+
+    def refuse(*_args: Any, **_more: Any) -> Any:
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    socket.create_connection = refuse
+    socket.socket.connect = refuse
+    for name in ("send", "sendall", "recv"):
+        setattr(socket.socket, name, refuse)
+
+
+FAULTS = {"disk": _full_disk, "keyring": _keyring_gone, "network": _network_cut}
+
+
+def _watch(asked: dict[str, Any], steps: list[str]) -> None:
+    """Put what is to happen between the program and what it calls."""
+    from tokctl.api_tokens.custody.ledger import Ledger
+    from tokctl.api_tokens.custody.sinks import VaultSink
+    from tokctl.api_tokens.registries.http import HttpRegistry
+    from tokctl.api_tokens.registries.store import StoreRegistry
+    from tokctl.client import session
+    from tokctl.client.sender import HttpSender
+
+    def happen() -> None:
+        if asked["what"] in SIGNALS:
+            os.kill(os.getpid(), SIGNALS[asked["what"]])
+        elif asked["what"]:
+            FAULTS[asked["what"]]()
+
+    def watched(kind: str, name: str, function: Any) -> Any:
+        def call(*args: Any, **more: Any) -> Any:
+            if kind == "HttpSender" and args[1].request.method != "POST":
+                return function(*args, **more)
+            steps.append(f"{kind}.{name}")
+            if len(steps) == asked["at"] + 1:
+                happen()
+            return function(*args, **more)
+
+        return call
+
+    registry = ("find_by_name", "get", "create", "update", "revoke", "verify")
+    ours = (StoreRegistry, registry), (HttpRegistry, registry), (Ledger, ("put", "drop"))
+    retry = session.retry
+    session.retry = lambda attempt, _retries, **more: retry(attempt, 0, **more)  # it takes seconds
+    # Before ``iter_body`` the server has done what it was asked, and nobody has seen its answer.
+    for kind, names in (*ours, (VaultSink, ("probe", "save", "read_current")), (HttpSender, ("iter_body",))):
+        for name in names:
+            setattr(kind, name, watched(kind.__name__, name, getattr(kind, name)))
+
+
+def _child(asked: dict[str, Any], folder: Path) -> None:
+    steps: list[str] = []
+    out, err = os.pipe(), os.pipe()  # a full disk is none for pipes, as those of a script
+    child = os.fork()
+    if child:
+        for name, (reading, writing) in (("out", out), ("err", err)):
+            os.close(writing)
+            (folder / name).write_bytes(b"".join(iter(lambda end=reading: os.read(end, 65536), b"")))
+        _, status = os.waitpid(child, 0)
+        (folder / "code").write_text(str(os.waitstatus_to_exitcode(status)))
+        os._exit(0)
+    for descriptor, (reading, writing) in ((1, out), (2, err)):
+        os.close(reading)
+        os.dup2(writing, descriptor)
+        os.close(writing)
+    os.environ.update(asked["env"])
+    given = os.open(folder / "in", os.O_CREAT | os.O_RDWR, 0o600)
+    os.write(given, asked["stdin"].encode())
+    os.lseek(given, 0, os.SEEK_SET)
+    os.dup2(given, 0)
+    os.setsid()  # no terminal, as in a script
+    _watch(asked, steps)
+    from tokctl.__main__ import run
+
+    notes = os.open(folder / "steps", os.O_CREAT | os.O_WRONLY, 0o600)
+    try:
+        code = run(asked["words"])
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = 130
+    except SystemExit as leaving:
+        code = leaving.code
+    except BaseException:  # noqa: BLE001 - as the interpreter does, which would leave by another way here
+        traceback.print_exc()
+        code = 1
+    if asked["what"] == "":
+        os.write(notes, json.dumps(steps).encode())
+    os._exit(code)
+
+
+PRELOADED = ("api_tokens", "cli.api_tokens", "client", "config", "documents", "render", "services", "store")
+
+
+def _stand_by() -> None:
+    """Import what a run needs, so that each of the many runs begins as a copy of this process that has it."""
+    import httpx  # noqa: F401 - each run would take a tenth of a second for it
+    import keyring
+
+    import tokctl
+
+    keyring.get_keyring()
+    for module in pkgutil.walk_packages(tokctl.__path__, "tokctl."):
+        if module.name.startswith(tuple(f"tokctl.{name}" for name in PRELOADED)):
+            import_module(module.name)
+    for line in sys.stdin:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            child = os.fork()
+            if not child:
+                _child(json.loads(line), folder)
+            os.waitpid(child, 0)
+            steps = (folder / "steps").read_text() if (folder / "steps").exists() else ""
+            ended = {
+                "code": int((folder / "code").read_text()),
+                "out": (folder / "out").read_text(),
+                "err": (folder / "err").read_text(),
+                "steps": json.loads(steps or "[]"),
+            }
+            sys.stdout.write(json.dumps(ended) + "\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    _stand_by()

@@ -1,0 +1,9 @@
+"""Where things are that tests read."""
+
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+ROOT = TESTS.parent
+FIXTURES = TESTS / "fixtures"
+GOLDEN = TESTS / "golden"
+MODELS = TESTS / "recorder" / "models"

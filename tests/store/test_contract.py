@@ -265,6 +265,18 @@ def test_how_an_instance_stands_is_derived_from_its_tokens(several, about):
         assert store.summary("i1") == summarize((one.state, one.element_type, 1) for one in several)
 
 
+@pytest.mark.parametrize("created", [None, 0, 1])
+def test_of_tokens_created_together_the_lower_id_is_first(store, created):
+    time = None if created is None else at(created)
+    several = [
+        token(name, state="FAILED", created_at=time, execution_context=raw({"error": f"of {name}"})) for name in "cab"
+    ]
+    with store.write() as batch:
+        batch.put(instance("i1"), several)
+    assert store.instance("i1").first_error == "of a"
+    assert store.instance("i1") == derive_status(instance("i1"), several)
+
+
 @pytest.mark.parametrize(
     ("ends", "status"),
     [

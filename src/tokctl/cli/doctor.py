@@ -32,6 +32,7 @@ def doctor(app: App) -> Listing:
     error: TokctlError | None = None
     try:
         settings = app.settings
+        _ = settings.kind  # raises if they name two places
     except TokctlError as found:
         error = found
         shown = {name: value for name, value in app.flags.items() if name in {*opt.OUTPUT, *opt.GLOBAL}}

@@ -30,7 +30,7 @@ class InstanceStatus(Struct, frozen=True, kw_only=True):
     live_tokens: int
     failed_tokens: int = 0
     first_error: str | None = None
-    """The message of the token that was created first, of those that FAILED with one."""
+    """The message of the token that was created first, of those that FAILED with one; the lower id of two."""
     live_elements: tuple[str, ...] = ()
     started_at: datetime | None
     updated_at: datetime | None
@@ -80,7 +80,9 @@ def derive_status(instance: Instance, tokens: Iterable[Token | Visit]) -> Instan
 
 
 def _find_first_error(failed: Sequence[Token | Visit]) -> str | None:
-    by_creation = sorted(failed, key=lambda token: (token.created_at is not None, token.created_at or 0))
+    by_creation = sorted(
+        failed, key=lambda token: (token.created_at is not None, token.created_at or _EARLIEST, token.token_id)
+    )
     return next((error for token in by_creation if (error := token.context.error)), None)
 
 

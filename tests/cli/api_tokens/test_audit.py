@@ -24,7 +24,7 @@ def test_the_newest_first(tokctl, done):
     ran = tokctl("api-tokens", "audit", width=200)
     assert (ran.code, ran.err) == (0, "")
     header, *rows = ran.out.splitlines()
-    assert header.split() == ["NO", "TIME", "ACTION", "TOKEN", "NAME", "BY", "FROM", "WHAT"]
+    assert header.split() == ["NO", "TIME", "ACTION", "TOKEN", "NAME", "BY", "FROM", "DETAILS"]
     assert [row.split()[0] for row in rows] == list("7654321")
     assert rows[0].split()[:5] == ["7", "2025-01-11", "10:40:00", "UTC", "revoke"]
     assert rows[0].endswith("nobody needs it")

@@ -81,11 +81,11 @@ def test_an_expiry_before_the_end_of_the_grace_stays(own, kept, tokctl):
         (["2"], "the place of the old secret is unknown"),
         (["nobody"], "API token 'nobody' not found"),
         (["1", "--grace", "soon"], "soon"),
-        (["1", "--save", "file:/nonexistent/x"], "no such folder"),
+        (["1", "--save", "file:/nonexistent/x"], "the directory does not exist"),
         (["1", "--save", "file:x", "--show-secret"], "cannot be used together"),
         (["1", "--wait-until-unused", "2d"], "shorter than --grace"),
         (["1", "-o", "jsn"], "did you mean 'json'"),
-        (["1", "--query", "["], "cannot be read"),
+        (["1", "--query", "["], "invalid --query"),
     ],
 )
 def test_what_cannot_be_is_told_and_nothing_is_changed(own, kept, tokctl, words, said):

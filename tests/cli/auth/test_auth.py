@@ -156,7 +156,7 @@ def test_what_the_server_refuses_is_not_stored(shell, environ, server, tmp_path)
 
 @pytest.mark.parametrize(
     ("secret", "note"),
-    [("forbidden-key-00000", "may not ask for processes"), ("key-of-others-00000", "knows no processes")],
+    [("forbidden-key-00000", "without access to processes"), ("key-of-others-00000", "no processes endpoint")],
 )
 def test_what_cannot_be_told_apart_is_stored_with_a_note(shell, environ, server, tmp_path, secret, note):
     ran = shell("auth", "login", "--server", server.url, "--stdin", stdin=secret, env=environ)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tokctl.analysis.tree.forest import TreeRow
 
 INT64_LIMIT = 1 << 63
+_EARLIEST = to_micros(datetime.min.replace(tzinfo=UTC))
 _PLACE = ("token_id", "element_id", "element_type", "element_name", "state")
 _TIMES = ("created_at", "updated_at", "completed_at", "cancelled_at")
 _CONTEXT = ("worker_id", "retries_used", "retries_left", "timeout_at", "duration_ms")
@@ -32,12 +34,12 @@ INSTANCE_COLUMNS = (*_INSTANCE_IDS, *_INSTANCE_TIMES, "variables", "extra")
 _FIRST_ERROR = f"""CASE WHEN failed_tokens > 0 THEN (
     SELECT error_message(execution_context) AS message FROM token
     WHERE token.instance = instance.pk AND {FAILED} AND message IS NOT NULL
-    ORDER BY created_at LIMIT 1
+    ORDER BY created_at, token_id LIMIT 1
 ) END"""
 _LIVE_ELEMENTS = f"""CASE WHEN live_tokens > 0 THEN (SELECT json_group_array(name) FROM (
     SELECT coalesce(nullif(element_name, ''), element_id) AS name
     FROM token WHERE token.instance = instance.pk AND {LIVE} GROUP BY 1
-    ORDER BY min(state != 'FAILED'), min(coalesce(created_at, -{INT64_LIMIT})), 1 LIMIT {MAX_LIVE_ELEMENTS})) END"""
+    ORDER BY min(state != 'FAILED'), min(coalesce(created_at, {_EARLIEST})), 1 LIMIT {MAX_LIVE_ELEMENTS})) END"""
 READ_TOTALS = (
     *INSTANCE_COLUMNS,
     *("derived_status", "first_at", "last_at", "end_at"),

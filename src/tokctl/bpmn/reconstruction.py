@@ -189,7 +189,10 @@ class _Reconstruction:
         if arrivals:
             self._arrivals[number] = arrivals
         else:
-            self._entries[number] = self._flowless.explain(visit, element, graph, scopes, has_flows=has_flows)
+            doubtful = element is not None and self._may_come_from_join(number, element, graph)
+            self._entries[number] = self._flowless.explain(
+                visit, element, graph, scopes, has_flows=has_flows, doubtful=doubtful
+            )
 
     def _arrive(self, number: int, visit: EngineVisit) -> list[_FlowArrival]:
         """Return the arrivals that begin a visit: one, or one for each recorded flow; none if no exit leads to it."""
@@ -259,6 +262,18 @@ class _Reconstruction:
         if len(set(known)) < len(known):  # engines differ: some count tokens, some count flows
             self._doubtful.add(number)
         waiting.clear()
+
+    def _may_come_from_join(self, number: int, element: Element, graph: ProcessGraph) -> bool:
+        """Tell whether the engine ended a visit at a join that leads here, though tokens seem to be missing there."""
+        visit = self.visits[number]
+        waiting = [
+            self.visits[one]
+            for flow in element.incoming
+            for one, _ in self._joining.get((self._scopes[number], graph.flows[flow].source), ())
+        ]
+        return visit.entered_flows is None and any(
+            one.ended_at is not None and one.ended_at <= visit.started_at for one in waiting
+        )
 
     # --- results ---
 

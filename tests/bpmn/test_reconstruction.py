@@ -251,8 +251,8 @@ def test_events_without_a_flow_are_explained():
     graph = model(
         '<startEvent id="start"/><task id="a"/><boundaryEvent id="late" attachedToRef="a"/>'
         '<boundaryEvent id="again" attachedToRef="a" cancelActivity="false"/>'
-        '<subProcess id="abort" triggeredByEvent="true"><startEvent id="s"><messageEventDefinition/></startEvent></subProcess>'
-        + flow("f1", "start", "a")
+        '<subProcess id="abort" triggeredByEvent="true"><startEvent id="s"><messageEventDefinition/></startEvent>'
+        "</subProcess>" + flow("f1", "start", "a")
     )
     entries = reconstruct(
         graph,

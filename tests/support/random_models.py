@@ -119,7 +119,7 @@ class RandomModel:
             name = self.element(out, "subProcess", content="".join(self.enclose(min(depth, 1))) + loop)
         return name, name
 
-    def boundary(self, out: list[str], depth: int) -> tuple[str, str]:
+    def boundary(self, out: list[str], _depth: int) -> tuple[str, str]:
         host, leave = self.task(out, 0)[0], self.element(out, "exclusiveGateway")
         cancel = self.random.choice(("true", "false"))
         timer = '<timerEventDefinition><timeDuration>"PT2S"</timeDuration></timerEventDefinition>'

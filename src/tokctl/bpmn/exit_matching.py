@@ -131,8 +131,8 @@ def find_possible_exits(arrivals: Iterable[Arrival]) -> dict[int, list[Exit]]:
 
 
 def _reach(start: Iterable[int], steps: dict[int, list[int]]) -> set[int]:
-    pending = list(start)
-    reached = set(pending)
+    reached = set(start)
+    pending = list(reached)
     for here in pending:  # grows while it is read
         new = [one for one in steps.get(here, ()) if one not in reached]
         reached.update(new)

@@ -9,7 +9,7 @@ import pytest
 from support.random_models import HEAD
 from tokctl.bpmn.graph import ProcessGraph
 from tokctl.bpmn.parser import read_definitions
-from tokctl.bpmn.reconstruction import Certainty, EngineVisit, EnteredBy, Hop, reconstruct_entries
+from tokctl.bpmn.reconstruction import Certainty, EngineVisit, EnteredBy, VisitHop, reconstruct_entries
 
 T0 = datetime(2025, 1, 11, 10, tzinfo=UTC)
 
@@ -95,8 +95,8 @@ def test_tokens_that_come_at_the_same_time_are_ambiguous_and_only_what_is_certai
         visit("c2", 1),
     )
     assert entries["merge1"].hops == entries["merge2"].hops
-    assert entries["merge1"].hops == (Hop(None, None, None, T0 + timedelta(seconds=1), Certainty.AMBIGUOUS),)
-    assert entries["c1"].hops == (Hop(None, "merge", "f6", T0 + timedelta(seconds=1), Certainty.AMBIGUOUS),)
+    assert entries["merge1"].hops == (VisitHop(None, None, None, T0 + timedelta(seconds=1), Certainty.AMBIGUOUS),)
+    assert entries["c1"].hops == (VisitHop(None, "merge", "f6", T0 + timedelta(seconds=1), Certainty.AMBIGUOUS),)
     assert {entry.parent for name, entry in entries.items() if name[0] in "mc"} == {None}
     assert entries["c1"].entered_by is EnteredBy.FLOW
 
@@ -126,7 +126,7 @@ def test_of_two_flows_between_the_same_elements_none_is_certain():
         + flow("x2", "g", "x")
     )
     entries = reconstruct(graph, visit("start", 0, 0), visit("g", 0, 0), visit("x", 0))
-    assert entries["x"].hops[0] == Hop("g", "g", None, T0, Certainty.AMBIGUOUS)
+    assert entries["x"].hops[0] == VisitHop("g", "g", None, T0, Certainty.AMBIGUOUS)
     assert entries["x"].parent == "g"
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from tokctl.bpmn.element_details import COMPENSATION
-from tokctl.bpmn.entries import UNKNOWN_SCOPE, EngineVisit, EnteredBy, Entry, Hop
+from tokctl.bpmn.entries import UNKNOWN_SCOPE, EngineVisit, EnteredBy, Entry, VisitHop
 from tokctl.bpmn.graph import ProcessGraph
 from tokctl.model.definitions import Element
 from tokctl.model.tokens import Certainty
@@ -75,7 +75,7 @@ class FlowlessEntries:
 
     def _explain_boundary_event(self, visit: EngineVisit, attached_to: str, graph: ProcessGraph) -> Entry:
         host = self._find_host(visit, attached_to, interrupting=graph.details(visit.element_id).interrupting)
-        hop = Hop(host, attached_to, None, visit.started_at, Certainty.RECONSTRUCTED)
+        hop = VisitHop(host, attached_to, None, visit.started_at, Certainty.RECONSTRUCTED)
         return Entry(visit.visit_id, (hop,), EnteredBy.BOUNDARY_EVENT, host)
 
     def _find_host(self, event: EngineVisit, attached_to: str, *, interrupting: bool) -> str | None:

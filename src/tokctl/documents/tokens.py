@@ -27,7 +27,9 @@ from tokctl.model.tokens import NULL, Token
 class TokenDocument(Struct, kw_only=True, frozen=True, gc=False):
     """A token: one visit of one element. Values that the source did not send are null.
 
-    ``error`` is the message of a failed attempt, from any of the known keys in the execution context.
+    ``error`` is the message of a failed attempt, from any of the known keys in the execution context. An entry of
+    ``flow_history`` has ``certainty`` only if the engine did not record it: ``reconstructed`` from the times and the
+    model, or ``ambiguous`` if several ways are possible: it has what all of them have in common, and null otherwise.
     """
 
     instance_id: str | UnsetType = UNSET

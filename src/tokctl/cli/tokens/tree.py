@@ -46,7 +46,14 @@ def tree(
         depth=depth,
         predicate=(lambda row: row.state in states) if states else None,
     )
-    return tree_listing(lines, forest.anomalies, engine.instance(instance_id), engine.summary(instance_id), app.out)
+    return tree_listing(
+        lines,
+        forest.anomalies,
+        engine.instance(instance_id),
+        engine.summary(instance_id),
+        app.out,
+        certainties=set(forest.certainties.values()),
+    )
 
 
 app = command(

@@ -17,10 +17,11 @@ from tokctl.model.instance_status import InstanceStatus
 from tokctl.model.instances import Summary
 from tokctl.model.states import FAILED, STATE_DERIVED, is_final
 from tokctl.model.times import format_time
-from tokctl.model.tokens import NULL, ExecutionContext, Token
+from tokctl.model.tokens import NULL, ExecutionContext, FlowHop, Token
 from tokctl.model.visits import Visit
 from tokctl.render.result import Cell, Column, Detail, Field, Footer, Listing, Output, Section, table
 from tokctl.render.text import (
+    CERTAINTY_SIGNS,
     age_cell,
     count,
     duration_cell,
@@ -285,10 +286,14 @@ def _flow_section(token: Token, out: Output) -> Section:
         fields.append(Field("", Cell("none", "dim")))
     columns = (
         Column("timestamp", "TIME", show=lambda hop: time_cell(hop.timestamp, out.now)),
-        Column("from_element", "FROM", fold=True),
+        Column("from_element", "FROM", show=_hop_source_cell, fold=True),
         Column("via_flow", "VIA FLOW", fold=True),
     )
     return Section(title="Flow history", fields=tuple(fields), listing=table(hops, columns) if hops else None)
+
+
+def _hop_source_cell(hop: FlowHop) -> Cell:
+    return Cell(f"{CERTAINTY_SIGNS[hop.certainty]} {hop.from_element or ''}".strip())
 
 
 def indent_raw_json(raw: Raw) -> str:

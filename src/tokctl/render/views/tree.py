@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from shlex import quote
 from typing import Any
 
@@ -13,8 +13,18 @@ from tokctl.model.instance_status import InstanceStatus
 from tokctl.model.instances import Summary
 from tokctl.model.states import FAILED, is_final
 from tokctl.model.times import format_time, from_micros
+from tokctl.model.tokens import Certainty
 from tokctl.render.result import Cell, Column, Footer, Listing, Output
-from tokctl.render.text import count, duration_cell, format_range, seconds_since, state_cell, state_style
+from tokctl.render.text import (
+    CERTAINTY_SIGNS,
+    count,
+    duration_cell,
+    explain_certainty,
+    format_range,
+    seconds_since,
+    state_cell,
+    state_style,
+)
 from tokctl.render.views.tokens import explain_command, headline, state_urgency
 
 Line = TreeLine | HiddenLine
@@ -23,9 +33,18 @@ MAX_ANOMALIES_SHOWN = 8  # contradictions listed below a tree
 
 
 def tree_listing(
-    lines: Iterable[Line], anomalies: Anomalies, status: InstanceStatus, summary: Summary, out: Output
+    lines: Iterable[Line],
+    anomalies: Anomalies,
+    status: InstanceStatus,
+    summary: Summary,
+    out: Output,
+    *,
+    certainties: Collection[Certainty] = (),
 ) -> Listing:
-    """Return a tree as a list of its lines, because nested JSON could exceed the maximum depth of parsers."""
+    """Return a tree as a list of its lines, because nested JSON could exceed the maximum depth of parsers.
+
+    ``certainties`` are those of the tokens' last hops.
+    """
     columns = (
         Column("tree", "TOKEN TREE", _tree_text, show=_tree_cell, fold=True, min_width=24),
         Column(
@@ -65,7 +84,7 @@ def tree_listing(
             "summary": summary,
         },
         headline=headline(status, summary, out),
-        notes=_notes(anomalies),
+        notes=_notes(anomalies, certainties),
         empty="No tokens match." if summary.total_tokens else "The instance has no tokens.",
         footer=_footer(status.instance.instance_id, out),
     )
@@ -99,7 +118,8 @@ def _text(line: Line) -> str:
     if isinstance(line, HiddenLine):
         live = f", {line.live:,} live" if line.live else ""
         return f"… {count(line.count, 'token')} below{live}"
-    text = line.token.name
+    sign = CERTAINTY_SIGNS[line.token.certainty]
+    text = f"{line.token.name} {sign}".rstrip()
     if line.loop is not None:
         return f"{text}  ×{line.loop.passes}" + (
             f" (step {line.loop.step + 1} of {line.loop.steps})" if line.loop.steps > 1 else ""
@@ -161,13 +181,15 @@ def _anomaly_cell(line: Line) -> Cell:
     return Cell(", ".join(kind.lower().replace("_", " ") for kind in kinds), "yellow")
 
 
-def _notes(anomalies: Anomalies) -> Callable[[int], list[str]]:
+def _notes(anomalies: Anomalies, certainties: Collection[Certainty]) -> Callable[[int], list[str]]:
     def say(_: int) -> list[str]:
+        marks = explain_certainty(certainties)
         if not anomalies.total:
-            return []
+            return marks
         messages = [f"  {a.message}" for a in anomalies.examples[:MAX_ANOMALIES_SHOWN]]
         more = anomalies.total - len(messages)
         return [
+            *marks,
             f"The links contradict each other in {count(anomalies.total, 'place')}:",
             *messages,
             *([f"  and {more:,} more (-o json lists them, with counts of each kind)"] if more else []),

@@ -52,7 +52,7 @@ def import_files(
     """Import tokens into the store.
 
     Input can be API responses, lists of tokens or NDJSON, of any size. Each file is imported completely or not at all.
-    Importing a file again changes nothing. A token replaces the stored token with the same id, except if its
+    Importing a file again changes nothing. A token replaces the stored token with the same id, unless its
     updated_at is older.
     """
     with ExitStack() as stack:

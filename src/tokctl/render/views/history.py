@@ -14,7 +14,15 @@ from tokctl.model.instance_status import InstanceStatus
 from tokctl.model.instances import Summary
 from tokctl.model.times import format_time
 from tokctl.render.result import Cell, Column, Listing, Output
-from tokctl.render.text import count, duration_cell, format_clock, ms_cell, since_start_cell, state_cell
+from tokctl.render.text import (
+    count,
+    duration_cell,
+    format_clock,
+    format_zoned_time,
+    ms_cell,
+    since_start_cell,
+    state_cell,
+)
 from tokctl.render.views.tokens import headline
 
 
@@ -101,6 +109,8 @@ def _offset_ms(hop: Hop, began: datetime | None) -> float | None:
 def _clock(hop: Hop, began: datetime | None, out: Output) -> str:
     if hop.timestamp is None or began is None:
         return "?"
+    if not out.tty:  # a line of a pipe is read on its own
+        return format_zoned_time(hop.timestamp, out.now)
     return format_clock(hop.timestamp, began, out.now, first=hop.sequence == 1)
 
 

@@ -18,6 +18,7 @@ def incident_listing(
     incidents: Iterable[Incident],
     out: Output,
     *,
+    headline: Callable[[], tuple[Cell, ...]] = tuple,
     notes: Callable[[int], list[str]] = lambda _: [],
     empty: str = "",
 ) -> Listing:
@@ -39,6 +40,7 @@ def incident_listing(
         columns=columns,
         ident=lambda incident: incident.token.instance_id,
         document=_encode_incident,
+        headline=headline,
         notes=notes,
         empty=empty or _EMPTY,
         footer=Footer(lambda i: explain_command(out.shorten_instance_id(i.token.instance_id), out), thing="incident"),

@@ -198,6 +198,8 @@ def test_tokens_of_all_instances_are_listed_with_their_instance(tokctl, known, o
     table = tokctl("tokens", "list", *options, "--store", known).out
     assert table.split()[0] == "INSTANCE"
     assert "ord-1002" in table
+    narrow = tokctl("tokens", "list", *options, "--store", known, tty=True, width=60).out
+    assert {"ELEMENT", "STATE", "AGE"} <= set(re.sub("\x1b\\[[0-9;]*m", "", narrow).split())
 
 
 def test_all_tokens_come_instance_by_instance(ids, tokctl, known):
@@ -610,6 +612,20 @@ def test_a_bad_token_fails_the_import_or_is_kept_apart(tokctl, own_store, tmp_pa
     assert tokctl("tokens", "list", "n", "-o", "id", "--store", own_store).out == "t1\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_rejects_that_cannot_be_written(tokctl, tmp_path):
+    ran = tokctl(
+        "store", "import", "-", "--rejects", "/dev/full", "--store", tmp_path / "x.db", stdin='{"token_id": 5}'
+    )
+    assert (ran.code, ran.err.count("error: cannot write --rejects /dev/full: No space left")) == (6, 1)
+    assert not (tmp_path / "x.db").exists()
+
+
+def test_an_input_without_tokens_says_so(tokctl, tmp_path):
+    ran = tokctl("store", "import", "-", "--store", tmp_path / "x.db", stdin="[]")
+    assert (ran.code, "the input has no tokens" in ran.err) == (0, True)
+
+
 def test_a_progress_bar_where_it_takes_a_while(tokctl, own_store, tmp_path, orders, monkeypatch):
     file = tmp_path / "odd\x1b[2J[red]name.ndjson"
     file.write_bytes(orders.read_bytes())
@@ -810,6 +826,7 @@ def test_demo_goes_on_with_enter(tmp_path):
 @pytest.mark.parametrize(
     ("alias", "words"),
     [
+        ("incidents ls", "incidents list"),
         ("instances ls", "instances list"),
         ("instances get ord-1002", "instances show ord-1002"),
         ("tokens ls ord-1001", "tokens list ord-1001"),

@@ -67,6 +67,7 @@ COMMAND_TREE = CommandGroup(
             INSPECT_PANEL,
             _modules("incidents", "list"),
             ("tokctl incidents list", "tokctl incidents list --by error"),
+            {"ls": "list"},
         ),
         "tokens": CommandGroup(
             "List, show and watch the tokens of process instances.",

@@ -191,6 +191,21 @@ def test_ids_of_findings_are_short_on_a_terminal(tokctl, tmp_path):
     assert re.findall("(?m)^  (a-very-long-instance-id-000[0-2])  ", tokctl(*words).out)
 
 
+def test_long_ids_are_cut_on_a_narrow_terminal(tokctl, tmp_path):
+    """A file has no unique prefixes. An id that was cut is accepted with its ellipsis."""
+    path = tmp_path / "failing.ndjson"
+    path.write_text(failing(3).replace("order-", "a-very-long-instance-id-of-orders-"))
+    words = ("debug", "--file", path, "--color", "never")
+    rows = [line for line in tokctl(*words, tty=True, width=80).out.splitlines() if "retries" in line]
+    assert len(rows) == 3
+    assert all(re.search(" a-very-[a-z-]*…  Send Mail  failed after 3 retries", row) for row in rows)
+    assert "a-very-long-instance-id-of-orders-0002" in tokctl(*words, "-o", "wide", tty=True, width=200).out
+    ran = tokctl("explain", "a-very-long-instance-id-of-orders-0002…", "--file", path)
+    assert (ran.code, "a-very-long-instance-id-of-orders-0002" in ran.out) == (0, True)
+    ran = tokctl("tokens", "show", "a-very-long-instance-id-of-orders-0002…", "2-mai…", "--file", path)
+    assert (ran.code, "2-mail" in ran.out) == (0, True)
+
+
 @pytest.mark.parametrize(("height", "rows"), [(24, 12), (40, 15), (10, 3)])
 def test_hundreds_of_failures_fit_on_one_screen(tokctl, tmp_path, monkeypatch, height, rows):
     monkeypatch.chdir(tmp_path)

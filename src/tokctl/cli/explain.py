@@ -8,7 +8,7 @@ from tokctl.cli import options as opt
 from tokctl.cli.app import INSPECT_PANEL, App, command
 from tokctl.cli.completion import complete_token
 from tokctl.cli.tokens.show import find_token
-from tokctl.engines.ids import resolve_instance
+from tokctl.engines.ids import CUT, resolve_instance
 from tokctl.engines.protocol import Engine
 from tokctl.errors import NotFoundError
 from tokctl.render.result import Detail, Listing
@@ -51,7 +51,7 @@ def _find_instance(engine: Engine, ids: list[str]) -> str | None:
     """Return the instance that a single id names, unless it names a token."""
     if len(ids) != 1:
         return None
-    (given,) = ids
+    given = ids[0].removesuffix(CUT)
     if given.startswith("@"):
         return resolve_instance(engine, given)
     tokens, instances = (engine.token_ids(given, None, 1), engine.instance_ids(given, 1)) if given else ([], [])

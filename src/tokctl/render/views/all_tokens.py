@@ -23,7 +23,12 @@ def all_tokens_listing(
     """Return a list of tokens with their instances."""
     columns = {column.key: column for column in token_columns(out, variables=variables)}
     instance = replace(
-        columns.pop("instance_id"), form=lambda i: Cell(out.shorten_instance_id(i)), wide=False, fold=False, rank=0
+        columns.pop("instance_id"),
+        form=lambda i: Cell(out.shorten_instance_id(i)),
+        wide=False,
+        fold=out.cuts,
+        cut=True,
+        rank=0,
     )
     columns |= {key: replace(columns[key], cut=True) for key in ("element_name", "error")}
     columns["age_seconds"] = replace(columns["age_seconds"], wide=False, rank=1)

@@ -128,7 +128,7 @@ def _no_problems_section(report: DebugReport) -> Section:
 
 
 def _trouble_columns(out: Output, *, several: bool) -> tuple[Column, ...]:
-    cut = out.format == "table" and out.tty
+    cut = out.cuts
     whole = not out.tty or out.format not in {"table", "wide"}  # programs get the instance in each row
 
     def once(show: Callable[[TroubleRow], Cell]) -> Callable[[TroubleRow], Cell]:
@@ -150,6 +150,8 @@ def _trouble_columns(out: Output, *, several: bool) -> tuple[Column, ...]:
             "INSTANCE",
             "token.match.visit.instance_id",
             show=once(lambda r: Cell(out.shorten_instance_id(r.token.match.visit.instance_id))),
+            fold=cut,
+            cut=cut,
             wide=not several,
         ),
         Column(
@@ -250,7 +252,14 @@ def group_listing(
             cut=True,
         ),
         Column("since", "SINCE", lambda g: format_time(g.since), show=lambda g: age_cell(g.since, out.now), right=True),
-        Column("instance_id", "EXAMPLE", form=lambda i: Cell(out.shorten_instance_id(i)), rank=1),
+        Column(
+            "instance_id",
+            "EXAMPLE",
+            form=lambda i: Cell(out.shorten_instance_id(i)),
+            fold=out.cuts,
+            cut=True,
+            rank=1,
+        ),
     )
     return Listing(
         key="groups",
@@ -314,12 +323,19 @@ def _cause_line(cause: dict[str, Any]) -> tuple[Cell, ...]:
 def _match_table(finding: DebugFinding, out: Output, *, several: bool) -> Listing | None:
     if not finding.matches:
         return None
-    instance = Column("instance_id", "INSTANCE", "visit.instance_id", form=lambda i: Cell(out.shorten_instance_id(i)))
+    instance = Column(
+        "instance_id",
+        "INSTANCE",
+        "visit.instance_id",
+        form=lambda i: Cell(out.shorten_instance_id(i)),
+        fold=out.cuts,
+        cut=out.cuts,
+    )
     columns = (
         Column("token_id", "TOKEN", "visit.token_id", form=lambda i: Cell(out.shorten_token_id(i))),
         Column("element", "ELEMENT", "visit.name", fold=True, rank=1),
         Column("state", "STATE", show=lambda h: state_cell(h.visit.state), rank=4),
-        Column("says", "PROBLEM", "text", fold=True, cut=out.tty and out.format == "table", min_width=36),
+        Column("says", "PROBLEM", "text", fold=True, cut=out.cuts, min_width=36),
         Column("worker_id", "WORKER", "visit.context.worker_id", fold=True, min_width=20, rank=3),
         Column(
             "since",

@@ -129,9 +129,9 @@ def _handle_broken_pipe() -> int:
 def _report_output_error(error: OSError) -> int:
     _drop_output()
     if error.errno == errno.EBADF:
-        sys.stderr.write("tokctl: cannot write the output: stdout is closed. Redirect it to a file or to /dev/null.\n")
+        sys.stderr.write("error: cannot write the output: stdout is closed. Redirect it to a file or to /dev/null.\n")
     else:
-        sys.stderr.write(f"tokctl: cannot write the output: {error.strerror}. Free some space or use another place.\n")
+        sys.stderr.write(f"error: cannot write the output: {error.strerror}. Free some space or use another place.\n")
     return 74
 
 

@@ -129,6 +129,11 @@ class App:
         return self.settings.kind == "file" and file is not None and not Path(file).is_file()
 
     @property
+    def reads_store_for_people(self) -> bool:
+        """Whether further queries are worth it: a terminal shows the answers, and a store has them at once."""
+        return self.out.tty and self.out.format in {"table", "wide"} and self.settings.kind == "store"
+
+    @property
     def clock(self) -> Callable[[], datetime]:
         """Returns the present time in the zone that times are shown in, for a command that runs for a while."""
         clock = self._invocation.clock
@@ -376,12 +381,20 @@ def format_error(error: TokctlError | click.ClickException) -> str:
         return escape_controls(str(error))
     if isinstance(error, click.NoSuchOption):
         text = f"no such option: {error.option_name}{_suggest_option(error)}"
+    elif isinstance(error, click.BadParameter) and error.param and isinstance(error.param.type, click.IntRange):
+        text = f"invalid {error.param.opts[-1]}: use {_describe_range(error.param.type)}"
     else:
         text = " ".join(error.format_message().split()).rstrip(".")
         text = text[:1].lower() + text[1:]
     if isinstance(error, click.UsageError) and error.ctx is not None:
         text += f". See '{error.ctx.command_path} --help'"
     return escape_controls(f"{text}.")
+
+
+def _describe_range(numbers: click.IntRange) -> str:
+    """Return the numbers that an option takes. Each has a minimum."""
+    least = f"a whole number from {numbers.min}"
+    return f"{least} to {numbers.max}" if numbers.max is not None else f"{least} upwards"
 
 
 NEVER_SUGGESTED = {"--insecure", "--insecure-http", "--no-verify", "--show-secret"}

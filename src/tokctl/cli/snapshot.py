@@ -136,7 +136,7 @@ def _listing(app: App, run: SnapshotRun, location: str, *, finished: bool) -> Li
     said = []
     if taken:
         tokens = count(sum(row.tokens for row in taken), "token")
-        said.append(f"Took {count(len(taken), 'instance')} with {tokens} into {location}.")
+        said.append(f"Saved {count(len(taken), 'instance')} with {tokens} in {location}.")
     if failed:
         said.append(f"Cannot read {count(failed, 'instance')}.")
     if not finished:

@@ -118,8 +118,10 @@ def pop_text(fields: dict[str, Raw], name: str) -> str | None:
     """Remove a member from the fields, and return it as text. Raises DocumentError."""
     try:
         found: str | None = msgspec.json.decode(fields.pop(name, NULL), type=str | None)
+    except msgspec.ValidationError:
+        raise DocumentError(name, "expected text") from None
     except (msgspec.MsgspecError, UnicodeError) as error:
-        raise DocumentError(name, f"expected text ({error})") from None
+        raise DocumentError(name, f"invalid text ({error})") from None
     return found
 
 

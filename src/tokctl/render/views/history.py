@@ -20,6 +20,7 @@ from tokctl.render.text import (
     duration_cell,
     explain_certainty,
     format_clock,
+    format_zoned_time,
     ms_cell,
     since_start_cell,
     state_cell,
@@ -120,6 +121,8 @@ def _offset_ms(hop: Hop, began: datetime | None) -> float | None:
 def _clock(hop: Hop, began: datetime | None, out: Output) -> str:
     if hop.timestamp is None or began is None:
         return "?"
+    if not out.tty:  # a line of a pipe is read on its own
+        return format_zoned_time(hop.timestamp, out.now)
     return format_clock(hop.timestamp, began, out.now, first=hop.sequence == 1)
 
 

@@ -89,7 +89,7 @@ def token_columns(out: Output, *, variables: bool) -> tuple[Column, ...]:
             rank=3,
         ),
         Column("duration_ms", "TOOK", lambda row: row.duration and row.duration.ms, show=took, right=True, rank=2),
-        Column("worker_id", "WORKER", "context.worker_id", fold=True, rank=6),
+        Column("worker_id", "WORKER", "context.worker_id", fold=True, min_width=20, rank=6),
         Column("retries_used", "RETRIES", "context.retries_used", form=retries_cell, right=True, rank=7),
         Column("job_key", "JOB", "context.job_key", fold=True, wide=True, rank=8),
         time("created_at", "CREATED", lambda row: row.token.created_at),

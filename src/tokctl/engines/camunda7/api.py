@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from tokctl.client.json_responses import decode_json
 from tokctl.engines.camunda7.documents import CountDocument
 from tokctl.engines.connect import warn, wrong_kind_error
 from tokctl.engines.ordered_pool import map_ordered
-from tokctl.errors import InputError, NotFoundError, UsageError
+from tokctl.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from tokctl.client import Client
@@ -38,7 +39,8 @@ class RestApi:
     def __init__(self, client: Client, kind: str) -> None:
         self.client = client
         self._kind = kind
-        self._page_size: int | None = None  # the limit of this server; None if it has none
+        self.page_size: int | None = None
+        """The largest page that the server allows; None if it has no limit, as far as is known."""
         self._checked_rights = False
 
     def get_document(self, segments: Sequence[str], shape: type[T], params: Mapping[str, str] | None = None) -> T:
@@ -61,7 +63,7 @@ class RestApi:
 
     def get_rows(self, path: str, shape: type[T], params: Mapping[str, str] | None = None) -> list[T]:
         """Fetch a list that is short as a rule, without paging unless the server insists on it."""
-        if self._page_size is None:
+        if self.page_size is None:
             try:
                 return self._get_page(path, shape, params or {})
             except UsageError as error:
@@ -74,7 +76,7 @@ class RestApi:
         while True:
             page = self.get_page(path, shape, params or {}, offset=len(rows))
             rows += page
-            if len(page) < (self._page_size or PAGE_SIZE):
+            if len(page) < (self.page_size or PAGE_SIZE):
                 return rows
 
     def get_page(
@@ -88,7 +90,7 @@ class RestApi:
     ) -> list[T]:
         """Fetch one page. A server with a smaller limit sends fewer rows."""
         while True:
-            size = min(limit, self._page_size or limit)
+            size = min(limit, self.page_size or limit)
             part = {"firstResult": str(offset), "maxResults": str(size)}
             try:
                 return self._get_page(path, shape, {**(params or {}), **part})
@@ -104,12 +106,12 @@ class RestApi:
         return rows
 
     def _learn_limit(self, error: UsageError) -> None:
-        """Read the largest page that a server allows from its message. Raises the error if it is about another thing."""
+        """Read the largest page that a server allows from its message. Raises any other error."""
         found = _LIMIT.search(error.message)
         limit = int(found[1]) if found else 1000 if _UNBOUNDED in error.message else 0
-        if not limit or (self._page_size is not None and limit >= self._page_size):
+        if not limit or (self.page_size is not None and limit >= self.page_size):
             raise error
-        self._page_size = limit
+        self.page_size = limit
 
     def get_rows_of(
         self, path: str, shape: type[T], ids: Sequence[str], parameter: str, params: Mapping[str, str] | None = None
@@ -117,31 +119,25 @@ class RestApi:
         """Fetch the rows of several ids, in chunks of the query string; several chunks at once."""
         chunks = [ids[start : start + IDS_PER_REQUEST] for start in range(0, len(ids), IDS_PER_REQUEST)]
         several = run_together(
-            [
-                lambda chunk=chunk: self.get_all_rows(path, shape, {**(params or {}), parameter: ",".join(chunk)})  # type: ignore[misc]
-                for chunk in chunks
-            ]
+            [partial(self.get_all_rows, path, shape, {**(params or {}), parameter: ",".join(one)}) for one in chunks]
         )
         return [row for rows in several for row in rows]
 
     # --- rights ---
 
-    def check_rights(self, *, filtered: bool) -> None:
-        """Warn, once, if a list may be empty only because the credential lacks rights.
+    def check_rights(self) -> None:
+        """Warn, once, if nothing was found perhaps because the credential lacks rights.
 
         With authorizations on, a list shows what the user may read: nothing at all is 200 and an empty list. Without a
-        credential nothing is hidden, and costs no request. A filtered list is compared with the instances that can be
-        seen at all.
+        credential nothing is hidden, and costs no request.
         """
         if self._checked_rights or self.client.connection.credential() is None:
             return
         self._checked_rights = True
-        if filtered and self.count("history/process-instance"):
-            return
         definitions = self.count("process-definition")
         seen = f"only {definitions:,} process definitions" if definitions else "no process definitions either"
         warn(
-            f"Nothing was found, but the credential may lack rights: it can read no instances and {seen}. "
+            f"Nothing was found, but the credential may lack rights: it can read no instances, and {seen}. "
             "The engine hides what a user may not read."
         )
 
@@ -151,10 +147,3 @@ def run_together(calls: Sequence[Callable[[], T]]) -> list[T]:
     if len(calls) == 1:
         return [calls[0]()]
     return [result() for _, result in map_ordered(calls, lambda call: call())]
-
-
-def check_ids(found: Sequence[str | None], wanted: Callable[[str], bool], url: str) -> None:
-    """Refuse rows of other instances than those asked for: the server has ignored the filter. Raises InputError."""
-    for one in found:
-        if one is not None and not wanted(one):
-            raise InputError(f"{url}: a row of instance '{one}' was not requested.")

@@ -48,7 +48,10 @@ class ModelLoader:
                     return self.load(known)
             key = process_id if version is None else f"{process_id}:{version}"
             if key not in self._latest:
-                params = {"key": process_id, **({"latestVersion": "true"} if version is None else {"version": str(version)})}
+                params = {
+                    "key": process_id,
+                    **({"latestVersion": "true"} if version is None else {"version": str(version)}),
+                }
                 rows = self._api.get_rows("process-definition", DefinitionRow, params)
                 found = [row for row in rows if row.key == process_id and version in {None, row.version}]
                 for row in found:
@@ -85,12 +88,19 @@ class ModelLoader:
         """Return the graphs of models, fetched at the same time; an unknown model has an empty graph."""
         missing = [one for one in definition_ids if one not in self._graphs]
         if missing:
-            for one, model in zip(missing, run_together([lambda one=one: self.load(one) for one in missing]), strict=True):  # type: ignore[misc]
+            for one, model in zip(
+                missing, run_together([lambda one=one: self.load(one) for one in missing]), strict=True
+            ):  # type: ignore[misc]
                 with self._lock:
                     self._graphs.setdefault(one, ProcessGraph(model))
         return self._graphs
 
     # --- job definitions ---
+
+    @property
+    def known_job_definitions(self) -> Mapping[str, JobDefinitionRow]:
+        """The job definitions that were fetched, by id."""
+        return self._job_definitions
 
     def job_definitions(self, definition_ids: Iterable[str]) -> Mapping[str, JobDefinitionRow]:
         """Return job definitions by id: at least those of some models, with one request for few or for all of them."""

@@ -52,7 +52,7 @@ NAMED_INSTANCES = 500
 _WORK_TYPES = frozenset({"serviceTask", "sendTask", "businessRuleTask"})
 _EVENT_TYPES = frozenset({"receiveTask", "eventBasedGateway", "conditionalEventDefinition"})
 _OCCURRENCE = {"sortBy": "occurrence", "sortOrder": "asc"}
-_ACTIVITIES = "history/activity-instance"
+ACTIVITIES = "history/activity-instance"
 
 
 def is_ended(instance: Instance) -> bool:
@@ -164,14 +164,12 @@ class InstanceReader:
         if instance.instance_id in self.without_history:
             return self._read_tree(instance)
         params = {"processInstanceId": instance.instance_id, **_OCCURRENCE}
-        return self._checked(_ACTIVITIES, ActivityRow, instance, params)
+        return self._checked(ACTIVITIES, ActivityRow, instance, params)
 
     def _read_tree(self, instance: Instance) -> list[ActivityRow]:
         """Read the live visits of an instance that has no history: they have no times."""
         try:
-            root = self._api.get_document(
-                ("process-instance", instance.instance_id, "activity-instances"), TreeNode
-            )
+            root = self._api.get_document(("process-instance", instance.instance_id, "activity-instances"), TreeNode)
         except NotFoundError:
             return []
         return list(_flatten(root))
@@ -193,27 +191,31 @@ class InstanceReader:
                 [lambda one=one: self.read_one(one, variables=variables, log=False) for one in instances]  # type: ignore[misc]
             )
             return
-        histories = self._read_histories(instances, unfinished=unfinished)
+        histories = self.read_histories(instances, unfinished=unfinished)
         if histories is None:
-            read = lambda one: self.read_one(one, variables=variables, log=False)  # noqa: E731
-            for _, result in map_ordered(instances, read):
-                yield result()
+            each = map_ordered(instances, lambda one: self.read_one(one, variables=variables, log=False))
+            yield from (result() for _, result in each)
             return
         live = [one.instance_id for one in instances if not is_ended(one)]
         incidents = self.all_incidents() if live else {}
         open_rows = [row for rows in histories.values() for row in rows if row.end_time is None]
-        read: list[Callable[[], dict[str, list[Any]]]] = [
+        sweeps: list[Callable[[], dict[str, list[Any]]]] = [
             lambda: self._sweep("job", JobRow, live, "processInstanceIds"),
             lambda: self._sweep(
-                "external-task", ExternalTaskRow, live if any(map(may_be_external, open_rows)) else [], "processInstanceIdIn"
+                "external-task",
+                ExternalTaskRow,
+                live if any(map(may_be_external, open_rows)) else [],
+                "processInstanceIdIn",
             ),
             lambda: self._sweep(
                 "task", UserTaskRow, live if any(row.task_id for row in open_rows) else [], "processInstanceIdIn"
             ),
-            lambda: self._sweep("event-subscription", SubscriptionRow, live if any(map(may_wait_for_event, open_rows)) else [], None),
+            lambda: self._sweep(
+                "event-subscription", SubscriptionRow, live if any(map(may_wait_for_event, open_rows)) else [], None
+            ),
             lambda: self._sweep_variables([one.instance_id for one in instances] if variables else []),
         ]
-        jobs, external, tasks, subscriptions, found_variables = run_together(read)
+        jobs, external, tasks, subscriptions, found_variables = run_together(sweeps)
         self._read_job_definitions(job for several in jobs.values() for job in several)
         models = {row.process_definition_id for rows in histories.values() for row in rows}
         self._models.graphs((models | {one.process_key for one in instances}) - {None})
@@ -231,9 +233,7 @@ class InstanceReader:
                 variables=found_variables.get(key, []) if variables else None,
             )
 
-    def _sweep(
-        self, path: str, shape: type[Row], ids: Sequence[str], parameter: str | None
-    ) -> dict[str, list[Row]]:
+    def _sweep(self, path: str, shape: type[Row], ids: Sequence[str], parameter: str | None) -> dict[str, list[Row]]:
         """Fetch the rows of instances: limited to their ids if they are few, else all there are."""
         if not ids:
             return {}
@@ -245,26 +245,32 @@ class InstanceReader:
         path, params = "history/variable-instance", {"deserializeValues": "false"}
         return _group(self._api.get_rows_of(path, VariableRow, ids, "processInstanceIdIn", params), set(ids))
 
-    def _read_histories(self, instances: Sequence[Instance], *, unfinished: bool) -> dict[str, list[ActivityRow]] | None:
-        """Return the visits of instances; None if reading each instance on its own is cheaper."""
+    def read_histories(
+        self, instances: Sequence[Instance], *, unfinished: bool = False
+    ) -> dict[str, list[ActivityRow]] | None:
+        """Return the visits of instances, or the unfinished ones; None if each has to be read on its own.
+
+        More than a few are read by one sweep, unless it would send many times as much as is needed.
+        """
         if self.without_history:
             return None
-        starts = [one.started_at for one in instances]
         wanted = {one.instance_id for one in instances}
         if unfinished:
-            params = {"unfinished": "true"}
-        elif len(instances) > SINGLE_HISTORIES and None not in starts:
-            earliest = min(start for start in starts if start is not None)
-            params = {"startedAfter": format_filter_time(earliest - timedelta(milliseconds=1))}
-        else:
-            return self._read_single_histories(instances)
-        if len(instances) > SINGLE_HISTORIES:
-            rows = self._api.count(_ACTIVITIES, params)
-            if unfinished or rows <= min(ROWS_PER_HISTORY * len(instances), MAX_SWEPT_ROWS):
-                return _group(self._api.get_all_rows(_ACTIVITIES, ActivityRow, params | _OCCURRENCE), wanted)
-        return self._read_single_histories(instances) if len(instances) <= MAX_SWEPT_ROWS // ROWS_PER_HISTORY else None
+            return _group(
+                self._api.get_all_rows(ACTIVITIES, ActivityRow, {"unfinished": "true", **_OCCURRENCE}), wanted
+            )
+        if len(instances) <= SINGLE_HISTORIES:
+            return self.read_single_histories(instances)
+        starts = [one.started_at for one in instances if one.started_at is not None]
+        if len(starts) < len(instances):
+            return None
+        params = {"startedAfter": format_filter_time(min(starts) - timedelta(milliseconds=1))}
+        if self._api.count(ACTIVITIES, params) > min(ROWS_PER_HISTORY * len(instances), MAX_SWEPT_ROWS):
+            return None
+        return _group(self._api.get_all_rows(ACTIVITIES, ActivityRow, params | _OCCURRENCE), wanted)
 
-    def _read_single_histories(self, instances: Sequence[Instance]) -> dict[str, list[ActivityRow]]:
+    def read_single_histories(self, instances: Sequence[Instance]) -> dict[str, list[ActivityRow]]:
+        """Return the visits of instances, requested one by one, several at a time."""
         return {one.instance_id: result() for one, result in map_ordered(instances, self._read_activities)}
 
 

@@ -8,6 +8,7 @@ only where it is needed. ``tokctl.documents.tokens`` decodes and encodes whole d
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
@@ -17,12 +18,24 @@ from tokctl.model.states import FINAL_STATES, STOPPED_STATES
 from tokctl.model.times import to_utc
 
 
+class Certainty(StrEnum):
+    """How a hop is known: from the engine, from times and the model, or not for certain."""
+
+    RECORDED = "recorded"
+    RECONSTRUCTED = "reconstructed"
+    AMBIGUOUS = "ambiguous"
+
+
 class FlowHop(Struct, frozen=True, omit_defaults=True):
-    """One entry of a flow history: the element that a token left, the sequence flow that it took, and when."""
+    """One entry of a flow history: the element that a token left, the sequence flow that it took, and when.
+
+    ``certainty`` is in JSON only if the engine did not record the hop. An ambiguous hop has only what is certain.
+    """
 
     from_element: str | None = None
     via_flow: str | None = None
     timestamp: datetime | None = None
+    certainty: Certainty = Certainty.RECORDED
 
 
 class GatewayDecision(Struct, frozen=True, omit_defaults=True, gc=False):

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from tokctl.bpmn.reconstruction import UNKNOWN_SCOPE, EngineVisit, reconstruct_entries
 from tokctl.engines.flowable_documents import (
     EventSubscriptionRow,
     ExecutionRow,
@@ -27,10 +28,9 @@ from tokctl.engines.flowable_documents import (
     encode_variables,
 )
 from tokctl.engines.flowable_visits import FlowableModel, FlowableVisit, TakenFlow, VisitHistory
-from tokctl.model.element_types import JOIN_TYPES
 from tokctl.model.instances import Instance
 from tokctl.model.states import ACTIVE, CANCELLED, COMPLETED, FAILED, SUSPENDED, WAITING
-from tokctl.model.times import format_time, to_utc
+from tokctl.model.times import EPOCH, format_time, to_utc
 from tokctl.model.tokens import NULL, Token
 
 _TIMER = "trigger-timer"
@@ -72,7 +72,7 @@ class _Draft:
     parent: str | None = None
     context: dict[str, Any] = field(default_factory=dict)
     children: list[str] = field(default_factory=list)
-    variables: Raw = NULL
+    variables: Raw = field(default_factory=lambda: NULL)
 
 
 class _TokenBuilder:
@@ -100,8 +100,7 @@ class _TokenBuilder:
                 self.drafts[draft.token_id] = draft
         for draft in list(self._draft_jobs()):
             self.drafts[draft.token_id] = draft
-        for draft in self.drafts.values():
-            self._set_parent(draft)
+        self._set_parents()
         self._link_children()
         self._set_variables()
         drafts = sorted(self.drafts.values(), key=lambda one: (one.created_at is not None, one.created_at or 0))
@@ -153,8 +152,9 @@ class _TokenBuilder:
         execution = self.executions.get(visit.row.execution_id or "")
         if visit.left_by or execution is None or execution.activity_id != visit.element_id:
             return False
-        is_last = self.history.by_element[visit.element_id][-1] is visit or visit.element_type in JOIN_TYPES
-        return is_last and (visit.element_type in JOIN_TYPES or job is not None)
+        if self.model.is_join(visit):
+            return True
+        return job is not None and self.history.by_element[visit.element_id][-1] is visit
 
     def _set_end(self, draft: _Draft, visit: FlowableVisit) -> None:
         """Set whether a visit that has ended was completed or cancelled, and when."""
@@ -164,7 +164,7 @@ class _TokenBuilder:
         elif not self.history.was_completed(visit, is_open=visit.element_id in self.open_elements):
             draft.state = CANCELLED
             draft.context["cancellation_derived"] = True
-        if draft.state == COMPLETED and visit.element_type in JOIN_TYPES:
+        if draft.state == COMPLETED and self.model.is_join(visit):
             firing = self.history.find_firing(visit)
             if firing is not None and firing.fired_at is not None:
                 draft.ended_at = firing.fired_at
@@ -277,39 +277,60 @@ class _TokenBuilder:
 
     # --- parents ---
 
-    def _set_parent(self, draft: _Draft) -> None:
-        entered = draft.entered
-        if entered is not None:
-            if entered.source is not None:
-                draft.parent = entered.source.row.id
-            return
-        visit = draft.visit
-        element = self.model.element(draft.element_id)
-        if element is None:
-            return
-        if element.attached_to is not None:
-            draft.context["entered_by"] = "boundary_event"
-            draft.parent = self._find_around(element.attached_to, draft, None)
-        elif element.type == "startEvent" and element.parent is None:
-            draft.context["entered_by"] = "start"
-        elif element.type == "startEvent" or not element.incoming:
-            execution = self.executions.get(visit.row.execution_id or "") if visit is not None else None
-            draft.context["entered_by"] = "scope" if element.parent is not None else "unknown"
-            if element.parent is not None:
-                draft.parent = self._find_around(element.parent, draft, execution)
+    def _set_parents(self) -> None:
+        """Set the parent of each token: the visit that its recorded flow left.
 
-    def _find_around(self, element_id: str, draft: _Draft, execution: ExecutionRow | None) -> str | None:
-        """Return the visit of an element during which a token was created; None if there is none or it is ambiguous."""
-        at = draft.created_at
-        during = [
-            one
-            for one in self.history.by_element.get(element_id, ())
-            if at is None or (one.row.start_time <= at and (one.row.end_time is None or one.row.end_time >= at))
-        ]
-        if execution is not None:
-            exact = [one for one in during if one.row.execution_id == execution.parent_id]
-            during = exact or during
-        return during[0].row.id if len(during) == 1 else None
+        How an element was entered without a recorded flow follows from the model.
+        """
+        for draft in self.drafts.values():
+            if draft.entered is not None and draft.entered.source is not None:
+                draft.parent = draft.entered.source.row.id
+        flowless = [draft for draft in self.drafts.values() if draft.entered is None]
+        if not flowless or self.model.definition is None:
+            return
+        entries = reconstruct_entries(self._engine_visits(), self.model.graph)
+        for draft in flowless:
+            entry = entries.get(draft.token_id)
+            if entry is not None:
+                draft.context["entered_by"] = entry.entered_by.value
+                draft.parent = entry.parent
+
+    def _engine_visits(self) -> list[EngineVisit]:
+        """Return the tokens as the reconstruction needs them, in the order in which they started."""
+        shared: set[str] = set()  # flows that led to a multi-instance activity
+        visits = []
+        for draft in sorted(
+            (one for one in self.drafts.values() if one.created_at is not None), key=lambda one: one.created_at or 0
+        ):
+            flow = draft.entered.row if draft.entered else None
+            is_first = flow is not None and flow.id not in shared
+            shared |= {flow.id} if flow is not None else set()
+            visits.append(
+                EngineVisit(
+                    visit_id=draft.token_id,
+                    element_id=draft.element_id,
+                    scope_id=self._find_scope(draft),
+                    started_at=draft.created_at or EPOCH,
+                    ended_at=draft.ended_at,
+                    cancelled=draft.state == CANCELLED,
+                    entered_flows=(flow.activity_id or "",) if flow is not None and is_first else (),
+                )
+            )
+        return visits
+
+    def _find_scope(self, draft: _Draft) -> str | None:
+        """Return the sub-process that a token is in: the model has it, and live ones tell which visit of it."""
+        element = self.model.element(draft.element_id)
+        if element is None or element.parent is None:
+            return None
+        visits = self.history.by_element.get(element.parent, ())
+        execution = self.executions.get((draft.visit.row.execution_id if draft.visit else None) or "")
+        while execution is not None:
+            for visit in visits:
+                if visit.row.execution_id == execution.parent_id:
+                    return visit.row.id
+            execution = self.executions.get(execution.parent_id or "")
+        return UNKNOWN_SCOPE
 
     def _link_children(self) -> None:
         """List the children of each token. Of a join, those of the last arrival belong to all arrivals."""
@@ -319,7 +340,7 @@ class _TokenBuilder:
             else:
                 draft.parent = None  # an armed boundary event
         for draft in self.drafts.values():
-            if draft.visit is not None and draft.element_type in JOIN_TYPES and draft.state == COMPLETED:
+            if draft.visit is not None and draft.state == COMPLETED and self.model.is_join(draft.visit):
                 firing = self.history.find_firing(draft.visit)
                 if firing is not None and firing is not draft.visit:
                     draft.children = list(self.drafts[firing.row.id].children)

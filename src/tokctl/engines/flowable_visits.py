@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from tokctl.bpmn.element_details import read_element_details
 from tokctl.bpmn.graph import ProcessGraph
 from tokctl.engines.flowable_documents import SEQUENCE_FLOW, ActivityRow, sort_activities
 from tokctl.model.definitions import Definition, Element, SequenceFlow
@@ -42,8 +41,8 @@ class FlowableModel:
     @cached_property
     def multi_instance(self) -> frozenset[str]:
         """The multi-instance activities. Flowable records their instances, but not the activity itself."""
-        details = read_element_details(self.definition)
-        return frozenset(key for key, one in details.items() if one.loop in {"parallel", "sequential"})
+        graph = self.graph
+        return frozenset(key for key in graph.elements if graph.details(key).loop in {"parallel", "sequential"})
 
     @cached_property
     def topics(self) -> dict[str, str]:
@@ -64,6 +63,10 @@ class FlowableModel:
         """Return the BPMN type of a visited element."""
         element = self.element(row.activity_id)
         return element.type if element else _TYPES.get(row.activity_type, row.activity_type)
+
+    def is_join(self, visit: FlowableVisit) -> bool:
+        """Tell whether a visit is the arrival of a token at a gateway that may wait for others."""
+        return visit.element_id in self.graph.joins or (visit.element is None and visit.element_type in JOIN_TYPES)
 
 
 @dataclass(eq=False, slots=True)
@@ -193,7 +196,7 @@ class VisitHistory:
             return True
         if visit.element_id in self.model.multi_instance:
             return is_open or self._completed_instance(visit)
-        if visit.element_type in JOIN_TYPES:
+        if self.model.is_join(visit):
             return self.find_firing(visit) is not None
         return False
 

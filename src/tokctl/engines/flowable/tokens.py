@@ -18,16 +18,16 @@ import msgspec
 from msgspec import Raw
 
 from tokctl.bpmn.reconstruction import UNKNOWN_SCOPE, EngineVisit, reconstruct_entries
-from tokctl.engines.flowable_documents import (
-    EventSubscriptionRow,
-    ExecutionRow,
+from tokctl.engines.flowable.documents import (
+    FlowableSubscription,
+    FlowableExecution,
     FlowableJob,
-    InstanceRows,
+    FlowableRows,
     JobQueue,
-    TaskRow,
+    FlowableTask,
     encode_variables,
 )
-from tokctl.engines.flowable_visits import FlowableModel, FlowableVisit, TakenFlow, VisitHistory
+from tokctl.engines.flowable.visits import FlowableModel, FlowableVisit, TakenFlow, VisitHistory
 from tokctl.model.instances import Instance
 from tokctl.model.states import ACTIVE, CANCELLED, COMPLETED, FAILED, SUSPENDED, WAITING
 from tokctl.model.times import EPOCH, format_time, to_utc
@@ -39,12 +39,12 @@ _JOB_ORDER = (JobQueue.DEAD_LETTERS, JobQueue.EXTERNAL, JobQueue.JOBS, JobQueue.
 _SUBSCRIPTIONS = ("message", "signal")
 
 
-def build_tokens(instance: Instance, rows: InstanceRows, model: FlowableModel) -> list[Token]:
+def build_tokens(instance: Instance, rows: FlowableRows, model: FlowableModel) -> list[Token]:
     """Return the tokens of an instance, in order of creation."""
-    return _TokenBuilder(instance, rows, model).build()
+    return FlowableTokenBuilder(instance, rows, model).build()
 
 
-def has_untold_user_tasks(rows: InstanceRows, model: FlowableModel) -> bool:
+def has_untold_user_tasks(rows: FlowableRows, model: FlowableModel) -> bool:
     """Tell whether the history of user tasks would tell of a visit whether it was completed or cancelled."""
     known = {task.id for task in rows.task_history}
     ended = (row for row in rows.activities if row.task_id is not None and row.end_time is not None)
@@ -56,7 +56,7 @@ def has_untold_user_tasks(rows: InstanceRows, model: FlowableModel) -> bool:
 
 
 @dataclass(eq=False, slots=True)
-class _Draft:
+class _TokenDraft:
     """A token that is being made. ``visit`` is None if there is only a job."""
 
     token_id: str
@@ -75,22 +75,22 @@ class _Draft:
     variables: Raw = field(default_factory=lambda: NULL)
 
 
-class _TokenBuilder:
+class FlowableTokenBuilder:
     """The tokens of one instance."""
 
-    def __init__(self, instance: Instance, rows: InstanceRows, model: FlowableModel) -> None:
+    def __init__(self, instance: Instance, rows: FlowableRows, model: FlowableModel) -> None:
         self.instance = instance
         self.rows = rows
         self.model = model
         self.history = VisitHistory(rows.activities, model)
-        self.executions: dict[str, ExecutionRow] = {row.id: row for row in rows.executions}
+        self.executions: dict[str, FlowableExecution] = {row.id: row for row in rows.executions}
         self.is_suspended = instance.status == SUSPENDED or any(row.suspended for row in rows.executions)
         self.jobs = _group_jobs(rows.jobs)
         self.tasks = {task.id: task for task in (*rows.task_history, *rows.tasks)}
         self.open_elements = {
             visit.element_id for visit in self.history.visits if visit.row.end_time is None
         }
-        self.drafts: dict[str, _Draft] = {}
+        self.drafts: dict[str, _TokenDraft] = {}
 
     def build(self) -> list[Token]:
         """Return the tokens."""
@@ -108,7 +108,7 @@ class _TokenBuilder:
 
     # --- tokens of visits ---
 
-    def _draft_visit(self, visit: FlowableVisit) -> _Draft | None:
+    def _draft_visit(self, visit: FlowableVisit) -> _TokenDraft | None:
         row = visit.row
         job = self._find_job(visit)
         created, ended = row.start_time, row.end_time
@@ -120,7 +120,7 @@ class _TokenBuilder:
                 return None  # armed
             else:
                 ended = None
-        draft = _Draft(
+        draft = _TokenDraft(
             token_id=row.id,
             element_id=visit.element_id,
             element_type=visit.element_type,
@@ -156,7 +156,7 @@ class _TokenBuilder:
             return True
         return job is not None and self.history.by_element[visit.element_id][-1] is visit
 
-    def _set_end(self, draft: _Draft, visit: FlowableVisit) -> None:
+    def _set_end(self, draft: _TokenDraft, visit: FlowableVisit) -> None:
         """Set whether a visit that has ended was completed or cancelled, and when."""
         task = self.tasks.get(visit.row.task_id or "")
         if task is not None and task.end_time is not None:  # recorded
@@ -177,7 +177,7 @@ class _TokenBuilder:
 
     # --- tokens of jobs ---
 
-    def _draft_jobs(self) -> Iterator[_Draft]:
+    def _draft_jobs(self) -> Iterator[_TokenDraft]:
         """Yield the tokens of activities that run asynchronously and have no visit before they run.
 
         A timer that waits belongs to a token that is there, or to an event sub-process, which has none before it
@@ -191,7 +191,7 @@ class _TokenBuilder:
                 continue
             element = self.model.element(job.element_id)
             entered = self.history.take_pending(job.element_id, job.execution_id)
-            draft = _Draft(
+            draft = _TokenDraft(
                 token_id=f"{job.element_id}:{job.id}",
                 element_id=job.element_id,
                 element_type=element.type if element else None,
@@ -224,7 +224,7 @@ class _TokenBuilder:
             return WAITING
         return ACTIVE
 
-    def _describe_wait(self, draft: _Draft, visit: FlowableVisit | None) -> None:
+    def _describe_wait(self, draft: _TokenDraft, visit: FlowableVisit | None) -> None:
         """Set what a live token waits for, its job, its worker, its error and its task."""
         job, context = draft.job, draft.context
         if job is not None:
@@ -242,7 +242,7 @@ class _TokenBuilder:
         if subscription is not None:
             context["waiting_for"] = f"{subscription.event_type}:{subscription.event_name or ''}".rstrip(":")
 
-    def _describe_job(self, draft: _Draft, job: FlowableJob) -> None:
+    def _describe_job(self, draft: _TokenDraft, job: FlowableJob) -> None:
         is_external = job.queue is JobQueue.EXTERNAL or (job.handler_type or "").startswith("external-worker")
         topic = self.model.topics.get(draft.element_id)
         dead = job.queue is JobQueue.DEAD_LETTERS
@@ -265,7 +265,7 @@ class _TokenBuilder:
             elif job.exception_message is not None:  # the failed attempt of an external worker, or of the engine
                 context |= _known(retry_at=format_time(job.lock_expiration_time or job.due_date))
 
-    def _find_subscription(self, visit: FlowableVisit) -> EventSubscriptionRow | None:
+    def _find_subscription(self, visit: FlowableVisit) -> FlowableSubscription | None:
         found = (
             one
             for one in self.rows.subscriptions
@@ -318,7 +318,7 @@ class _TokenBuilder:
             )
         return visits
 
-    def _find_scope(self, draft: _Draft) -> str | None:
+    def _find_scope(self, draft: _TokenDraft) -> str | None:
         """Return the sub-process that a token is in: the model has it, and live ones tell which visit of it."""
         element = self.model.element(draft.element_id)
         if element is None or element.parent is None:
@@ -347,7 +347,7 @@ class _TokenBuilder:
 
     def _set_variables(self) -> None:
         """Give local variables to the token of their path of execution, if it is the only one of that path."""
-        by_execution: dict[str | None, list[_Draft]] = defaultdict(list)
+        by_execution: dict[str | None, list[_TokenDraft]] = defaultdict(list)
         for draft in self.drafts.values():
             by_execution[draft.visit.row.execution_id if draft.visit else None].append(draft)
         local: dict[str, list[Any]] = defaultdict(list)
@@ -360,7 +360,7 @@ class _TokenBuilder:
 
     # --- the result ---
 
-    def _to_token(self, draft: _Draft) -> Token:
+    def _to_token(self, draft: _TokenDraft) -> Token:
         ended = None if draft.ended_at is None else to_utc(draft.ended_at)
         return Token(
             token_id=draft.token_id,
@@ -381,12 +381,12 @@ class _TokenBuilder:
             execution_context=Raw(msgspec.json.encode(draft.context)) if draft.context else NULL,
         )
 
-    def _times(self, draft: _Draft) -> Iterator[datetime | None]:
+    def _times(self, draft: _TokenDraft) -> Iterator[datetime | None]:
         """Yield the known times of a token: its last change is the latest of them."""
         yield from (to_utc(draft.created_at), to_utc(draft.ended_at))
         if draft.job is not None:
             yield to_utc(draft.job.create_time)  # when it was put into its list
-        task: TaskRow | None = self.tasks.get((draft.visit.row.task_id if draft.visit else None) or "")
+        task: FlowableTask | None = self.tasks.get((draft.visit.row.task_id if draft.visit else None) or "")
         if task is not None:
             yield from (to_utc(task.create_time), to_utc(task.claim_time))
 

@@ -2,7 +2,7 @@
 
 Flowable records each sequence flow that is taken as an activity of its own. It does not record whether a visit was
 completed or cancelled, and it records boundary events from when they are armed. Tokens are made of visits in
-``flowable_tokens``.
+``tokens``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from tokctl.bpmn.graph import ProcessGraph
-from tokctl.engines.flowable_documents import SEQUENCE_FLOW, ActivityRow, sort_activities
+from tokctl.engines.flowable.documents import SEQUENCE_FLOW, FlowableActivity, sort_activities
 from tokctl.model.definitions import Definition, Element, SequenceFlow
 from tokctl.model.element_types import JOIN_TYPES, SUB_PROCESS_TYPES
 
@@ -59,7 +59,7 @@ class FlowableModel:
         """Return an element; None if it is unknown."""
         return None if element_id is None else self.graph.elements.get(element_id)
 
-    def element_type(self, row: ActivityRow) -> str:
+    def element_type(self, row: FlowableActivity) -> str:
         """Return the BPMN type of a visited element."""
         element = self.element(row.activity_id)
         return element.type if element else _TYPES.get(row.activity_type, row.activity_type)
@@ -73,7 +73,7 @@ class FlowableModel:
 class TakenFlow:
     """A sequence flow that was taken; ``flow`` is None if the model does not have it. ``source`` is the visit it left."""
 
-    row: ActivityRow
+    row: FlowableActivity
     flow: SequenceFlow | None
     source: FlowableVisit | None = None
 
@@ -87,7 +87,7 @@ class TakenFlow:
 class FlowableVisit:
     """One visit of an element; ``entered`` is the flow that led to it, ``left_by`` are those that left it."""
 
-    row: ActivityRow
+    row: FlowableActivity
     element_id: str
     element: Element | None
     element_type: str
@@ -107,7 +107,7 @@ class VisitHistory:
     is executed asynchronously.
     """
 
-    def __init__(self, rows: Sequence[ActivityRow], model: FlowableModel) -> None:
+    def __init__(self, rows: Sequence[FlowableActivity], model: FlowableModel) -> None:
         self.model = model
         self.visits: list[FlowableVisit] = []
         self.pending: list[TakenFlow] = []
@@ -119,7 +119,7 @@ class VisitHistory:
             elif row.activity_id is not None:
                 self._begin(row, row.activity_id)
 
-    def _take(self, row: ActivityRow) -> None:
+    def _take(self, row: FlowableActivity) -> None:
         flow = self.model.graph.flows.get(row.activity_id or "")
         source = self._find_source(row, flow)
         taken = TakenFlow(row, flow, source)
@@ -127,7 +127,7 @@ class VisitHistory:
             source.left_by.append(taken)
         self.pending.append(taken)
 
-    def _find_source(self, row: ActivityRow, flow: SequenceFlow | None) -> FlowableVisit | None:
+    def _find_source(self, row: FlowableActivity, flow: SequenceFlow | None) -> FlowableVisit | None:
         """Return the visit that a flow left: by its path of execution, or else the last one that can have left by it.
 
         At a fork only one of the branches stays on the path; a multi-instance activity, a sub-process and a boundary
@@ -143,7 +143,7 @@ class VisitHistory:
         ended = [one for one in unused if one.row.end_time is not None and one.row.end_time <= row.start_time]
         return next(reversed(ended or unused or candidates), None)
 
-    def _begin(self, row: ActivityRow, element_id: str) -> None:
+    def _begin(self, row: FlowableActivity, element_id: str) -> None:
         element = self.model.element(element_id)
         visit = FlowableVisit(row, element_id, element, self.model.element_type(row))
         visit.entered = self._find_entry(visit)

@@ -2,7 +2,7 @@
 
 Shapes are those of Flowable 6.7 to 7.2 (``org.flowable.rest.service.api``). Lists are
 ``{"data": [], "total", "start", "sort", "order", "size"}``. Times are RFC 3339 in UTC with milliseconds. Nothing is
-requested here, and no token is made here: see ``flowable`` and ``flowable_tokens``.
+requested here, and no token is made here: see ``flowable`` and ``tokens``.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ SEQUENCE_FLOW = "sequenceFlow"
 """The activity type of the rows that record the sequence flows taken."""
 
 
-class _Row(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+class _FlowableRow(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """A row of a list. Undocumented members are ignored; ``null`` is unknown."""
 
 
-class VariableValue(_Row, frozen=True, kw_only=True):
+class FlowableValue(_FlowableRow, frozen=True, kw_only=True):
     """The name and the value of a variable; ``type`` is ``serializable`` for values that are not sent."""
 
     name: str
@@ -43,7 +43,7 @@ class VariableValue(_Row, frozen=True, kw_only=True):
     value: Raw = NULL
 
 
-class HistoricInstanceRow(_Row, frozen=True, kw_only=True):
+class FlowableInstance(_FlowableRow, frozen=True, kw_only=True):
     """A process instance, running or ended. It has no status: see ``to_instance``."""
 
     id: str
@@ -56,17 +56,17 @@ class HistoricInstanceRow(_Row, frozen=True, kw_only=True):
     start_user_id: str | None = None
     delete_reason: str | None = None
     super_process_instance_id: str | None = None
-    variables: tuple[VariableValue, ...] | None = None
+    variables: tuple[FlowableValue, ...] | None = None
 
 
-class RuntimeInstanceRow(_Row, frozen=True, kw_only=True):
+class FlowableRuntimeInstance(_FlowableRow, frozen=True, kw_only=True):
     """A running process instance."""
 
     id: str
     suspended: bool = False
 
 
-class ActivityRow(_Row, frozen=True, kw_only=True):
+class FlowableActivity(_FlowableRow, frozen=True, kw_only=True):
     """A visit of an element, or (``activity_type`` SEQUENCE_FLOW) a sequence flow that was taken."""
 
     id: str
@@ -84,7 +84,7 @@ class ActivityRow(_Row, frozen=True, kw_only=True):
     duration_in_millis: int | None = None
 
 
-class ExecutionRow(_Row, frozen=True, kw_only=True):
+class FlowableExecution(_FlowableRow, frozen=True, kw_only=True):
     """A path of execution of a running instance, and the element at which it stands."""
 
     id: str
@@ -109,7 +109,7 @@ class JobQueue(StrEnum):
     """Jobs for external workers; they have an API of their own."""
 
 
-class FlowableJob(_Row, frozen=True, kw_only=True):
+class FlowableJob(_FlowableRow, frozen=True, kw_only=True):
     """A job of an instance. The topic of an external job is in the model only."""
 
     id: str
@@ -126,7 +126,7 @@ class FlowableJob(_Row, frozen=True, kw_only=True):
     queue: JobQueue = JobQueue.JOBS
 
 
-class EventSubscriptionRow(_Row, frozen=True, kw_only=True):
+class FlowableSubscription(_FlowableRow, frozen=True, kw_only=True):
     """A message or signal that an execution waits for; ``compensate`` is the offer of a compensation handler."""
 
     event_type: str
@@ -137,7 +137,7 @@ class EventSubscriptionRow(_Row, frozen=True, kw_only=True):
     event_name: str | None = None
 
 
-class TaskRow(_Row, frozen=True, kw_only=True):
+class FlowableTask(_FlowableRow, frozen=True, kw_only=True):
     """A user task, running or (``end_time``, ``delete_reason``) from the history."""
 
     id: str
@@ -153,16 +153,16 @@ class TaskRow(_Row, frozen=True, kw_only=True):
     delete_reason: str | None = None
 
 
-class VariableRow(_Row, frozen=True, kw_only=True):
+class FlowableVariable(_FlowableRow, frozen=True, kw_only=True):
     """A variable; its ``execution_id`` is the instance's id unless it is local to a path of execution."""
 
-    variable: VariableValue
+    variable: FlowableValue
     process_instance_id: str | None = None
     execution_id: str | None = None
     task_id: str | None = None
 
 
-class DefinitionRow(_Row, frozen=True, kw_only=True):
+class FlowableDefinition(_FlowableRow, frozen=True, kw_only=True):
     """A version of a process model."""
 
     id: str
@@ -170,36 +170,36 @@ class DefinitionRow(_Row, frozen=True, kw_only=True):
     version: int
 
 
-class RowPage(Struct, Generic[Row], frozen=True):
+class FlowablePage(Struct, Generic[Row], frozen=True):
     """A page of a list, and the number of rows of the whole list."""
 
     data: list[Row]
     total: int
 
 
-class InstanceRows(Struct, kw_only=True):
+class FlowableRows(Struct, kw_only=True):
     """The rows of one instance, in any order.
 
     ``task_history`` has tasks that have ended, of those instances for which it was needed.
     """
 
-    activities: list[ActivityRow] = []
-    executions: list[ExecutionRow] = []
+    activities: list[FlowableActivity] = []
+    executions: list[FlowableExecution] = []
     jobs: list[FlowableJob] = []
-    subscriptions: list[EventSubscriptionRow] = []
-    tasks: list[TaskRow] = []
-    task_history: list[TaskRow] = []
-    variables: list[VariableRow] = []
+    subscriptions: list[FlowableSubscription] = []
+    tasks: list[FlowableTask] = []
+    task_history: list[FlowableTask] = []
+    variables: list[FlowableVariable] = []
 
 
 @cache
 def _page_decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(RowPage[kind])
+    return msgspec.json.Decoder(FlowablePage[kind])
 
 
-def decode_page(answer: ClientResponse, kind: type[Row]) -> RowPage[Row]:
+def decode_page(answer: ClientResponse, kind: type[Row]) -> FlowablePage[Row]:
     """Decode a page of a list. Raises InputError: the response is not such a list."""
-    page: RowPage[Row] = _decode(_page_decoder(kind), answer)
+    page: FlowablePage[Row] = _decode(_page_decoder(kind), answer)
     return page
 
 
@@ -230,7 +230,7 @@ def split_definition_id(definition_id: str) -> tuple[str, int] | None:
     return (key, int(version)) if key and version.isascii() and version.isdigit() else None
 
 
-def to_instance(row: HistoricInstanceRow, process: tuple[str, int] | None, *, suspended: bool | None) -> Instance:
+def to_instance(row: FlowableInstance, process: tuple[str, int] | None, *, suspended: bool | None) -> Instance:
     """Return a process instance.
 
     It is COMPLETED if it has an end, or CANCELLED if it also has a reason for its deletion; one without an end is
@@ -262,7 +262,7 @@ def to_instance(row: HistoricInstanceRow, process: tuple[str, int] | None, *, su
     )
 
 
-def encode_variables(variables: Iterable[VariableValue]) -> Raw:
+def encode_variables(variables: Iterable[FlowableValue]) -> Raw:
     """Return variables as a JSON object by name. A value that the server does not send is null."""
     return Raw(msgspec.json.encode({one.name: Raw(bytes(one.value)) for one in variables}))
 
@@ -270,7 +270,7 @@ def encode_variables(variables: Iterable[VariableValue]) -> Raw:
 # --- order of occurrence --------------------------------------------------------------------------
 
 
-def sort_activities(rows: Iterable[ActivityRow]) -> list[ActivityRow]:
+def sort_activities(rows: Iterable[FlowableActivity]) -> list[FlowableActivity]:
     """Return rows in the order in which they were recorded, each once.
 
     Many rows have the same millisecond. Their ids, UUIDs of version 1 unless the server is configured otherwise, have

@@ -57,6 +57,10 @@ Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 """An integer that fits into a database column."""
 
 
+UNKNOWN_ELEMENT_ID = "?"
+"""The element id of a visit whose element the source does not tell."""
+
+
 class _ErrorObject(Struct, frozen=True, gc=False):
     """An error as an object: its message, or else its code."""
 

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
-from tokctl.engines.connect import display_address, warn, wrong_kind_error
+from tokctl.client.json_responses import decode_json
+from tokctl.engines.connect import warn, wrong_kind_error
 from tokctl.engines.flowable.documents import (
     FlowableActivity,
     FlowableExecution,
     FlowableJob,
+    FlowablePage,
     FlowableRows,
     FlowableSubscription,
     FlowableTask,
     FlowableVariable,
     JobQueue,
-    decode_page,
     with_queue,
 )
 from tokctl.engines.ordered_pool import map_ordered
@@ -42,14 +43,7 @@ EXTERNAL_ROOT = "external-job-api"
 """The root of the API for external workers, beside that of processes."""
 
 HISTORIC_INSTANCES = ("history", "historic-process-instances")
-HISTORIC_ACTIVITIES = ("history", "historic-activity-instances")
-HISTORIC_TASKS = ("history", "historic-task-instances")
-HISTORIC_VARIABLES = ("history", "historic-variable-instances")
 RUNTIME_INSTANCES = ("runtime", "process-instances")
-RUNTIME_ACTIVITIES = ("runtime", "activity-instances")
-EXECUTIONS = ("runtime", "executions")
-SUBSCRIPTIONS = ("runtime", "event-subscriptions")
-TASKS = ("runtime", "tasks")
 DEFINITIONS = ("repository", "process-definitions")
 MANAGEMENT = "management"
 
@@ -66,13 +60,21 @@ class RowSource(NamedTuple):
     params: Mapping[str, str] = {}
 
 
-_LIVE_ACTIVITIES = RowSource(RUNTIME_ACTIVITIES, FlowableActivity, "activities")
-_ACTIVITIES = RowSource(HISTORIC_ACTIVITIES, FlowableActivity, "activities")
-_EXECUTIONS = RowSource(EXECUTIONS, FlowableExecution, "executions")
-_SUBSCRIPTIONS = RowSource(SUBSCRIPTIONS, FlowableSubscription, "subscriptions")
-_TASKS = RowSource(TASKS, FlowableTask, "tasks")
-_TASK_HISTORY = RowSource(HISTORIC_TASKS, FlowableTask, "task_history", {"finished": "true"})
-_VARIABLES = RowSource(HISTORIC_VARIABLES, FlowableVariable, "variables")
+_HISTORIC_ACTIVITIES = ("history", "historic-activity-instances")
+ACTIVITIES = RowSource(_HISTORIC_ACTIVITIES, FlowableActivity, "activities")
+FINISHED_ACTIVITIES = RowSource(
+    _HISTORIC_ACTIVITIES,
+    FlowableActivity,
+    "activities",
+    {"finished": "true", "sort": "startTime", "order": "desc"},
+)
+RUNTIME_ACTIVITIES = RowSource(("runtime", "activity-instances"), FlowableActivity, "activities")
+"""All activities of running instances, also those that have ended: the same rows as in the history."""
+EXECUTIONS = RowSource(("runtime", "executions"), FlowableExecution, "executions")
+SUBSCRIPTIONS = RowSource(("runtime", "event-subscriptions"), FlowableSubscription, "subscriptions")
+TASKS = RowSource(("runtime", "tasks"), FlowableTask, "tasks")
+TASK_HISTORY = RowSource(("history", "historic-task-instances"), FlowableTask, "task_history", {"finished": "true"})
+VARIABLES = RowSource(("history", "historic-variable-instances"), FlowableVariable, "variables")
 
 
 class FlowableApi:
@@ -104,7 +106,7 @@ class FlowableApi:
         return self._decode(self.client.get(path, {**params, **part}), kind)
 
     def _decode(self, answer: ClientResponse, kind: type[Row]) -> tuple[list[Row], int]:
-        page = decode_page(answer, kind)
+        page = decode_json(answer, FlowablePage[kind])  # type: ignore[valid-type]
         return page.data, page.total
 
     def get_all(self, path: Sequence[str], kind: type[Row], params: Mapping[str, str] | None = None) -> list[Row]:
@@ -171,15 +173,16 @@ class FlowableApi:
             for source in sources
         ]
         calls += [lambda queue=queue: ("jobs", self.get_jobs(queue, asked)) for queue in queues]  # type: ignore[misc]
-        found: dict[str, FlowableRows] = {}
-        for _, result in map_ordered(calls, lambda call: call()):
-            member, rows = result()
-            for row in rows:
-                if row.process_instance_id is not None:
-                    if (own := found.get(row.process_instance_id)) is None:
-                        own = found[row.process_instance_id] = FlowableRows()
-                    getattr(own, member).append(row)
-        return found
+        return _group_rows(result() for _, result in map_ordered(calls, lambda call: call()))
+
+    def get_latest_rows(self, source: RowSource, params: Mapping[str, str]) -> dict[str, FlowableRows]:
+        """Fetch the first page of a list; return the rows of each instance."""
+        rows, _ = self.get_page(source.path, source.kind, {**params, **source.params})
+        return _group_rows([(source.member, rows)])
+
+    def count(self, source: RowSource) -> int:
+        """Return the number of rows of a list."""
+        return self.get_page(source.path, source.kind, source.params, size=0)[1]
 
     def get_stack_trace(self, job: str) -> str | None:
         """Fetch the stack trace of a dead letter; None if there is none."""
@@ -188,6 +191,18 @@ class FlowableApi:
             return self.client.get(path).body.decode("utf-8", "replace") or None
         except (NotFoundError, NotAllowedError):
             return None
+
+
+def _group_rows(several: Iterable[tuple[str, Sequence[Any]]]) -> dict[str, FlowableRows]:
+    """Return the rows of several lists by instance; rows of no instance are left out."""
+    found: dict[str, FlowableRows] = {}
+    for member, rows in several:
+        for row in rows:
+            if row.process_instance_id is not None:
+                if (own := found.get(row.process_instance_id)) is None:
+                    own = found[row.process_instance_id] = FlowableRows()
+                getattr(own, member).append(row)
+    return found
 
 
 def _read_pages(fetch: Callable[[int], tuple[list[Row], int]]) -> list[Row]:
@@ -208,8 +223,3 @@ def derive_external_url(url: str) -> str:
     """
     parse_url(url)
     return f"{url.rstrip('/').rpartition('/')[0]}/{EXTERNAL_ROOT}"
-
-
-def describe_list(client: Client, path: Sequence[str]) -> str:
-    """Return the address of a list, for messages."""
-    return display_address(client, *path)

@@ -10,17 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
-from functools import cache
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 from uuid import UUID
 
 import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from tokctl.client import ClientResponse
-from tokctl.client.json_responses import not_json_error
-from tokctl.errors import InputError
 from tokctl.model.instances import Instance
 from tokctl.model.times import to_utc
 from tokctl.model.tokens import NULL
@@ -116,6 +112,7 @@ class FlowableJob(_FlowableRow, frozen=True, kw_only=True):
     process_instance_id: str | None = None
     execution_id: str | None = None
     element_id: str | None = None
+    element_name: str | None = None
     handler_type: str | None = None
     retries: int | None = None
     exception_message: str | None = None
@@ -190,32 +187,6 @@ class FlowableRows(Struct, kw_only=True):
     tasks: list[FlowableTask] = []
     task_history: list[FlowableTask] = []
     variables: list[FlowableVariable] = []
-
-
-@cache
-def _page_decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(FlowablePage[kind])
-
-
-def decode_page(answer: ClientResponse, kind: type[Row]) -> FlowablePage[Row]:
-    """Decode a page of a list. Raises InputError: the response is not such a list."""
-    page: FlowablePage[Row] = _decode(_page_decoder(kind), answer)
-    return page
-
-
-def decode_row(answer: ClientResponse, kind: type[Row]) -> Row:
-    """Decode a response that is a single row. Raises InputError."""
-    row: Row = _decode(msgspec.json.Decoder(kind), answer)
-    return row
-
-
-def _decode(decoder: msgspec.json.Decoder[Any], answer: ClientResponse) -> Any:
-    try:
-        return decoder.decode(answer.body)
-    except msgspec.ValidationError as error:
-        raise InputError(f"{answer.url}: unexpected response: {error}.") from None
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        raise not_json_error(answer) from None
 
 
 # --- instances ------------------------------------------------------------------------------------

@@ -19,12 +19,12 @@ from msgspec import Raw
 
 from tokctl.bpmn.reconstruction import UNKNOWN_SCOPE, EngineVisit, reconstruct_entries
 from tokctl.engines.flowable.documents import (
-    FlowableSubscription,
     FlowableExecution,
     FlowableJob,
     FlowableRows,
-    JobQueue,
+    FlowableSubscription,
     FlowableTask,
+    JobQueue,
     encode_variables,
 )
 from tokctl.engines.flowable.visits import FlowableModel, FlowableVisit, TakenFlow, VisitHistory
@@ -87,9 +87,7 @@ class FlowableTokenBuilder:
         self.is_suspended = instance.status == SUSPENDED or any(row.suspended for row in rows.executions)
         self.jobs = _group_jobs(rows.jobs)
         self.tasks = {task.id: task for task in (*rows.task_history, *rows.tasks)}
-        self.open_elements = {
-            visit.element_id for visit in self.history.visits if visit.row.end_time is None
-        }
+        self.open_elements = {visit.element_id for visit in self.history.visits if visit.row.end_time is None}
         self.drafts: dict[str, _TokenDraft] = {}
 
     def build(self) -> list[Token]:

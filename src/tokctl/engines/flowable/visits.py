@@ -71,7 +71,7 @@ class FlowableModel:
 
 @dataclass(eq=False, slots=True)
 class TakenFlow:
-    """A sequence flow that was taken; ``flow`` is None if the model does not have it. ``source`` is the visit it left."""
+    """A sequence flow that was taken, and the visit that it left; ``flow`` is None if the model does not have it."""
 
     row: FlowableActivity
     flow: SequenceFlow | None

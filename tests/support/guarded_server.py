@@ -56,7 +56,8 @@ class GuardedServer(ThreadingHTTPServer):
         path = request.path.partition("?")[0]
         if self.password is not None and path not in self.public:
             right = f"Basic {b64encode(self.password.encode()).decode()}"
-            self.locked = self.locked or request.authorization not in {None, right}
+            wrong = (request.authorization or "").startswith("Basic") and request.authorization != right
+            self.locked = self.locked or wrong
             if self.locked or request.authorization != right:
                 return 401
         return 200 if path in self.documents else self.missing

@@ -109,9 +109,21 @@ def test_a_command_with_a_wrong_password_asks_once(shell, environ, server):
         assert sum(one.authorization is not None for one in server.asked) == 1
 
 
-def test_doctor_sends_a_wrong_password_once(shell, environ, server):
-    environ |= {"TOKCTL_API_KEY": "demo:wrong one"}
-    ran = shell("doctor", "--server", server.url + server.root, "-o", "json", env=environ)
-    assert "wrong one" not in ran.out + ran.err
-    assert sum(one.authorization is not None for one in server.asked) == 1
-    assert ran.code == 1
+@pytest.mark.parametrize("with_root", [True, False])
+def test_doctor_sends_a_wrong_password_once(shell, environ, server, with_root):
+    environ |= {"TOKCTL_API_KEY": "demo:wrong-one"}
+    address = server.url + (server.root if with_root else "")
+    ran = shell("doctor", "--server", address, "-o", "json", env=environ)
+    assert "wrong-one" not in ran.out + ran.err
+    sent = [one.authorization for one in server.asked if one.authorization is not None]
+    assert len([one for one in sent if "tokctl-doctor" not in one]) == 1
+    found = {check["check"]: check for check in json.loads(ran.out)["checks"]}
+    assert (found["credential"]["state"], ran.code) == ("problem", 1)
+
+
+def test_doctor_finds_that_a_password_is_accepted(shell, environ, server):
+    environ |= {"TOKCTL_API_KEY": f"demo:{PASSWORD}"}
+    ran = shell("doctor", "--server", server.url, "-o", "json", env=environ)
+    found = {check["check"]: check for check in json.loads(ran.out)["checks"]}
+    assert (found["kind"]["kind"], found["credential"]["accepted"], ran.code) == (server.kind, True, 0)
+    assert not server.locked

@@ -1,4 +1,4 @@
-"""Converts documents of atomd into models: instances, tokens, jobs, timers. ``atomd_visits`` combines them.
+"""Converts documents of atomd into models: instances, tokens, jobs, timers. ``visits`` combines them.
 
 Its states, its times (RFC 3339 with nanoseconds and without, epoch seconds, and the zero time of Go) and its names
 become the documented ones. Values that it never sends are unknown, not empty.

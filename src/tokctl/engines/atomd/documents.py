@@ -236,7 +236,7 @@ def read_job(fields: Mapping[str, Raw]) -> Job:
 
 
 class DefinitionEntry(Struct, frozen=True):
-    """A deployed definition of the list: the engine's key of it, and which version of which process it is."""
+    """A deployed definition of the list: the engine's key of it, the process and its version."""
 
     key: str
     process_id: str

@@ -55,7 +55,7 @@ _LIMITATION = (
     "earlier instances. Use 'tokctl debug INSTANCE' for all tokens of one."
 )
 MAX_CALLS_FOLLOWED = 5
-"""Tokens at call activities of which the called instance is asked for, at most, when an instance is read."""
+"""Maximum number of tokens at call activities whose called instance is requested with an instance."""
 
 
 class AtomdEngine(RemoteEngine):

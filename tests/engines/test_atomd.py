@@ -11,8 +11,8 @@ from support.builders import raw
 from support.fake_atomd import SECRET, FakeAtomd, Made
 from tokctl.client import Client, Connection
 from tokctl.engines import connect as opening
-from tokctl.engines.atomd import AtomdEngine
-from tokctl.engines.atomd_documents import parse_moment
+from tokctl.engines.atomd.documents import parse_moment
+from tokctl.engines.atomd.engine import AtomdEngine
 from tokctl.engines.ids import resolve_instance, resolve_token
 from tokctl.engines.projection import Projection
 from tokctl.errors import InputError, NotAllowedError, NotFoundError, UnreachableError

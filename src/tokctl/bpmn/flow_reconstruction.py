@@ -24,7 +24,7 @@ from tokctl.model.tokens import NULL, StateChange, Token
 _PASSED_TYPES = frozenset(
     {"exclusiveGateway", "inclusiveGateway", "parallelGateway", "complexGateway", "intermediateThrowEvent"}
 )
-"""Where a token does not stay once it can go on."""
+"""Where a token does not stay once it can continue."""
 
 _list_decoder = msgspec.json.Decoder(list[Raw] | None)
 _object_decoder = msgspec.json.Decoder(dict[str, Raw] | None)
@@ -107,7 +107,7 @@ def _find_way(source: str, target: str, graph: ProcessGraph) -> tuple[SequenceFl
 
 
 def _is_passed(element: Element) -> bool:
-    """Tell whether a token that goes on through an element does so at once."""
+    """Tell whether a token that can continue at an element does so at once."""
     return element.type in _PASSED_TYPES
 
 

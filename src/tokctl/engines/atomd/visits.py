@@ -22,7 +22,7 @@ from tokctl.bpmn.element_details import MESSAGE, SIGNAL, TIMER, ElementDetails, 
 from tokctl.bpmn.entries import EnteredBy
 from tokctl.bpmn.flow_reconstruction import link_visits
 from tokctl.bpmn.graph import ProcessGraph
-from tokctl.engines.atomd_documents import Job, Timer
+from tokctl.engines.atomd.documents import Job, Timer
 from tokctl.engines.instance_tokens import keep_newest
 from tokctl.model.definitions import Definition, Element
 from tokctl.model.element_types import SUB_PROCESS_TYPES

@@ -208,6 +208,10 @@ class Made:
             case ["processes", instance_id, "info"]:
                 known = (one for one in self.instances if one["instance_id"] == instance_id)
                 return next(map(self._info, known), (404, _error("NOT_FOUND", "process instance not found")))
+            case ["tokens", token_id]:
+                several = (one for tokens in self.tokens.values() for one in tokens if one["token_id"] == token_id)
+                found = ((200, {"success": True, "data": one, "meta": META}) for one in several)
+                return next(found, (404, _error("NOT_FOUND", "token not found")))
             case ["bpmn", "processes", "k1", "xml"] if self.xml:
                 return 200, self.xml.encode()
             case segments:

@@ -42,8 +42,9 @@ def merge_observation(previous: Token | None, observed: Token, graph: ProcessGra
     if before is not None and now is not None and now < before:
         return previous
     changes: dict[str, Any] = {}
-    if observed.parent_token_id is None and previous.created_at == observed.created_at:
-        changes["parent_token_id"] = previous.parent_token_id
+    if previous.element_id == observed.element_id and observed.created_at in {None, previous.created_at}:
+        changes["created_at"] = previous.created_at
+        changes["parent_token_id"] = observed.parent_token_id or previous.parent_token_id
     if observed.flow_history == NULL:
         history = _extend_flow_history(previous, observed, graph)
         if history != NULL:

@@ -32,7 +32,7 @@ class CachedDefinition(Struct, frozen=True):
     xml: str
 
 
-class DefinitionDiskCache:
+class DefinitionCache:
     """The cached definitions of one server. May be used from any thread, and by several processes."""
 
     def __init__(self, server: str, folder: Path | None = None) -> None:

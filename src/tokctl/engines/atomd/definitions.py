@@ -10,7 +10,7 @@ from tokctl.engines.atomd.api import AtomdApi
 from tokctl.engines.atomd.documents import DefinitionEntry, read_definition_entry
 from tokctl.engines.atomd.visits import AtomdModel
 from tokctl.engines.connect import warn
-from tokctl.engines.definition_cache import DefinitionDiskCache
+from tokctl.engines.definition_cache import DefinitionCache
 from tokctl.errors import InputError, NotAllowedError, NotFoundError
 from tokctl.model.definitions import Definition
 from tokctl.model.instances import Instance
@@ -24,7 +24,7 @@ class DefinitionLoader:
     def __init__(self, api: AtomdApi, server: str) -> None:
         self._api = api
         self._lock = RLock()
-        self._on_disk = DefinitionDiskCache(server)
+        self._on_disk = DefinitionCache(server)
         self._entries: dict[tuple[str, int], DefinitionEntry] | None = None  # by process and version
         self._models: dict[str, AtomdModel] = {}  # by key
 

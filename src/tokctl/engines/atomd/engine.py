@@ -35,7 +35,7 @@ from tokctl.engines.remote import ListedInstance, RemoteEngine, instance_of
 from tokctl.errors import NotAllowedError, NotFoundError, UsageError
 from tokctl.model.definitions import Definition
 from tokctl.model.filters import ALL_TOKENS, InstanceFilter, TokenFilter
-from tokctl.model.instance_status import InstanceStatus, derive_status
+from tokctl.model.instance_status import InstanceStatus, derive_status, status_without_tokens
 from tokctl.model.instances import Instance
 from tokctl.model.states import ACTIVE, FAILED, SUSPENDED, is_final
 from tokctl.model.tokens import Token
@@ -271,6 +271,8 @@ class AtomdEngine(RemoteEngine):
         for found, visits in self.fetch_each(silent[:MAX_UNEXPLAINED_INSTANCES], instances, FlowHistoryMode.ALL):
             loaded = InstanceTokens(instance_of(found), visits, status=derive_status(instance_of(found), visits))
             yield loaded.status, loaded.visits(where, flows=flows)
+        for found in silent[MAX_UNEXPLAINED_INSTANCES:]:
+            yield status_without_tokens(instance_of(found)), iter(())
         self._explain_limits(silent[MAX_UNEXPLAINED_INSTANCES:])
 
     def _select_failed(self, found: Sequence[Instance]) -> Sequence[Instance]:

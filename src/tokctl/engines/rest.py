@@ -79,9 +79,10 @@ def open_engine(settings: Settings, reading: Projection) -> RestEngine:
     return RestEngine(create_client(settings), settings.server or "", reading)
 
 
-def recognizes(health: Any) -> bool:  # noqa: ARG001 - a server that says nothing known is taken to speak the documented API
-    """Return True: any server may speak the documented API."""
-    return True
+def recognizes(health: Any) -> bool:
+    """Tell whether a response to ``/health`` is from ``tokctl serve``: it has the name of the service."""
+    data = health.get("data") if isinstance(health, dict) else None
+    return isinstance(data, dict) and data.get("service") == "tokctl"
 
 
 class RestEngine(DocumentedEngine):

@@ -206,7 +206,9 @@ class Made:
                 known = [one for one in self.instances if one["instance_id"] == instance_id]
                 if not known:
                     return 404, _error("NOT_FOUND", "process instance not found")
-                mine = [[x for x in all_ if x["process_instance_id"] == instance_id] for all_ in (self.jobs, self.timers)]
+                mine = [
+                    [x for x in all_ if x["process_instance_id"] == instance_id] for all_ in (self.jobs, self.timers)
+                ]
                 return 200, {"success": True, "data": info_document(known[0], *mine, "k1"), "meta": META}
             case ["jobs"]:
                 jobs = [{name: job[name] for name in job if name != "error_message"} for job in self.jobs]

@@ -29,7 +29,7 @@ ROWS_FOR_A_REQUEST = 800
 
 _ALWAYS = (JobQueue.JOBS, JobQueue.TIMERS, JobQueue.DEAD_LETTERS)
 _EXTERNAL_TYPES = frozenset({"externalWorkerServiceTask"})
-_EVENT_TYPES = frozenset({"intermediateCatchEvent", "receiveTask", "boundaryEvent", "eventGateway", "receiveEventTask"})
+_EVENT_TYPES = frozenset({"intermediateCatchEvent", "receiveTask", "eventGateway"})
 
 
 class RowReader:

@@ -165,7 +165,7 @@ class FlowableTokenBuilder:
         if visit.left_by or execution is None or execution.activity_id != visit.element_id:
             return False
         if self.model.is_join(visit):
-            return True
+            return self.history.find_firing(visit) is None  # executions were requested at another moment
         return job is not None and self.history.by_element[visit.element_id][-1] is visit
 
     def _set_end(self, draft: _TokenDraft, visit: FlowableVisit) -> None:

@@ -326,6 +326,11 @@ def test_a_failed_asynchronous_job_that_will_be_tried_again(fake):
     assert "due_at" not in context
 
 
+def test_jobs_tell_when_an_instance_was_suspended(fake):
+    suspended = [one for one in tokens_of(fake, "nested4") if one.state == "SUSPENDED"]
+    assert {one.updated_at for one in suspended} == {datetime(2026, 11, 28, 16, 44, 6, 110000, tzinfo=UTC)}
+
+
 # --- joins, boundary events, variables ------------------------------------------------------------
 
 

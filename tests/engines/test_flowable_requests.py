@@ -65,7 +65,7 @@ def test_one_instance_takes_ten_requests_at_most(ask, command, case):
 
 
 def test_an_instance_that_has_ended_takes_few_requests(ask):
-    assert len(ask("tokens", "list", CASES["trip0"])) == 3
+    assert len(ask("tokens", "list", CASES["trip0"])) == 4
 
 
 def test_a_token_by_its_id(ask):

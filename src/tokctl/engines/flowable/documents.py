@@ -18,6 +18,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from tokctl.model.instances import Instance
+from tokctl.model.states import ACTIVE, CANCELLED, COMPLETED, SUSPENDED
 from tokctl.model.times import to_utc
 from tokctl.model.tokens import NULL
 
@@ -201,16 +202,15 @@ def split_definition_id(definition_id: str) -> tuple[str, int] | None:
     return (key, int(version)) if key and version.isascii() and version.isdigit() else None
 
 
-def to_instance(row: FlowableInstance, process: tuple[str, int] | None, *, suspended: bool | None) -> Instance:
+def to_instance(row: FlowableInstance, process: tuple[str, int] | None, *, suspended: bool) -> Instance:
     """Return a process instance.
 
     It is COMPLETED if it has an end, or CANCELLED if it also has a reason for its deletion; one without an end is
-    SUSPENDED or ACTIVE. ``process`` is the process id and the version of its definition. ``suspended`` None: it is
-    unknown whether it is.
+    SUSPENDED or ACTIVE. ``process`` is the process id and the version of its definition.
     """
     ended, cancelled = row.end_time is not None, row.delete_reason is not None
-    running = None if suspended is None else "SUSPENDED" if suspended else "ACTIVE"
-    status = ("CANCELLED" if cancelled else "COMPLETED") if ended else running
+    running = SUSPENDED if suspended else ACTIVE
+    status = (CANCELLED if cancelled else COMPLETED) if ended else running
     extra = {
         "name": row.name,
         "calling_instance_id": row.super_process_instance_id,

@@ -122,7 +122,7 @@ EXPECTED = {
         "review COMPLETED < p_start over f_p_start_review",
         "review COMPLETED < p_start over f_p_start_review",
         "p_end COMPLETED < review over f_review_p_end",
-        "bill WAITING < prepare over f_prepare_bill",
+        "bill ACTIVE < prepare over f_prepare_bill",
     ),
     "child_of_nested1": (
         "start COMPLETED by start",
@@ -321,7 +321,7 @@ def test_a_failed_asynchronous_job_that_will_be_tried_again(fake):
         fake.index(path)
     (invoice,) = (one for one in tokens_of(fake, "child_of_nested1") if one.live)
     context = msgspec.json.decode(invoice.execution_context)
-    assert (invoice.state, context["retries_left"]) == ("ACTIVE", 2)
+    assert (invoice.state, context["retries_left"]) == ("WAITING", 2)
     assert (context["waiting_for"], context["retry_at"]) == (f"job:{job['id']}", "2026-11-28T17:01:00.000Z")
     assert "due_at" not in context
 

@@ -19,6 +19,7 @@ from msgspec import Raw
 
 from tokctl.bpmn.reconstruction import UNKNOWN_SCOPE, EngineVisit, reconstruct_entries
 from tokctl.engines.flowable.documents import (
+    SEQUENCE_FLOW,
     FlowableExecution,
     FlowableJob,
     FlowableRows,
@@ -27,7 +28,8 @@ from tokctl.engines.flowable.documents import (
     JobQueue,
     encode_variables,
 )
-from tokctl.engines.flowable.visits import FlowableModel, FlowableVisit, TakenFlow, VisitHistory
+from tokctl.engines.flowable.visits import SAME_CANCELLATION, FlowableModel, FlowableVisit, TakenFlow, VisitHistory
+from tokctl.model.element_types import CONTAINER_TYPES
 from tokctl.model.instances import Instance
 from tokctl.model.states import ACTIVE, CANCELLED, COMPLETED, FAILED, SUSPENDED, WAITING
 from tokctl.model.times import EPOCH, format_time, to_utc
@@ -36,6 +38,8 @@ from tokctl.model.tokens import NULL, Token
 _TIMER = "trigger-timer"
 _JOB_ORDER = (JobQueue.DEAD_LETTERS, JobQueue.EXTERNAL, JobQueue.JOBS, JobQueue.SUSPENDED, JobQueue.TIMERS)
 """Of several jobs of one token, that of the first list counts."""
+_ENDS = ("endEvent", "intermediateThrowEvent", "startEvent")
+"""Elements that take no time."""
 _SUBSCRIPTIONS = ("message", "signal")
 
 
@@ -47,11 +51,15 @@ def build_tokens(instance: Instance, rows: FlowableRows, model: FlowableModel) -
 def has_untold_user_tasks(rows: FlowableRows, model: FlowableModel) -> bool:
     """Tell whether the history of user tasks would tell of a visit whether it was completed or cancelled."""
     known = {task.id for task in rows.task_history}
-    ended = (row for row in rows.activities if row.task_id is not None and row.end_time is not None)
-    left = {row.execution_id for row in rows.activities if row.activity_type == "sequenceFlow"}
+    left_at: dict[str | None, datetime] = {}  # when each path of execution took its last flow
+    for row in rows.activities:
+        if row.activity_type == SEQUENCE_FLOW:
+            left_at[row.execution_id] = max(row.start_time, left_at.get(row.execution_id, row.start_time))
     return any(
-        row.task_id not in known and (row.execution_id not in left or row.activity_id in model.multi_instance)
-        for row in ended
+        row.task_id not in known
+        and (left_at.get(row.execution_id, EPOCH) < row.end_time or row.activity_id in model.multi_instance)
+        for row in rows.activities
+        if row.task_id is not None and row.end_time is not None
     )
 
 
@@ -74,6 +82,13 @@ class _TokenDraft:
     children: list[str] = field(default_factory=list)
     variables: Raw = field(default_factory=lambda: NULL)
 
+    @property
+    def execution_id(self) -> str | None:
+        """The path of execution."""
+        if self.visit is not None:
+            return self.visit.row.execution_id
+        return None if self.job is None else self.job.execution_id
+
 
 class FlowableTokenBuilder:
     """The tokens of one instance."""
@@ -85,6 +100,8 @@ class FlowableTokenBuilder:
         self.history = VisitHistory(rows.activities, model)
         self.executions: dict[str, FlowableExecution] = {row.id: row for row in rows.executions}
         self.is_suspended = instance.status == SUSPENDED or any(row.suspended for row in rows.executions)
+        moved = (job.create_time for job in rows.jobs if job.queue is JobQueue.SUSPENDED)
+        self.suspended_at = max((at for time in moved if (at := to_utc(time)) is not None), default=None)
         self.jobs = _group_jobs(rows.jobs)
         self.tasks = {task.id: task for task in (*rows.task_history, *rows.tasks)}
         self.open_elements = {visit.element_id for visit in self.history.visits if visit.row.end_time is None}
@@ -132,7 +149,7 @@ class FlowableTokenBuilder:
         if ended is None or (visit.element_type != "boundaryEvent" and self._stays(visit, job)):
             draft.ended_at = None
             draft.job = job
-            draft.state = self._live_state(row.execution_id, job)
+            draft.state = self._live_state(row.execution_id, job, visit.element_type)
             self._describe_wait(draft, visit)
         else:
             self._set_end(draft, visit)
@@ -151,7 +168,7 @@ class FlowableTokenBuilder:
         if visit.left_by or execution is None or execution.activity_id != visit.element_id:
             return False
         if self.model.is_join(visit):
-            return True
+            return self.history.find_firing(visit) is None  # executions were requested at another moment
         return job is not None and self.history.by_element[visit.element_id][-1] is visit
 
     def _set_end(self, draft: _TokenDraft, visit: FlowableVisit) -> None:
@@ -159,7 +176,9 @@ class FlowableTokenBuilder:
         task = self.tasks.get(visit.row.task_id or "")
         if task is not None and task.end_time is not None:  # recorded
             draft.state = COMPLETED if task.delete_reason is None else CANCELLED
-        elif not self.history.was_completed(visit, is_open=visit.element_id in self.open_elements):
+        elif self._ended_with_instance(visit) or not self.history.was_completed(
+            visit, is_open=visit.element_id in self.open_elements
+        ):
             draft.state = CANCELLED
             draft.context["cancellation_derived"] = True
         if draft.state == COMPLETED and self.model.is_join(visit):
@@ -168,6 +187,13 @@ class FlowableTokenBuilder:
                 draft.ended_at = firing.fired_at
         elif visit.row.duration_in_millis is not None and visit.element_type != "boundaryEvent":
             draft.context["duration_ms"] = visit.row.duration_in_millis
+
+    def _ended_with_instance(self, visit: FlowableVisit) -> bool:
+        """Tell whether a visit that no flow can leave, as an event sub-process, ended as its instance was cancelled."""
+        cancelled, ended = to_utc(self.instance.cancelled_at), to_utc(visit.row.end_time)
+        if cancelled is None or ended is None or visit.left_by or visit.element_type in _ENDS:
+            return False
+        return cancelled - ended <= SAME_CANCELLATION
 
     def _find_job(self, visit: FlowableVisit) -> FlowableJob | None:
         jobs = self.jobs.get(visit.row.execution_id or "", ())
@@ -194,7 +220,7 @@ class FlowableTokenBuilder:
                 element_id=job.element_id,
                 element_type=element.type if element else None,
                 name=(element.name if element else None) or job.element_name,
-                state=self._live_state(job.execution_id, job),
+                state=self._live_state(job.execution_id, job, element.type if element else None),
                 created_at=entered.at if entered else to_utc(job.create_time),
                 entered=entered,
                 job=job,
@@ -211,16 +237,17 @@ class FlowableTokenBuilder:
 
     # --- live tokens ---
 
-    def _live_state(self, execution_id: str | None, job: FlowableJob | None) -> str:
+    def _live_state(self, execution_id: str | None, job: FlowableJob | None, element_type: str | None) -> str:
         if job is not None and job.queue is JobQueue.DEAD_LETTERS:
             return FAILED
         execution = self.executions.get(execution_id or "")
         suspended = execution.suspended if execution is not None else self.is_suspended
         if suspended or (job is not None and job.queue is JobQueue.SUSPENDED):
             return SUSPENDED
-        if job is None or job.handler_type == _TIMER or (job.queue is JobQueue.EXTERNAL and job.lock_owner is None):
-            return WAITING
-        return ACTIVE
+        if job is None:
+            return ACTIVE if element_type in CONTAINER_TYPES else WAITING
+        is_free = job.queue is JobQueue.EXTERNAL and job.lock_owner is None
+        return WAITING if is_free or job.handler_type == _TIMER or job.queue is JobQueue.TIMERS else ACTIVE
 
     def _describe_wait(self, draft: _TokenDraft, visit: FlowableVisit | None) -> None:
         """Set what a live token waits for, its job, its worker, its error and its task."""
@@ -322,7 +349,7 @@ class FlowableTokenBuilder:
         if element is None or element.parent is None:
             return None
         visits = self.history.by_element.get(element.parent, ())
-        execution = self.executions.get((draft.visit.row.execution_id if draft.visit else None) or "")
+        execution = self.executions.get(draft.execution_id or "")
         while execution is not None:
             for visit in visits:
                 if visit.row.execution_id == execution.parent_id:
@@ -344,17 +371,21 @@ class FlowableTokenBuilder:
                     draft.children = list(self.drafts[firing.row.id].children)
 
     def _set_variables(self) -> None:
-        """Give local variables to the token of their path of execution, if it is the only one of that path."""
-        by_execution: dict[str | None, list[_TokenDraft]] = defaultdict(list)
-        for draft in self.drafts.values():
-            by_execution[draft.visit.row.execution_id if draft.visit else None].append(draft)
-        local: dict[str, list[Any]] = defaultdict(list)
+        """Give local variables to the token of their path of execution, if it is the only one of that path.
+
+        Without any variable of the instance it is unknown whether they were recorded.
+        """
+        local: dict[str | None, list[Any]] = defaultdict(list)
         for row in self.rows.variables:
-            if row.execution_id is not None and row.execution_id != self.instance.instance_id and row.task_id is None:
+            if row.task_id is None:
                 local[row.execution_id].append(row.variable)
-        for execution_id, variables in local.items():
-            if len(owners := by_execution.get(execution_id, [])) == 1:
-                owners[0].variables = encode_variables(variables)
+        owners: dict[str | None, list[_TokenDraft]] = defaultdict(list)
+        for draft in self.drafts.values() if local else ():
+            owners[draft.execution_id].append(draft)
+        for execution_id, drafts in owners.items():
+            variables = local.get(execution_id, []) if execution_id != self.instance.instance_id else []
+            for draft in drafts if len(drafts) == 1 or not variables else ():
+                draft.variables = encode_variables(variables)
 
     # --- the result ---
 
@@ -380,7 +411,13 @@ class FlowableTokenBuilder:
         )
 
     def _times(self, draft: _TokenDraft) -> Iterator[datetime | None]:
-        """Yield the known times of a token: its last change is the latest of them."""
+        """Yield the known times of a token: its last change is the latest of them.
+
+        When a token was suspended is known only from jobs, which were moved to another list then.
+        """
+        if draft.state == SUSPENDED:
+            yield self.suspended_at
+            return
         yield from (to_utc(draft.created_at), to_utc(draft.ended_at))
         if draft.job is not None:
             yield to_utc(draft.job.create_time)  # when it was put into its list

@@ -191,6 +191,12 @@ class FakeCamunda(LoopbackServer):
         """Add copies of a recorded instance with ids of their own; return the ids of the instances."""
         original = self.cases[case]
         shared = [key.rpartition(":")[2] for key in self.tables["definitions"]] + list(self.tables["job_definitions"])
+        rows = [
+            (table, row)
+            for table in self.tables.values()
+            for row in table.values()
+            if original in {row.get("processInstanceId"), row.get("id")}
+        ]
         made = []
         for number in range(1, copies + 1):
             node = f"02fc{number:07x}"
@@ -204,11 +210,9 @@ class FakeCamunda(LoopbackServer):
                     return value
                 return value.replace(_NODE, node)
 
-            for table in self.tables.values():
-                for row in list(table.values()):
-                    if original in {row.get("processInstanceId"), row.get("id")}:
-                        copy = renew(row)
-                        table[copy["id"]] = copy
+            for table, row in rows:
+                copy = renew(row)
+                table[copy["id"]] = copy
             made.append(renew(original))
         return made
 

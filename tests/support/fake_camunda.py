@@ -185,7 +185,15 @@ class FakeCamunda(LoopbackServer):
             if isinstance(row, dict) and "id" in row and (owner is None or owner in wanted):
                 self.tables[table][row["id"]] = row
 
-    # --- more instances ---
+    # --- fewer and more instances ---
+
+    def keep(self, *cases: str) -> None:
+        """Remove all instances but some."""
+        kept = {self.cases[case] for case in cases}
+        for name, table in self.tables.items():
+            owner = "id" if name in {"instances", "runtime"} else "processInstanceId"
+            for key in [key for key, row in table.items() if row.get(owner, next(iter(kept))) not in kept]:
+                del table[key]
 
     def copy_instance(self, case: str, copies: int) -> list[str]:
         """Add copies of a recorded instance with ids of their own; return the ids of the instances."""

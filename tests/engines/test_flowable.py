@@ -13,10 +13,11 @@ from support.fake_flowable import CASES, FakeFlowable, copy_id
 from tokctl.client import Client, Connection
 from tokctl.engines import connect
 from tokctl.engines.flowable import FlowableEngine, recognizes
-from tokctl.engines.flowable.api import derive_external_url
+from tokctl.engines.flowable.api import HISTORIC_INSTANCES, derive_external_url
+from tokctl.engines.flowable.documents import FlowableActivity, FlowableInstance
 from tokctl.engines.ids import resolve_instance, resolve_token
 from tokctl.engines.projection import Projection
-from tokctl.errors import InputError, NotAllowedError, NotFoundError, UsageError
+from tokctl.errors import InputError, NotAllowedError, NotFoundError, UnreachableError, UsageError
 from tokctl.model.filters import ALL_TOKENS, InstanceFilter, SortOrder, TokenFilter
 from tokctl.model.states import FAILED
 from tokctl.model.tokens import Token
@@ -67,7 +68,7 @@ def describe(tokens: list[Token]) -> list[str]:
         hops = [hop.via_flow for hop in token.hops]
         derived = "~" if token.context.cancellation_derived else ""
         entered = f" < {elements[token.parent_token_id]}" if token.parent_token_id else ""
-        how = f" over {hops[0]}" if hops else f" by {token.context.entered_by}"
+        how = f" over {hops[0]}" if hops and hops[0] else f" by {token.context.entered_by}"
         lines.append(f"{token.element_id} {token.state}{derived}{entered}{how}")
     return lines
 
@@ -104,7 +105,7 @@ EXPECTED = {
         "split COMPLETED < reserve over f_reserve_split",
         "pay CANCELLED~ < split over f_split_pay",
         "ship FAILED < split over f_split_ship",
-        "pay WAITING by modification",
+        "pay WAITING by unknown",
     ),
     "order20": (  # a worker has the job
         "start COMPLETED by start",
@@ -529,6 +530,20 @@ def test_a_response_of_another_kind(fake):
     fake.lists["history/historic-process-instances"][0]["startTime"] = "yesterday"
     with pytest.raises(InputError, match=r"historic-process-instances: .*startTime"):
         list(engine_of(fake).instances(InstanceFilter(), STARTED))
+
+
+def test_an_error_of_the_server_says_why(fake):
+    with pytest.raises(UnreachableError, match="No endpoint GET /process-api/nope"):
+        engine_of(fake).api.get_page(("nope",), FlowableActivity, {})
+    with pytest.raises(UsageError, match="'name' is not a valid property"):
+        engine_of(fake).api.get_page(HISTORIC_INSTANCES, FlowableInstance, {"sort": "name"})
+
+
+def test_a_server_of_another_kind(make_fake, tokctl):
+    address = make_fake().url + "/engine-rest"
+    done = tokctl("instances", "list", "--server", address, "--engine-kind", "flowable", "-o", "json")
+    assert done.code == 5
+    assert done.err.startswith(f"error: {address} ")
 
 
 def test_refresh_shows_the_present(fake):

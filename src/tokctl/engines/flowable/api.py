@@ -39,7 +39,7 @@ T = TypeVar("T")
 Row = TypeVar("Row")
 
 PAGE_SIZE = 20_000
-"""Rows per request; the server sends 10 unless told. A row of an activity has about 0.7 KiB."""
+"""Rows per request (the server's default: 10). A row of an activity has about 0.7 KiB."""
 EXTERNAL_ROOT = "external-job-api"
 """The root of the API for external workers, beside that of processes."""
 
@@ -102,20 +102,24 @@ class FlowableApi:
     def get_page(
         self, path: Sequence[str], kind: type[Row], params: Mapping[str, str], *, start: int = 0, size: int = PAGE_SIZE
     ) -> tuple[list[Row], int]:
-        """Fetch a page of a list; return it with the number of rows of the whole list."""
+        """Fetch a page of a list; return it with the number of rows of the whole list.
+
+        Raises UnreachableError: the server is not Flowable, whose lists are empty rather than missing.
+        """
         part = {"size": str(size)} | ({"start": str(start)} if start else {})
-        return self._decode(self.client.get(path, {**params, **part}), kind)
+        try:
+            answer = self.client.get(path, {**params, **part})
+        except NotFoundError as error:
+            raise wrong_kind_error(self.client, self._kind, error.message) from None
+        return self._decode(answer, kind)
 
     def _decode(self, answer: ClientResponse, kind: type[Row]) -> tuple[list[Row], int]:
         page = decode_json(answer, FlowablePage[kind])  # type: ignore[valid-type]
         return page.data, page.total
 
     def get_all(self, path: Sequence[str], kind: type[Row], params: Mapping[str, str] | None = None) -> list[Row]:
-        """Fetch a whole list. Raises UnreachableError if the server is not Flowable."""
-        try:
-            return _read_pages(lambda start: self.get_page(path, kind, params or {}, start=start))
-        except NotFoundError as error:  # lists are empty rather than missing
-            raise wrong_kind_error(self.client, self._kind, error.message) from None
+        """Fetch a whole list."""
+        return _read_pages(lambda start: self.get_page(path, kind, params or {}, start=start))
 
     def get_jobs(self, queue: JobQueue, params: Mapping[str, str]) -> list[FlowableJob]:
         """Fetch a list of jobs; empty, with a warning, if it is not there or not allowed."""

@@ -22,9 +22,9 @@ from tokctl.engines.flowable.visits import FlowableModel
 from tokctl.model.instances import Instance
 
 FEW_INSTANCES = 3
-"""Up to so many instances are read by requests of their own."""
+"""Maximum number of instances that are read by requests of their own."""
 ROWS_FOR_A_REQUEST = 800
-"""As long as the server sends so many rows of a list, it takes to answer the requests for one instance."""
+"""Number of rows of a list that take a server as long as the requests for one instance."""
 
 _ALWAYS = (JobQueue.JOBS, JobQueue.TIMERS, JobQueue.DEAD_LETTERS)
 _EXTERNAL_TYPES = frozenset({"externalWorkerServiceTask"})

@@ -49,6 +49,7 @@ class FakeAtomd:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # the head and the body of an answer go out at once
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -480,7 +480,9 @@ def test_the_rules_are_listed(tokctl, config):
     rules = {rule["type"]: rule for rule in document["rules"]}
     assert len(rules) == 16
     assert rules["LONG_RUNNING_TOKENS"]["thresholds"] == {"long_running": "2h"}
-    assert rules["LONG_RUNNING_TOKENS"]["threshold_meanings"] == {"long_running": "ACTIVE for longer than this"}
+    assert rules["LONG_RUNNING_TOKENS"]["threshold_meanings"] == {
+        "long_running": "ACTIVE, or WAITING for a job, for longer than this"
+    }
     assert rules["HIGH_RETRY_TOKENS"]["thresholds"] == {"retries": 9}
     assert rules["SUSPENDED_TOKENS"]["thresholds"] == {"suspended": "0s"}
     assert tokctl("debug", "--list-rules", "-o", "id", "--severity", "high", "--skip", "FAILED_TOKENS").out.split() == [

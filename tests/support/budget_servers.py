@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from support.builders import instance, token
 from support.fake_atomd import SECRET, FakeAtomd, Made
 from support.fake_camunda import FakeCamunda
+from support.fake_flowable import CASES, FakeFlowable
 from support.paths import RECORDINGS
 from support.serving import Served, grant
 from support.waiting import bpmn
@@ -25,15 +26,15 @@ MODEL = bpmn("start>work work>end")
 
 
 class BudgetServer(NamedTuple):
-    """A server: its address, the credential, an instance that has failed, its failed token, and the requests so far."""
+    """A server: its address, the credential, an instance that has failed, and the requests so far."""
 
     url: str
     secret: str
     instance_id: str
-    token_id: str
     asked: Callable[[], list[str]]
 
 
+USER = "demo:demo"
 FAILED = 2
 """The number of instances that have failed."""
 
@@ -60,7 +61,7 @@ def serve_rest(folder: Path, count: int) -> Iterator[BudgetServer]:
             batch.put_definition(definition)
     server = Served(path, secret=secret)
     try:
-        yield BudgetServer(server.url, secret, "i0000", "i0000-b", lambda: [target for target, _ in server.asked])
+        yield BudgetServer(server.url, secret, "i0000", lambda: [target for target, _ in server.asked])
     finally:
         server.close()
 
@@ -100,19 +101,9 @@ def serve_atomd(_: Path, count: int) -> Iterator[BudgetServer]:
                 "error_message": "no" if fails(number) else "",
             }
         )
-
-    def answer(path: str, query: dict[str, str]) -> tuple[int, Any] | None:
-        token_id = path.removeprefix("/api/v1/tokens/")
-        if path == token_id or not token_id.startswith("srv1-t"):
-            return made(path, query)
-        of = made.tokens[f"srv1-i{token_id.removeprefix('srv1-t')}"][0]
-        known = {"id": token_id, "process_instance_id": of["process_instance_id"], "state": of["status"]}
-        return 200, {"success": True, "data": known | {"current_element_id": "work", "process_key": "k1"}}
-
-    server = FakeAtomd(answer)
+    server = FakeAtomd(made)
     try:
-        first = made.instances[0]["instance_id"]
-        yield BudgetServer(server.url, SECRET, first, f"srv1-t{0:017}", lambda: server.asked)
+        yield BudgetServer(server.url, SECRET, made.instances[0]["instance_id"], lambda: server.asked)
     finally:
         server.close()
 
@@ -132,14 +123,19 @@ def _atomd_instance(name: str, at: datetime) -> dict[str, Any]:
 
 @contextmanager
 def serve_camunda7(_: Path, count: int) -> Iterator[BudgetServer]:
-    login = "admin:admin"
-    with FakeCamunda(RECORDINGS / "operaton", user=login) as server:
+    with FakeCamunda(RECORDINGS / "operaton", user=USER) as server:
         server.keep("order4", "order6", "order20")  # the first two have failed
         server.copy_instance("order20", count - 3)
-        ship = next(row["id"] for row in server.tables["jobs"].values())
-        asked = lambda: [request.text for request in server.requests]  # noqa: E731
-        yield BudgetServer(server.url + server.root, login, server.cases["order4"], f"ship:{ship}", asked)
+        url = f"{server.url}/engine-rest"
+        yield BudgetServer(url, USER, server.cases["order4"], lambda: [one.text for one in server.requests])
 
 
-SERVERS = {"rest": serve_rest, "atomd": serve_atomd, "camunda7": serve_camunda7}
+@contextmanager
+def serve_flowable(_: Path, count: int) -> Iterator[BudgetServer]:
+    """Serve copies of the recorded instances; some of each copy have failed."""
+    with FakeFlowable(copies=max(count // len(CASES), 1), user=USER) as server:
+        yield BudgetServer(server.address, USER, CASES["order4"], lambda: [one.text for one in server.requests])
+
+
+SERVERS = {"rest": serve_rest, "atomd": serve_atomd, "camunda7": serve_camunda7, "flowable": serve_flowable}
 """Kind → a context with a server of some number of instances."""

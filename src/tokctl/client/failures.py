@@ -213,7 +213,8 @@ def parse_error_body(body: bytes, headers: Mapping[str, str], mask_secrets: Call
     request_id = line(document.get("request_id"), 80) or line(meta.get("request_id"), 80) or header_id
     error = document.get("error")
     if not isinstance(error, dict):
-        message = line(error) or line(document.get("message")) or line(document.get("detail"))
+        cause = line(document.get("exception")) if document.keys() == {"message", "exception"} else ""
+        message = line(error) or cause or line(document.get("message")) or line(document.get("detail"))
         return ErrorBody(message, request_id=request_id)
     details = _mapping(error.get("details"))
     retry_after = details.get("retry_after")

@@ -38,9 +38,7 @@ NOT_TOLD = Capability(Support.NO)
 
 
 class EngineCapabilities(Struct, frozen=True, kw_only=True):
-    """What a kind of engine can tell. ``title`` names the products; the other fields are those of ``FEATURES``,
-    and default to ``no``.
-    """
+    """What a kind of engine can tell. ``title`` names the products; the features (default: no) are in ``FEATURES``."""
 
     title: str
     states: Capability = NOT_TOLD

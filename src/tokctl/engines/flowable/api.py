@@ -8,6 +8,7 @@ than those asked for are left out here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -38,7 +39,7 @@ T = TypeVar("T")
 Row = TypeVar("Row")
 
 PAGE_SIZE = 20_000
-"""Rows per request; the server sends 10 unless told. A row of an activity has about 0.7 KiB."""
+"""Rows per request (the server's default: 10). A row of an activity has about 0.7 KiB."""
 EXTERNAL_ROOT = "external-job-api"
 """The root of the API for external workers, beside that of processes."""
 
@@ -101,20 +102,24 @@ class FlowableApi:
     def get_page(
         self, path: Sequence[str], kind: type[Row], params: Mapping[str, str], *, start: int = 0, size: int = PAGE_SIZE
     ) -> tuple[list[Row], int]:
-        """Fetch a page of a list; return it with the number of rows of the whole list."""
+        """Fetch a page of a list; return it with the number of rows of the whole list.
+
+        Raises UnreachableError: the server is not Flowable, whose lists are empty rather than missing.
+        """
         part = {"size": str(size)} | ({"start": str(start)} if start else {})
-        return self._decode(self.client.get(path, {**params, **part}), kind)
+        try:
+            answer = self.client.get(path, {**params, **part})
+        except NotFoundError as error:
+            raise wrong_kind_error(self.client, self._kind, error.message) from None
+        return self._decode(answer, kind)
 
     def _decode(self, answer: ClientResponse, kind: type[Row]) -> tuple[list[Row], int]:
         page = decode_json(answer, FlowablePage[kind])  # type: ignore[valid-type]
         return page.data, page.total
 
     def get_all(self, path: Sequence[str], kind: type[Row], params: Mapping[str, str] | None = None) -> list[Row]:
-        """Fetch a whole list. Raises UnreachableError if the server is not Flowable."""
-        try:
-            return _read_pages(lambda start: self.get_page(path, kind, params or {}, start=start))
-        except NotFoundError as error:  # lists are empty rather than missing
-            raise wrong_kind_error(self.client, self._kind, error.message) from None
+        """Fetch a whole list."""
+        return _read_pages(lambda start: self.get_page(path, kind, params or {}, start=start))
 
     def get_jobs(self, queue: JobQueue, params: Mapping[str, str]) -> list[FlowableJob]:
         """Fetch a list of jobs; empty, with a warning, if it is not there or not allowed."""
@@ -183,6 +188,21 @@ class FlowableApi:
     def count(self, source: RowSource) -> int:
         """Return the number of rows of a list."""
         return self.get_page(source.path, source.kind, source.params, size=0)[1]
+
+    # --- single rows ---
+
+    def find_owner_of_activity(self, activity_id: str) -> str | None:
+        """Return the id of the instance that has a row of an activity; None if there is none."""
+        rows, _ = self.get_page(ACTIVITIES.path, FlowableActivity, {"activityInstanceId": activity_id}, size=2)
+        return next((row.process_instance_id for row in rows if row.id == activity_id), None)
+
+    def find_owner_of_job(self, job_id: str) -> str | None:
+        """Return the id of the instance that has a job; None if there is none. Jobs of external workers have rows."""
+        for queue in (JobQueue.DEAD_LETTERS, JobQueue.JOBS, JobQueue.TIMERS, JobQueue.SUSPENDED):
+            with suppress(NotFoundError, NotAllowedError):
+                job = decode_json(self.client.get((MANAGEMENT, queue.value, job_id)), FlowableJob)
+                return job.process_instance_id
+        return None
 
     def get_stack_trace(self, job: str) -> str | None:
         """Fetch the stack trace of a dead letter; None if there is none."""

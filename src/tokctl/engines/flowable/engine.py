@@ -1,11 +1,11 @@
 """Flowable as an engine: instances, tokens and models from its REST API.
 
 Requests: a page of instances takes one, and one for all pages tells which instances are suspended. A running instance
-takes 8 or 9 as a rule: the instance with its variables; then at once its activities, executions, jobs, timer jobs, dead
-letters, local variables and model; then those of these lists that it may have rows in: suspended jobs, external jobs,
-event subscriptions, user tasks, the history of user tasks. One that has ended takes 4 or 5. Many instances are read
-from the lists of the whole server: 10 requests for all that are running, and 3 for the history if many of them have
-ended. The model of each version is requested once.
+takes 8 or 9 as a rule: the instance with its variables, and its executions; then at once its activities, jobs, timer
+jobs, dead letters, local variables and model; then those of these lists that it may have rows in: suspended jobs,
+external jobs, event subscriptions, user tasks, the history of user tasks. One that has ended takes 5 or 6. Many
+instances are read from the lists of the whole server: 10 requests for all that are running, and 3 for the history if
+many of them have ended. The model of each version is requested once.
 """
 
 from __future__ import annotations
@@ -49,8 +49,6 @@ from tokctl.model.visits import FlowHistoryMode, Visit
 if TYPE_CHECKING:
     from tokctl.client import Client
 
-ID_LENGTH = 36
-"""Characters of an id: a UUID, unless the server is configured otherwise."""
 _CREATED = SortOrder("created")
 
 
@@ -66,6 +64,7 @@ class FlowableEngine(RemoteEngine):
         self._models = FlowableModels(self.api, display_address(client))
         self._rows = RowReader(self.api)
         self._suspended: frozenset[str] | None = None  # running instances that are suspended
+        self._totals: dict[InstanceFilter, int] = {}  # numbers of instances that match
 
     def close(self) -> None:
         self.api.close()
@@ -73,6 +72,7 @@ class FlowableEngine(RemoteEngine):
     def refresh(self) -> bool:
         self._rows.forget()
         self._suspended = None
+        self._totals.clear()
         return super().refresh()
 
     # --- instances ---
@@ -127,7 +127,8 @@ class FlowableEngine(RemoteEngine):
         if limit == 0:
             return iter(())
         sort = {"sort": "startTime", "order": "desc" if order.descending else "asc"}
-        rows, _ = self.api.get_page(HISTORIC_INSTANCES, FlowableInstance, params | sort, start=offset, size=limit)
+        rows, total = self.api.get_page(HISTORIC_INSTANCES, FlowableInstance, params | sort, start=offset, size=limit)
+        self._totals[where] = total
         return filter(where.matches, map(status_without_tokens, self._to_instances(rows)))
 
     def scan_instances(self, where: InstanceFilter) -> Iterator[InstanceStatus]:
@@ -146,14 +147,16 @@ class FlowableEngine(RemoteEngine):
         params = count_params(where)
         if params is None:
             return super().count_instances(where)
-        return self.api.get_page(HISTORIC_INSTANCES, FlowableInstance, params, size=0)[1]
+        if where not in self._totals:
+            self._totals[where] = self.api.get_page(HISTORIC_INSTANCES, FlowableInstance, params, size=0)[1]
+        return self._totals[where]
 
     def instance_ids(self, prefix: str, limit: int) -> list[str]:
         """Return ids of instances that begin with a prefix, in order; a whole id returns this one alone."""
-        if len(prefix) >= ID_LENGTH:
+        if prefix:
             with suppress(NotFoundError):
                 return [instance_of(self.found(prefix)).instance_id][:limit]
-        if not prefix:
+        else:
             sort = {"sort": "processInstanceId", "order": "asc"}
             rows, _ = self.api.get_page(HISTORIC_INSTANCES, FlowableInstance, sort, size=limit)
             return sorted(row.id for row in rows)[:limit]
@@ -166,25 +169,27 @@ class FlowableEngine(RemoteEngine):
         return max((row.id for row in rows if row.start_time == rows[0].start_time), default=None)
 
     def fetch_instance(self, instance_id: str, etag: str | None) -> FetchResult[ListedInstance]:  # noqa: ARG002 - there are none
-        """Fetch one instance with its variables."""
+        """Fetch one instance with its variables; at the same time its executions, which tell if it is suspended."""
         params = {"processInstanceId": instance_id, "includeProcessVariables": "true"}
-        rows, _ = self.api.get_page(HISTORIC_INSTANCES, FlowableInstance, params, size=2)
+        with ThreadPoolExecutor(1, thread_name_prefix="tokctl-read") as pool:
+            executions = pool.submit(self._rows.fetch_executions, instance_id)
+            rows, _ = self.api.get_page(HISTORIC_INSTANCES, FlowableInstance, params, size=2)
+            suspended = any(row.suspended for row in executions.result())
         row = next((row for row in rows if row.id == instance_id), None)
         if row is None:
             where = display_address(self.client)
             raise NotFoundError(f"no process instance '{instance_id}' on {where}.", "See 'tokctl instances list'.")
-        return FetchResult(to_instance(row, self._models.name(row.process_definition_id), suspended=None))
+        return FetchResult(to_instance(row, self._models.name(row.process_definition_id), suspended=suspended))
 
     # --- tokens of an instance ---
 
-    def load_instance(
-        self, instance_id: str, projection: Projection = Projection.TOKENS, *, live: bool = False
-    ) -> InstanceTokens:
-        """Return an instance with its tokens; its executions tell whether it is suspended."""
-        loaded = super().load_instance(instance_id, projection, live=live)
-        if loaded.instance.status is None:
-            loaded.instance = replace(loaded.instance, status=self._rows.running_status(instance_id))
-        return loaded
+    def token_ids(self, prefix: str, instance_id: str | None, limit: int) -> list[tuple[str, str]]:
+        """Return (instance id, token id) of tokens by a prefix, in order; of all instances, only by a whole id."""
+        if instance_id is not None:
+            return super().token_ids(prefix, instance_id, limit)
+        _, is_job, job = prefix.rpartition(":")
+        owner = self.api.find_owner_of_job(job) if is_job else self.api.find_owner_of_activity(prefix)
+        return [] if owner is None else [(owner, prefix)][:limit]
 
     def fetch_tokens(self, found: ListedInstance, etag: str | None) -> FetchResult[Sequence[Token]]:  # noqa: ARG002 - there are none
         tokens = self._read_tokens(instance_of(found), variables=True)

@@ -18,8 +18,8 @@ from tokctl.engines.flowable.documents import SEQUENCE_FLOW, FlowableActivity, s
 from tokctl.model.definitions import Definition, Element, SequenceFlow
 from tokctl.model.element_types import JOIN_TYPES, SUB_PROCESS_TYPES
 
-_SAME_CANCELLATION = timedelta(seconds=1)
-"""Instances of a cancelled multi-instance activity end one after another; those within this time ended together."""
+SAME_CANCELLATION = timedelta(seconds=1)
+"""Visits that are cancelled together end one after another, within this time."""
 
 _TYPES = {
     "externalWorkerServiceTask": "serviceTask",
@@ -190,8 +190,10 @@ class VisitHistory:
 
         ``is_open``: other instances of its multi-instance activity are still running.
         """
-        if visit.left_by or (visit.element is not None and not visit.element.outgoing):
+        if visit.left_by:
             return True
+        if visit.element is not None and not visit.element.outgoing:
+            return visit.element_type not in SUB_PROCESS_TYPES or self._reached_end(visit)
         if visit.element is None:  # unknown: a flow of the same path may have left it, or a new path
             return True
         if visit.element_id in self.model.multi_instance:
@@ -199,6 +201,19 @@ class VisitHistory:
         if self.model.is_join(visit):
             return self.find_firing(visit) is not None
         return False
+
+    def _reached_end(self, scope: FlowableVisit) -> bool:
+        """Tell whether an end event in a sub-process, which no flow leaves, was reached as the sub-process ended."""
+        ended = scope.row.end_time
+        return ended is not None and any(
+            one.element_type == "endEvent"
+            and one.element is not None
+            and one.element.parent == scope.element_id
+            and one.row.end_time is not None
+            and scope.row.start_time <= one.row.end_time <= ended
+            and ended - one.row.end_time <= SAME_CANCELLATION
+            for one in self.visits
+        )
 
     def _completed_instance(self, visit: FlowableVisit) -> bool:
         """Tell whether an instance of a multi-instance activity was completed.
@@ -214,4 +229,4 @@ class VisitHistory:
         begun = max((at for at in left if at < ended), default=None)  # a former pass of a loop
         same = [one.row for one in siblings if begun is None or one.row.start_time >= begun]
         last = max((row.end_time for row in same if row.end_time is not None), default=ended)
-        return last - ended > _SAME_CANCELLATION
+        return last - ended > SAME_CANCELLATION

@@ -276,3 +276,14 @@ def test_the_error_of_an_engine_is_one_line():
         with pytest.raises(NotFoundError, match="may not read it") as caught:
             open_camunda(server.url, credential="jo:jo").instance("c72d1c0d-eb4c-11f1-996d-02fc00000001")
         assert "\n" not in str(caught.value)
+
+
+def test_debug_of_ended_instances_reads_their_history(server):
+    engine = open_camunda(server.url, reading=Projection.VISITS_WITH_FLOWS)
+    counts = {
+        status.instance.business_key: (status.tokens_known, len(list(visits)))
+        for status, visits in engine.suspect_visits(InstanceFilter(), flows=True)
+    }
+    assert counts["T-0"] == (True, 7)  # ended
+    assert counts["O-4"] == (True, 6)  # has an incident
+    assert counts["T-4"] == (False, 1)  # healthy: its live token alone

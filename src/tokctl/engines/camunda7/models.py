@@ -17,7 +17,7 @@ from tokctl.errors import InputError, NotAllowedError, NotFoundError
 from tokctl.model.definitions import Definition
 
 MAX_SINGLE_REQUESTS = 3
-"""Up to so many definitions, the job definitions of each are requested on their own."""
+"""Maximum number of definitions whose job definitions are requested one by one."""
 
 
 class ModelLoader:
@@ -35,7 +35,7 @@ class ModelLoader:
         self._with_job_definitions: set[str] = set()
 
     def note(self, definition_id: str | None, process_id: str | None, version: int | None) -> None:
-        """Remember which version of which process a definition is, as an instance tells it."""
+        """Remember the process and the version of a definition, as an instance has them."""
         if definition_id and process_id and version is not None:
             self._rows.setdefault(definition_id, (process_id, version))
 

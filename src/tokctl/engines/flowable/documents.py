@@ -1,8 +1,8 @@
 """Rows of Flowable's REST API: what its lists send, as far as tokens need it.
 
-Shapes are those of Flowable 6.7 to 7.2 (``org.flowable.rest.service.api``). Lists are
+Shapes are those that Flowable 7.2 sends. Lists are
 ``{"data": [], "total", "start", "sort", "order", "size"}``. Times are RFC 3339 in UTC with milliseconds. Nothing is
-requested here, and no token is made here: see ``flowable`` and ``tokens``.
+requested here, and no token is made here: see ``engine`` and ``tokens``.
 """
 
 from __future__ import annotations

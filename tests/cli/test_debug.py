@@ -367,7 +367,9 @@ def test_junit(tokctl, tmp_path):
     assert {(case.tag, case.get("classname")) for case in suite} == {("testcase", "tokctl.debug")}
     [failure] = cases["LONG_RUNNING_TOKENS"]
     assert (failure.tag, failure.get("type")) == ("failure", "HIGH")
-    assert failure.get("message").startswith("Tokens that have been ACTIVE for too long: 2 tokens; the worst: ")
+    assert failure.get("message").startswith(
+        "Tokens that have been ACTIVE, or WAITING for a job, for too long: 2 tokens; the worst: "
+    )
     assert "]]><x a=\"'&\u202e" in failure.text
     [told] = cases["ORPHANED_TOKENS"]
     assert told.tag == "system-out"

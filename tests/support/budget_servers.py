@@ -123,9 +123,9 @@ def _atomd_instance(name: str, at: datetime) -> dict[str, Any]:
 
 @contextmanager
 def serve_camunda7(_: Path, count: int) -> Iterator[BudgetServer]:
-    """Serve the recorded instances, and copies of one that waits."""
     with FakeCamunda(RECORDINGS / "operaton", user=USER) as server:
-        server.copy_instance("waiting3", count)
+        server.keep("order4", "order6", "order20")  # the first two have failed
+        server.copy_instance("order20", count - 3)
         url = f"{server.url}/engine-rest"
         yield BudgetServer(url, USER, server.cases["order4"], lambda: [one.text for one in server.requests])
 

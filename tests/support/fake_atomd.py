@@ -30,9 +30,10 @@ Answer = Callable[[str, dict[str, str]], tuple[int, Any] | None]
 class FakeAtomd:
     """``answer`` gets path and query, and returns status and body; None is a plain 404.
 
-    ``refused`` are beginnings of paths that the key has no permission for. ``limit`` is how many requests are accepted
-    before 429; ``window`` is in the header X-RateLimit-Reset of that answer, the seconds after which requests are
-    accepted again; the real one sends none. ``open_to_all`` accepts any credential, as from a loopback address.
+    ``refused`` are beginnings of paths that the key has no permission for, ``blocked`` is the address of the client.
+    ``limit`` is how many requests are accepted before 429; ``window`` is in its header X-RateLimit-Reset, after which
+    requests are accepted again; the real one sends no header. ``open_to_all`` accepts any credential, as from a
+    loopback address.
     """
 
     def __init__(self, answer: Answer | None = None) -> None:
@@ -40,6 +41,7 @@ class FakeAtomd:
         self.limit: int | None = None
         self.window: int | None = None
         self.open_to_all = False
+        self.blocked = False
         self.asked: list[str] = []
         self.refused: tuple[str, ...] = ()
         self.broken = False  # auth.enabled: false
@@ -84,6 +86,8 @@ class FakeAtomd:
             return 200, (RECORDED_ORDER / "health.json").read_bytes()
         if self.broken:
             return 500, _error("INTERNAL_ERROR", "auth context missing")
+        if self.blocked:
+            return 403, _error("FORBIDDEN", "IP not allowed")
         if self.limit is not None:
             if self.limit <= 0:
                 return 429, _error("RATE_LIMITED", "Rate limit exceeded")

@@ -211,9 +211,8 @@ def _listing(
         return _headline(app, engine, report, instance_id)
 
     def make_notes() -> list[str]:
-        if instance_id is not None:
-            return []
-        return [*engine.limitations, *([] if everything else _ended_instances_note(engine))]
+        is_complete = instance_id is not None or everything
+        return [*engine.limitations, *([] if is_complete else _ended_instances_note(engine))]
 
     if by == "instance":
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Raw, Struct
 
-from tokctl.model.states import FINAL_STATES, STOPPED_STATES
+from tokctl.model.states import ACTIVE, FINAL_STATES, STOPPED_STATES, WAITING
 from tokctl.model.times import to_utc
 
 
@@ -129,6 +129,19 @@ class ExecutionContext(Struct, frozen=True, gc=False):
         )
         return next((text.strip() for text in messages if text and not text.isspace()), None)
 
+    def waits_for_job(self, state: str, *, without_retries: bool = False) -> bool:
+        """Tell whether a token in this state waits for a job that a worker does.
+
+        ``without_retries`` leaves out a job that has failed and waits for its next attempt.
+        """
+        if state not in {ACTIVE, WAITING}:
+            return False
+        if self.waiting_for is not None:
+            return self.waiting_for.startswith(_JOB_KINDS if without_retries else (*_JOB_KINDS, "retry:"))
+        return self.job_key is not None
+
+
+_JOB_KINDS = ("job:", "external_task:")
 
 NO_CONTEXT = ExecutionContext()
 

@@ -50,9 +50,10 @@ MAX_UNEXPLAINED_INSTANCES = 10
 """Of open instances without a job and a timer, the number that debug reads the tokens of, the oldest ones first."""
 ID_LENGTH = 23
 """Characters of an id of atomd; fewer are the beginning of one."""
+_NOT_COMPARED = "SLOWER_THAN_USUAL was not checked: atomd needs a request for each earlier instance."
 _LIMITATION = (
-    "atomd allows 100 requests a minute: only tokens that wait for jobs were checked, and nothing was compared with "
-    "earlier instances. Use 'tokctl debug INSTANCE' for all tokens of one."
+    "atomd accepts 100 requests a minute, so only tokens that wait for jobs were checked. Use 'tokctl debug INSTANCE' "
+    "to check all tokens of an instance."
 )
 MAX_CALLS_FOLLOWED = 5
 """Maximum number of tokens at call activities whose called instance is requested with an instance."""
@@ -82,7 +83,7 @@ class AtomdEngine(RemoteEngine):
 
     @property
     def limitations(self) -> Sequence[str]:
-        return self._limitations
+        return [*self._limitations, _NOT_COMPARED]
 
     # --- instances ---
 

@@ -263,3 +263,8 @@ def read_status(row: tuple[Any, ...]) -> InstanceStatus:
         updated_at=instance.updated_at or from_micros(last),
         ended_at=ended or (from_micros(end) if is_final(status or derived or "") else None),
     )
+
+
+def read_waits_for_job(state: str, context: str | None) -> bool:
+    """Tell whether a token in this state waits for a job, according to the JSON of its execution context."""
+    return context is not None and decode_context(Raw(context.encode())).waits_for_job(state)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tokctl.analysis.debug.rules.base import HIGH, Rule, RuleContext, RuleMatch, duration_threshold
 from tokctl.model.durations import format_timedelta
-from tokctl.model.visits import Visit, waits_for_job
+from tokctl.model.visits import Visit
 
 
 class JobNotTaken(Rule):
@@ -33,7 +33,7 @@ class JobNotTaken(Rule):
 
         for visit in context.moving:
             job = visit.context
-            if job.worker_id is not None or not waits_for_job(visit, without_retries=True):
+            if job.worker_id is not None or not job.waits_for_job(visit.state, without_retries=True):
                 continue
             if (job.retry_at is None or job.retry_at <= now) and visit.created_at and visit.created_at < latest:
                 yield RuleMatch(visit, describe, visit.created_at, details=get_minutes)

@@ -11,7 +11,7 @@ from tokctl.analysis.debug.rules.base import HIGH, LOW, Rule, RuleContext, RuleM
 from tokctl.model.durations import format_timedelta
 from tokctl.model.element_types import type_matches
 from tokctl.model.states import ACTIVE, FAILED, SUSPENDED, WAITING
-from tokctl.model.visits import Visit, waits_for_job
+from tokctl.model.visits import Visit
 from tokctl.text import one_line
 
 
@@ -62,7 +62,7 @@ class LongRunning(Rule):
 
     def find(self, context: RuleContext) -> Iterable[RuleMatch]:
         """Check the ACTIVE tokens, and those that wait for a job."""
-        active = [visit for visit in context.live if visit.state == ACTIVE or waits_for_job(visit)]
+        active = [v for v in context.live if v.state == ACTIVE or v.context.waits_for_job(v.state)]
         return _find_older(active, context, self.limits["long_running"], "runningTime")
 
 

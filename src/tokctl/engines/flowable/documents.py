@@ -33,10 +33,9 @@ class _FlowableRow(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
 
 
 class FlowableValue(_FlowableRow, frozen=True, kw_only=True):
-    """The name and the value of a variable; ``type`` is ``serializable`` for values that are not sent."""
+    """The name and the value of a variable; the value of a serialized object is not sent."""
 
     name: str
-    type: str | None = None
     value: Raw = NULL
 
 
@@ -128,7 +127,6 @@ class FlowableSubscription(_FlowableRow, frozen=True, kw_only=True):
     """A message or signal that an execution waits for; ``compensate`` is the offer of a compensation handler."""
 
     event_type: str
-    id: str
     process_instance_id: str | None = None
     execution_id: str | None = None
     activity_id: str | None = None
@@ -141,7 +139,6 @@ class FlowableTask(_FlowableRow, frozen=True, kw_only=True):
     id: str
     process_instance_id: str | None = None
     execution_id: str | None = None
-    task_definition_key: str | None = None
     owner: str | None = None
     assignee: str | None = None
     due_date: datetime | None = None

@@ -253,7 +253,7 @@ def token_detail(token: Token, status: InstanceStatus, children: Iterable[str], 
             Section(title="Times", fields=tuple(times)),
             Section(title="Relations", fields=tuple(relations)),
             Section(title="Execution context", fields=_context_fields(token, out.now)),
-            Section(title="Stack trace", block=token.context.stack_trace or ""),
+            Section(title="Stack trace", block=(token.context.stack_trace or "").expandtabs(4)),
             _flow_section(token, out),
             Section(
                 title="Variables",

@@ -24,12 +24,12 @@ from tokctl.engines.atomd.documents import (
     read_token,
 )
 from tokctl.engines.atomd.visits import assign_jobs, split_into_visits, visits_of_jobs
-from tokctl.engines.atomd.work import WorkLists
-from tokctl.engines.connect import display_address, warn, wrong_kind_error
+from tokctl.engines.atomd.work import FAILED_JOBS, MAX_UNEXPLAINED_INSTANCES, WorkLists
+from tokctl.engines.connect import display_address, wrong_kind_error
 from tokctl.engines.etag_cache import FetchResult
 from tokctl.engines.instance_tokens import InstanceTokens
 from tokctl.engines.projection import Projection
-from tokctl.engines.protocol import ALL_INSTANCES
+from tokctl.engines.protocol import ALL_INSTANCES, instances_with
 from tokctl.engines.query_params import Params
 from tokctl.engines.remote import ListedInstance, RemoteEngine, instance_of
 from tokctl.errors import NotAllowedError, NotFoundError, UsageError
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from tokctl.client import Client
 
 OPEN_STATUSES = (ACTIVE, SUSPENDED, FAILED)
-MAX_UNEXPLAINED_INSTANCES = 10
-"""Of open instances without a job and a timer, the number that debug reads the tokens of, the oldest ones first."""
 ID_LENGTH = 23
 """Characters of an id of atomd; fewer are the beginning of one."""
 _NOT_COMPARED = "SLOWER_THAN_USUAL was not checked: atomd needs a request for each earlier instance."
@@ -96,7 +94,7 @@ class AtomdEngine(RemoteEngine):
         found = self.cache.get_or_fetch(key, lambda _: self._fetch_list(statuses))
         for instance in found:
             self.remember_instance(instance, key)
-        return iter(self._select_failed(found) if where.failed else found)
+        return iter(self._work.select_failed(found) if where.failed else found)
 
     def _fetch_list(self, statuses: Sequence[str]) -> FetchResult[list[Instance]]:
         known: dict[str, Instance] = {}
@@ -188,6 +186,10 @@ class AtomdEngine(RemoteEngine):
         return self.cache.get_or_fetch(key, lambda _: FetchResult(self.api.read_document(read, "tokens", token_id)))
 
     def fetch_tokens(self, found: ListedInstance, etag: str | None) -> FetchResult[Sequence[Token]]:  # noqa: ARG002 - there are none
+        """Fetch all tokens of an instance, as visits, with the errors of jobs."""
+        return self._fetch_tokens(found, with_errors=True)
+
+    def _fetch_tokens(self, found: ListedInstance, *, with_errors: bool) -> FetchResult[Sequence[Token]]:
         """Fetch all tokens of an instance, as visits. An empty list may mean that it is unknown: that is checked."""
         instance = instance_of(found)
         path = ("processes", instance.instance_id, "tokens", "typed")
@@ -197,6 +199,9 @@ class AtomdEngine(RemoteEngine):
             self._info(instance.instance_id)
             return FetchResult((), 1)
         model = self._definitions.load(instance, info.definition_key if info else None)
+        if info is None and with_errors:
+            jobs_of_all = self._work.jobs_of(instance.instance_id, None)  # these have no errors
+            info = self._info(instance.instance_id) if any(one.state in FAILED_JOBS for one in jobs_of_all) else None
         jobs = assign_jobs(info.jobs, tokens, model) if info else None
         visits = split_into_visits(
             tokens,
@@ -206,6 +211,12 @@ class AtomdEngine(RemoteEngine):
             waiting_for=self._find_calls(tokens, model.graph.call_activities) if info else {},
         )
         return FetchResult(visits, len(visits))
+
+    def _tokens_by_instance(self, where: TokenFilter, projection: Projection) -> Iterator[Token]:  # noqa: ARG002
+        """Yield the tokens of all instances that match, with one request for each instance, two if a job failed."""
+        for found in self.list_candidates(instances_with(where)):
+            with suppress(NotFoundError):
+                yield from filter(where.matches, self.fetch_tokens(found, None).value)
 
     def _find_calls(self, tokens: Sequence[Token], call_activities: Collection[str]) -> dict[str, str]:
         """Return what the tokens at call activities wait for: only a single token has that."""
@@ -225,7 +236,7 @@ class AtomdEngine(RemoteEngine):
         live: bool = False,  # noqa: ARG002
     ) -> FetchResult[Sequence[Visit]]:
         """Fetch the tokens; keep what the analyses read of them."""
-        fetched = self.fetch_tokens(found, None)
+        fetched = self._fetch_tokens(found, with_errors=False)
         with_flows = flows is not FlowHistoryMode.NONE
         return FetchResult([Visit.from_token(token, flows=with_flows) for token in fetched.value], fetched.size)
 
@@ -241,12 +252,18 @@ class AtomdEngine(RemoteEngine):
     # --- debug ---
 
     def scan_instances(self, where: InstanceFilter) -> Iterator[InstanceStatus]:
-        if where.stuck is None:
+        if where.stuck is not None:
+            for status, visits in self.suspect_visits(replace(where, open=True)):
+                if where.matches_with_tokens(status, visits):
+                    yield status
+        elif where.failed:
+            for found in self.list_candidates(where):
+                with suppress(NotFoundError):
+                    status = derive_status(instance_of(found), self.fetch_tokens(found, None).value)
+                    if where.matches(status):
+                        yield status
+        else:
             yield from super().scan_instances(where)
-            return
-        for status, visits in self.suspect_visits(replace(where, open=True)):
-            if where.matches_with_tokens(status, visits):
-                yield status
 
     def suspect_visits(
         self, instances: InstanceFilter, where: TokenFilter = ALL_TOKENS, *, flows: bool = False
@@ -263,7 +280,7 @@ class AtomdEngine(RemoteEngine):
             if not waiting and instance.instance_id not in timed:
                 silent.append(found)
                 continue
-            if any(job.state in {FAILED, "DEFERRED"} for job in waiting):
+            if any(job.state in FAILED_JOBS for job in waiting):
                 with suppress(NotFoundError):
                     waiting = list(self._work.jobs_of(instance.instance_id, self._info(instance.instance_id)))
             tokens = visits_of_jobs(waiting, self._definitions.load(instance), instance.process_id)
@@ -275,22 +292,6 @@ class AtomdEngine(RemoteEngine):
         for found in silent[MAX_UNEXPLAINED_INSTANCES:]:
             yield status_without_tokens(instance_of(found)), iter(())
         self._explain_limits(silent[MAX_UNEXPLAINED_INSTANCES:])
-
-    def _select_failed(self, found: Sequence[Instance]) -> Sequence[Instance]:
-        """Return the instances that may have a FAILED token: those with a FAILED job, and a few without any job."""
-        jobs, timed = self._work.all_jobs(), self._work.waiting_for_timers()
-        likely, silent = [], []
-        for instance in found:
-            open_jobs = [job for job in jobs.get(instance.instance_id, ()) if job.is_open]
-            if any(job.state == FAILED for job in open_jobs):
-                likely.append(instance)
-            elif not open_jobs and instance.instance_id not in timed:
-                silent.append(instance)
-        if skipped := len(silent) - MAX_UNEXPLAINED_INSTANCES:
-            which = count(skipped, "open instance has", "open instances have")
-            if skipped > 0:
-                warn(f"{which} neither a job nor a timer; whether one of its tokens FAILED was not checked.")
-        return [*likely, *silent[:MAX_UNEXPLAINED_INSTANCES]]
 
     def _explain_limits(self, skipped: Sequence[ListedInstance]) -> None:
         self._limitations[:] = [_LIMITATION]

@@ -12,6 +12,14 @@ from tokctl.engines.atomd.api import AtomdApi
 from tokctl.engines.atomd.documents import InstanceInfo, Job, read_job, read_timer
 from tokctl.engines.connect import warn
 from tokctl.errors import NotAllowedError, NotFoundError
+from tokctl.model.instances import Instance
+from tokctl.model.states import FAILED
+from tokctl.text import count
+
+FAILED_JOBS = frozenset({FAILED, "DEFERRED", "ERROR_THROWN"})
+"""States of jobs with an error message."""
+MAX_UNEXPLAINED_INSTANCES = 10
+"""Of open instances without a job and a timer, the number that debug reads the tokens of, the oldest ones first."""
 
 
 class WorkLists:
@@ -54,3 +62,19 @@ class WorkLists:
                 except (NotAllowedError, NotFoundError):
                     pass
             return self._timed
+
+    def select_failed(self, instances: Sequence[Instance]) -> list[Instance]:
+        """Return the instances that may have a FAILED token: those with a FAILED job, and a few without any job."""
+        jobs, timed = self.all_jobs(), self.waiting_for_timers()
+        likely, silent = [], []
+        for instance in instances:
+            open_jobs = [job for job in jobs.get(instance.instance_id, ()) if job.is_open]
+            if any(job.state == FAILED for job in open_jobs):
+                likely.append(instance)
+            elif not open_jobs and instance.instance_id not in timed:
+                silent.append(instance)
+        skipped = len(silent) - MAX_UNEXPLAINED_INSTANCES
+        if skipped > 0:
+            which = count(skipped, "open instance has", "open instances have")
+            warn(f"{which} neither a job nor a timer; whether one of its tokens FAILED was not checked.")
+        return [*likely, *silent[:MAX_UNEXPLAINED_INSTANCES]]

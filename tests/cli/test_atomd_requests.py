@@ -165,3 +165,26 @@ def test_incidents_of_1000_instances(count):
     assert ran.out.split() == [made_token(number) for number in reversed(range(FAILED))]
     assert len(asked) <= 30 + 3 * FAILED
     assert f"{SILENT - 10} open instances have neither a job nor a timer" in ran.err
+
+
+def test_what_is_not_recorded_is_said(count):
+    """The token was at a timer for 20 seconds before it came to the end event."""
+    instance_id = IDS["timer"][1]
+    _, ran = count(SITUATIONS, "tokens", "tree", instance_id)
+    assert "It is not recorded where 1 token came from." in ran.out + ran.err
+    _, ran = count(SITUATIONS, "tokens", "history", instance_id)
+    assert "not recorded" in ran.out
+    _, ran = count(SITUATIONS, "tokens", "list", instance_id, "--at", "2026-11-28T17:56:30Z")
+    assert "the server does not tell where they were at that time" in ran.err
+
+
+def test_a_limit_that_is_used_up_ends_a_sweep_at_once(tokctl, monkeypatch, tmp_path):
+    monkeypatch.setenv("TOKCTL_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("TOKCTL_API_KEY", SECRET)
+    fake = FakeAtomd(SITUATIONS)
+    fake.limit = 10
+    ran = tokctl("tokens", "list", "-A", "--server", fake.url, "--engine-kind", "atomd", now=NOW)
+    assert ran.code == 5
+    assert "100 requests a minute" in ran.err
+    assert len(fake.asked) < 30
+    fake.close()

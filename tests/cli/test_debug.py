@@ -361,9 +361,9 @@ def test_junit(tokctl, tmp_path):
     [suite] = root
     assert (root.tag, suite.tag) == ("testsuites", "testsuite")
     for one in (root, suite):
-        assert (one.get("tests"), one.get("failures"), one.get("errors")) == ("15", "1", "0")
+        assert (one.get("tests"), one.get("failures"), one.get("errors")) == ("16", "1", "0")
     cases = {case.get("name"): case for case in suite}
-    assert len(cases) == 15
+    assert len(cases) == 16
     assert {(case.tag, case.get("classname")) for case in suite} == {("testcase", "tokctl.debug")}
     [failure] = cases["LONG_RUNNING_TOKENS"]
     assert (failure.tag, failure.get("type")) == ("failure", "HIGH")
@@ -478,9 +478,11 @@ def test_the_rules_are_listed(tokctl, config):
     config.write_text("debug: {long_running: 2h}")
     document = json.loads(tokctl("debug", "--list-rules", "-o", "json", "-T", "retries=9").out)
     rules = {rule["type"]: rule for rule in document["rules"]}
-    assert len(rules) == 15
+    assert len(rules) == 16
     assert rules["LONG_RUNNING_TOKENS"]["thresholds"] == {"long_running": "2h"}
-    assert rules["LONG_RUNNING_TOKENS"]["threshold_meanings"] == {"long_running": "ACTIVE for longer than this"}
+    assert rules["LONG_RUNNING_TOKENS"]["threshold_meanings"] == {
+        "long_running": "ACTIVE, or WAITING for a job, for longer than this"
+    }
     assert rules["HIGH_RETRY_TOKENS"]["thresholds"] == {"retries": 9}
     assert rules["SUSPENDED_TOKENS"]["thresholds"] == {"suspended": "0s"}
     assert tokctl("debug", "--list-rules", "-o", "id", "--severity", "high", "--skip", "FAILED_TOKENS").out.split() == [

@@ -12,7 +12,7 @@ import pytest
 from support.fake_flowable import CASES, FakeFlowable, copy_id
 from tokctl.client import Client, Connection
 from tokctl.engines import connect
-from tokctl.engines.flowable import FlowableEngine, recognizes
+from tokctl.engines.flowable import FlowableEngine, recognizes, rows
 from tokctl.engines.flowable.api import HISTORIC_INSTANCES, derive_external_url
 from tokctl.engines.flowable.documents import FlowableActivity, FlowableInstance
 from tokctl.engines.ids import resolve_instance, resolve_token
@@ -554,6 +554,20 @@ def test_refresh_shows_the_present(fake):
     assert engine.instance(CASES["order20"]).status == "ACTIVE"
     assert engine.refresh()
     assert engine.instance(CASES["order20"]).status == "SUSPENDED"
+
+
+def test_a_long_history_is_not_read_for_a_few_instances(make_fake, monkeypatch):
+    """Each of them is requested on its own if that is less than the lists of the whole server."""
+    fake = make_fake(copies=5)
+    ended = InstanceFilter(processes=("trip",), statuses=("COMPLETED",))
+    durations = dict.fromkeys([copy_id(CASES["trip0"], copy) for copy in range(1, 6)], 7)
+    assert {one.instance_id: len(one.tokens) for one in engine_of(fake).sweep(ended)} == durations
+    monkeypatch.setattr(rows, "ROWS_FOR_A_REQUEST", 1)
+    fake.requests.clear()
+    assert {one.instance_id: len(one.tokens) for one in engine_of(fake).sweep(ended)} == durations
+    asked = [dict(one.query) for one in fake.requests if one.path.endswith("/historic-activity-instances")]
+    assert [query for query in asked if "processInstanceId" not in query] == [{"size": "0"}]  # their number
+    assert len(asked) == 1 + 5
 
 
 def test_copies_are_told_apart(make_fake):

@@ -217,10 +217,6 @@ class ProcessGraph:
 
     # --- paths through all levels ---
 
-    def has_path(self, source: str, target: str) -> bool:
-        """Tell whether a token can get from one element to another, in at least one step."""
-        return self._find_shortest_path(source, target) is not None
-
     def find_certain_flows(self, source: str, target: str) -> tuple[SequenceFlow, ...]:
         """Return the flows that every path from one element to another takes, in order; empty without a path.
 
@@ -280,6 +276,11 @@ class ProcessGraph:
             if element.parent in self.elements:
                 steps[here].append(_Step(element.parent + _EXIT))
         return steps
+
+
+def has_path(graph: ProcessGraph, source: str, target: str) -> bool:
+    """Tell whether a token can get from one element to another, in at least one step."""
+    return graph._find_shortest_path(source, target) is not None  # noqa: SLF001 - a method would make the class long
 
 
 def _backtrack(reached_by: dict[str, tuple[str, _Step]], source: str, target: str) -> list[_Step]:

@@ -67,6 +67,7 @@ class Invocation:
         """Close what has been opened, the newest first."""
         for opened in reversed(self.opened):
             opened.close()
+        TRAFFIC.on_request = lambda: None
         if total := TRAFFIC.summary():
             trace("%s", total)
         set_listener(None)
@@ -167,6 +168,14 @@ class App:
         """Remove the progress bar of reading a server, before something is written to the terminal."""
         if self._reading is not None:
             self._reading.hide()
+
+    def stop_progress(self) -> None:
+        """Show no progress bar for reading a server any more: the command shows its own progress."""
+        self.hide_progress()
+        self._reading = None
+        TRAFFIC.on_request = lambda: None
+        if self._opened_engine is not None:
+            self._opened_engine.watch_progress(lambda _done, _total: None)
 
     def require_store(self) -> None:
         """Raise UsageError if an option names another source of tokens than a store."""

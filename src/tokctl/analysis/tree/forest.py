@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from msgspec import Struct
 
+from tokctl.bpmn.entries import EnteredBy
 from tokctl.documents.tree import ContradictionExample
 from tokctl.model.durations import Duration
 from tokctl.model.times import from_micros, to_micros
@@ -48,7 +49,8 @@ class TreeRow(Struct, frozen=True, gc=False):
     """The fields of a token that the tree needs. Times are microseconds since 1970-01-01 UTC.
 
     ``child_tokens`` is None if the source does not send it; ``hops`` is the number of flow history entries, 0 if
-    unknown; ``duration_ms`` is the given duration, never a derived one.
+    unknown; ``duration_ms`` is the given duration, never a derived one. ``entry_is_unknown`` tells that the engine does
+    not tell where the token came from.
     """
 
     token_id: str
@@ -63,6 +65,7 @@ class TreeRow(Struct, frozen=True, gc=False):
     duration_ms: float | None = None
     worker_id: str | None = None
     hops: int = 0
+    entry_is_unknown: bool = False
 
     @classmethod
     def from_token(cls, token: Token | Visit) -> Self:
@@ -81,6 +84,7 @@ class TreeRow(Struct, frozen=True, gc=False):
             context.duration_ms,
             context.worker_id,
             len(token.hops),
+            context.entered_by == EnteredBy.UNKNOWN,
         )
 
     @property
@@ -161,6 +165,7 @@ class Forest:
 
     def __init__(self, max_examples: int) -> None:
         self.anomalies = Anomalies(max_examples)
+        self.unknown_entries = 0  # tokens that came from an unknown element
         self.ids: list[str] = []
         self.labels: list[tuple[str, str | None, str | None, str]] = []  # element id, type, name, state
         self.label_codes = array("i")

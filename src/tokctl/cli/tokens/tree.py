@@ -50,7 +50,8 @@ def tree(
         depth=depth,
         predicate=(lambda row: row.state in states) if states else None,
     )
-    return tree_listing(lines, forest.anomalies, engine.instance(instance_id), engine.summary(instance_id), app.out)
+    status, summary = engine.instance(instance_id), engine.summary(instance_id)
+    return tree_listing(lines, forest, status, summary, app.out)
 
 
 app = command(

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from tokctl.bpmn.element_details import MESSAGE, SIGNAL, TIMER, ElementDetails, read_element_details
 from tokctl.bpmn.entries import EnteredBy
 from tokctl.bpmn.flow_reconstruction import link_visits
-from tokctl.bpmn.graph import ProcessGraph
+from tokctl.bpmn.graph import ProcessGraph, has_path
 from tokctl.engines.atomd.documents import Job, Timer
 from tokctl.engines.instance_tokens import keep_newest
 from tokctl.model.definitions import Definition, Element
@@ -116,7 +116,7 @@ def assign_jobs(jobs: Sequence[Job], tokens: Sequence[Token], model: AtomdModel)
         element = model.element_of(job)
         if element is None:
             return None
-        gone_on = [] if job.is_open else [one for one in tokens if model.graph.has_path(element.id, one.element_id)]
+        gone_on = [] if job.is_open else [one for one in tokens if has_path(model.graph, element.id, one.element_id)]
         fitting = {one.token_id for one in tokens if one.element_id == element.id} | {one.token_id for one in gone_on}
         if len(fitting) != 1:
             return None

@@ -8,7 +8,7 @@ from typing import Any
 
 from tokctl.analysis.encoding.tree import encode_contradiction_report, encode_tree_line
 from tokctl.analysis.tree.drawing import HiddenLine, TreeLine
-from tokctl.analysis.tree.forest import Anomalies
+from tokctl.analysis.tree.forest import Forest
 from tokctl.model.instance_status import InstanceStatus
 from tokctl.model.instances import Summary
 from tokctl.model.states import FAILED, is_final
@@ -23,7 +23,7 @@ MAX_ANOMALIES_SHOWN = 8  # contradictions listed below a tree
 
 
 def tree_listing(
-    lines: Iterable[Line], anomalies: Anomalies, status: InstanceStatus, summary: Summary, out: Output
+    lines: Iterable[Line], forest: Forest, status: InstanceStatus, summary: Summary, out: Output
 ) -> Listing:
     """Return a tree as a list of its lines, because nested JSON could exceed the maximum depth of parsers."""
     columns = (
@@ -61,11 +61,11 @@ def tree_listing(
         document=encode_tree_line,
         head={"instance_id": status.instance.instance_id, "process_id": status.instance.process_id},
         tail=lambda: {
-            "contradictions": encode_contradiction_report(anomalies),
+            "contradictions": encode_contradiction_report(forest.anomalies),
             "summary": summary,
         },
         headline=headline(status, summary, out),
-        notes=_notes(anomalies),
+        notes=_notes(forest),
         empty="No tokens match." if summary.total_tokens else "The instance has no tokens.",
         footer=_footer(status.instance.instance_id, out),
     )
@@ -161,13 +161,17 @@ def _anomaly_cell(line: Line) -> Cell:
     return Cell(", ".join(kind.lower().replace("_", " ") for kind in kinds), "yellow")
 
 
-def _notes(anomalies: Anomalies) -> Callable[[int], list[str]]:
+def _notes(forest: Forest) -> Callable[[int], list[str]]:
     def say(_: int) -> list[str]:
+        anomalies, unknown = forest.anomalies, []
+        if forest.unknown_entries:
+            unknown = [f"It is not recorded where {count(forest.unknown_entries, 'token')} came from."]
         if not anomalies.total:
-            return []
+            return unknown
         messages = [f"  {a.message}" for a in anomalies.examples[:MAX_ANOMALIES_SHOWN]]
         more = anomalies.total - len(messages)
         return [
+            *unknown,
             f"The links contradict each other in {count(anomalies.total, 'place')}:",
             *messages,
             *([f"  and {more:,} more (-o json lists them, with counts of each kind)"] if more else []),

@@ -71,7 +71,7 @@ class Camunda7Engine(RemoteEngine):
         super().__init__(client, server, reading)
         self._clock = clock
         self._api = RestApi(client, self.kind)
-        self._models = ModelLoader(self._api)
+        self._models = ModelLoader(self._api, display_address(client))
         self._reader = InstanceReader(self._api, self._models)
         self._finder = InstanceFinder(self._api, self._models, self._reader)
         self._limitations: list[str] = []

@@ -317,9 +317,9 @@ def test_a_failed_asynchronous_job_that_will_be_tried_again(fake):
     (job,) = (one for one in fake.lists["management/deadletter-jobs"] if one["elementId"] == "invoice")
     fake.lists["management/deadletter-jobs"].remove(job)
     again = job | {"retries": 2, "dueDate": "2026-11-28T17:01:00.000Z"}
-    for path, rows in (("management/deadletter-jobs", []), ("management/timer-jobs", [again])):
-        fake.lists[path] = [*fake.lists[path], *rows]
-        fake.index(path)
+    fake.lists["management/timer-jobs"].append(again)
+    fake.index("management/deadletter-jobs")
+    fake.index("management/timer-jobs")
     (invoice,) = (one for one in tokens_of(fake, "child_of_nested1") if one.live)
     context = msgspec.json.decode(invoice.execution_context)
     assert (invoice.state, context["retries_left"]) == ("WAITING", 2)
@@ -416,7 +416,12 @@ def test_what_an_instance_says(fake):
         (InstanceFilter(business_keys=("N-*",), open=True), {"nested1", "nested4"}),
         (InstanceFilter(business_keys=("O-20",)), {"order20"}),
         (InstanceFilter(processes=("nested",), live=True), {"nested1", "nested4"}),
-        (InstanceFilter(until=datetime(2026, 11, 28, 16, 43, 58, 248000, tzinfo=UTC)), {"order4", "order6"}),
+        (InstanceFilter(until=datetime(2026, 11, 28, 16, 43, 58, 247001, tzinfo=UTC)), {"order4", "order6"}),
+        (InstanceFilter(until=datetime(2026, 11, 28, 16, 43, 58, 247000, tzinfo=UTC)), {"order4"}),
+        (
+            InstanceFilter(statuses=("COMPLETED",), since=datetime(2026, 11, 28, 16, 44, 5, 674000, tzinfo=UTC)),
+            {"trip0", "nested9"},
+        ),
         (
             InstanceFilter(since=datetime(2026, 11, 28, 16, 44, 8, tzinfo=UTC)),
             {"order4", "child_of_nested1", "order14", "nested9"},

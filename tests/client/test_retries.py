@@ -15,6 +15,7 @@ from tokctl.client.retries import (
     MAX_RETRY_AFTER_SECONDS,
     MAX_RETRY_SECONDS,
     TransientError,
+    parse_rate_limit_reset,
     parse_retry_after,
     retry,
 )
@@ -23,7 +24,7 @@ from tokctl.errors import UnreachableError
 NOW = datetime(2025, 1, 11, 12, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_a_failure_and_then_an_answer(calls, status):
     with faulty_server.serving(faulty_server.good(b"", status), faulty_server.good()) as server:
         assert calls(server.url).get(("x",)).body == faulty_server.GOOD
@@ -50,6 +51,39 @@ def test_a_server_that_never_recovers(calls, retries):
             calls(server.url, retries=retries).get(("x",))
         assert len(server.seen) == retries + 1
     assert calls.waits == [0.5, 1.0, 2.0][:retries]
+
+
+@pytest.mark.parametrize("header", ["Retry_After", "X_RateLimit_Reset"])
+def test_too_many_requests_are_waited_out_once(calls, header):
+    limited = faulty_server.good(b"", 429, **{header: "37"})
+    with faulty_server.serving(limited, faulty_server.good()) as server:
+        assert calls(server.url).get(("x",)).body == faulty_server.GOOD
+    assert calls.waits == [37]
+    with faulty_server.serving(limited) as server:
+        with pytest.raises(UnreachableError, match="too many requests") as raised:
+            calls(server.url, retries=5).get(("x",))
+        assert len(server.seen) == 2
+    assert raised.value.status == 429
+    assert calls.waits == [37, 37]
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Retry_After": "61"}, {"X_RateLimit_Reset": "3600"}, {"X_RateLimit_Reset": "?"}]
+)
+def test_too_many_requests_without_a_near_end_are_told_at_once(calls, headers):
+    with faulty_server.serving(faulty_server.good(b"", 429, **headers)) as server:
+        with pytest.raises(UnreachableError, match=r"too many requests.*Try again"):
+            calls(server.url).get(("x",))
+        assert len(server.seen) == 1
+    assert calls.waits == []
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"), [("12", 12), ("1736596815", 15), ("1736596700", 0), ("x", None), ("", None)]
+)
+def test_the_reset_of_a_limit_is_seconds_or_a_time(given, seconds):
+    headers = {"x-ratelimit-reset": given, "date": format_datetime(NOW, usegmt=True)}
+    assert parse_rate_limit_reset(headers) == seconds
 
 
 @given(st.integers(0, 12), st.floats(0, 1, exclude_max=True))
@@ -120,7 +154,7 @@ def test_the_server_says_much_later(calls, asked, said):
 
 @pytest.mark.parametrize("nonsense", ["", "soon", "-5", "1.5", "1e99", "nan", "Sat, 99 Foo 2025", "\xff"])
 def test_the_server_says_nonsense(calls, nonsense):
-    with faulty_server.serving(faulty_server.good(b"", 429, Retry_After=nonsense), faulty_server.good()) as server:
+    with faulty_server.serving(faulty_server.good(b"", 503, Retry_After=nonsense), faulty_server.good()) as server:
         calls(server.url).get(("x",))
     assert calls.waits == [0.5]
 

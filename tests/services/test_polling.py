@@ -8,6 +8,7 @@ import pytest
 
 from support.commandline import NOW
 from support.watchers import Clock
+from tokctl.client.retries import TransientError
 from tokctl.errors import StoreError, UnreachableError, WrongStoreError
 from tokctl.services.polling import EnginePoller, notify_outage, poll_repeatedly
 
@@ -72,6 +73,18 @@ def test_an_outage_is_reported_once_and_its_end():
     times, said = poll_with(errors, Clock(), deadline=NOW + timedelta(seconds=17))
     assert times == [0, 5, 6, 8, 12, 17]
     assert said == ["a. Retrying.", "b. Retrying.", "Available again."]
+
+
+def test_a_rate_limit_slows_down_the_polls():
+    def limit() -> UnreachableError:
+        return UnreachableError("too many requests.", status=429)
+
+    errors: list[Exception | None] = [None, limit(), TransientError("limit.", retry_after=20, status=429), None, None]
+    times, said = poll_with(errors, Clock(), deadline=NOW + timedelta(seconds=125))
+    assert times == [0, 5, 65, 85, 105, 125], (
+        "after a window, after the time asked for, then at four times the interval"
+    )
+    assert said == ["too many requests. Retrying.", "limit. Retrying.", "Available again."]
 
 
 def test_at_the_deadline_nothing_is_waited_for():

@@ -278,6 +278,11 @@ class ProcessGraph:
         return steps
 
 
+def has_path(graph: ProcessGraph, source: str, target: str) -> bool:
+    """Tell whether a token can get from one element to another, in at least one step."""
+    return graph._find_shortest_path(source, target) is not None  # noqa: SLF001 - a method would make the class long
+
+
 def _backtrack(reached_by: dict[str, tuple[str, _Step]], source: str, target: str) -> list[_Step]:
     steps: list[_Step] = []
     here = target

@@ -88,6 +88,7 @@ def snapshot(
                     finished = run.watch(poller, end=end, give_up=give_up, notify=app.warn)
             else:
                 finished = True
+                app.stop_progress()
                 with progress("Taking snapshots", len(ids)) as step:
                     run.take_all(engine, ids, step)
         except BaseException:

@@ -179,8 +179,8 @@ def sort_tokens(tokens: Iterable[Token], order: SortOrder) -> list[Token]:
 class StuckLimits(Struct, frozen=True):
     """When a token counts as stuck: its timeout has passed, or it is older than a threshold of ``tokctl debug``.
 
-    Those are the rules TIMED_OUT_TOKENS, LONG_RUNNING_TOKENS (ACTIVE) and STUCK_GATEWAY_TOKENS (WAITING at a gateway).
-    A FAILED token is not stuck but an incident.
+    Those are the rules TIMED_OUT_TOKENS, LONG_RUNNING_TOKENS (ACTIVE, or WAITING for a job) and STUCK_GATEWAY_TOKENS
+    (WAITING at a gateway). A FAILED token is not stuck but an incident.
     """
 
     now: datetime
@@ -196,8 +196,10 @@ class StuckLimits(Struct, frozen=True):
             return True
         if created is None:
             return False
-        if token.state == ACTIVE:
-            return self.now - created > self.long_running
+        if (token.state == ACTIVE or token.context.waits_for_job(token.state)) and (
+            self.now - created > self.long_running
+        ):
+            return True
         at_gateway = token.state == WAITING and type_matches(token.element_type or "", "gateway")
         return at_gateway and self.now - created > self.stuck_gateway
 

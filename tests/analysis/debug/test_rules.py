@@ -75,7 +75,18 @@ def cancelled(token_id="t1", end=HOUR, began=2 * HOUR, **fields):
     return live(token_id, state="CANCELLED", **times | fields)
 
 
-_CONTEXT = {"worker_id", "job_type", "retries_used", "retries_left", "timeout_at", "duration_ms", "state_history"}
+_CONTEXT = {
+    "worker_id",
+    "job_type",
+    "job_key",
+    "waiting_for",
+    "retry_at",
+    "retries_used",
+    "retries_left",
+    "timeout_at",
+    "duration_ms",
+    "state_history",
+}
 
 
 def chain(*tokens):
@@ -146,10 +157,29 @@ GATEWAY = {"state": "WAITING", "element_type": "exclusiveGateway"}
 
 # rule → name → (records, the tokens found, thresholds that are set)
 CASES: dict[str, dict[str, tuple]] = {
+    "JOB_NOT_TAKEN": {
+        "a job without a worker": ([live(age=300.001, state="WAITING", waiting_for="job:1")], {"t1"}),
+        "for five minutes exactly": ([live(age=300, state="WAITING", waiting_for="job:1")], set()),
+        "an external task": ([live(age=HOUR, state="ACTIVE", waiting_for="external_task:pay")], {"t1"}),
+        "a job that has a key alone": ([live(age=HOUR, job_key="1")], {"t1"}),
+        "a job with a worker": ([live(age=HOUR, waiting_for="job:1", worker_id="w")], set()),
+        "a job that waits for its next attempt": ([live(age=HOUR, waiting_for="retry:1", job_key="1")], set()),
+        "a job with a later attempt": ([live(age=HOUR, job_key="1", retry_at=format_time(ago_s(-1)))], set()),
+        "a job whose attempt is overdue": ([live(age=HOUR, job_key="1", retry_at=format_time(ago_s(1)))], {"t1"}),
+        "a failed job": ([live(age=HOUR, state="FAILED", job_key="1")], set()),
+        "a timer": ([live(age=HOUR, state="WAITING", waiting_for="timer:1", job_key="1")], set()),
+        "no job": ([live(age=HOUR)], set()),
+        "over now": ([done(took=HOUR, job_key="1")], set()),
+        "as set": ([live(age=61, job_key="1"), live("t2", age=59, job_key="1")], {"t1"}, {"job_not_taken": "1m"}),
+    },
     "LONG_RUNNING_TOKENS": {
         "longer than ten minutes": ([live(age=600.001)], {"t1"}),
         "ten minutes exactly": ([live(age=600)], set()),
         "waiting is no running": ([live(age=HOUR, state="WAITING")], set()),
+        "waiting for a job": ([live(age=601, state="WAITING", waiting_for="job:1")], {"t1"}),
+        "waiting for a job that has a key alone": ([live(age=601, state="WAITING", job_key="1")], {"t1"}),
+        "waiting for a message": ([live(age=HOUR, state="WAITING", waiting_for="message:m", job_key="1")], set()),
+        "failed at a job": ([live(age=HOUR, state="FAILED", job_key="1")], set()),
         "a state that nobody knows": ([live(age=HOUR, state="STUCK")], set()),
         "over now": ([done(took=HOUR)], set()),
         "since nobody knows when": ([live(created_at=None)], set()),
@@ -682,7 +712,7 @@ def test_counts_are_those_of_all_whatever_the_limit():
     assert (finding.count, finding.instances, finding.since) == (500, 7, ago_s(HOUR + 499))
     assert [hit.visit.token_id for hit in finding.matches] == ["t499", "t498", "t497"]
     assert finding.message.startswith(
-        "Tokens that have been ACTIVE for too long: 500 tokens in 7 instances; the worst: "
+        "Tokens that have been ACTIVE, or WAITING for a job, for too long: 500 tokens in 7 instances; the worst: "
     )
 
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.builders import at, instance
+from support.builders import at, instance, raw
 from support.strategies import make_instances, moments, token_sets
 from support.waiting import START, bpmn, model, play, timer, visit
-from tokctl.analysis.explain.explanation import MAX_STEPS, VERDICTS, ExplainContext, explain
+from tokctl.analysis.explain.explanation import MAX_STEPS, VERDICTS, ChainStep, ExplainContext, explain
 from tokctl.bpmn.element_details import TIMER, EventDefinition, compute_due_time, read_element_details
 from tokctl.bpmn.parser import read_definitions
 from tokctl.model.definitions import Definition
@@ -128,6 +128,60 @@ RACE = (
     "<timerEventDefinition><timeDuration>PT2H</timeDuration></timerEventDefinition></intermediateCatchEvent>"
 )
 RACE_WAYS = "start>which which>paid which>waited paid>end waited>end"
+
+
+IN_AN_HOUR = "2025-01-11T12:00:00Z"
+RECORDED = {
+    "job:7": (
+        "WAITS_FOR_JOB",
+        True,
+        "It waits for job 7 of type pay of the service task 'a'",
+        "No worker has taken it.",
+    ),
+    "external_task:pay": ("WAITS_FOR_JOB", True, "It waits for job 7 of type pay", "No worker has taken it."),
+    "retry:7": ("WAITS_FOR_RETRY", True, "the next attempt of job 7", "The last attempt failed: no stock. It is tried"),
+    "timer:t": ("WAITS_FOR_TIMER", True, "It waits for the time 2025-01-11T12:00:00.000Z", "That is in 1h."),
+    "message:paid": ("WAITS_FOR_MESSAGE", True, "It waits for the message 'paid'", "at the service task 'a'"),
+    "signal:go": ("WAITS_FOR_SIGNAL", True, "It waits for the signal 'go'", ""),
+    "user_task:a": ("WAITS_FOR_PERSON", True, "It waits for a person, anna, to complete", "It is due 2025-01-11T12:00"),
+    "user_task:b": ("WAITS_FOR_PERSON", True, "to complete the task 'b' after the service task 'a'", ""),
+    "call_activity:i2": (
+        "WAITS_FOR_CALLED_INSTANCE",
+        False,
+        "the called instance i2 to end",
+        "In it, 'x' (t9) FAILED.",
+    ),
+}
+
+
+@pytest.mark.parametrize("waiting_for", RECORDED)
+def test_what_the_engine_says_that_a_token_waits_for(waiting_for):
+    verdict, can_continue, *phrases = RECORDED[waiting_for]
+    kind = waiting_for.partition(":")[0]
+    members = {
+        "waiting_for": waiting_for,
+        "job_key": "7",
+        "job_type": "pay",
+        **({"error_message": "no stock", "retry_at": IN_AN_HOUR} if kind == "retry" else {}),
+        **({"due_at": IN_AN_HOUR, "assignee": "anna"} if kind in {"timer", "user_task"} else {}),
+    }
+    one = visit("t1", "a", state="WAITING", element_type="serviceTask", execution_context=raw(members))
+    inside = ChainStep(1, None, visit("t9", "x", state="FAILED"), "FAILED", "FAILED", can_continue=False)
+    (definition,) = read_definitions(bpmn("start>a a>b b>end"))
+    found = explain(
+        "t1",
+        ExplainContext(
+            status=derive_status(instance(), [one]),
+            visits=[one],
+            now=START + HOUR,
+            definition=definition,
+            explain_called=lambda called: [inside] if called == "i2" else [],
+        ),
+    )
+    assert (found.verdict, found.can_continue) == (verdict, can_continue)
+    for phrase in phrases:
+        assert phrase in words(found)
+    assert ("waiting_for", waiting_for) in [(fact.name, fact.value) for fact in found.evidence]
 
 
 def test_one_of_several_events():

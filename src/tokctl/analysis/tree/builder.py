@@ -60,6 +60,7 @@ def _read(forest: Forest, rows: Iterable[TreeRow]) -> None:
         return code
 
     for row in rows:
+        forest.unknown_entries += row.entry_is_unknown
         code = code_of(row.token_id)
         if nodes[code] != NO_NODE:
             forest.record_anomaly("DUPLICATE_ID", nodes[code], nodes[code])

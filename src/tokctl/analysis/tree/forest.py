@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from msgspec import Struct
 
+from tokctl.bpmn.entries import EnteredBy
 from tokctl.documents.tree import ContradictionExample
 from tokctl.model.durations import Duration
 from tokctl.model.times import from_micros, to_micros
@@ -49,6 +50,7 @@ class TreeRow(Struct, frozen=True, gc=False):
 
     ``child_tokens`` is None if the source does not send it; ``hops`` is the number of flow history entries, 0 if
     unknown; ``certainty`` is that of the last one; ``duration_ms`` is the given duration, never a derived one.
+    ``entry_is_unknown`` tells that the engine does not tell where the token came from.
     """
 
     token_id: str
@@ -64,6 +66,7 @@ class TreeRow(Struct, frozen=True, gc=False):
     worker_id: str | None = None
     hops: int = 0
     certainty: Certainty = Certainty.RECORDED
+    entry_is_unknown: bool = False
 
     @classmethod
     def from_token(cls, token: Token | Visit) -> Self:
@@ -83,6 +86,7 @@ class TreeRow(Struct, frozen=True, gc=False):
             context.worker_id,
             len(hops),
             hops[-1].certainty if hops else Certainty.RECORDED,
+            context.entered_by == EnteredBy.UNKNOWN,
         )
 
     @property
@@ -163,6 +167,7 @@ class Forest:
 
     def __init__(self, max_examples: int) -> None:
         self.anomalies = Anomalies(max_examples)
+        self.unknown_entries = 0  # tokens that came from an unknown element
         self.ids: list[str] = []
         self.labels: list[tuple[str, str | None, str | None, str]] = []  # element id, type, name, state
         self.label_codes = array("i")

@@ -41,8 +41,8 @@ def list_instances(
         bool,
         opt.flag(
             "--stuck",
-            "Only instances with a token past its timeout, or past the threshold long_running (ACTIVE) or "
-            "stuck_gateway (WAITING at a gateway) of 'tokctl debug'.",
+            "Only instances with a token past its timeout, or past the threshold long_running (ACTIVE, or WAITING for "
+            "a job) or stuck_gateway (WAITING at a gateway) of 'tokctl debug'.",
             panel=opt.FILTER_PANEL,
         ),
     ] = False,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from shlex import quote
 from typing import Any
 
 from tokctl.analysis.encoding.tree import encode_contradiction_report, encode_tree_line
 from tokctl.analysis.tree.drawing import HiddenLine, TreeLine
-from tokctl.analysis.tree.forest import Anomalies
+from tokctl.analysis.tree.forest import Forest
 from tokctl.model.instance_status import InstanceStatus
 from tokctl.model.instances import Summary
 from tokctl.model.states import FAILED, is_final
 from tokctl.model.times import format_time, from_micros
-from tokctl.model.tokens import Certainty
 from tokctl.render.result import Cell, Column, Footer, Listing, Output
 from tokctl.render.text import (
     CERTAINTY_SIGNS,
@@ -33,18 +32,9 @@ MAX_ANOMALIES_SHOWN = 8  # contradictions listed below a tree
 
 
 def tree_listing(
-    lines: Iterable[Line],
-    anomalies: Anomalies,
-    status: InstanceStatus,
-    summary: Summary,
-    out: Output,
-    *,
-    certainties: Collection[Certainty] = (),
+    lines: Iterable[Line], forest: Forest, status: InstanceStatus, summary: Summary, out: Output
 ) -> Listing:
-    """Return a tree as a list of its lines, because nested JSON could exceed the maximum depth of parsers.
-
-    ``certainties`` are those of the tokens' last hops.
-    """
+    """Return a tree as a list of its lines, because nested JSON could exceed the maximum depth of parsers."""
     columns = (
         Column("tree", "TOKEN TREE", _tree_text, show=_tree_cell, fold=True, min_width=24),
         Column(
@@ -80,11 +70,11 @@ def tree_listing(
         document=encode_tree_line,
         head={"instance_id": status.instance.instance_id, "process_id": status.instance.process_id},
         tail=lambda: {
-            "contradictions": encode_contradiction_report(anomalies),
+            "contradictions": encode_contradiction_report(forest.anomalies),
             "summary": summary,
         },
         headline=headline(status, summary, out),
-        notes=_notes(anomalies, certainties),
+        notes=_notes(forest),
         empty="No tokens match." if summary.total_tokens else "The instance has no tokens.",
         footer=_footer(status.instance.instance_id, out),
     )
@@ -181,15 +171,17 @@ def _anomaly_cell(line: Line) -> Cell:
     return Cell(", ".join(kind.lower().replace("_", " ") for kind in kinds), "yellow")
 
 
-def _notes(anomalies: Anomalies, certainties: Collection[Certainty]) -> Callable[[int], list[str]]:
+def _notes(forest: Forest) -> Callable[[int], list[str]]:
     def say(_: int) -> list[str]:
-        marks = explain_certainty(certainties)
+        anomalies, notes = forest.anomalies, explain_certainty(set(forest.certainties.values()))
+        if forest.unknown_entries:
+            notes.append(f"It is not recorded where {count(forest.unknown_entries, 'token')} came from.")
         if not anomalies.total:
-            return marks
+            return notes
         messages = [f"  {a.message}" for a in anomalies.examples[:MAX_ANOMALIES_SHOWN]]
         more = anomalies.total - len(messages)
         return [
-            *marks,
+            *notes,
             f"The links contradict each other in {count(anomalies.total, 'place')}:",
             *messages,
             *([f"  and {more:,} more (-o json lists them, with counts of each kind)"] if more else []),

@@ -180,8 +180,8 @@ LIST = Endpoint(
         par.flag("failed", "Only instances with a FAILED token.", default=False),
         par.flag(
             "stuck",
-            "Only instances with a stuck token: its timeout has passed, or it has been ACTIVE for longer than "
-            "'long_running' or WAITING at a gateway for longer than 'stuck_gateway'.",
+            "Only instances with a stuck token: its timeout has passed, or it has been ACTIVE or WAITING for a job for "
+            "longer than 'long_running', or WAITING at a gateway for longer than 'stuck_gateway'.",
             default=False,
         ),
         par.duration("long_running", "For 'stuck', a duration such as 10m or 90s.", _USUAL.long_running),

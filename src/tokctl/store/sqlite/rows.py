@@ -57,7 +57,9 @@ READ_TREE = (
     "token_id, element_id, state, parent_token_id, child_tokens, element_type, element_name, created_at, finished_at,"
     " duration_ms, worker_id,"
     " CASE WHEN json_valid(flow_history) THEN json_array_length(flow_history) ELSE 0 END,"
-    " CASE WHEN json_valid(flow_history) THEN json_extract(flow_history, '$[#-1].certainty') END"
+    " CASE WHEN json_valid(flow_history) THEN json_extract(flow_history, '$[#-1].certainty') END,"
+    " CASE WHEN instr(execution_context, 'entered_by') AND json_valid(execution_context)"
+    " THEN coalesce(json_extract(execution_context, '$.entered_by') = 'unknown', 0) ELSE 0 END"
 )
 READ_STAY = (
     "token_id, parent_token_id, element_id, element_type, element_name, worker_id, state, created_at, finished_at,"
@@ -191,7 +193,7 @@ def read_tree_row(create: type[TreeRow], row: tuple[Any, ...]) -> TreeRow:
     """Return the tree row of a row of READ_TREE. ``create`` is the class, imported only for trees."""
     values = list(row)
     values[4] = _decode_children(row[4])
-    values[-1] = read_certainty(row[-1])
+    values[-2:] = read_certainty(row[-2]), bool(row[-1])
     return create(*values)
 
 
@@ -265,3 +267,8 @@ def read_status(row: tuple[Any, ...]) -> InstanceStatus:
         updated_at=instance.updated_at or from_micros(last),
         ended_at=ended or (from_micros(end) if is_final(status or derived or "") else None),
     )
+
+
+def read_waits_for_job(state: str, context: str | None) -> bool:
+    """Tell whether a token in this state waits for a job, according to the JSON of its execution context."""
+    return context is not None and decode_context(Raw(context.encode())).waits_for_job(state)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import tempfile
 from functools import cached_property
+from typing import Any
 
 from live.driving import DRIVERS
 from live.raw_answers import ANSWERS, RawInstance
+from support.commandline import clean_environment
+from tokctl.model.states import FINAL_STATES
 
-KINDS = {"operaton": "camunda7", "flowable": "flowable"}
-"""The engine kind that reads each of the engines."""
+Json = dict[str, Any]
 
 
 class LiveEngine:
@@ -16,7 +22,6 @@ class LiveEngine:
 
     def __init__(self, name: str, url: str, cases: dict[str, str]) -> None:
         self.name = name
-        self.kind = KINDS[name]
         self.url = url
         self.cases = cases
         self.driver = DRIVERS[name](url)
@@ -26,3 +31,40 @@ class LiveEngine:
     def instances(self) -> dict[str, RawInstance]:
         """All instances, as the engine tells of them."""
         return self.raw.instances()
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run tokctl on the engine with nothing but its address, as on the first day."""
+        with tempfile.TemporaryDirectory() as state:
+            return subprocess.run(
+                [sys.executable, "-m", "tokctl", *words, "--server", self.url],
+                env=clean_environment({"TOKCTL_STATE_DIR": state}),
+                capture_output=True,
+                text=True,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
+
+    def ask(self, *words: str, code: int = 0) -> Any:
+        """Return the JSON that a command line prints."""
+        done = self.run(*words, "-o", "json")
+        assert done.returncode == code, (words, done.returncode, done.stderr)
+        return json.loads(done.stdout)
+
+    @cached_property
+    def listed(self) -> list[Json]:
+        """All instances that tokctl lists."""
+        return self.ask("instances", "list")["instances"]
+
+    @cached_property
+    def tokens(self) -> dict[str, list[Json]]:
+        """All tokens that tokctl lists, by instance."""
+        found: dict[str, list[Json]] = {instance: [] for instance in self.cases.values()}
+        for token in self.ask("tokens", "list", "-A")["tokens"]:
+            found[token["instance_id"]].append(token)
+        return found
+
+    def live_leaves(self, case: str) -> list[Json]:
+        """Return the live tokens of a case that enclose no other live token."""
+        live = [token for token in self.tokens[self.cases[case]] if token["state"] not in FINAL_STATES]
+        scopes = {token["parent_token_id"] for token in live}
+        return sorted((token for token in live if token["token_id"] not in scopes), key=lambda one: one["element_id"])

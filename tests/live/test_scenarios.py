@@ -22,18 +22,14 @@ def test_all_instances_belong_to_cases(live):
 
 def test_elements_of_failed_tokens(live):
     """By incidents and dead letters."""
+    called = {f"{name}/called": tokens for name, tokens in CALLED.items()}
     expected = sorted(
         (live.cases[name], element)
-        for name, tokens in [*((name, case.live) for name, case in CASES.items()), *called_tokens()]
+        for name, tokens in ({name: case.live for name, case in CASES.items()} | called).items()
         for element, state in tokens
         if state == "FAILED"
     )
     assert sorted((trouble.instance, trouble.element) for trouble in live.raw.troubles()) == expected
-
-
-def called_tokens():
-    """Live tokens of called instances, by name."""
-    return [(f"{name}/called", tokens) for name, tokens in CALLED.items()]
 
 
 def test_visits_that_have_not_ended_are_at_live_elements(live):

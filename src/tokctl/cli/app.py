@@ -23,7 +23,7 @@ from tokctl.errors import TokctlError, UsageError
 from tokctl.kinds import COLORS
 from tokctl.model.time_expressions import parse_time_or_age
 from tokctl.text import suggest
-from tokctl.verbose_log import set_listener
+from tokctl.verbose_log import TRAFFIC, set_listener, trace
 
 if TYPE_CHECKING:
     from tokctl.api_tokens.registries.protocol import Registry
@@ -66,6 +66,8 @@ class Invocation:
         """Close what has been opened, the newest first."""
         for opened in reversed(self.opened):
             opened.close()
+        if total := TRAFFIC.summary():
+            trace("%s", total)
         set_listener(None)
 
 
@@ -350,6 +352,7 @@ def _enable_verbose_log(app: App) -> None:
     """Log files and requests to stderr, with possible secrets masked."""
     from tokctl.api_tokens.masking import mask_text
 
+    TRAFFIC.reset()
     set_listener(lambda text: app.warn(f"tokctl: {mask_text(text)}"))
 
 

@@ -17,6 +17,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from tokctl.engines.atomd_documents import Job, complete_tokens, read_instance, read_job, read_model, read_token
+from tokctl.engines.capabilities import Capability, CredentialProbe, EngineCapabilities, Support
 from tokctl.engines.connect import create_client, display_address, warn, wrong_kind_error
 from tokctl.engines.etag_cache import FetchResult
 from tokctl.engines.projection import Projection
@@ -46,6 +47,36 @@ _AUTH_DISABLED_HINT = "atomd rejects all requests with this response if its conf
 
 Jobs = Mapping[str, Sequence[Job]]
 """Jobs by the waiting token."""
+
+
+PROBE = ("health",)
+"""The path below the root of the request that recognizes the kind."""
+ROOTS = ("",)
+"""Usual roots of the API below the origin of a server."""
+CREDENTIAL_PROBE = CredentialProbe(("api", "v1", "processes", "typed"), {"limit": "1"})
+CAPABILITIES = EngineCapabilities(
+    title="AtomBPMN atom-engine",
+    states=Capability(Support.YES, "service tasks are WAITING, never ACTIVE"),
+    errors=Capability(Support.YES, "of jobs"),
+    stack_traces=Capability(Support.NO),
+    retries=Capability(Support.PARTLY, "retries left; used ones are not recorded"),
+    workers=Capability(Support.YES),
+    jobs=Capability(Support.YES, "the engine always sends all of them"),
+    timers=Capability(Support.YES, "of an instance"),
+    user_tasks=Capability(Support.NO, "the engine has no user task API"),
+    messages=Capability(Support.YES, "the name, for a single token"),
+    variables=Capability(Support.YES, "the latest values"),
+    elements=Capability(Support.DERIVED, "from the process model"),
+    models=Capability(Support.YES, "without the BPMN XML"),
+    parents=Capability(Support.YES),
+    flows=Capability(Support.NO, "a token moves; 'snapshot --watch' records its hops from then on"),
+    cancellation=Capability(Support.YES),
+    called_instances=Capability(Support.PARTLY, "the called instance, while the token waits for it"),
+    past_state=Capability(Support.PARTLY, "only since the last arrival of each token"),
+    server_filters=Capability(Support.NO, "applied by tokctl"),
+    bounded_debug=Capability(Support.NO, "one request for each live instance, several at a time"),
+    changes=Capability(Support.NO),
+)
 
 
 def open_engine(settings: Settings, reading: Projection) -> AtomdEngine:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tokctl.api_tokens.vaults.credentials import Credential, format_place
+from tokctl.api_tokens.vaults.credentials import format_place
 from tokctl.client import Client, ClientResponse
 from tokctl.client.failures import parse_error_body
 from tokctl.config.settings import API_KEY
@@ -50,7 +50,7 @@ class AccessChecks:
         where = format_place(settings.credential)
         facts: dict[str, Any] = {"origin": settings.origins.get("credential"), "exists": False, "accepted": None}
         try:
-            secret = Credential(settings.server or "", settings.credential, self.server.notes.append)()
+            secret = self.server.credential()
         except TokctlError as error:
             self._unreadable = True
             return problem(error.message, error.hint, place=where, **facts)
@@ -61,7 +61,7 @@ class AccessChecks:
         unknown = f"{there}; not checked, because the server"
         if self.server.health is None:
             return note(f"{unknown} does not respond.", **facts)
-        self._client = self.server.create_client(secret)
+        self._client = self.server.create_client(self.server.credential)
         answer = self._send_probe("process")
         if answer.status >= 500 or (answer.status not in {401, 403} and self._is_absent(answer)):
             return note(f"{unknown} returns no processes ({answer.status}).", **facts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 SERVER_ENGINES = {
     "atomd": "tokctl.engines.atomd",
+    "flowable": "tokctl.engines.flowable",
     "rest": "tokctl.engines.rest",
 }
 """Kind → module. A server is of the first kind that recognizes its response."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element as XmlElement
 
 MESSAGE, SIGNAL, TIMER, CONDITION, ERROR, LINK = "message", "signal", "timer", "condition", "error", "link"
+COMPENSATION = "compensation"
 
 _KINDS = {
     "messageEventDefinition": MESSAGE,
@@ -29,11 +30,12 @@ _KINDS = {
     "errorEventDefinition": ERROR,
     "escalationEventDefinition": "escalation",
     "linkEventDefinition": LINK,
-    "compensateEventDefinition": "compensation",
+    "compensateEventDefinition": COMPENSATION,
     "cancelEventDefinition": "cancel",
     "terminateEventDefinition": "terminate",
 }
 _REFERENCES = ("messageRef", "signalRef", "errorRef", "escalationRef")
+_ASYNCHRONOUS = ("async", "asyncBefore", "asyncAfter")
 _TIMERS = ("timeDuration", "timeDate", "timeCycle")
 
 
@@ -55,12 +57,17 @@ class ElementDetails(Struct, frozen=True):
 
     ``calls`` is the id of the process that a call activity calls, ``loop`` is ``parallel`` or ``sequential`` for a
     multi-instance activity and ``loop`` for a standard loop, ``interrupting`` applies to boundary events.
+    ``event_sub_process`` and ``compensation_handler`` are entered without a sequence flow. ``asynchronous``: an engine
+    may wait before the element or after it (``asyncBefore``, ``async``, ``asyncAfter``; of any vendor).
     """
 
     events: tuple[EventDefinition, ...] = ()
     calls: str | None = None
     loop: str | None = None
     interrupting: bool = True
+    event_sub_process: bool = False
+    compensation_handler: bool = False
+    asynchronous: bool = False
 
 
 NO_ELEMENT_DETAILS = ElementDetails()
@@ -92,7 +99,13 @@ def _read_element(node: XmlElement, names: dict[str, str]) -> ElementDetails:
         events.append(EventDefinition(MESSAGE, names.get(_strip_prefix(message), message)))
     loops = (loop for child in node if (loop := _loop(child)))
     return ElementDetails(
-        tuple(events), node.get("calledElement"), next(loops, None), node.get("cancelActivity") != "false"
+        tuple(events),
+        node.get("calledElement"),
+        next(loops, None),
+        node.get("cancelActivity") != "false",
+        node.get("triggeredByEvent") == "true",
+        node.get("isForCompensation") == "true",
+        any(value == "true" for name, value in node.items() if name.rpartition("}")[2] in _ASYNCHRONOUS),
     )
 
 

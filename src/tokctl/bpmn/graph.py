@@ -13,6 +13,7 @@ from functools import cached_property
 from msgspec import Struct
 from msgspec.structs import replace
 
+from tokctl.bpmn.element_details import LINK, NO_ELEMENT_DETAILS, ElementDetails, read_element_details
 from tokctl.model.definitions import Definition, Element, SequenceFlow
 from tokctl.model.element_types import JOIN_TYPES, SUB_PROCESS_TYPES, canonical_type
 
@@ -36,6 +37,7 @@ class ProcessGraph:
 
     def __init__(self, definition: Definition | None) -> None:
         self.process_id = None if definition is None else definition.process_id
+        self._definition = definition
         known = {} if definition is None else definition.elements
         flows = [] if definition is None else definition.flows.values()
         self.flows = {flow.id: flow for flow in flows if flow.source in known and flow.target in known}
@@ -84,6 +86,46 @@ class ProcessGraph:
     def predecessors(self, element_id: str) -> list[str]:
         """Return the ids that a token can come from; the opposite of ``successors``."""
         return self._predecessors.get(element_id, [])
+
+    def details(self, element_id: str) -> ElementDetails:
+        """Return the details of an element that only the XML has; those of a plain element if there is no XML."""
+        return self._details.get(element_id, NO_ELEMENT_DETAILS)
+
+    @cached_property
+    def has_details(self) -> bool:
+        """Whether the XML of the definition is known."""
+        return bool(self._details)
+
+    @cached_property
+    def _details(self) -> dict[str, ElementDetails]:
+        return read_element_details(self._definition)
+
+    def link_targets(self, element_id: str) -> list[str]:
+        """Return the catching link events that a throwing link event leads to: those of the same name, if known."""
+        if element_id not in self.elements or self.elements[element_id].type != "intermediateThrowEvent":
+            return []
+        name = self._link_name(element_id)
+        targets = self._flowless_targets.get(element_id, ())
+        return [target for target in targets if self._link_name(target) == name]
+
+    @cached_property
+    def linked_elements(self) -> frozenset[str]:
+        """The catching link events that a throwing link event leads to."""
+        return frozenset(target for element_id in self.elements for target in self.link_targets(element_id))
+
+    def is_optional(self, flow: SequenceFlow) -> bool:
+        """Tell whether a token that leaves the source may leave it without this flow.
+
+        Exclusive and event-based gateways do not count: a token that leaves one takes one of its flows.
+        """
+        source = self.elements[flow.source]
+        if source.type in {"inclusiveGateway", "complexGateway"}:
+            return len(source.outgoing) > 1
+        is_gateway = source.type.endswith("Gateway")
+        return not is_gateway and (flow.condition is not None or flow.id == source.default_flow)
+
+    def _link_name(self, element_id: str) -> str | None:
+        return next((event.name for event in self.details(element_id).events if event.kind == LINK), None)
 
     @cached_property
     def containers(self) -> frozenset[str]:

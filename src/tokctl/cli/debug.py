@@ -212,7 +212,9 @@ def _listing(
         return _headline(app, engine, report, instance_id)
 
     def make_notes() -> list[str]:
-        return [] if instance_id is not None or everything else _ended_instances_note(engine)
+        if instance_id is not None:
+            return []
+        return [*engine.limitations, *([] if everything else _ended_instances_note(engine))]
 
     if by == "instance":
 
@@ -271,7 +273,7 @@ def _headline(app: App, engine: Engine, report: DebugReport, instance_id: str | 
 def _ended_instances_note(engine: Engine) -> list[str]:
     """Return a note on the instances that were left out because they have ended."""
     ended = engine.count_instances(InstanceFilter()) - engine.count_instances(InstanceFilter(open=True))
-    if not ended:
+    if ended <= 0:
         return []
     return [
         f"{count(ended, 'ended instance is', 'ended instances are')} not checked. Use --all to check all instances."

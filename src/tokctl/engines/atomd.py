@@ -1,53 +1,67 @@
-"""atomd as an engine: its typed documents, completed by its process models and its list of jobs.
+"""atomd as an engine: its tokens, split into visits (``atomd_visits``) with the help of its jobs, timers and models.
 
-atomd ignores filters, has no ETags, and does not sort: instances are read whole and filtered here.
+atomd accepts 100 requests a minute for each key, so requests are few: an instance with its jobs and timers is one, the
+jobs of all instances are one, and a definition is fetched once and cached on disk.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import count
+from functools import partial
 from threading import RLock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
-from tokctl.engines.atomd_documents import Job, complete_tokens, read_instance, read_job, read_model, read_token
+from tokctl.engines.atomd_api import AtomdApi
+from tokctl.engines.atomd_definitions import DefinitionLoader
+from tokctl.engines.atomd_documents import (
+    InstanceInfo,
+    Job,
+    Timer,
+    read_info,
+    read_instance,
+    read_job,
+    read_timer,
+    read_token,
+)
+from tokctl.engines.atomd_visits import split_into_visits, visits_of_jobs
 from tokctl.engines.capabilities import Capability, CredentialProbe, EngineCapabilities, Support
 from tokctl.engines.connect import create_client, display_address, warn, wrong_kind_error
 from tokctl.engines.etag_cache import FetchResult
+from tokctl.engines.instance_tokens import InstanceTokens
 from tokctl.engines.projection import Projection
+from tokctl.engines.protocol import ALL_INSTANCES
 from tokctl.engines.query_params import Params
 from tokctl.engines.remote import ListedInstance, RemoteEngine, instance_of
-from tokctl.engines.rest_responses import ResponseReader
-from tokctl.errors import InputError, NotAllowedError, NotFoundError, UnreachableError, UsageError
+from tokctl.errors import NotAllowedError, NotFoundError, UnreachableError, UsageError
 from tokctl.model.definitions import Definition
-from tokctl.model.filters import InstanceFilter
+from tokctl.model.filters import ALL_TOKENS, InstanceFilter, TokenFilter
+from tokctl.model.instance_status import InstanceStatus, derive_status
 from tokctl.model.instances import Instance
-from tokctl.model.tokens import NULL, Token
+from tokctl.model.states import ACTIVE, FAILED, SUSPENDED, is_final
+from tokctl.model.tokens import Token
 from tokctl.model.visits import FlowHistoryMode, Visit
+from tokctl.text import count
 
 if TYPE_CHECKING:
-    from tokctl.client import Client, ClientResponse
+    from tokctl.client import Client
     from tokctl.config import Settings
 
-T = TypeVar("T")
-
-API = ("api", "v1")
-PAGE_SIZE = 500
-"""Tokens, instances or jobs per request; atomd may send fewer."""
-MAX_LIST_ATTEMPTS = 3
-"""Maximum number of attempts to read a list that has fewer items than its own total."""
-_IDS = {"instances": "instance_id", "tokens": "token_id"}
-_AUTH_DISABLED_HINT = "atomd rejects all requests with this response if its configuration has auth.enabled: false."
-
-Jobs = Mapping[str, Sequence[Job]]
-"""Jobs by the waiting token."""
-
+OPEN_STATUSES = (ACTIVE, SUSPENDED, FAILED)
+MAX_UNEXPLAINED_INSTANCES = 10
+"""Of open instances without a job and a timer, the number that debug reads the tokens of, the oldest ones first."""
+MAX_PREFIX_LENGTH = 20
+"""Characters of a prefix of an id; longer texts are whole ids, which have 23."""
+_LIMITATION = (
+    "atomd allows 100 requests a minute: only tokens that wait for jobs were checked, and nothing was compared with "
+    "earlier instances. Use 'tokctl debug INSTANCE' for all tokens of one."
+)
+MAX_CALLS_FOLLOWED = 5
+"""Tokens at call activities of which the called instance is asked for, at most, when an instance is read."""
 
 PROBE = ("health",)
 """The path below the root of the request that recognizes the kind."""
@@ -62,19 +76,19 @@ CAPABILITIES = EngineCapabilities(
     retries=Capability(Support.PARTLY, "retries left; used ones are not recorded"),
     workers=Capability(Support.YES),
     jobs=Capability(Support.YES, "the engine always sends all of them"),
-    timers=Capability(Support.YES, "of an instance"),
-    user_tasks=Capability(Support.NO, "the engine has no user task API"),
-    messages=Capability(Support.YES, "the name, for a single token"),
+    timers=Capability(Support.YES, "at catch events"),
+    user_tasks=Capability(Support.PARTLY, "only that a process waits at its first one"),
+    messages=Capability(Support.YES, "the name, from the model"),
     variables=Capability(Support.YES, "the latest values"),
     elements=Capability(Support.DERIVED, "from the process model"),
-    models=Capability(Support.YES, "without the BPMN XML"),
-    parents=Capability(Support.YES),
-    flows=Capability(Support.NO, "a token moves; 'snapshot --watch' records its hops from then on"),
+    models=Capability(Support.YES),
+    parents=Capability(Support.PARTLY, "where the model has one way from the visit before"),
+    flows=Capability(Support.PARTLY, "to elements with jobs and between them; 'snapshot --watch' records more"),
     cancellation=Capability(Support.YES),
     called_instances=Capability(Support.PARTLY, "the called instance, while the token waits for it"),
-    past_state=Capability(Support.PARTLY, "only since the last arrival of each token"),
-    server_filters=Capability(Support.NO, "applied by tokctl"),
-    bounded_debug=Capability(Support.NO, "one request for each live instance, several at a time"),
+    past_state=Capability(Support.PARTLY, "since the last arrival of each token, and while it waited for a job"),
+    server_filters=Capability(Support.PARTLY, "the status; tokctl applies the others"),
+    bounded_debug=Capability(Support.PARTLY, "tokens that wait for jobs, and a few of the others"),
     changes=Capability(Support.NO),
 )
 
@@ -97,308 +111,243 @@ def _member(document: Any, name: str) -> Mapping[str, Any]:
 
 
 class AtomdEngine(RemoteEngine):
-    """Reads an atomd server.
-
-    Models are fetched once, as a version never changes; jobs once until the next ``refresh``.
-    """
+    """Reads an atomd server. Jobs and timers are fetched once until the next ``refresh``, definitions once."""
 
     kind = "atomd"
+    lists_without_tokens: ClassVar[bool] = True
+    compares_durations: ClassVar[bool] = False
 
     def __init__(self, client: Client, server: str, reading: Projection) -> None:
         super().__init__(client, server, reading)
         self._lock = RLock()
-        self._models = _ModelLoader(self._get)
-        self._jobs: dict[str, Jobs] = {}  # of an instance; of all under ''
+        self.api = AtomdApi(client)
+        self._definitions = DefinitionLoader(self.api, display_address(client))
+        self._infos: dict[str, InstanceInfo] = {}
+        self._jobs: Mapping[str, Sequence[Job]] | None = None  # by instance
+        self._limitations: list[str] = []
 
     def refresh(self) -> bool:
-        self._jobs.clear()
+        self._infos.clear()
+        self._jobs = None
+        self._limitations.clear()
         return super().refresh()
 
-    def _get(self, segments: tuple[str, ...], params: Params | None = None) -> ClientResponse:
-        try:
-            return self.client.get((*API, *segments), params or {})
-        except UnreachableError as error:
-            if error.status == 500:
-                raise UnreachableError(error.message, _AUTH_DISABLED_HINT, status=500) from None
-            raise
-
-    def _iter_items(self, segments: tuple[str, ...], name: str) -> Iterator[tuple[ResponseReader, dict[str, Raw], str]]:
-        """Yield the fields of each item of a typed list, with what reads them and the item's path.
-
-        Pages have no order, so an item may appear twice instead of another: then the list is read again.
-        """
-        known: set[bytes] = set()
-        for _ in range(MAX_LIST_ATTEMPTS):
-            missing = 0
-            for read, raw, path, total in self._iter_pages(segments, name):
-                fields = read.read_object(raw, path)
-                known.add(bytes(fields.get(_IDS[name], raw)))
-                missing = total - len(known)
-                yield read, fields, path
-            if missing <= 0:
-                return
-
-    def _iter_pages(self, segments: tuple[str, ...], name: str) -> Iterator[tuple[ResponseReader, Raw, str, int]]:
-        offset = 0
-        while True:
-            answer = self._get(segments, {"limit": str(PAGE_SIZE), "offset": str(offset)})
-            read = ResponseReader(answer)
-            fields = read.read_object(read.data, read.path)
-            if name not in fields:
-                raise wrong_kind_error(self.client, "atomd", f"{answer.url}: {read.path}.{name}: missing")
-            path = f"{read.path}.{name}"
-            total = read.value(fields, "total_count", int)
-            if name == "instances":
-                self.listed_total = total
-            items = _read_items(read, fields[name], path)
-            for raw, at in items:
-                yield read, raw, at, total or 0
-            offset += len(items)
-            more = read.value(fields, "has_more", bool, False)
-            if not items or not (more or (total is not None and offset < total)):
-                return
+    @property
+    def limitations(self) -> Sequence[str]:
+        return self._limitations
 
     # --- instances ---
 
-    def list_candidates(self, where: InstanceFilter) -> Iterator[ListedInstance]:  # noqa: ARG002 - it filters by next to nothing
-        """Yield every instance, by when it started."""
-
-        def fetch(_: str | None) -> FetchResult[list[Instance]]:
-            known: dict[str, Instance] = {}
-            try:
-                for read, fields, path in self._iter_items(("processes", "typed"), "instances"):
-                    instance = read.decode(path, read_instance, fields)
-                    known[instance.instance_id] = instance
-            except (NotFoundError, UsageError) as error:
-                raise wrong_kind_error(self.client, "atomd", error.message) from None
-            instances = sorted(known.values(), key=lambda one: (one.started_at is not None, one.started_at or 0))
-            return FetchResult(instances, len(instances))
-
-        found = self.cache.get_or_fetch(("list",), fetch)
+    def list_candidates(self, where: InstanceFilter) -> Iterator[ListedInstance]:
+        """Yield every instance by when it started; only open ones if the filter needs live tokens."""
+        statuses: tuple[str, ...] = ()
+        if where.open or where.live or where.failed or where.stuck:
+            statuses = OPEN_STATUSES
+        key = ("list", *statuses)
+        found = self.cache.get_or_fetch(key, lambda _: self._fetch_list(statuses))
         for instance in found:
-            self.remember_instance(instance, ("list",))
+            self.remember_instance(instance, key)
         return iter(found)
 
-    def fetch_instance(self, instance_id: str, etag: str | None) -> FetchResult[ListedInstance]:  # noqa: ARG002 - there are none
-        """Fetch one instance. An id of another form than atomd's is not found."""
-        missing = NotFoundError(
-            f"no process instance '{instance_id}' on {display_address(self.client)}.", "See 'tokctl instances list'."
-        )
+    def _fetch_list(self, statuses: Sequence[str]) -> FetchResult[list[Instance]]:
+        known: dict[str, Instance] = {}
+        for status in statuses or (None,):
+            for instance in self._iter_instances(status):
+                known[instance.instance_id] = instance
+            if statuses and any(one.status not in {None, *statuses} for one in known.values()):
+                break  # it ignores the filter, so it has sent all
+        wanted = [one for one in known.values() if not statuses or one.status is None or not is_final(one.status)]
+        self.listed_total = len(wanted)
+        wanted.sort(key=lambda one: (one.started_at is not None, one.started_at or 0))
+        return FetchResult(wanted, len(wanted))
+
+    def _iter_instances(self, status: str | None, **params: str) -> Iterator[Instance]:
+        given: Params = {**params, **({} if status is None else {"status": status})}
         try:
-            answer = self._get(("processes", instance_id))  # rejects invalid ids; reports unknown ones
-            instance = _read_single_instance(answer)
-            answer = self._get(("processes", instance_id, "typed"))  # times and versions are exact here
-        except (NotFoundError, UsageError):
-            raise missing from None
-        typed = _read_single_instance(answer)
-        return FetchResult(replace(typed, process_id=typed.process_id or instance.process_id))
+            yield from self.api.iter_typed(("processes", "typed"), "instances", read_instance, params=given)
+        except (NotFoundError, UsageError) as error:
+            raise wrong_kind_error(self.client, "atomd", error.message) from None
+
+    def fetch_instance(self, instance_id: str, etag: str | None) -> FetchResult[ListedInstance]:  # noqa: ARG002 - there are none
+        """Fetch one instance, with its jobs and timers. An id of another form than atomd's is not found."""
+        return FetchResult(self._info(instance_id).instance)
+
+    def _info(self, instance_id: str) -> InstanceInfo:
+        if instance_id not in self._infos:
+            try:
+                info = self.api.read_document(read_info, "processes", instance_id, "info")
+            except (NotFoundError, UsageError):
+                where = display_address(self.client)
+                hint = "See 'tokctl instances list'."
+                raise NotFoundError(f"no process instance '{instance_id}' on {where}.", hint) from None
+            self._infos[instance_id] = info
+        return self._infos[instance_id]
+
+    def load_instance(
+        self, instance_id: str, projection: Projection = Projection.TOKENS, *, live: bool = False
+    ) -> InstanceTokens:
+        if self._cached(instance_id, projection) is None:
+            self._info(instance_id)  # for the errors of jobs, and timers; a list has neither
+        return super().load_instance(instance_id, projection, live=live)
 
     def instance_ids(self, prefix: str, limit: int) -> list[str]:
         """Return ids of instances that begin with a prefix, in order; a whole id returns this one alone."""
-        if len(prefix) > _MAX_PREFIX_LENGTH:
+        if len(prefix) > MAX_PREFIX_LENGTH:
             with suppress(NotFoundError):
                 return [instance_of(self.found(prefix)).instance_id][:limit]
+        if not prefix and self.cache.get_fresh(("list",)) is None:  # is there only one?
+            return sorted(one.instance_id for one in self._iter_instances(None, limit=str(limit)))[:limit]
         return super().instance_ids(prefix, limit)
 
-    def token_ids(self, prefix: str, instance_id: str | None, limit: int) -> list[tuple[str, str]]:
-        """Return (instance id, token id) of tokens by a prefix, in order; a whole id returns this one alone."""
-        if instance_id is None and len(prefix) > _MAX_PREFIX_LENGTH:
-            with suppress(NotFoundError, UsageError):
-                read = ResponseReader(self._get(("tokens", prefix)))
-                owner = read.value(read.read_object(read.data, read.path), "process_instance_id", str)
-                if owner:
-                    return [(owner, prefix)][:limit]
-        return super().token_ids(prefix, instance_id, limit)
+    def count_instances(self, where: InstanceFilter) -> int:
+        if where != ALL_INSTANCES or self.cache.get_fresh(("list",)) is not None:
+            return super().count_instances(where)
+        totals: list[int] = []
+        listed = self.api.iter_typed(
+            ("processes", "typed"), "instances", read_instance, params={"limit": "1"}, on_total=totals.append
+        )
+        next(listed, None)
+        return totals[0] if totals else super().count_instances(where)
 
     # --- tokens ---
 
+    def token_ids(self, prefix: str, instance_id: str | None, limit: int) -> list[tuple[str, str]]:
+        """Return (instance id, token id) of tokens by a prefix, in order; a whole id returns this one alone."""
+        if instance_id is None and len(prefix) > MAX_PREFIX_LENGTH:
+            with suppress(NotFoundError, UsageError):
+                moving_id = prefix.partition("@")[0]
+                return [(self._token_document(moving_id)["process_instance_id"], prefix)][:limit]
+        return super().token_ids(prefix, instance_id, limit)
+
+    def _token_document(self, token_id: str) -> dict[str, str]:
+        """Fetch the texts of a single token."""
+
+        def read(fields: Mapping[str, Raw]) -> dict[str, str]:
+            names = ("process_instance_id", "waiting_for")
+            return {name: bytes(fields[name]).decode().strip('"') for name in names if name in fields}
+
+        return self.api.read_document(read, "tokens", token_id)
+
     def fetch_tokens(self, found: ListedInstance, etag: str | None) -> FetchResult[Sequence[Token]]:  # noqa: ARG002 - there are none
-        """Fetch all tokens of an instance. An empty list may mean that the instance is unknown: that is checked."""
+        """Fetch all tokens of an instance, as visits. An empty list may mean that it is unknown: that is checked."""
         instance = instance_of(found)
-        tokens = [
-            read.decode(path, read_token, fields, instance)
-            for read, fields, path in self._iter_items(("processes", instance.instance_id, "tokens", "typed"), "tokens")
-        ]
+        path = ("processes", instance.instance_id, "tokens", "typed")
+        tokens = list(self.api.iter_typed(path, "tokens", partial(read_token, instance=instance)))
+        info = self._infos.get(instance.instance_id)
         if not tokens:
-            self.fetch_instance(instance.instance_id, None)
-        model = self._models.load(instance) if tokens else None
-        jobs = self._fetch_jobs(instance.instance_id) if tokens else {}
-        whole = complete_tokens(tokens, model, jobs)
-        return FetchResult(whole, len(whole))
+            self._info(instance.instance_id)
+            return FetchResult((), 1)
+        model = self._definitions.load(instance, info.definition_key if info else None)
+        visits = split_into_visits(
+            tokens,
+            self._jobs_of(instance.instance_id, info, several=len(tokens) > 1),
+            model,
+            timers=info.timers if info else (),
+            waiting_for=self._find_calls(tokens, model.graph.call_activities) if info else {},
+        )
+        return FetchResult(visits, len(visits))
+
+    def _find_calls(self, tokens: Sequence[Token], call_activities: Collection[str]) -> dict[str, str]:
+        """Return what the tokens at call activities wait for: only a single token has that."""
+        calling = [one for one in tokens if one.element_id in call_activities and one.live and one.can_move]
+        found: dict[str, str] = {}
+        for token in calling[:MAX_CALLS_FOLLOWED]:
+            with suppress(NotFoundError, NotAllowedError):
+                found[token.token_id] = self._token_document(token.token_id).get("waiting_for", "")
+        return found
 
     def fetch_visits(
         self,
         found: ListedInstance,
-        flows: FlowHistoryMode,  # noqa: ARG002
+        flows: FlowHistoryMode,
         etag: str | None,  # noqa: ARG002
         *,
         live: bool = False,  # noqa: ARG002
     ) -> FetchResult[Sequence[Visit]]:
         """Fetch the tokens; keep what the analyses read of them."""
         fetched = self.fetch_tokens(found, None)
-        return FetchResult([Visit.from_token(token) for token in fetched.value], fetched.size)
+        with_flows = flows is not FlowHistoryMode.NONE
+        return FetchResult([Visit.from_token(token, flows=with_flows) for token in fetched.value], fetched.size)
 
-    # --- jobs ---
+    def visit_durations(
+        self,
+        process_id: str | None,  # noqa: ARG002
+        elements: Collection[str] | None,  # noqa: ARG002
+        instances: int,  # noqa: ARG002
+    ) -> Iterator[tuple[str, str, float]]:
+        """Yield nothing: it would take a request for each instance."""
+        return iter(())
 
-    def _fetch_jobs(self, instance_id: str) -> Jobs:
-        with self._lock:
-            for key in (instance_id, ""):
-                if key in self._jobs:
-                    return self._jobs[key]
-            try:
-                found = list(self._fetch_all_jobs(instance_id))
-            except NotAllowedError as error:
-                warn(f"Workers, retries and timeouts are not available: {error.message}")
-                self._jobs[""] = {}
-                return {}
-            jobs: dict[str, list[Job]] = defaultdict(list)
-            for job in found:
-                jobs[job.token_id].append(job)
-            narrow = all(job.instance_id == instance_id for job in found)
-            self._jobs[instance_id if narrow else ""] = (
-                jobs  # a server that ignores the filter sends the jobs of all instances
-            )
+    # --- jobs and timers of all instances ---
+
+    def _jobs_of(self, instance_id: str, info: InstanceInfo | None, *, several: bool) -> Sequence[Job]:
+        """Return the jobs of an instance, each with its token if there are ``several``; errors only with ``info``."""
+        if info is not None and not (several and info.jobs):
+            return info.jobs
+        jobs = self._all_jobs().get(instance_id, ())
+        if info is None:
             return jobs
+        errors = {job.key: job for job in info.jobs}
+        return [replace(job, error=errors[job.key].error) if job.key in errors else job for job in jobs]
 
-    def _fetch_all_jobs(self, instance_id: str) -> Iterator[Job]:
-        known: set[str] = set()
+    def _all_jobs(self) -> Mapping[str, Sequence[Job]]:
+        """Return the jobs by instance. Without the permission there are none, and a warning."""
+        with self._lock:
+            if self._jobs is None:
+                jobs: dict[str, list[Job]] = defaultdict(list)
+                try:
+                    for job in self.api.iter_untyped(("jobs",), "key", read_job):
+                        jobs[job.instance_id].append(job)
+                except NotAllowedError as error:
+                    warn(f"Workers, retries and timeouts are not available: {error.message}")
+                self._jobs = jobs
+            return self._jobs
 
-        def fetch(page: int) -> ClientResponse:
-            offset = str((page - 1) * PAGE_SIZE)
-            where: Params = {"process_instance_id": instance_id, "page": str(page), "offset": offset}
-            return self._get(("jobs",), where | {"limit": str(PAGE_SIZE)})
+    def _waits_for_timer(self) -> set[str]:
+        """Return the instances in which a timer at a catch event will fire."""
+        try:
+            timers: list[Timer] = list(self.api.iter_untyped(("timers",), "timer_id", read_timer))
+        except (NotAllowedError, NotFoundError, UnreachableError):
+            return set()
+        return {one.instance_id for one in timers if one.is_scheduled and one.type == "EVENT"}
 
-        for read, items in _iter_untyped_pages(fetch):
-            before = len(known)
-            for raw, path in items:
-                fields = read.read_object(raw, path)
-                key = read.value(fields, "key", str, "")
-                if key not in known:
-                    known.add(key)
-                    job = read.decode(path, read_job, fields)
-                    if job is not None:
-                        yield job
-            if len(known) == before:
-                return
+    # --- debug ---
+
+    def suspect_visits(
+        self, instances: InstanceFilter, where: TokenFilter = ALL_TOKENS, *, flows: bool = False
+    ) -> Iterator[tuple[InstanceStatus, Iterator[Visit]]]:
+        """Yield the instances with the tokens that wait for jobs; the tokens of a few others are requested."""
+        if not instances.open:
+            yield from self.all_visits(instances, where, flows=flows)
+            return
+        jobs, timed = self._all_jobs(), self._waits_for_timer()
+        silent: list[ListedInstance] = []
+        for found in self.list_candidates(instances):
+            instance = instance_of(found)
+            waiting = [job for job in jobs.get(instance.instance_id, ()) if job.is_open]
+            if not waiting and instance.instance_id not in timed:
+                silent.append(found)
+                continue
+            if any(job.state in {FAILED, "DEFERRED"} for job in waiting):
+                with suppress(NotFoundError):
+                    self._info(instance.instance_id)
+                    waiting = list(self._jobs_of(instance.instance_id, self._infos[instance.instance_id], several=True))
+            tokens = visits_of_jobs(waiting, self._definitions.load(instance), instance.process_id)
+            loaded = InstanceTokens(instance, [Visit.from_token(token) for token in tokens])
+            yield loaded.status, loaded.visits(where)
+        for found, visits in self.fetch_each(silent[:MAX_UNEXPLAINED_INSTANCES], instances, FlowHistoryMode.ALL):
+            loaded = InstanceTokens(instance_of(found), visits, status=derive_status(instance_of(found), visits))
+            yield loaded.status, loaded.visits(where, flows=flows)
+        self._explain_limits(silent[MAX_UNEXPLAINED_INSTANCES:])
+
+    def _explain_limits(self, skipped: Sequence[ListedInstance]) -> None:
+        self._limitations[:] = [_LIMITATION]
+        if skipped:
+            which = count(len(skipped), "open instance has", "open instances have")
+            self._limitations.append(f"{which} neither a job nor a timer; what they wait for was not checked.")
 
     # --- process models ---
 
     def definition(self, process_id: str, version: int | None) -> Definition | None:
         """Return a process model with its XML, the newest version unless one is named; None where it is unknown."""
-        return self._models.load_with_xml(process_id, version)
-
-
-class _ModelLoader:
-    """Process models, each fetched once. May be used from any thread."""
-
-    def __init__(self, get: Callable[..., ClientResponse]) -> None:
-        self._get = get
-        self._lock = RLock()
-        self._keys: dict[tuple[str, int], str] = {}  # of models, by process and version
-        self._models: dict[str, Definition | None] = {}
-
-    def load(self, instance: Instance) -> Definition | None:
-        """Return the model of an instance from atomd's JSON; None where it is unknown or not allowed."""
-        process_id, version = instance.process_id, instance.version
-        if process_id is None:
-            return None
-        with self._lock:
-            try:
-                key = self._find_key(process_id, version)
-                if key is not None and key[1] not in self._models:
-                    self._models[key[1]] = self._fetch_model(process_id, *key)
-                return self._models[key[1]] if key is not None else None
-            except NotAllowedError as error:
-                warn(f"Types and names of elements are not available: {error.message}")
-                self._keys[process_id, version or 0] = ""
-                return None
-
-    def _find_key(self, process_id: str, version: int | None) -> tuple[int, str] | None:
-        """Return version and key of a model, the newest version unless one is named."""
-        if version is None or (process_id, version) not in self._keys:
-            self._keys |= self._fetch_all_keys()
-        versions = [v for p, v in self._keys if p == process_id and version in {None, v} and self._keys[p, v]]
-        return (max(versions), self._keys[process_id, max(versions)]) if versions else None
-
-    def _fetch_all_keys(self) -> dict[tuple[str, int], str]:
-        known: dict[tuple[str, int], str] = {}
-
-        def fetch(page: int) -> ClientResponse:
-            return self._get(("bpmn", "processes"), {"limit": str(PAGE_SIZE), "page": str(page)})
-
-        for read, items in _iter_untyped_pages(fetch):
-            before = len(known)
-            for raw, path in items:
-                fields = read.read_object(raw, path)
-                process_id, key = (read.value(fields, name, str, "") for name in ("id", "key"))
-                known[process_id, read.value(fields, "version", int, 1)] = key
-            if len(known) == before:
-                break
-        return known
-
-    def _fetch_model(self, process_id: str, version: int, key: str) -> Definition | None:
-        try:
-            answer = self._get(("bpmn", "processes", key, "json"))
-        except NotFoundError:
-            return None
-        read = ResponseReader(answer)
-        document = read.value({"data": read.data}, "data", dict[str, Any], {})
-        return read_model(document, process_id, version)
-
-    def load_with_xml(self, process_id: str, version: int | None) -> Definition | None:
-        """Return a model with its XML, the newest version unless one is named; None where it is unknown."""
-        model = self.load(Instance(instance_id="", process_id=process_id, version=version))
-        if model is None or model.xml is not None:
-            return model
-        from tokctl.bpmn.parser import read_definitions
-
-        key = self._keys[process_id, model.version]
-        try:
-            xml = self._get(("bpmn", "processes", key, "xml")).body.decode()
-            whole = replace(model, xml=xml)
-            for read in read_definitions(xml):  # it has conditions and nesting, which the JSON may lack
-                if read.process_id == process_id:
-                    whole = replace(read, version=model.version)
-        except NotFoundError:
-            return model
-        except (InputError, UnicodeError):
-            whole = model
-        self._models[key] = whole
-        return whole
-
-
-_MAX_PREFIX_LENGTH = 20  # characters; ids have 23
-
-
-def _read_single_instance(answer: ClientResponse) -> Instance:
-    read = ResponseReader(answer)
-    return read.decode(read.path, read_instance, read.read_object(read.data, read.path))
-
-
-def _read_items(read: ResponseReader, raw: Raw, path: str) -> list[tuple[Raw, str]]:
-    """Read a list; each item has its path. An empty list may be null."""
-    return [] if bytes(raw) == b"null" else read.read_items(raw, path)
-
-
-def _iter_untyped_pages(
-    fetch: Callable[[int], ClientResponse],
-) -> Iterator[tuple[ResponseReader, list[tuple[Raw, str]]]]:
-    """Yield the pages of an untyped list, counted from 1, until one is not full."""
-    for page in count(1):
-        answer = fetch(page)
-        read = ResponseReader(answer)
-        items = _read_items(read, read.data, read.path)
-        yield read, items
-        if len(items) < _read_page_size(answer.body):
-            return
-
-
-def _read_page_size(body: bytes) -> int:
-    """Return how many items a page of a list has, as the list says."""
-    try:
-        fields = msgspec.json.decode(body, type=dict[str, Raw])
-        found = msgspec.json.decode(fields.get("pagination", NULL), type=dict[str, Any] | None) or {}
-    except (msgspec.MsgspecError, UnicodeError):
-        return PAGE_SIZE
-    limit = found.get("limit")
-    return limit if isinstance(limit, int) and limit > 0 else PAGE_SIZE
+        return self._definitions.find(process_id, version).definition

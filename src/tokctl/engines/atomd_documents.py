@@ -1,4 +1,4 @@
-"""Converts data of atomd into models: its documents, its job list, its process models.
+"""Converts documents of atomd into models: instances, tokens, jobs, timers. ``atomd_visits`` combines them.
 
 Its states, its times (RFC 3339 with nanoseconds and without, epoch seconds, and the zero time of Go) and its names
 become the documented ones. Values that it never sends are unknown, not empty.
@@ -6,40 +6,63 @@ become the documented ones. Values that it never sends are unknown, not empty.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
-from msgspec.structs import replace
 
 from tokctl.documents.base import DocumentError
-from tokctl.engines.instance_tokens import keep_newest
-from tokctl.model.definitions import Definition, Element, SequenceFlow
-from tokctl.model.element_types import ELEMENT_TYPES, canonical_type
 from tokctl.model.instances import Instance
-from tokctl.model.states import canonical_state, is_final
-from tokctl.model.times import format_time, parse_time
+from tokctl.model.states import COMPLETED, FAILED, canonical_state, is_final
+from tokctl.model.times import parse_time
 from tokctl.model.tokens import NULL, Token
 
-_FLOW_NODE_TYPES = frozenset(ELEMENT_TYPES)
 _ZERO_TIME_YEAR = 1  # the year of Go's zero time
 
 
 class Job(Struct, frozen=True):
-    """The fields of a job that concern the waiting token."""
+    """A job of a token. ``state`` is PENDING, RUNNING, DEFERRED (it failed, and waits for its next attempt) or final.
+
+    ``created_at`` is in whole seconds. Only ``InstanceInfo`` has the error, and only the list of all jobs the token.
+    """
 
     key: str
+    state: str
+    instance_id: str = ""
+    token_id: str | None = None
+    type: str | None = None
+    worker: str | None = None
+    retries: int | None = None
+    deadline: datetime | None = None
+    created_at: datetime | None = None
+    error: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its token still waits for it; after it FAILED a retry can revive it."""
+        return self.state in {"PENDING", "RUNNING", "DEFERRED", FAILED}
+
+
+class Timer(Struct, frozen=True):
+    """A timer of an instance: at a catch event (``EVENT``), or at a boundary event of an activity (``BOUNDARY``)."""
+
+    timer_id: str
+    element_id: str
     instance_id: str
-    token_id: str
     type: str | None
-    worker: str | None
-    retries: int | None
-    deadline: datetime | None
-    created_at: datetime | None
-    is_finished: bool
+    is_scheduled: bool
+    due_at: datetime | None
+
+
+class InstanceInfo(Struct, frozen=True):
+    """An instance with its jobs and timers, and the key of its definition."""
+
+    instance: Instance
+    definition_key: str | None
+    jobs: tuple[Job, ...]
+    timers: tuple[Timer, ...]
 
 
 # --- values ---------------------------------------------------------------------------------------
@@ -127,7 +150,10 @@ def read_instance(fields: Mapping[str, Raw]) -> Instance:
 
 
 def read_token(fields: Mapping[str, Raw], instance: Instance) -> Token:
-    """Read a token of an instance. Raises DocumentError."""
+    """Read a token of an instance, as the engine means it: it moves. Raises DocumentError.
+
+    ``created_at`` is when it was created, ``updated_at`` when it arrived at its element, or failed there.
+    """
     read = _FieldReader(fields)
     state = canonical_state(read.required("status", "state"))
     owner = read.text("process_instance_id")
@@ -143,154 +169,94 @@ def read_token(fields: Mapping[str, Raw], instance: Instance) -> Token:
         process_id=instance.process_id,
         created_at=read.time("created_at"),
         updated_at=read.time("updated_at"),
-        completed_at=None if cancelled else ended,
+        completed_at=ended if state == COMPLETED else None,  # one that FAILED has not ended: a retry revives it
         cancelled_at=ended if cancelled else None,
         variables=fields.get("variables", NULL),
         parent_token_id=read.text("parent_token_id"),
     )
 
 
-def complete_tokens(
-    tokens: Sequence[Token], model: Definition | None, jobs: Mapping[str, Sequence[Job]]
-) -> list[Token]:
-    """Return an instance's tokens in order of creation, completed from other documents.
-
-    Types and names are those of the model, children are the tokens that name a token as their parent. Of a token that
-    appears twice, as it may if it moves to another page, the last one counts.
-    """
-    ranked = sorted(
-        keep_newest(tokens), key=lambda one: (one.created_at is not None, one.created_at or 0, one.token_id)
-    )
-    children: dict[str, list[str]] = defaultdict(list)
-    for token in ranked:
-        if token.parent_token_id is not None:
-            children[token.parent_token_id].append(token.token_id)
-    return [
-        _complete_token(token, model, jobs.get(token.token_id, ()), children.get(token.token_id, ()))
-        for token in ranked
-    ]
-
-
-def _complete_token(token: Token, model: Definition | None, jobs: Sequence[Job], children: Sequence[str]) -> Token:
-    element = model.elements.get(token.element_id) if model is not None else None
-    job = _find_job(token, element, jobs)
-    return replace(
-        token,
-        element_type=element.type if element else None,
-        element_name=element.name if element else None,
-        child_tokens=tuple(children),
-        execution_context=NULL if job is None else _execution_context(job),
-    )
-
-
-def _find_job(token: Token, element: Element | None, jobs: Sequence[Job]) -> Job | None:
-    """Return the job for the current element of a token.
-
-    A token goes through several elements, and a job does not name its element.
-    """
-    if element is not None and not element.type.lower().endswith("task"):
-        return None
-    fitting = [job for job in jobs if job.is_finished == is_final(token.state)]
-    return max(fitting, key=lambda job: (job.created_at is not None, job.created_at or 0, job.key), default=None)
-
-
-def _execution_context(job: Job) -> Raw:
-    members = {
-        "job_key": job.key,
-        "job_type": job.type,
-        "worker_id": job.worker,
-        "retries_left": job.retries,
-        "timeout_at": format_time(job.deadline),
-    }
-    return Raw(msgspec.json.encode({name: value for name, value in members.items() if value is not None}))
-
-
-def read_job(fields: Mapping[str, Raw]) -> Job | None:
-    """Read a job; None for one that names no token. Raises DocumentError."""
+def read_info(fields: Mapping[str, Raw]) -> InstanceInfo:
+    """Read an instance with its jobs and timers. Its times are in whole seconds. Raises DocumentError."""
     read = _FieldReader(fields)
+    process_id, _, version = (read.text("process_key") or "").rpartition(":v")
+    state = canonical_state(read.required("state", "status"))
+    instance = Instance(
+        instance_id=read.required("instance_id"),
+        process_id=process_id or read.text("process_key"),
+        process_key=read.text("process_key"),
+        version=int(version) if process_id and version.isdecimal() else None,
+        status=state,
+        started_at=read.time("created_at"),
+        updated_at=None if is_final(state) else read.time("updated_at"),  # the end is exact in the tokens
+        variables=fields.get("variables", NULL),
+    )
+    services = _read_object(fields.get("external_services", NULL))
+    jobs = [read_job(one | {"process_instance_id": fields["instance_id"]}) for one in _read_objects(services, "jobs")]
+    timers = [
+        read_timer(one | {"process_instance_id": fields["instance_id"]}) for one in _read_objects(services, "timers")
+    ]
+    return InstanceInfo(instance, read.text("bpmn_process_key"), tuple(jobs), tuple(timers))
+
+
+def _read_object(raw: Raw) -> dict[str, Raw]:
     try:
-        variables = msgspec.json.decode(fields.get("variables", NULL), type=dict[str, Any] | None) or {}
+        return msgspec.json.decode(raw, type=dict[str, Raw] | None) or {}
     except (msgspec.MsgspecError, UnicodeError):
-        variables = {}
-    token_id = variables.get("_tokenID")
-    if not isinstance(token_id, str):
-        return None
-    state = (read.text("state", "status") or "").upper()
+        return {}
+
+
+def _read_objects(fields: Mapping[str, Raw], name: str) -> list[dict[str, Raw]]:
+    try:
+        return msgspec.json.decode(fields.get(name, NULL), type=list[dict[str, Raw]] | None) or []
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise DocumentError(name, f"expected a list of objects ({error})") from None
+
+
+def read_job(fields: Mapping[str, Raw]) -> Job:
+    """Read a job. Raises DocumentError."""
+    read = _FieldReader(fields)
+    token_id = _read_object(fields.get("variables", NULL)).get("_tokenID", NULL)
+    try:
+        owner = msgspec.json.decode(token_id, type=str | None)
+    except (msgspec.MsgspecError, UnicodeError):
+        owner = None
     return Job(
         key=read.required("key"),
+        state=canonical_state((read.text("state", "status") or "").upper()),
         instance_id=read.text("process_instance_id") or "",
-        token_id=token_id,
+        token_id=owner,
         type=read.text("type"),
         worker=read.text("worker"),
         retries=read.number("retries"),
         deadline=read.time("deadline"),
         created_at=read.time("created_at"),
-        is_finished=is_final(canonical_state(state)),
+        error=read.text("error_message"),
     )
 
 
-# --- process models -------------------------------------------------------------------------------
+class DefinitionEntry(Struct, frozen=True):
+    """A deployed definition of the list: the engine's key of it, and which version of which process it is."""
+
+    key: str
+    process_id: str
+    version: int
 
 
-def read_model(document: Mapping[str, Any], process_id: str, version: int) -> Definition:
-    """Read a process model from atomd's JSON: missing fields, and fields of another type, are omitted."""
-    given = document.get("elements")
-    parts = {key: part for key, part in given.items() if isinstance(part, dict)} if isinstance(given, dict) else {}
-    parents = {
-        str(inner): key
-        for key, part in parts.items()
-        if part.get("type") not in {"process", "definitions"}
-        for inner in _read_strings(part.get("flow_node_ids"))
-    }
-    elements, flows = {}, {}
-    for key, part in parts.items():
-        kind = canonical_type(str(part.get("type", "")))
-        if kind == "sequenceFlow":
-            source, target = part.get("source_ref"), part.get("target_ref")
-            if isinstance(source, str) and isinstance(target, str):
-                flows[key] = SequenceFlow(key, source, target, _read_name(part), _read_condition(part))
-        elif kind in _FLOW_NODE_TYPES:
-            attributes = part.get("attributes")
-            told = attributes if isinstance(attributes, dict) else {}
-            elements[key] = Element(
-                id=key,
-                type=kind,
-                name=_read_name(part),
-                incoming=_read_strings(part.get("incoming")),
-                outgoing=_read_strings(part.get("outgoing")),
-                default_flow=_read_text(told.get("default")),
-                attached_to=_read_text(told.get("attachedToRef")),
-                parent=parents.get(key),
-            )
-    return Definition(
-        process_id=process_id,
-        version=version,
-        name=_read_text(document.get("process_name")),
-        elements=elements,
-        flows=flows,
+def read_definition_entry(fields: Mapping[str, Raw]) -> DefinitionEntry:
+    """Read an entry of the list of definitions. Raises DocumentError."""
+    read = _FieldReader(fields)
+    return DefinitionEntry(read.required("key"), read.required("id"), read.number("version") or 1)
+
+
+def read_timer(fields: Mapping[str, Raw]) -> Timer:
+    """Read a timer. Raises DocumentError."""
+    read = _FieldReader(fields)
+    return Timer(
+        timer_id=read.required("timer_id"),
+        element_id=read.required("element_id"),
+        instance_id=read.text("process_instance_id") or "",
+        type=read.text("timer_type"),
+        is_scheduled=read.text("status") == "SCHEDULED",
+        due_at=read.time("scheduled_at"),
     )
-
-
-def _read_text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _read_name(part: Mapping[str, Any]) -> str | None:
-    return _read_text(part.get("name"))
-
-
-def _read_strings(value: Any) -> tuple[str, ...]:
-    return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else ()
-
-
-def _read_condition(part: Mapping[str, Any]) -> str | None:
-    """Return the text of a flow's condition, which is in one of several places."""
-    inner = part.get("sequence_flow")
-    for place in (inner, part):
-        for name in ("condition_expression", "condition", "conditionExpression"):
-            found = place.get(name) if isinstance(place, dict) else None
-            if isinstance(found, dict):
-                found = found.get("expression") or found.get("text") or found.get("body")
-            if _read_text(found):
-                return _read_text(found)
-    return None

@@ -14,7 +14,7 @@ from contextlib import suppress
 from glob import escape
 from itertools import islice
 from operator import attrgetter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from msgspec import Struct
 
@@ -229,6 +229,25 @@ class Engine(ABC):
         """Yield the visits of tokens, in order of creation; with ``flows`` also flow histories."""
         projection = Projection.VISITS_WITH_FLOWS if flows else Projection.VISITS
         return self.load_instance(instance_id, projection, live=where.live).visits(where, flows=flows)
+
+    # --- capability: debug over many instances --------------------------------------------------------
+
+    compares_durations: ClassVar[bool] = True
+    """Whether ``visit_durations`` returns anything."""
+
+    def suspect_visits(
+        self, instances: InstanceFilter, where: TokenFilter = ALL_TOKENS, *, flows: bool = False
+    ) -> Iterator[tuple[InstanceStatus, Iterator[Visit]]]:
+        """Yield instances as ``all_visits`` does, for debug: visits that have no problem may be left out.
+
+        What could not be checked is in ``limitations``.
+        """
+        return self.all_visits(instances, where, flows=flows)
+
+    @property
+    def limitations(self) -> Sequence[str]:
+        """What the last ``suspect_visits`` did not check, as sentences."""
+        return ()
 
     # --- capability: a sweep over many instances ------------------------------------------------------
 

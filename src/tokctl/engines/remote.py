@@ -27,7 +27,7 @@ from tokctl.engines.protocol import (
 )
 from tokctl.errors import NotFoundError, TokctlError, UsageError
 from tokctl.model.filters import InstanceFilter
-from tokctl.model.instance_status import InstanceStatus, derive_status
+from tokctl.model.instance_status import InstanceStatus, derive_status, status_without_tokens
 from tokctl.model.instances import Instance
 from tokctl.model.tokens import NULL, Token
 from tokctl.model.visits import FlowHistoryMode, Visit
@@ -58,6 +58,11 @@ class RemoteEngine(Engine):
 
     kind: ClassVar[str]
     """The value of ``--engine-kind`` for such a server."""
+    lists_without_tokens: ClassVar[bool] = False
+    """Whether ``list_candidates`` gives the status of every instance, but nothing about its tokens.
+
+    Tokens are then requested only if a filter is about them.
+    """
 
     def __init__(self, client: Client, server: str, reading: Projection) -> None:
         self.client = client
@@ -188,6 +193,10 @@ class RemoteEngine(Engine):
         """Yield every instance that matches; tokens are fetched only if a status must be derived."""
         candidates = self.list_candidates(where)
         stuck = where.stuck is not None
+        if self.lists_without_tokens and not (stuck or where.live or where.failed):
+            listed = self._check_variables(candidates) if where.variables else candidates
+            yield from filter(where.matches, map(status_without_tokens, map(instance_of, listed)))
+            return
         for found, visits in self.fetch_each(candidates, where, FlowHistoryMode.NONE, live=stuck, needs_visits=stuck):
             status = self._status(found, visits)
             if where.matches_with_tokens(status, visits):

@@ -8,6 +8,7 @@ only where it is needed. ``tokctl.documents.tokens`` decodes and encodes whole d
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
@@ -17,12 +18,24 @@ from tokctl.model.states import FINAL_STATES, STOPPED_STATES
 from tokctl.model.times import to_utc
 
 
+class Certainty(StrEnum):
+    """How a hop is known: from the engine, from times and the model, or not for certain."""
+
+    RECORDED = "recorded"
+    RECONSTRUCTED = "reconstructed"
+    AMBIGUOUS = "ambiguous"
+
+
 class FlowHop(Struct, frozen=True, omit_defaults=True):
-    """One entry of a flow history: the element that a token left, the sequence flow that it took, and when."""
+    """One entry of a flow history: the element that a token left, the sequence flow that it took, and when.
+
+    ``certainty`` is in JSON only if the engine did not record the hop. An ambiguous hop has only what is certain.
+    """
 
     from_element: str | None = None
     via_flow: str | None = None
     timestamp: datetime | None = None
+    certainty: Certainty = Certainty.RECORDED
 
 
 class GatewayDecision(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -42,6 +55,10 @@ class StateChange(Struct, frozen=True, gc=False):
 
 Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 """An integer that fits into a database column."""
+
+
+UNKNOWN_ELEMENT_ID = "?"
+"""The element id of a visit whose element the source does not tell."""
 
 
 class _ErrorObject(Struct, frozen=True, gc=False):
@@ -65,7 +82,8 @@ class ExecutionContext(Struct, frozen=True, gc=False):
 
     Engines and workers use several keys for an error message; ``error`` has the message.
     ``state_history`` is an addition of tokctl: the live states that a token entered after it was created ACTIVE,
-    oldest first. A token that was never in another live state has none.
+    oldest first. A token that was never in another live state has none. The members after it are additions, too:
+    ``documents.tokens.TokenDocument`` describes them.
     """
 
     job_key: str | None = None
@@ -76,7 +94,6 @@ class ExecutionContext(Struct, frozen=True, gc=False):
     timeout_at: datetime | None = None
     duration_ms: float | None = None
     gateway_decision: GatewayDecision | None = None
-    state_history: tuple[StateChange, ...] | None = None
     error_message: str | None = None
     error_message_in_camel_case: str | None = msgspec.field(default=None, name="errorMessage")
     exception_message: str | None = None
@@ -85,6 +102,14 @@ class ExecutionContext(Struct, frozen=True, gc=False):
     incident_message_in_camel_case: str | None = msgspec.field(default=None, name="incidentMessage")
     failure_message: str | None = None
     error_object: str | _ErrorObject | None = msgspec.field(default=None, name="error")
+    state_history: tuple[StateChange, ...] | None = None
+    waiting_for: str | None = None
+    due_at: datetime | None = None
+    retry_at: datetime | None = None
+    assignee: str | None = None
+    called_instance_id: str | None = None
+    entered_by: str | None = None
+    cancellation_derived: bool | None = None
 
     @property
     def error(self) -> str | None:
@@ -121,9 +146,11 @@ def decode_context(raw: Raw) -> ExecutionContext:
         context = _context_decoder.decode(raw)
     except msgspec.MsgspecError:
         context = _decode_context_leniently(raw)
-    if context.timeout_at is not None and context.timeout_at.tzinfo is not UTC:
-        return msgspec.structs.replace(context, timeout_at=to_utc(context.timeout_at))
-    return context
+    if context.timeout_at is context.due_at is context.retry_at is None:
+        return context
+    times = ((name, getattr(context, name)) for name in ("timeout_at", "due_at", "retry_at"))
+    local = {name: to_utc(time) for name, time in times if time is not None and time.tzinfo is not UTC}
+    return msgspec.structs.replace(context, **local) if local else context
 
 
 def _decode_context_leniently(raw: Raw) -> ExecutionContext:

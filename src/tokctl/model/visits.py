@@ -61,6 +61,8 @@ _State = Literal["ACTIVE", "WAITING", "SUSPENDED", "COMPLETED", "CANCELLED", "FA
 class _DocumentedContext(ExecutionContext, frozen=True, gc=False):
     retries_left: Int64 | None = None
     timeout_at: _Time | None = None
+    due_at: _Time | None = None
+    retry_at: _Time | None = None
 
 
 class _DocumentedVisit(Visit, frozen=True, kw_only=True, gc=False):

@@ -64,7 +64,16 @@ class LiveEngine:
         return found
 
     def live_leaves(self, case: str) -> list[Json]:
-        """Return the live tokens of a case that enclose no other live token."""
-        live = [token for token in self.tokens[self.cases[case]] if token["state"] not in FINAL_STATES]
-        scopes = {token["parent_token_id"] for token in live}
-        return sorted((token for token in live if token["token_id"] not in scopes), key=lambda one: one["element_id"])
+        """Return the live tokens of a case, but for sub-processes and bodies of multi-instance activities."""
+        tokens = self.tokens[self.cases[case]]
+        bodies = {(token["parent_token_id"], token["element_id"]) for token in tokens}
+        return sorted(
+            (
+                token
+                for token in tokens
+                if token["state"] not in FINAL_STATES
+                and token["element_type"] != "subProcess"
+                and (token["token_id"], token["element_id"]) not in bodies
+            ),
+            key=lambda token: (token["element_id"], token["state"]),
+        )

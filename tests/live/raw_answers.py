@@ -12,7 +12,6 @@ from live.driving import Driver, FlowableDriver, OperatonDriver
 
 STATUS = {"EXTERNALLY_TERMINATED": "CANCELLED", "INTERNALLY_TERMINATED": "CANCELLED"}
 JOB_LISTS = ("jobs", "timer-jobs", "deadletter-jobs", "suspended-jobs")
-NO_CANCELLATION = ("event based gateway cancel", "terminate end event")
 
 
 class RawInstance(NamedTuple):
@@ -176,14 +175,14 @@ class FlowableAnswers:
         return "COMPLETED" if reason is None or reason.startswith("terminate end event") else "CANCELLED"
 
     def visits(self, instance: str) -> dict[str, RawVisit]:
-        """The visits of an instance by id, but for boundary events that have not fired."""
+        """The visits of an instance by id. Boundary events have rows from when they are armed: visits, once fired."""
         rows = self.driver.get("/management/tables/ACT_HI_ACTINST/data", size=100_000)["data"]
         own = [row for row in rows if row["PROC_INST_ID_"] == instance]
         left = {row["EXECUTION_ID_"] for row in own if row["ACT_TYPE_"] == "sequenceFlow"}
         return {
             row["ID_"]: RawVisit(
                 row["ACT_ID_"],
-                read_time(row["START_TIME_"]),
+                read_time(row["END_TIME_" if row["ACT_TYPE_"] == "boundaryEvent" else "START_TIME_"]),
                 read_time(row.get("END_TIME_")),
                 "DELETE_REASON_" in row and row["ACT_TYPE_"] != "endEvent",
             )

@@ -29,13 +29,7 @@ class Case(NamedTuple):
         return self.live_on_flowable if engine == "flowable" and self.live_on_flowable is not None else self.live
 
 
-ORDER = {
-    "amount": 120.5,
-    "count": 3,
-    "express": True,
-    "customer": "Ümit & Söhne",
-    "order": {"lines": [1, 2], "to": "A"},
-}
+ORDER = {"amount": 120.5, "count": 3, "express": True, "name": "Ümit & Söhne", "order": {"lines": [1, 2], "to": "A"}}
 FAIL, LOCK, WORK, THROW, COMPLETE, SEND = "fail", "lock", "work", "throw", "complete", "send"
 NO, YES = {"approved": False}, {"approved": True}
 NO_MONEY = "The account is empty"
@@ -118,8 +112,8 @@ CASES: dict[str, Case] = {
     "changing-new": Case("changing", waits("make")),
     "changing-changed": Case("changing", waits("handle", "handle", "make"), ((SEND, "change"),) * 2),
     "changing-recalled": Case("changing", waits("undo"), ((SEND, "change"), (SEND, "recall"))),
-    "calling-failed": Case("calling", (("call", "ACTIVE"),), variables={"broken": True}),
-    "calling-waiting": Case("calling", (("call", "ACTIVE"),), variables={"broken": False}),
+    "calling-failed": Case("calling", waits("call"), variables={"broken": True}),
+    "calling-waiting": Case("calling", waits("call"), variables={"broken": False}),
     "calling-cancelled": Case("calling", (), (("cancel", "all of it"),), "CANCELLED", {"broken": False}),
     "travelling-booked": Case("travelling", waits("decide"), ((WORK, "book"),)),
     "travelling-undone": Case("travelling", waits("unpack"), ((WORK, "book"), (COMPLETE, "decide", {"going": False}))),

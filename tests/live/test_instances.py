@@ -36,11 +36,17 @@ def test_the_newest_come_first(live):
 
 
 def test_numbers_of_tokens_are_those_of_the_list_of_tokens(live):
+    """The list of instances need not tell them: that would take more requests."""
+    failed = Counter()
     for one in live.listed:
         states = Counter(token["state"] for token in live.tokens[one["instance_id"]])
-        shown = live.ask("instances", "show", one["instance_id"]) if one["failed_tokens"] else one
-        number = sum(states.values()), sum(states.values()) - sum(states[state] for state in FINAL_STATES)
-        assert (shown["total_tokens"], shown["live_tokens"], shown["failed_tokens"]) == (*number, states["FAILED"])
+        live_tokens = sum(number for state, number in states.items() if state not in FINAL_STATES)
+        assert one["total_tokens"] in {None, sum(states.values())}
+        assert one["live_tokens"] in {None, live_tokens}
+        assert one["failed_tokens"] in {None, states["FAILED"]}
+        failed[one["instance_id"]] = states["FAILED"]
+    (instance, count) = failed.most_common(1)[0]
+    assert live.ask("instances", "show", instance)["failed_tokens"] == count == 1
 
 
 def test_tenants(live):

@@ -1,3 +1,100 @@
 """The same model run on SpiffWorkflow, Operaton and Flowable gives the same tree, names of ids aside."""
 
 from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from live.driving import MODELS
+from live.scenarios import CASES
+from support.commandline import clean_environment
+
+SIMULATED: dict[str, dict[str, Any]] = {
+    "approval-done": {"variables": {"approved": True}},
+    "joining-new": {"tasks": {"*": {"hangs": True}}},
+    "joining-one": {"tasks": {"bill": {"hangs": True}, "check": {"hangs": True}}},
+    "joining-joined": {"variables": {"drop": False}, "tasks": {"send": {"hangs": True}}},
+    "joining-for-ever": {"variables": {"drop": True}},
+    "nested-half": {"tasks": {"fetch": {"hangs": True}}},
+    "nested-through": {"tasks": {"use": {"hangs": True}}},
+    "nested-broken": {"tasks": {"fetch": {"throws": {"error": "BROKEN"}}, "r*": {"hangs": True}}},
+    "including-two": {"variables": {"n": 2}, "tasks": {"*": {"hangs": True}}},
+    "ending-stopped": {"tasks": {"slow": {"hangs": True}}},
+    "waiting-message": {},
+    "worker-done": {},
+    "worker-refused": {"tasks": {"pay": {"throws": {"error": "REFUSED"}}, "ask": {"hangs": True}}},
+}
+"""What the simulation is told so that it does the same as the scenario of the case."""
+SIMULATED_MULTI_INSTANCE: dict[str, dict[str, Any]] = {
+    "signing-done": {},
+    "picking-picked": {"tasks": {"pack": {"hangs": True}}},
+    "inspecting-done": {},
+}
+LIVE = ("ACTIVE", "WAITING")
+"""A task that hangs in a simulation is ACTIVE, a user task of an engine WAITING."""
+
+
+def shape(document: dict[str, Any]) -> list:
+    """Return a tree without ids and times: nested (element, type, state), in order."""
+    children = defaultdict(list)
+    for row in document["tree"]:
+        children[row["tree_parent_id"]].append(row)
+
+    def below(parent: str | None) -> list:
+        return sorted(
+            [
+                row["element_id"],
+                row["element_type"],
+                "live" if row["state"] in LIVE else row["state"],
+                below(row["token_id"]),
+            ]
+            for row in children[parent]
+        )
+
+    return below(None)
+
+
+def simulated(name: str, scenario: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Run a case in SpiffWorkflow and return its tree."""
+    (folder / "scenario.yaml").write_text(json.dumps({"until": "1h"} | scenario), encoding="utf-8")
+    store = ("--store", str(folder / "simulated.db"))
+    model = str(MODELS / f"{CASES[name].process}.bpmn")
+    run("simulate", model, "--scenario", str(folder / "scenario.yaml"), *store)
+    return json.loads(run("tokens", "tree", "@latest", "-o", "json", *store))
+
+
+def run(*words: str) -> str:
+    """Run tokctl."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tokctl", *words], env=clean_environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", SIMULATED)
+def test_trees_are_the_same(live, name, tmp_path):
+    tree = live.ask("tokens", "tree", live.cases[name])
+    assert shape(tree) == shape(simulated(name, SIMULATED[name], tmp_path))
+
+
+@pytest.mark.parametrize("name", SIMULATED_MULTI_INSTANCE)
+def test_trees_of_multi_instance_activities_are_the_same(operaton, name, tmp_path):
+    tree = operaton.ask("tokens", "tree", operaton.cases[name])
+    assert shape(tree) == shape(simulated(name, SIMULATED_MULTI_INSTANCE[name], tmp_path))
+
+
+@pytest.mark.parametrize("name", SIMULATED_MULTI_INSTANCE)
+def test_flowable_has_the_instances_of_multi_instance_activities_without_their_body(flowable, operaton, name):
+    def visits(engine):
+        return Counter((token["element_id"], token["state"]) for token in engine.tokens[engine.cases[name]])
+
+    bodies = visits(operaton) - visits(flowable)
+    assert visits(flowable) <= visits(operaton)
+    assert bodies.total() == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 SERVER_ENGINES = {
     "atomd": "tokctl.engines.atomd",
+    "camunda7": "tokctl.engines.camunda7",
     "flowable": "tokctl.engines.flowable",
     "rest": "tokctl.engines.rest",
 }

@@ -16,7 +16,7 @@ from tokctl.cli import options as opt
 from tokctl.cli.app import INSPECT_PANEL, App, command
 from tokctl.cli.completion import complete_rule, complete_severity
 from tokctl.cli.filters import check_patterns, words
-from tokctl.cli.progress import report_unread, show_reading_progress
+from tokctl.cli.progress import report_unread
 from tokctl.engines.ids import resolve_instance
 from tokctl.engines.projection import Projection
 from tokctl.engines.protocol import Engine
@@ -138,8 +138,7 @@ def debug(
     ids = engine.instance_ids("", 2)
     instance_id = resolve_instance(engine, instance) if instance is not None or len(ids) == 1 else None
     limits = _choose_limits(app, by, limit, several=instance_id is None)
-    with show_reading_progress(engine):
-        report = run_debug(engine, instance_id, app.now, query, limits=limits, prefix=_prefix(app))
+    report = run_debug(engine, instance_id, app.now, query, limits=limits, prefix=_prefix(app))
     unread = report_unread(app, engine)
     listing = _listing(app, engine, report, by, instance_id, fail_severity, limit=limit, everything=all_)
     listing.exit_code = listing.exit_code or unread

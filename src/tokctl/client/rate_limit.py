@@ -47,7 +47,7 @@ class RateLimiter:
             due = max(self._next, now)
             self._next = due + self._interval
         delay = due - self._tolerance - now
-        if delay > 0:
+        if delay > 1e-6:  # less is a rounding error
             trace("waiting %s: the rate is limited to %s", format_duration(delay), self.rate)
             TRAFFIC.count_wait(delay)
             self._sleep(delay)

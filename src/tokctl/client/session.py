@@ -85,6 +85,7 @@ class Client:
         missing_ok: bool = False,
         accept: Collection[int] = (),
         with_credential: bool = True,
+        media_type: str | None = None,
     ) -> ClientResponse:
         """Send a GET request and return the whole response. It is repeated after transient failures.
 
@@ -95,11 +96,14 @@ class Client:
             missing_ok: whether to return a response with status 404 instead of raising NotFoundError.
             accept: further statuses that are no errors.
             with_credential: whether to send the credential.
+            media_type: of the response, if it is not JSON.
 
         Raises UnreachableError, UntrustedError, NotAllowedError, NotFoundError, UsageError, InputError: see ``errors``.
         """
         accepted = {*accept, *((304,) if etag else ()), *((404,) if missing_ok else ())}
         headers = {"If-None-Match": etag} if etag else {}
+        if media_type is not None:
+            headers["Accept"] = media_type
         target = build_target(self._base, segments, params)
         request = ClientRequest("GET", target, headers, accepted, with_credential=with_credential)
         return self._with_retries(lambda: self._get_sender().fetch(request))

@@ -131,12 +131,18 @@ def _is_named(address: ServerAddress, kind: str) -> bool:
     if kind not in BASIC_KINDS:
         return address.path.endswith(API_PREFIX)
     path = _NAMED_ENGINE.sub("", address.path)
-    return any(root and path.endswith(root) for root in import_module(SERVER_ENGINES[kind]).ROOTS)
+    return any(root and path.endswith(root) for root in _usual_roots(kind))
+
+
+def _usual_roots(kind: str) -> list[str]:
+    """Return the paths of the usual roots of a kind, with a slash at the beginning; '' is the address itself."""
+    roots = [root.strip("/") for root in import_module(SERVER_ENGINES[kind]).ROOTS]
+    return [f"/{root}" if root else "" for root in roots]
 
 
 def _list_roots(address: ServerAddress, kind: str) -> list[str]:
     """Return the paths where the root of a kind's API may be."""
-    usual: Sequence[str] = import_module(SERVER_ENGINES[kind]).ROOTS
+    usual = _usual_roots(kind)
     path = _root_path(address, kind)
     if address.socket:
         return [""]  # the URL of a socket has no path

@@ -261,6 +261,7 @@ class RemoteEngine(Engine):
         there = (found for found in listed if instance_of(found).instance_id not in self._skipped_ids)
         known = (self._derived_statuses.get(instance_of(found).instance_id, found) for found in there)
         likely = (found for found in known if _may_match(where, found))
+        self._report_progress(0, self.listed_total)
         for done, (found, result) in enumerate(map_ordered(likely, read, weight_of=_count_tokens), start=1):
             try:
                 visits = result()

@@ -8,6 +8,7 @@ than those asked for are left out here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -183,6 +184,21 @@ class FlowableApi:
     def count(self, source: RowSource) -> int:
         """Return the number of rows of a list."""
         return self.get_page(source.path, source.kind, source.params, size=0)[1]
+
+    # --- single rows ---
+
+    def find_owner_of_activity(self, activity_id: str) -> str | None:
+        """Return the id of the instance that has a row of an activity; None if there is none."""
+        rows, _ = self.get_page(ACTIVITIES.path, FlowableActivity, {"activityInstanceId": activity_id}, size=2)
+        return next((row.process_instance_id for row in rows if row.id == activity_id), None)
+
+    def find_owner_of_job(self, job_id: str) -> str | None:
+        """Return the id of the instance that has a job; None if there is none. Jobs of external workers have rows."""
+        for queue in (JobQueue.DEAD_LETTERS, JobQueue.JOBS, JobQueue.TIMERS, JobQueue.SUSPENDED):
+            with suppress(NotFoundError, NotAllowedError):
+                job = decode_json(self.client.get((MANAGEMENT, queue.value, job_id)), FlowableJob)
+                return job.process_instance_id
+        return None
 
     def get_stack_trace(self, job: str) -> str | None:
         """Fetch the stack trace of a dead letter; None if there is none."""

@@ -66,6 +66,7 @@ class FlowableEngine(RemoteEngine):
         self._models = FlowableModels(self.api, display_address(client))
         self._rows = RowReader(self.api)
         self._suspended: frozenset[str] | None = None  # running instances that are suspended
+        self._totals: dict[InstanceFilter, int] = {}  # numbers of instances that match
 
     def close(self) -> None:
         self.api.close()
@@ -73,6 +74,7 @@ class FlowableEngine(RemoteEngine):
     def refresh(self) -> bool:
         self._rows.forget()
         self._suspended = None
+        self._totals.clear()
         return super().refresh()
 
     # --- instances ---
@@ -127,7 +129,8 @@ class FlowableEngine(RemoteEngine):
         if limit == 0:
             return iter(())
         sort = {"sort": "startTime", "order": "desc" if order.descending else "asc"}
-        rows, _ = self.api.get_page(HISTORIC_INSTANCES, FlowableInstance, params | sort, start=offset, size=limit)
+        rows, total = self.api.get_page(HISTORIC_INSTANCES, FlowableInstance, params | sort, start=offset, size=limit)
+        self._totals[where] = total
         return filter(where.matches, map(status_without_tokens, self._to_instances(rows)))
 
     def scan_instances(self, where: InstanceFilter) -> Iterator[InstanceStatus]:
@@ -146,7 +149,9 @@ class FlowableEngine(RemoteEngine):
         params = count_params(where)
         if params is None:
             return super().count_instances(where)
-        return self.api.get_page(HISTORIC_INSTANCES, FlowableInstance, params, size=0)[1]
+        if where not in self._totals:
+            self._totals[where] = self.api.get_page(HISTORIC_INSTANCES, FlowableInstance, params, size=0)[1]
+        return self._totals[where]
 
     def instance_ids(self, prefix: str, limit: int) -> list[str]:
         """Return ids of instances that begin with a prefix, in order; a whole id returns this one alone."""
@@ -176,6 +181,14 @@ class FlowableEngine(RemoteEngine):
         return FetchResult(to_instance(row, self._models.name(row.process_definition_id), suspended=None))
 
     # --- tokens of an instance ---
+
+    def token_ids(self, prefix: str, instance_id: str | None, limit: int) -> list[tuple[str, str]]:
+        """Return (instance id, token id) of tokens by a prefix, in order; a whole id returns this one alone."""
+        if instance_id is not None or len(prefix) < ID_LENGTH:
+            return super().token_ids(prefix, instance_id, limit)
+        _, separator, job = prefix.rpartition(":")
+        owner = self.api.find_owner_of_job(job) if separator else self.api.find_owner_of_activity(prefix)
+        return [] if owner is None else [(owner, prefix)][:limit]
 
     def load_instance(
         self, instance_id: str, projection: Projection = Projection.TOKENS, *, live: bool = False

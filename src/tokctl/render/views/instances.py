@@ -95,7 +95,14 @@ def _instance_columns(out: Output, is_stuck: Callable[[InstanceStatus], bool]) -
             "STATUS",
             show=lambda s: overdue_cell(status_cell(s), "stuck") if is_stuck(s) else status_cell(s),
         ),
-        Column("failed_tokens", "INCIDENTS", show=_incidents_cell, right=True, rank=1),
+        Column(
+            "failed_tokens",
+            "INCIDENTS",
+            lambda s: s.failed_tokens if s.tokens_known else None,
+            show=_incidents_cell,
+            right=True,
+            rank=1,
+        ),
         Column(
             "live_elements",
             "WHERE",
@@ -127,6 +134,8 @@ def _instance_columns(out: Output, is_stuck: Callable[[InstanceStatus], bool]) -
 
 
 def _incidents_cell(status: InstanceStatus) -> Cell:
+    if not status.tokens_known:
+        return Cell("-")
     return Cell(f"{status.failed_tokens:,}", state_style(FAILED)) if status.failed_tokens else Cell("")
 
 

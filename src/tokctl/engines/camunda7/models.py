@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from threading import RLock
 
 from msgspec.structs import replace
@@ -88,10 +89,9 @@ class ModelLoader:
         """Return the graphs of models, fetched at the same time; an unknown model has an empty graph."""
         missing = [one for one in definition_ids if one not in self._graphs]
         if missing:
-            for one, model in zip(
-                missing, run_together([lambda one=one: self.load(one) for one in missing]), strict=True
-            ):  # type: ignore[misc]
-                with self._lock:
+            models = run_together([partial(self.load, one) for one in missing])
+            with self._lock:
+                for one, model in zip(missing, models, strict=True):
                     self._graphs.setdefault(one, ProcessGraph(model))
         return self._graphs
 

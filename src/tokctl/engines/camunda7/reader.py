@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from threading import RLock
 from typing import Any, TypeVar
 
@@ -132,7 +133,7 @@ class InstanceReader:
             rows("task", UserTaskRow, any(row.task_id for row in unfinished)),
             rows("event-subscription", SubscriptionRow, any(map(may_wait_for_event, unfinished))),
             rows("history/job-log", JobLogRow, attempts, sortBy="occurrence", sortOrder="asc"),
-            lambda: self._models.graphs({row.process_definition_id for row in activities} - {None}),
+            lambda: self._models.graphs({row.process_definition_id for row in activities if row.process_definition_id}),
             lambda: self._read_job_definitions(job for job in jobs if job.id not in subjects),
         ]
         external, tasks, subscriptions, job_log, _, _ = run_together(second)
@@ -187,9 +188,7 @@ class InstanceReader:
         With ``unfinished``, visits that have ended may be left out: ``InstanceRows.whole`` tells.
         """
         if len(instances) <= FEW_INSTANCES:
-            yield from run_together(
-                [lambda one=one: self.read_one(one, variables=variables, log=False) for one in instances]  # type: ignore[misc]
-            )
+            yield from run_together([partial(self.read_one, one, variables=variables, log=False) for one in instances])
             return
         histories = self.read_histories(instances, unfinished=unfinished)
         if histories is None:
@@ -199,26 +198,23 @@ class InstanceReader:
         live = [one.instance_id for one in instances if not is_ended(one)]
         incidents = self.all_incidents() if live else {}
         open_rows = [row for rows in histories.values() for row in rows if row.end_time is None]
+        sweep = self._sweep
+        external_ids = live if any(map(may_be_external, open_rows)) else []
+        task_ids = live if any(row.task_id for row in open_rows) else []
+        subscription_ids = live if any(map(may_wait_for_event, open_rows)) else []
+        variable_ids = [one.instance_id for one in instances] if variables else []
         sweeps: list[Callable[[], dict[str, list[Any]]]] = [
-            lambda: self._sweep("job", JobRow, live, "processInstanceIds"),
-            lambda: self._sweep(
-                "external-task",
-                ExternalTaskRow,
-                live if any(map(may_be_external, open_rows)) else [],
-                "processInstanceIdIn",
-            ),
-            lambda: self._sweep(
-                "task", UserTaskRow, live if any(row.task_id for row in open_rows) else [], "processInstanceIdIn"
-            ),
-            lambda: self._sweep(
-                "event-subscription", SubscriptionRow, live if any(map(may_wait_for_event, open_rows)) else [], None
-            ),
-            lambda: self._sweep_variables([one.instance_id for one in instances] if variables else []),
+            partial(sweep, "job", JobRow, live, "processInstanceIds"),
+            partial(sweep, "external-task", ExternalTaskRow, external_ids, "processInstanceIdIn"),
+            partial(sweep, "task", UserTaskRow, task_ids, "processInstanceIdIn"),
+            partial(sweep, "event-subscription", SubscriptionRow, subscription_ids, None),
+            partial(self._sweep_variables, variable_ids),
         ]
         jobs, external, tasks, subscriptions, found_variables = run_together(sweeps)
         self._read_job_definitions(job for several in jobs.values() for job in several)
         models = {row.process_definition_id for rows in histories.values() for row in rows}
-        self._models.graphs((models | {one.process_key for one in instances}) - {None})
+        models |= {one.process_key for one in instances}
+        self._models.graphs([model for model in models if model is not None])
         for one in instances:
             key = one.instance_id
             yield InstanceRows(

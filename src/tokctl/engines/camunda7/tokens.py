@@ -154,7 +154,9 @@ class TokenBuilder:
         """Return an item as the reconstruction needs it; None if its time is unknown."""
         if isinstance(item, PendingActivity):
             created = to_time(item.job.create_time) if item.job else None
-            return created and EngineVisit(
+            if created is None:
+                return None
+            return EngineVisit(
                 visit_id=item.token_id,
                 element_id=item.activity_id,
                 scope_id=UNKNOWN_SCOPE,
@@ -162,7 +164,9 @@ class TokenBuilder:
                 definition=item.definition_id,
             )
         started, scope = to_time(item.start_time), item.parent_activity_instance_id
-        return started and EngineVisit(
+        if started is None:
+            return None
+        return EngineVisit(
             visit_id=item.id,
             element_id=item.element_id,
             scope_id=None if scope == item.process_instance_id else scope,

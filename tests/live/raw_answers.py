@@ -94,11 +94,16 @@ class OperatonAnswers:
         }
 
     def troubles(self) -> list[RawTrouble]:
-        """The incidents of all instances, but for those that a called instance's incident caused."""
+        """The incidents of all instances. One of a called instance is also one of the caller, with the same cause."""
+        rows = self.driver.get("/incident")
+        messages = {row["id"]: row["incidentMessage"] for row in rows}
         return sorted(
-            RawTrouble(row["processInstanceId"], row["failedActivityId"] or row["activityId"], row["incidentMessage"])
-            for row in self.driver.get("/incident")
-            if row["id"] == row["rootCauseIncidentId"]
+            RawTrouble(
+                row["processInstanceId"],
+                row["failedActivityId"] or row["activityId"],
+                messages[row["rootCauseIncidentId"]],
+            )
+            for row in rows
         )
 
     def retries(self, instance: str) -> dict[str, tuple[int, datetime | None]]:

@@ -13,7 +13,8 @@ class Case(NamedTuple):
     """An instance: its process, what is done to it, and where it stands then.
 
     ``live`` has (element, state) of the live tokens that have no live tokens within them, in order; ``status`` is that
-    of the instance. Flowable has a token at each event behind an event-based gateway, other engines at the gateway.
+    of the instance. Flowable has a token at each event behind an event-based gateway, other engines at the gateway;
+    it has no incident at a call activity whose called instance has one.
     """
 
     process: str
@@ -112,8 +113,10 @@ CASES: dict[str, Case] = {
     "changing-new": Case("changing", waits("make")),
     "changing-changed": Case("changing", waits("handle", "handle", "make"), ((SEND, "change"),) * 2),
     "changing-recalled": Case("changing", waits("undo"), ((SEND, "change"), (SEND, "recall"))),
-    "calling-failed": Case("calling", waits("call"), variables={"broken": True}),
-    "calling-waiting": Case("calling", waits("call"), variables={"broken": False}),
+    "calling-failed": Case(
+        "calling", (("call", "FAILED"),), variables={"broken": True}, live_on_flowable=(("call", "ACTIVE"),)
+    ),
+    "calling-waiting": Case("calling", (("call", "ACTIVE"),), variables={"broken": False}),
     "calling-cancelled": Case("calling", (), (("cancel", "all of it"),), "CANCELLED", {"broken": False}),
     "travelling-booked": Case("travelling", waits("decide"), ((WORK, "book"),)),
     "travelling-undone": Case("travelling", waits("unpack"), ((WORK, "book"), (COMPLETE, "decide", {"going": False}))),

@@ -64,11 +64,9 @@ FILTERS = {
     "--process *ing": lambda case: case.process.endswith("ing"),
     "--business-key guarded-*": lambda case: case.process == "guarded",
     "--business-key joining-for-ever": lambda case: case is CASES["joining-for-ever"],
-    "--failed": lambda case: any(state == "FAILED" for _, state in case.live),
     "--live": lambda case: case.status not in FINAL_STATES,
     "--var count=3": lambda case: "count" in case.variables,
     "--var name~Ümit*": lambda case: "name" in case.variables,
-    "--var order.to=A": lambda case: "order" in case.variables,
 }
 
 
@@ -77,3 +75,13 @@ def test_filters(live, words):
     names = {instance: name for name, instance in live.cases.items()}
     found = {names[one["instance_id"]] for one in live.ask("instances", "list", *words.split())["instances"]}
     assert found & CASES.keys() == {name for name, case in CASES.items() if FILTERS[words](case)}
+
+
+def test_failed_instances(live):
+    found = {one["instance_id"] for one in live.ask("instances", "list", "--failed")["instances"]}
+    assert found == {trouble.instance for trouble in live.raw.troubles()}
+
+
+def test_members_of_json_variables(flowable):
+    found = {one["business_key"] for one in flowable.ask("instances", "list", "--var", "order.to=A")["instances"]}
+    assert found == {name for name, case in CASES.items() if "order" in case.variables}

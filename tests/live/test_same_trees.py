@@ -23,7 +23,6 @@ SIMULATED: dict[str, dict[str, Any]] = {
     "joining-for-ever": {"variables": {"drop": True}},
     "nested-half": {"tasks": {"fetch": {"hangs": True}}},
     "nested-through": {"tasks": {"use": {"hangs": True}}},
-    "nested-broken": {"tasks": {"fetch": {"throws": {"error": "BROKEN"}}, "r*": {"hangs": True}}},
     "including-two": {"variables": {"n": 2}, "tasks": {"*": {"hangs": True}}},
     "ending-stopped": {"tasks": {"slow": {"hangs": True}}},
     "waiting-message": {},

@@ -25,7 +25,7 @@ def test_elements_of_failed_tokens(live):
     called = {f"{name}/called": tokens for name, tokens in CALLED.items()}
     expected = sorted(
         (live.cases[name], element)
-        for name, tokens in ({name: case.live for name, case in CASES.items()} | called).items()
+        for name, tokens in ({name: case.live_on(live.name) for name, case in CASES.items()} | called).items()
         for element, state in tokens
         if state == "FAILED"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -16,6 +16,7 @@ from tokctl.model.filters import ALL_TOKENS, SortOrder
 from tokctl.model.states import FINAL_STATES
 
 JOINS = {"join", "meet", "all"}
+MULTI_INSTANCE = {"sign", "pick", "inspect"}
 
 
 def time(text: str | None) -> datetime | None:
@@ -45,7 +46,10 @@ def test_every_visit_is_a_token(live):
             token = tokens[visit_id]
             about = name, token
             assert token["element_id"] == visit.element, about
-            assert time(token["created_at"]) == visit.started_at, about
+            if token["element_type"] == "boundaryEvent":  # no row tells when exactly it fired
+                assert abs(time(token["created_at"]) - visit.started_at) < timedelta(seconds=1), about
+            else:
+                assert time(token["created_at"]) == visit.started_at, about
             if visit.cancelled:
                 assert token["state"] == "CANCELLED", about
                 assert time(token["cancelled_at"]) == visit.ended_at, about
@@ -81,13 +85,18 @@ def test_hops_follow_the_model(live, models):
 
 
 def test_recorded_flows_are_those_of_flowable(flowable, models):
-    """Each flow that it has recorded leads to a token, but for a job that was cancelled before it ran."""
+    """Each flow leads to a token, but for a job that was cancelled before it ran; several instances share one."""
     for name, instance in flowable.cases.items():
         tokens = flowable.tokens[instance]
         told = Counter(hop["via_flow"] for token in tokens for hop in token["flow_history"] or () if hop["via_flow"])
         flows = models[flowable.instances[instance].process].flows
         visited = {token["element_id"] for token in tokens}
-        assert told == Counter(flow for flow in flowable.raw.flows(instance) if flows[flow].target in visited), name
+        recorded = Counter(flow for flow in flowable.raw.flows(instance) if flows[flow].target in visited)
+        shared = {flow for flow in told if flows[flow].target in MULTI_INSTANCE}
+        assert told.keys() == recorded.keys()
+        assert {flow: told[flow] for flow in told.keys() - shared} == {
+            flow: recorded[flow] for flow in recorded.keys() - shared
+        }, name
 
 
 def test_an_instance_alone_looks_the_same_as_in_the_list_of_all(live):

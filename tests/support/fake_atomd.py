@@ -127,6 +127,8 @@ class Recorded:
                 if query.get("page", "1") != "1" or query.get("offset", "0") != "0":
                     return 200, {"success": True, "data": [], "pagination": {"page": 2, "limit": 100}, "meta": META}
                 return self.index[recorded]["status"], self._read(recorded)
+        if path.startswith("/api/v1/tokens/"):
+            return 404, _error("NOT_FOUND", "token not found")
         if path.startswith("/api/v1/processes/"):
             return self._missing(unquote(path.split("/")[4]), path)
         return None
@@ -206,7 +208,9 @@ class Made:
                 known = [one for one in self.instances if one["instance_id"] == instance_id]
                 if not known:
                     return 404, _error("NOT_FOUND", "process instance not found")
-                mine = [[x for x in all_ if x["process_instance_id"] == instance_id] for all_ in (self.jobs, self.timers)]
+                mine = [
+                    [x for x in all_ if x["process_instance_id"] == instance_id] for all_ in (self.jobs, self.timers)
+                ]
                 return 200, {"success": True, "data": info_document(known[0], *mine, "k1"), "meta": META}
             case ["jobs"]:
                 jobs = [{name: job[name] for name in job if name != "error_message"} for job in self.jobs]

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from tokctl.bpmn.graph import ProcessGraph
 from tokctl.model.definitions import Element, SequenceFlow
-from tokctl.model.states import ACTIVE
+from tokctl.model.states import ACTIVE, COMPLETED
 from tokctl.model.times import format_time
 from tokctl.model.tokens import NULL, StateChange, Token
 
@@ -42,6 +42,8 @@ def merge_observation(previous: Token | None, observed: Token, graph: ProcessGra
     if before is not None and now is not None and now < before:
         return previous
     changes: dict[str, Any] = {}
+    if observed.parent_token_id is None and previous.created_at == observed.created_at:
+        changes["parent_token_id"] = previous.parent_token_id
     if observed.flow_history == NULL:
         history = _extend_flow_history(previous, observed, graph)
         if history != NULL:
@@ -50,6 +52,26 @@ def merge_observation(previous: Token | None, observed: Token, graph: ProcessGra
     if context is not None:
         changes["execution_context"] = context
     return replace(observed, **changes) if changes else observed
+
+
+def end_visit(previous: Token, observed: Token, graph: ProcessGraph) -> tuple[Token, Token] | None:
+    """Return an earlier visit, which an observation shows to have ended, and the observed visit after it.
+
+    None if both are the same visit. Engines whose tokens are visits never change ``created_at``; where a token moves it
+    is the arrival. The earlier visit gets an id of its own: that of its job, if the engine would list it by that, too.
+    When it ended is known only if the model has one way to the observed element, on which a token does not stay.
+    """
+    arrived, before = observed.created_at, previous.created_at
+    if arrived is None or before is None or arrived <= before or not previous.live:
+        return None
+    key = previous.context.job_key or format_time(before)
+    ended = replace(previous, token_id=f"{previous.token_id}@{key}", state=COMPLETED, child_tokens=None)
+    if observed.parent_token_id is not None:
+        return ended, observed
+    linked = link_visits(ended, observed, graph)
+    if linked is not observed:
+        ended = replace(ended, updated_at=arrived, completed_at=arrived)
+    return ended, linked
 
 
 def link_visits(source: Token | str, visit: Token, graph: ProcessGraph) -> Token:

@@ -53,11 +53,15 @@ class SharedCredential:
             yield
             return
         with self._turn:
-            if self._rejected:
-                raise NotAllowedError(
-                    f"{place} rejected the user name or the password; they are not sent again.", LOCKED_HINT
-                )
+            self.refuse_rejected(place)
             yield
+
+    def refuse_rejected(self, place: str) -> None:
+        """Raise NotAllowedError if the server, whose address is ``place``, has rejected the password."""
+        if self._rejected:
+            raise NotAllowedError(
+                f"{place} rejected the user name or the password; they are not sent again.", LOCKED_HINT
+            )
 
     def note_password_result(self, status: int) -> None:
         """Note the status of a response to a request with the password."""
@@ -122,6 +126,7 @@ class RequestCredential:
         secret = self.get()
         if secret is None:
             return {}
+        self.shared.refuse_rejected(self._server.display_address)
         if self.is_password:
             return {"Authorization": f"Basic {_encode_password(secret)}"}
         return {"Authorization": f"Bearer {secret}", "X-API-Key": secret}  # some engines read the one, some the other

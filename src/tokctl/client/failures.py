@@ -18,7 +18,7 @@ import msgspec
 
 from tokctl.client.connection import Connection
 from tokctl.client.credential import LOCKED_HINT, LOGIN_HINT, wants_password
-from tokctl.client.retries import TransientError, parse_retry_after
+from tokctl.client.retries import TransientError, parse_rate_limit_reset, parse_retry_after
 from tokctl.errors import (
     InputError,
     NotAllowedError,
@@ -252,10 +252,12 @@ def status_error(
         return NotFoundError(f"{url}{body.detail or ': not found'} ({name}){body.request}.", code=body.code or None)
     if status in TRANSIENT_STATUSES:
         delay = parse_retry_after(headers)
+        if delay is None and status == 429:
+            delay = parse_rate_limit_reset(headers)
         delay = body.retry_after if delay is None else delay
         if status == 429:
             hint = "Try again in a minute, or send fewer requests."
-            return TransientError(f"{place}: too many requests{text}", hint, retry_after=delay)
+            return TransientError(f"{place}: too many requests{text}", hint, retry_after=delay, status=status)
         return TransientError(f"{url}: server error{text}", retry_after=delay, status=status)
     if status >= 500:
         return UnreachableError(f"{url}: server error{text}", status=status)

@@ -28,7 +28,7 @@ from tokctl.engines.atomd_documents import (
     read_timer,
     read_token,
 )
-from tokctl.engines.atomd_visits import split_into_visits, visits_of_jobs
+from tokctl.engines.atomd_visits import assign_jobs, split_into_visits, visits_of_jobs
 from tokctl.engines.capabilities import Capability, CredentialProbe, EngineCapabilities, Support
 from tokctl.engines.connect import create_client, display_address, warn, wrong_kind_error
 from tokctl.engines.etag_cache import FetchResult
@@ -54,8 +54,8 @@ if TYPE_CHECKING:
 OPEN_STATUSES = (ACTIVE, SUSPENDED, FAILED)
 MAX_UNEXPLAINED_INSTANCES = 10
 """Of open instances without a job and a timer, the number that debug reads the tokens of, the oldest ones first."""
-MAX_PREFIX_LENGTH = 20
-"""Characters of a prefix of an id; longer texts are whole ids, which have 23."""
+ID_LENGTH = 23
+"""Characters of an id of atomd; fewer are the beginning of one."""
 _LIMITATION = (
     "atomd allows 100 requests a minute: only tokens that wait for jobs were checked, and nothing was compared with "
     "earlier instances. Use 'tokctl debug INSTANCE' for all tokens of one."
@@ -147,7 +147,7 @@ class AtomdEngine(RemoteEngine):
         found = self.cache.get_or_fetch(key, lambda _: self._fetch_list(statuses))
         for instance in found:
             self.remember_instance(instance, key)
-        return iter(found)
+        return iter(self._select_failed(found) if where.failed else found)
 
     def _fetch_list(self, statuses: Sequence[str]) -> FetchResult[list[Instance]]:
         known: dict[str, Instance] = {}
@@ -192,11 +192,16 @@ class AtomdEngine(RemoteEngine):
 
     def instance_ids(self, prefix: str, limit: int) -> list[str]:
         """Return ids of instances that begin with a prefix, in order; a whole id returns this one alone."""
-        if len(prefix) > MAX_PREFIX_LENGTH:
-            with suppress(NotFoundError):
+        if len(prefix) >= ID_LENGTH:
+            try:
                 return [instance_of(self.found(prefix)).instance_id][:limit]
+            except NotFoundError:
+                return []
         if not prefix and self.cache.get_fresh(("list",)) is None:  # is there only one?
-            return sorted(one.instance_id for one in self._iter_instances(None, limit=str(limit)))[:limit]
+            ids = self.cache.get_or_fetch(
+                ("ids", limit), lambda _: FetchResult([*self._iter_instances(None, limit=str(limit))])
+            )
+            return sorted(one.instance_id for one in ids)[:limit]
         return super().instance_ids(prefix, limit)
 
     def count_instances(self, where: InstanceFilter) -> int:
@@ -212,21 +217,26 @@ class AtomdEngine(RemoteEngine):
     # --- tokens ---
 
     def token_ids(self, prefix: str, instance_id: str | None, limit: int) -> list[tuple[str, str]]:
-        """Return (instance id, token id) of tokens by a prefix, in order; a whole id returns this one alone."""
-        if instance_id is None and len(prefix) > MAX_PREFIX_LENGTH:
-            with suppress(NotFoundError, UsageError):
-                moving_id = prefix.partition("@")[0]
-                return [(self._token_document(moving_id)["process_instance_id"], prefix)][:limit]
+        """Return (instance id, token id) of the tokens of an instance by a prefix, or of a whole id alone.
+
+        The beginning of an id without its instance is not found: it would take a request for each instance.
+        """
+        if instance_id is None:
+            with suppress(NotFoundError, UsageError, KeyError):
+                if len(prefix) >= ID_LENGTH:
+                    return [(self._token_document(prefix.partition("@")[0])["process_instance_id"], prefix)][:limit]
+            return []
         return super().token_ids(prefix, instance_id, limit)
 
     def _token_document(self, token_id: str) -> dict[str, str]:
-        """Fetch the texts of a single token."""
+        """Fetch the texts of a single token, once."""
 
         def read(fields: Mapping[str, Raw]) -> dict[str, str]:
             names = ("process_instance_id", "waiting_for")
             return {name: bytes(fields[name]).decode().strip('"') for name in names if name in fields}
 
-        return self.api.read_document(read, "tokens", token_id)
+        key = ("token", token_id)
+        return self.cache.get_or_fetch(key, lambda _: FetchResult(self.api.read_document(read, "tokens", token_id)))
 
     def fetch_tokens(self, found: ListedInstance, etag: str | None) -> FetchResult[Sequence[Token]]:  # noqa: ARG002 - there are none
         """Fetch all tokens of an instance, as visits. An empty list may mean that it is unknown: that is checked."""
@@ -238,9 +248,10 @@ class AtomdEngine(RemoteEngine):
             self._info(instance.instance_id)
             return FetchResult((), 1)
         model = self._definitions.load(instance, info.definition_key if info else None)
+        jobs = assign_jobs(info.jobs, tokens, model) if info else None
         visits = split_into_visits(
             tokens,
-            self._jobs_of(instance.instance_id, info, several=len(tokens) > 1),
+            self._jobs_of(instance.instance_id, info) if jobs is None else jobs,
             model,
             timers=info.timers if info else (),
             waiting_for=self._find_calls(tokens, model.graph.call_activities) if info else {},
@@ -280,15 +291,11 @@ class AtomdEngine(RemoteEngine):
 
     # --- jobs and timers of all instances ---
 
-    def _jobs_of(self, instance_id: str, info: InstanceInfo | None, *, several: bool) -> Sequence[Job]:
-        """Return the jobs of an instance, each with its token if there are ``several``; errors only with ``info``."""
-        if info is not None and not (several and info.jobs):
-            return info.jobs
+    def _jobs_of(self, instance_id: str, info: InstanceInfo | None) -> Sequence[Job]:
+        """Return the jobs of an instance, each with its token; errors only with ``info``."""
         jobs = self._all_jobs().get(instance_id, ())
-        if info is None:
-            return jobs
-        errors = {job.key: job for job in info.jobs}
-        return [replace(job, error=errors[job.key].error) if job.key in errors else job for job in jobs]
+        errors = {job.key: job.error for job in info.jobs} if info else {}
+        return [replace(job, error=errors.get(job.key)) for job in jobs]
 
     def _all_jobs(self) -> Mapping[str, Sequence[Job]]:
         """Return the jobs by instance. Without the permission there are none, and a warning."""
@@ -313,6 +320,14 @@ class AtomdEngine(RemoteEngine):
 
     # --- debug ---
 
+    def scan_instances(self, where: InstanceFilter) -> Iterator[InstanceStatus]:
+        if where.stuck is None:
+            yield from super().scan_instances(where)
+            return
+        for status, visits in self.suspect_visits(replace(where, open=True)):
+            if where.matches_with_tokens(status, visits):
+                yield status
+
     def suspect_visits(
         self, instances: InstanceFilter, where: TokenFilter = ALL_TOKENS, *, flows: bool = False
     ) -> Iterator[tuple[InstanceStatus, Iterator[Visit]]]:
@@ -330,8 +345,7 @@ class AtomdEngine(RemoteEngine):
                 continue
             if any(job.state in {FAILED, "DEFERRED"} for job in waiting):
                 with suppress(NotFoundError):
-                    self._info(instance.instance_id)
-                    waiting = list(self._jobs_of(instance.instance_id, self._infos[instance.instance_id], several=True))
+                    waiting = list(self._jobs_of(instance.instance_id, self._info(instance.instance_id)))
             tokens = visits_of_jobs(waiting, self._definitions.load(instance), instance.process_id)
             loaded = InstanceTokens(instance, [Visit.from_token(token) for token in tokens])
             yield loaded.status, loaded.visits(where)
@@ -339,6 +353,22 @@ class AtomdEngine(RemoteEngine):
             loaded = InstanceTokens(instance_of(found), visits, status=derive_status(instance_of(found), visits))
             yield loaded.status, loaded.visits(where, flows=flows)
         self._explain_limits(silent[MAX_UNEXPLAINED_INSTANCES:])
+
+    def _select_failed(self, found: Sequence[Instance]) -> Sequence[Instance]:
+        """Return the instances that may have a FAILED token: those with a FAILED job, and a few without any job."""
+        jobs, timed = self._all_jobs(), self._waits_for_timer()
+        likely, silent = [], []
+        for instance in found:
+            open_jobs = [job for job in jobs.get(instance.instance_id, ()) if job.is_open]
+            if any(job.state == FAILED for job in open_jobs):
+                likely.append(instance)
+            elif not open_jobs and instance.instance_id not in timed:
+                silent.append(instance)
+        if skipped := len(silent) - MAX_UNEXPLAINED_INSTANCES:
+            which = count(skipped, "open instance has", "open instances have")
+            if skipped > 0:
+                warn(f"{which} neither a job nor a timer; whether one of its tokens FAILED was not checked.")
+        return [*likely, *silent[:MAX_UNEXPLAINED_INSTANCES]]
 
     def _explain_limits(self, skipped: Sequence[ListedInstance]) -> None:
         self._limitations[:] = [_LIMITATION]

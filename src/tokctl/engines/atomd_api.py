@@ -30,6 +30,10 @@ PAGE_SIZE = 1000
 MAX_LIST_ATTEMPTS = 3
 """Maximum number of attempts to read a list that has fewer items than its own total."""
 _IDS = {"instances": "instance_id", "tokens": "token_id"}
+_LIMIT_HINT = (
+    "By default atomd accepts 100 requests a minute for each key. Wait a minute, or use a key of your own. The limit is "
+    "set in the server's configuration."
+)
 _AUTH_DISABLED_HINT = "atomd rejects all requests with this response if its configuration has auth.enabled: false."
 
 
@@ -46,6 +50,8 @@ class AtomdApi:
         except UnreachableError as error:
             if error.status == 500:
                 raise UnreachableError(error.message, _AUTH_DISABLED_HINT, status=500) from None
+            if error.status == 429:
+                error.hint = _LIMIT_HINT
             raise
 
     def read_document(self, decode: Callable[[Mapping[str, Raw]], T], *segments: str) -> T:
@@ -74,7 +80,7 @@ class AtomdApi:
                 known.add(bytes(fields.get(_IDS[name], raw)))
                 missing = total - len(known)
                 yield read.decode(path, decode, fields)
-            if missing <= 0:
+            if missing <= 0 or "limit" in (params or {}):
                 return
 
     def _iter_typed_pages(

@@ -19,6 +19,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from tokctl.bpmn.element_details import MESSAGE, SIGNAL, TIMER, ElementDetails, read_element_details
+from tokctl.bpmn.entries import EnteredBy
 from tokctl.bpmn.flow_reconstruction import link_visits
 from tokctl.bpmn.graph import ProcessGraph
 from tokctl.engines.atomd_documents import Job, Timer
@@ -85,7 +86,7 @@ def split_into_visits(
     newest = list(keep_newest(tokens))
     by_token: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:
-        by_token[job.token_id or (newest[0].token_id if len(newest) == 1 else "")].append(job)
+        by_token[job.token_id or ""].append(job)
     born: dict[str, datetime] = {}  # when the first child of each token was created
     for token in newest:
         if token.parent_token_id and token.created_at:
@@ -101,6 +102,26 @@ def split_into_visits(
         )
     visits = [one for token in newest for one in _link(token, stays, model)]
     return _add_children(sorted(visits, key=lambda one: (one.created_at is not None, one.created_at or 0)))
+
+
+def assign_jobs(jobs: Sequence[Job], tokens: Sequence[Token], model: AtomdModel) -> list[Job] | None:
+    """Return the jobs of an instance, each with its token; None if some may be of several tokens.
+
+    The token of an open job is at its element; that of another job has gone on from there.
+    """
+    if len(tokens) == 1:
+        return [replace(job, token_id=tokens[0].token_id) for job in jobs]
+    found: list[Job] = []
+    for job in jobs:
+        element = model.element_of(job)
+        if element is None:
+            return None
+        gone_on = [] if job.is_open else [one for one in tokens if model.graph.has_path(element.id, one.element_id)]
+        fitting = {one.token_id for one in tokens if one.element_id == element.id} | {one.token_id for one in gone_on}
+        if len(fitting) != 1:
+            return None
+        found.append(replace(job, token_id=fitting.pop()))
+    return found
 
 
 def visits_of_jobs(jobs: Iterable[Job], model: AtomdModel, process_id: str | None) -> list[Token]:
@@ -239,7 +260,7 @@ def _link(token: Token, stays: Mapping[str, list[Token]], model: AtomdModel) -> 
     linked = [_link_first(token, own[0], stays, model)]
     for visit in own[1:]:
         last = linked[-1]
-        new = link_visits(last, visit, model.graph)
+        new = _link_visits(last, visit, model)
         if new.parent_token_id is not None and new.created_at is not None:  # it went on at once
             name = "completed_at" if last.state == COMPLETED else "cancelled_at"
             linked[-1] = replace(last, updated_at=new.created_at, **{name: new.created_at})
@@ -251,19 +272,24 @@ def _link_first(token: Token, visit: Token, stays: Mapping[str, list[Token]], mo
     """Return the first known visit of a token with its predecessor: a visit of the token that created it."""
     element = model.graph.elements.get(visit.element_id)
     if token.parent_token_id is None:
-        start = model.start_event(element.parent) if element is not None and element.parent is None else None
-        return visit if start is None else link_visits(start, visit, model.graph)
+        start = model.start_event(None) if element is not None and element.parent is None else None
+        if start == visit.element_id:
+            return _add_context(visit, entered_by=EnteredBy.START)
+        return _link_visits(start, visit, model)
     before = _find_creator(stays.get(token.parent_token_id, ()), token.created_at)
-    if before is None:
-        return visit
-    if element is not None and element.parent == before.element_id:
-        context = msgspec.json.decode(visit.execution_context) or {}
-        return replace(
-            visit,
-            parent_token_id=before.token_id,
-            execution_context=Raw(msgspec.json.encode(context | {"entered_by": "scope"})),
-        )
-    return link_visits(before, visit, model.graph)
+    if before is not None and element is not None and element.parent == before.element_id:
+        return _add_context(replace(visit, parent_token_id=before.token_id), entered_by=EnteredBy.SCOPE)
+    return _link_visits(before, visit, model)
+
+
+def _link_visits(source: Token | str | None, visit: Token, model: AtomdModel) -> Token:
+    linked = visit if source is None else link_visits(source, visit, model.graph)
+    return _add_context(visit, entered_by=EnteredBy.UNKNOWN) if linked is visit else linked
+
+
+def _add_context(visit: Token, **members: str) -> Token:
+    context = msgspec.json.decode(visit.execution_context) or {}
+    return replace(visit, execution_context=Raw(msgspec.json.encode(context | members)))
 
 
 def _find_creator(visits: Sequence[Token], moment: datetime | None) -> Token | None:

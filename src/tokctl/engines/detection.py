@@ -110,9 +110,8 @@ def _url(address: ServerAddress, path: str) -> str:
 
 def list_candidates(address: ServerAddress, kind: str | None = None) -> list[Candidate]:
     """Return what a server may be, the likeliest first: by the end of the path, then by the port."""
-    kinds = [kind] if kind is not None else list(SERVER_ENGINES)
-    if kind is None and address.port in APPLICATION_PORTS:
-        kinds.sort(key=lambda one: one not in BASIC_KINDS)
+    basic_first = address.port in APPLICATION_PORTS
+    kinds = [kind] if kind else sorted(SERVER_ENGINES, key=lambda one: (one in BASIC_KINDS) != basic_first)
     named = [Candidate(one, _root_path(address, one)) for one in kinds if _is_named(address, one)]
     rounds = [_list_roots(address, one) for one in kinds]
     others = [

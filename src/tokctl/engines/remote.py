@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, ClassVar
 
+from tokctl.client.retries import TOO_MANY_REQUESTS
 from tokctl.engines.etag_cache import CacheKey, ETagCache, FetchResult
 from tokctl.engines.instance_tokens import InstanceTokens
 from tokctl.engines.ordered_pool import map_ordered
@@ -25,7 +26,7 @@ from tokctl.engines.protocol import (
     UnreadInstance,
     process_filter,
 )
-from tokctl.errors import NotFoundError, TokctlError, UsageError
+from tokctl.errors import NotFoundError, TokctlError, UnreachableError, UsageError
 from tokctl.model.filters import InstanceFilter
 from tokctl.model.instance_status import InstanceStatus, derive_status, status_without_tokens
 from tokctl.model.instances import Instance
@@ -268,6 +269,8 @@ class RemoteEngine(Engine):
             except NotFoundError:
                 self._skipped_ids.add(instance_of(found).instance_id)
             except TokctlError as error:
+                if isinstance(error, UnreachableError) and error.status == TOO_MANY_REQUESTS:
+                    raise  # the others would fail, too, and count against the limit
                 failures.append(UnreadInstance(instance_of(found).instance_id, str(error)))
                 consecutive_failures += 1
                 if consecutive_failures >= MAX_CONSECUTIVE_FAILURES:

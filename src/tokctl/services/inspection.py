@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from tokctl.engines.protocol import Engine
+from tokctl.errors import NotFoundError
 from tokctl.model.definitions import Definition
 from tokctl.model.filters import ALL_TOKENS, SortOrder
 from tokctl.model.instances import Instance
 
 if TYPE_CHECKING:  # each command imports the one analysis that it runs
-    from tokctl.analysis.explain.context import ExplainContext
+    from tokctl.analysis.explain.context import ChainStep, ExplainContext
     from tokctl.analysis.explain.explanation import Explanation
     from tokctl.analysis.flow.critical_path import FlowAnalysis
     from tokctl.analysis.history import InstanceHistory
@@ -64,12 +65,22 @@ def explain_instance(engine: Engine, instance_id: str, now: datetime, *, prefix:
     return explain_live_tokens(_read_explain_context(engine, instance_id, now), prefix)
 
 
-def _read_explain_context(engine: Engine, instance_id: str, now: datetime) -> ExplainContext:
+def _read_explain_context(
+    engine: Engine, instance_id: str, now: datetime, *, follows_calls: bool = True
+) -> ExplainContext:
     from tokctl.analysis.explain.context import ExplainContext
 
     def read_context(other_id: str) -> dict[str, Any]:
         context = msgspec.json.decode(engine.token(instance_id, other_id).execution_context)
         return context if isinstance(context, dict) else {}
+
+    def explain_called(called_id: str) -> Sequence[ChainStep]:
+        from tokctl.analysis.explain.explanation import summarize_live_tokens
+
+        try:
+            return summarize_live_tokens(_read_explain_context(engine, called_id, now, follows_calls=False))
+        except NotFoundError:
+            return ()
 
     status = engine.instance(instance_id)
     return ExplainContext(
@@ -79,6 +90,7 @@ def _read_explain_context(engine: Engine, instance_id: str, now: datetime) -> Ex
         definition=find_definition(engine, status.instance),
         find_definition=lambda process_id: engine.definition(process_id, None),
         context_of=read_context,
+        explain_called=explain_called if follows_calls else lambda _: (),
     )
 
 

@@ -178,7 +178,7 @@ class ServerChecks:
         address, given = self.server.address, self.server.settings.engine_kind
         found = load_server(address.display_address)
         before = None if found is None else found.kind
-        detected = detect_server(self.server.create_client(self._read_credential).connection, address)
+        detected = detect_server(self.server.create_client(self._choose_credential()).connection, address)
         kind = detected.kind
         facts: dict[str, Any] = {"kind": kind, "remembered": before, "given": given}
         if given is not None:
@@ -195,12 +195,13 @@ class ServerChecks:
         was = f"; {before} was remembered" if before not in {None, kind} else ""
         return ok(f"{kind}{was}.", **facts)
 
-    def _read_credential(self) -> str | None:
-        """Return the credential; one that cannot be read is the finding of another check."""
+    def _choose_credential(self) -> Callable[[], str | None]:
+        """Return the credential; none if it cannot be read, which is the finding of another check."""
         try:
-            return self.server.credential()
+            self.server.credential()
         except TokctlError:
-            return None
+            return lambda: None
+        return self.server.credential
 
     def check_clock(self) -> CheckResult:
         """Compare the server's clock with the local one, which ages and the findings of debug are measured with."""

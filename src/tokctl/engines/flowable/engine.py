@@ -49,8 +49,6 @@ from tokctl.model.visits import FlowHistoryMode, Visit
 if TYPE_CHECKING:
     from tokctl.client import Client
 
-ID_LENGTH = 36
-"""Characters of an id: a UUID, unless the server is configured otherwise."""
 _CREATED = SortOrder("created")
 
 
@@ -155,10 +153,10 @@ class FlowableEngine(RemoteEngine):
 
     def instance_ids(self, prefix: str, limit: int) -> list[str]:
         """Return ids of instances that begin with a prefix, in order; a whole id returns this one alone."""
-        if len(prefix) >= ID_LENGTH:
+        if prefix:
             with suppress(NotFoundError):
                 return [instance_of(self.found(prefix)).instance_id][:limit]
-        if not prefix:
+        else:
             sort = {"sort": "processInstanceId", "order": "asc"}
             rows, _ = self.api.get_page(HISTORIC_INSTANCES, FlowableInstance, sort, size=limit)
             return sorted(row.id for row in rows)[:limit]
@@ -183,11 +181,11 @@ class FlowableEngine(RemoteEngine):
     # --- tokens of an instance ---
 
     def token_ids(self, prefix: str, instance_id: str | None, limit: int) -> list[tuple[str, str]]:
-        """Return (instance id, token id) of tokens by a prefix, in order; a whole id returns this one alone."""
-        if instance_id is not None or len(prefix) < ID_LENGTH:
+        """Return (instance id, token id) of tokens by a prefix, in order; of all instances, only by a whole id."""
+        if instance_id is not None:
             return super().token_ids(prefix, instance_id, limit)
-        _, separator, job = prefix.rpartition(":")
-        owner = self.api.find_owner_of_job(job) if separator else self.api.find_owner_of_activity(prefix)
+        _, is_job, job = prefix.rpartition(":")
+        owner = self.api.find_owner_of_job(job) if is_job else self.api.find_owner_of_activity(prefix)
         return [] if owner is None else [(owner, prefix)][:limit]
 
     def load_instance(

@@ -19,6 +19,7 @@ from msgspec import Raw
 
 from tokctl.bpmn.reconstruction import UNKNOWN_SCOPE, EngineVisit, reconstruct_entries
 from tokctl.engines.flowable.documents import (
+    SEQUENCE_FLOW,
     FlowableExecution,
     FlowableJob,
     FlowableRows,
@@ -27,7 +28,7 @@ from tokctl.engines.flowable.documents import (
     JobQueue,
     encode_variables,
 )
-from tokctl.engines.flowable.visits import FlowableModel, FlowableVisit, TakenFlow, VisitHistory
+from tokctl.engines.flowable.visits import SAME_CANCELLATION, FlowableModel, FlowableVisit, TakenFlow, VisitHistory
 from tokctl.model.instances import Instance
 from tokctl.model.states import ACTIVE, CANCELLED, COMPLETED, FAILED, SUSPENDED, WAITING
 from tokctl.model.times import EPOCH, format_time, to_utc
@@ -36,6 +37,8 @@ from tokctl.model.tokens import NULL, Token
 _TIMER = "trigger-timer"
 _JOB_ORDER = (JobQueue.DEAD_LETTERS, JobQueue.EXTERNAL, JobQueue.JOBS, JobQueue.SUSPENDED, JobQueue.TIMERS)
 """Of several jobs of one token, that of the first list counts."""
+_ENDS = ("endEvent", "intermediateThrowEvent", "startEvent")
+"""Elements that take no time."""
 _SUBSCRIPTIONS = ("message", "signal")
 
 
@@ -47,11 +50,15 @@ def build_tokens(instance: Instance, rows: FlowableRows, model: FlowableModel) -
 def has_untold_user_tasks(rows: FlowableRows, model: FlowableModel) -> bool:
     """Tell whether the history of user tasks would tell of a visit whether it was completed or cancelled."""
     known = {task.id for task in rows.task_history}
-    ended = (row for row in rows.activities if row.task_id is not None and row.end_time is not None)
-    left = {row.execution_id for row in rows.activities if row.activity_type == "sequenceFlow"}
+    left_at: dict[str | None, datetime] = {}  # when each path of execution took its last flow
+    for row in rows.activities:
+        if row.activity_type == SEQUENCE_FLOW:
+            left_at[row.execution_id] = max(row.start_time, left_at.get(row.execution_id, row.start_time))
     return any(
-        row.task_id not in known and (row.execution_id not in left or row.activity_id in model.multi_instance)
-        for row in ended
+        row.task_id not in known
+        and (left_at.get(row.execution_id, EPOCH) < row.end_time or row.activity_id in model.multi_instance)
+        for row in rows.activities
+        if row.task_id is not None and row.end_time is not None
     )
 
 
@@ -73,6 +80,13 @@ class _TokenDraft:
     context: dict[str, Any] = field(default_factory=dict)
     children: list[str] = field(default_factory=list)
     variables: Raw = field(default_factory=lambda: NULL)
+
+    @property
+    def execution_id(self) -> str | None:
+        """The path of execution."""
+        if self.visit is not None:
+            return self.visit.row.execution_id
+        return None if self.job is None else self.job.execution_id
 
 
 class FlowableTokenBuilder:
@@ -159,7 +173,9 @@ class FlowableTokenBuilder:
         task = self.tasks.get(visit.row.task_id or "")
         if task is not None and task.end_time is not None:  # recorded
             draft.state = COMPLETED if task.delete_reason is None else CANCELLED
-        elif not self.history.was_completed(visit, is_open=visit.element_id in self.open_elements):
+        elif self._ended_with_instance(visit) or not self.history.was_completed(
+            visit, is_open=visit.element_id in self.open_elements
+        ):
             draft.state = CANCELLED
             draft.context["cancellation_derived"] = True
         if draft.state == COMPLETED and self.model.is_join(visit):
@@ -168,6 +184,13 @@ class FlowableTokenBuilder:
                 draft.ended_at = firing.fired_at
         elif visit.row.duration_in_millis is not None and visit.element_type != "boundaryEvent":
             draft.context["duration_ms"] = visit.row.duration_in_millis
+
+    def _ended_with_instance(self, visit: FlowableVisit) -> bool:
+        """Tell whether a visit that no flow can leave, as an event sub-process, ended as its instance was cancelled."""
+        cancelled, ended = to_utc(self.instance.cancelled_at), to_utc(visit.row.end_time)
+        if cancelled is None or ended is None or visit.left_by or visit.element_type in _ENDS:
+            return False
+        return cancelled - ended <= SAME_CANCELLATION
 
     def _find_job(self, visit: FlowableVisit) -> FlowableJob | None:
         jobs = self.jobs.get(visit.row.execution_id or "", ())
@@ -322,7 +345,7 @@ class FlowableTokenBuilder:
         if element is None or element.parent is None:
             return None
         visits = self.history.by_element.get(element.parent, ())
-        execution = self.executions.get((draft.visit.row.execution_id if draft.visit else None) or "")
+        execution = self.executions.get(draft.execution_id or "")
         while execution is not None:
             for visit in visits:
                 if visit.row.execution_id == execution.parent_id:
@@ -344,17 +367,21 @@ class FlowableTokenBuilder:
                     draft.children = list(self.drafts[firing.row.id].children)
 
     def _set_variables(self) -> None:
-        """Give local variables to the token of their path of execution, if it is the only one of that path."""
-        by_execution: dict[str | None, list[_TokenDraft]] = defaultdict(list)
-        for draft in self.drafts.values():
-            by_execution[draft.visit.row.execution_id if draft.visit else None].append(draft)
-        local: dict[str, list[Any]] = defaultdict(list)
+        """Give local variables to the token of their path of execution, if it is the only one of that path.
+
+        Without any variable of the instance it is unknown whether they were recorded.
+        """
+        local: dict[str | None, list[Any]] = defaultdict(list)
         for row in self.rows.variables:
-            if row.execution_id is not None and row.execution_id != self.instance.instance_id and row.task_id is None:
+            if row.task_id is None:
                 local[row.execution_id].append(row.variable)
-        for execution_id, variables in local.items():
-            if len(owners := by_execution.get(execution_id, [])) == 1:
-                owners[0].variables = encode_variables(variables)
+        owners: dict[str | None, list[_TokenDraft]] = defaultdict(list)
+        for draft in self.drafts.values() if local else ():
+            owners[draft.execution_id].append(draft)
+        for execution_id, drafts in owners.items():
+            variables = local.get(execution_id, []) if execution_id != self.instance.instance_id else []
+            for draft in drafts if len(drafts) == 1 or not variables else ():
+                draft.variables = encode_variables(variables)
 
     # --- the result ---
 

@@ -18,8 +18,8 @@ from tokctl.engines.flowable.documents import SEQUENCE_FLOW, FlowableActivity, s
 from tokctl.model.definitions import Definition, Element, SequenceFlow
 from tokctl.model.element_types import JOIN_TYPES, SUB_PROCESS_TYPES
 
-_SAME_CANCELLATION = timedelta(seconds=1)
-"""Instances of a cancelled multi-instance activity end one after another; those within this time ended together."""
+SAME_CANCELLATION = timedelta(seconds=1)
+"""Visits that are cancelled together end one after another, within this time."""
 
 _TYPES = {
     "externalWorkerServiceTask": "serviceTask",
@@ -214,4 +214,4 @@ class VisitHistory:
         begun = max((at for at in left if at < ended), default=None)  # a former pass of a loop
         same = [one.row for one in siblings if begun is None or one.row.start_time >= begun]
         last = max((row.end_time for row in same if row.end_time is not None), default=ended)
-        return last - ended > _SAME_CANCELLATION
+        return last - ended > SAME_CANCELLATION

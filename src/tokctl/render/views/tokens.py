@@ -110,10 +110,15 @@ def token_columns(out: Output, *, variables: bool) -> tuple[Column, ...]:
 
 
 def _state_cell(row: TokenRow, out: Output) -> Cell:
-    cell = state_cell(row.token.state, derived=STATE_DERIVED in row.token.extra)
+    cell = state_cell(row.token.state, derived=_is_state_derived(row.token, row.context))
     timeout = row.context.timeout_at if row.token.can_move else None
     is_overdue = timeout is not None and timeout < out.now and (out.tty or out.color)  # in a pipe, a state is one word
     return overdue_cell(cell) if is_overdue else cell
+
+
+def _is_state_derived(token: Token, context: ExecutionContext) -> bool:
+    """Tell whether a state was not recorded: at a past moment, or because the engine does not tell cancellations."""
+    return STATE_DERIVED in token.extra or bool(context.cancellation_derived)
 
 
 def explain_command(id_or_prefix: str, out: Output) -> str:
@@ -236,7 +241,7 @@ def token_detail(token: Token, status: InstanceStatus, children: Iterable[str], 
     return Detail(
         ident=token.token_id,
         document=encode_token(token, instance=True),
-        title=token_title(token, derived=STATE_DERIVED in token.extra),
+        title=token_title(token, derived=_is_state_derived(token, token.context)),
         sections=(
             Section(
                 fields=(

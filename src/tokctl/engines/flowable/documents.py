@@ -192,6 +192,10 @@ class FlowableRows(Struct, kw_only=True):
 # --- instances ------------------------------------------------------------------------------------
 
 
+_TERMINATED = "terminate end event"
+"""How the reason for the deletion of an instance begins that a terminate end event has completed."""
+
+
 def split_definition_id(definition_id: str) -> tuple[str, int] | None:
     """Return the process id and the version in the id of a definition, such as ``order:2:e7cc773b-…``.
 
@@ -204,11 +208,12 @@ def split_definition_id(definition_id: str) -> tuple[str, int] | None:
 def to_instance(row: FlowableInstance, process: tuple[str, int] | None, *, suspended: bool | None) -> Instance:
     """Return a process instance.
 
-    It is COMPLETED if it has an end, or CANCELLED if it also has a reason for its deletion; one without an end is
-    SUSPENDED or ACTIVE. ``process`` is the process id and the version of its definition. ``suspended`` None: it is
-    unknown whether it is.
+    It is COMPLETED if it has an end, or CANCELLED if it also has a reason for its deletion, other than a terminate end
+    event; one without an end is SUSPENDED or ACTIVE. ``process`` is the process id and the version of its definition.
+    ``suspended`` None: it is unknown whether it is.
     """
-    ended, cancelled = row.end_time is not None, row.delete_reason is not None
+    ended, reason = row.end_time is not None, row.delete_reason
+    cancelled = reason is not None and not reason.startswith(_TERMINATED)
     running = None if suspended is None else "SUSPENDED" if suspended else "ACTIVE"
     status = ("CANCELLED" if cancelled else "COMPLETED") if ended else running
     extra = {

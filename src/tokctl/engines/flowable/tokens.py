@@ -29,6 +29,7 @@ from tokctl.engines.flowable.documents import (
     encode_variables,
 )
 from tokctl.engines.flowable.visits import SAME_CANCELLATION, FlowableModel, FlowableVisit, TakenFlow, VisitHistory
+from tokctl.model.element_types import CONTAINER_TYPES
 from tokctl.model.instances import Instance
 from tokctl.model.states import ACTIVE, CANCELLED, COMPLETED, FAILED, SUSPENDED, WAITING
 from tokctl.model.times import EPOCH, format_time, to_utc
@@ -146,7 +147,7 @@ class FlowableTokenBuilder:
         if ended is None or (visit.element_type != "boundaryEvent" and self._stays(visit, job)):
             draft.ended_at = None
             draft.job = job
-            draft.state = self._live_state(row.execution_id, job)
+            draft.state = self._live_state(row.execution_id, job, visit.element_type)
             self._describe_wait(draft, visit)
         else:
             self._set_end(draft, visit)
@@ -217,7 +218,7 @@ class FlowableTokenBuilder:
                 element_id=job.element_id,
                 element_type=element.type if element else None,
                 name=(element.name if element else None) or job.element_name,
-                state=self._live_state(job.execution_id, job),
+                state=self._live_state(job.execution_id, job, element.type if element else None),
                 created_at=entered.at if entered else to_utc(job.create_time),
                 entered=entered,
                 job=job,
@@ -234,16 +235,17 @@ class FlowableTokenBuilder:
 
     # --- live tokens ---
 
-    def _live_state(self, execution_id: str | None, job: FlowableJob | None) -> str:
+    def _live_state(self, execution_id: str | None, job: FlowableJob | None, element_type: str | None) -> str:
         if job is not None and job.queue is JobQueue.DEAD_LETTERS:
             return FAILED
         execution = self.executions.get(execution_id or "")
         suspended = execution.suspended if execution is not None else self.is_suspended
         if suspended or (job is not None and job.queue is JobQueue.SUSPENDED):
             return SUSPENDED
-        if job is None or job.handler_type == _TIMER or (job.queue is JobQueue.EXTERNAL and job.lock_owner is None):
-            return WAITING
-        return ACTIVE
+        if job is None:
+            return ACTIVE if element_type in CONTAINER_TYPES else WAITING
+        is_free = job.queue is JobQueue.EXTERNAL and job.lock_owner is None
+        return WAITING if is_free or job.handler_type == _TIMER or job.queue is JobQueue.TIMERS else ACTIVE
 
     def _describe_wait(self, draft: _TokenDraft, visit: FlowableVisit | None) -> None:
         """Set what a live token waits for, its job, its worker, its error and its task."""

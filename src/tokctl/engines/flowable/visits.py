@@ -190,8 +190,10 @@ class VisitHistory:
 
         ``is_open``: other instances of its multi-instance activity are still running.
         """
-        if visit.left_by or (visit.element is not None and not visit.element.outgoing):
+        if visit.left_by:
             return True
+        if visit.element is not None and not visit.element.outgoing:
+            return visit.element_type not in SUB_PROCESS_TYPES or self._reached_end(visit)
         if visit.element is None:  # unknown: a flow of the same path may have left it, or a new path
             return True
         if visit.element_id in self.model.multi_instance:
@@ -199,6 +201,19 @@ class VisitHistory:
         if self.model.is_join(visit):
             return self.find_firing(visit) is not None
         return False
+
+    def _reached_end(self, scope: FlowableVisit) -> bool:
+        """Tell whether an end event in a sub-process, which no flow leaves, was reached as the sub-process ended."""
+        ended = scope.row.end_time
+        return ended is not None and any(
+            one.element_type == "endEvent"
+            and one.element is not None
+            and one.element.parent == scope.element_id
+            and one.row.end_time is not None
+            and scope.row.start_time <= one.row.end_time <= ended
+            and ended - one.row.end_time <= SAME_CANCELLATION
+            for one in self.visits
+        )
 
     def _completed_instance(self, visit: FlowableVisit) -> bool:
         """Tell whether an instance of a multi-instance activity was completed.

@@ -63,14 +63,14 @@ def test_debug_finds_no_contradictions(live):
 )
 def test_explain_names_the_cause(live, name, message):
     done = live.run("explain", live.cases[name])
-    assert done.returncode == 0, done.stderr
-    assert message in re.sub(r"\s+", " ", done.stdout)
+    assert done.code == 0, done.err
+    assert message in re.sub(r"\s+", " ", done.out)
 
 
 def test_explain_leads_to_the_called_instance(live):
     done = live.run("explain", live.cases["calling-failed"])
-    assert done.returncode == 0, done.stderr
-    assert live.cases["calling-failed/called"] in done.stdout
+    assert done.code == 0, done.err
+    assert live.cases["calling-failed/called"] in done.out
 
 
 def test_from_the_address_to_the_cause_with_two_commands(live):
@@ -78,9 +78,9 @@ def test_from_the_address_to_the_cause_with_two_commands(live):
     failed = next(issue for issue in report["issues"] if issue["type"] == "FAILED_TOKENS")
     words = failed["next"].split()[1:]
     done = live.run(*[word for word in words if word not in {"--server", live.url}])
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     causes = {trouble.message.split("\n")[0][:30] for trouble in live.raw.troubles()}
-    assert any(cause in done.stdout for cause in causes), done.stdout
+    assert any(cause in done.out for cause in causes), done.out
 
 
 def test_retries(live):
@@ -103,13 +103,13 @@ def test_stack_traces_of_single_tokens(live):
 
 def test_nothing_failed_is_no_error(live):
     done = live.run("debug", live.cases["approval-done"], "--fail-on", "low")
-    assert done.returncode == 0, done.stdout
+    assert done.code == 0, done.out
     done = live.run("debug", live.cases["failing-1"], "--fail-on", "high")
-    assert done.returncode == 1
+    assert done.code == 1
 
 
 def test_an_unknown_instance_is_an_error_in_one_line(live):
     done = live.run("tokens", "list", "00000000-0000-11f1-0000-000000000000")
-    assert done.returncode == 3
-    assert done.stderr.startswith("error: ")
-    assert "Traceback" not in done.stderr
+    assert done.code == 3
+    assert done.err.startswith("error: ")
+    assert "Traceback" not in done.err

@@ -16,6 +16,7 @@ from live.driving import DRIVERS
 from live.engine_programs import shared
 from live.live_engines import LiveEngine
 from live.scenarios import drive_all
+from support.commandline import tokctl  # noqa: F401 - a fixture
 
 ENGINES = tuple(DRIVERS)
 
@@ -61,7 +62,7 @@ def live(request) -> LiveEngine:
 
 
 @pytest.fixture(autouse=True)
-def _in_this_process(tokctl, monkeypatch, tmp_path) -> None:
+def _in_this_process(tokctl, monkeypatch, tmp_path) -> None:  # noqa: F811 - the fixture
     """Run command lines in this process: a tenth of a second instead of a whole one."""
     monkeypatch.setenv("TOKCTL_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setattr(LiveEngine, "call", lambda _, *words: tokctl(*words, now=datetime.now(UTC)))

@@ -5,6 +5,7 @@ Nothing here uses tokctl. What one engine does not tell is None.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -180,21 +181,22 @@ class FlowableAnswers:
         return "COMPLETED" if reason is None or reason.startswith("terminate end event") else "CANCELLED"
 
     def visits(self, instance: str) -> dict[str, RawVisit]:
-        """The visits of an instance by id. Boundary events have rows from when they are armed: visits, once fired."""
+        """The visits of an instance by id.
+
+        Boundary events have rows from when they are armed: visits, as often as a flow left them.
+        """
         rows = self.driver.get("/management/tables/ACT_HI_ACTINST/data", size=100_000)["data"]
         own = [row for row in rows if row["PROC_INST_ID_"] == instance]
-        left = {row["EXECUTION_ID_"] for row in own if row["ACT_TYPE_"] == "sequenceFlow"}
-        return {
-            row["ID_"]: RawVisit(
-                row["ACT_ID_"],
-                read_time(row["END_TIME_" if row["ACT_TYPE_"] == "boundaryEvent" else "START_TIME_"]),
-                read_time(row.get("END_TIME_")),
-                "DELETE_REASON_" in row and row["ACT_TYPE_"] != "endEvent",
-            )
-            for row in own
-            if row["ACT_TYPE_"] != "sequenceFlow"
-            and (row["ACT_TYPE_"] != "boundaryEvent" or row["EXECUTION_ID_"] in left)
-        }
+        fired = Counter(row["ACT_ID_"].split("_to_")[0] for row in own if row["ACT_TYPE_"] == "sequenceFlow")
+        visits = {}
+        for row in sorted(own, key=lambda row: row["START_TIME_"]):
+            element, kind, ended = row["ACT_ID_"], row["ACT_TYPE_"], read_time(row.get("END_TIME_"))
+            if kind == "sequenceFlow" or (kind == "boundaryEvent" and (ended is None or not fired[element])):
+                continue
+            fired[element] -= 1
+            started = ended if kind == "boundaryEvent" else read_time(row["START_TIME_"])
+            visits[row["ID_"]] = RawVisit(element, started, ended, "DELETE_REASON_" in row and kind != "endEvent")
+        return visits
 
     def flows(self, instance: str) -> list[str]:
         """The sequence flows that were taken, with repetitions."""

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import Counter, defaultdict
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from live.driving import MODELS
 from live.scenarios import CASES
-from support.commandline import clean_environment
 
 SIMULATED: dict[str, dict[str, Any]] = {
     "approval-done": {"variables": {"approved": True}},
@@ -71,34 +67,34 @@ def shape_of_tokens(tokens: list[dict[str, Any]]) -> list:
     return below(None)
 
 
-def simulated(name: str, scenario: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Run a case in SpiffWorkflow and return its tree."""
-    (folder / "scenario.yaml").write_text(json.dumps({"until": "1h"} | scenario), encoding="utf-8")
-    store = ("--store", str(folder / "simulated.db"))
-    model = str(MODELS / f"{CASES[name].process}.bpmn")
-    run("simulate", model, "--scenario", str(folder / "scenario.yaml"), *store)
-    return json.loads(run("tokens", "tree", "@latest", "-o", "json", *store))
+@pytest.fixture
+def simulated(tokctl, tmp_path):
+    """Run a case in SpiffWorkflow; returns its tree."""
 
+    def run(*words: str) -> str:
+        done = tokctl(*words, "--store", tmp_path / "simulated.db")
+        assert done.code == 0, done.err
+        return done.out
 
-def run(*words: str) -> str:
-    """Run tokctl."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tokctl", *words], env=clean_environment(), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    def simulate(name: str, scenario: dict[str, Any]) -> dict[str, Any]:
+        settings = tmp_path / "scenario.yaml"
+        settings.write_text(json.dumps({"until": "1h"} | scenario), encoding="utf-8")
+        run("simulate", MODELS / f"{CASES[name].process}.bpmn", "--scenario", settings)
+        return json.loads(run("tokens", "tree", "@latest", "-o", "json"))
+
+    return simulate
 
 
 @pytest.mark.parametrize("name", SIMULATED)
-def test_trees_are_the_same(live, name, tmp_path):
+def test_trees_are_the_same(live, name, simulated):
     tree = live.ask("tokens", "tree", live.cases[name])
-    assert shape(tree) == shape(simulated(name, SIMULATED[name], tmp_path))
+    assert shape(tree) == shape(simulated(name, SIMULATED[name]))
 
 
 @pytest.mark.parametrize("name", SIMULATED_MULTI_INSTANCE)
-def test_trees_of_multi_instance_activities_are_the_same(operaton, name, tmp_path):
+def test_trees_of_multi_instance_activities_are_the_same(operaton, name, simulated):
     tree = operaton.ask("tokens", "tree", operaton.cases[name])
-    assert shape(tree) == shape(simulated(name, SIMULATED_MULTI_INSTANCE[name], tmp_path))
+    assert shape(tree) == shape(simulated(name, SIMULATED_MULTI_INSTANCE[name]))
 
 
 @pytest.mark.parametrize("name", SIMULATED_MULTI_INSTANCE)

@@ -15,7 +15,7 @@ from support.fake_atomd import FakeAtomd
 from support.serving import Served
 from tokctl.config import Settings
 from tokctl.engines import open_engine
-from tokctl.engines.atomd import AtomdEngine
+from tokctl.engines.atomd.engine import AtomdEngine
 from tokctl.engines.detection import resolve_server
 from tokctl.engines.etag_cache import ETagCache, FetchResult
 from tokctl.engines.ordered_pool import MAX_PENDING_ITEMS, THREADS, map_ordered

@@ -47,6 +47,7 @@ class FakeAtomd:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # the head and the body of an answer go out at once
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -205,23 +206,31 @@ class Made:
             case ["processes", instance_id, "tokens", "typed"]:
                 return self._typed("tokens", self.tokens.get(instance_id, []), query)
             case ["processes", instance_id, "info"]:
-                known = [one for one in self.instances if one["instance_id"] == instance_id]
-                if not known:
-                    return 404, _error("NOT_FOUND", "process instance not found")
-                mine = [
-                    [x for x in all_ if x["process_instance_id"] == instance_id] for all_ in (self.jobs, self.timers)
-                ]
-                return 200, {"success": True, "data": info_document(known[0], *mine, "k1"), "meta": META}
-            case ["jobs"]:
-                jobs = [{name: job[name] for name in job if name != "error_message"} for job in self.jobs]
-                return 200, {"success": True, "data": jobs, "pagination": {"page": 1, "limit": 20}, "meta": META}
-            case ["timers"]:
-                return self._listed(self.timers, query)
-            case ["bpmn", "processes"]:
-                return self._listed([{"id": "order", "key": "k1", "name": "Order", "version": 1}], query)
+                known = (one for one in self.instances if one["instance_id"] == instance_id)
+                return next(map(self._info, known), (404, _error("NOT_FOUND", "process instance not found")))
+            case ["tokens", token_id]:
+                several = (one for tokens in self.tokens.values() for one in tokens if one["token_id"] == token_id)
+                found = ((200, {"success": True, "data": one, "meta": META}) for one in several)
+                return next(found, (404, _error("NOT_FOUND", "token not found")))
             case ["bpmn", "processes", "k1", "xml"] if self.xml:
                 return 200, self.xml.encode()
-        return None
+            case segments:
+                return self._list("/".join(segments), query)
+
+    def _info(self, instance: dict[str, Any]) -> tuple[int, Any]:
+        jobs, timers = (
+            [one for one in several if one["process_instance_id"] == instance["instance_id"]]
+            for several in (self.jobs, self.timers)
+        )
+        return 200, {"success": True, "data": info_document(instance, jobs, timers, "k1"), "meta": META}
+
+    def _list(self, name: str, query: dict[str, str]) -> tuple[int, Any] | None:
+        if name == "jobs":
+            jobs = [{name: job[name] for name in job if name != "error_message"} for job in self.jobs]
+            return 200, {"success": True, "data": jobs, "pagination": {"page": 1, "limit": 20}, "meta": META}
+        models = [{"id": "order", "key": "k1", "name": "Order", "version": 1}]
+        listed = {"timers": self.timers, "bpmn/processes": models}.get(name)
+        return None if listed is None else self._listed(listed, query)
 
     def _typed(self, name: str, items: list[Any], query: dict[str, str]) -> tuple[int, Any]:
         asked = int(query.get("offset", 0))

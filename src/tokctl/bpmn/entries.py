@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
-from msgspec import Struct
+import msgspec
+from msgspec import Raw, Struct
 
+from tokctl.model.times import format_time
 from tokctl.model.tokens import Certainty
 
 UNKNOWN_SCOPE = "\0unknown"
@@ -48,7 +51,7 @@ class EngineVisit(Struct, frozen=True, kw_only=True):
     definition: str | None = None
 
 
-class Hop(Struct, frozen=True):
+class VisitHop(Struct, frozen=True):
     """How a visit was entered from another one. Of an ambiguous hop, only what all possibilities agree on is filled.
 
     ``at`` is when the visit started. ``flow_id`` is also None for boundary events and links, which need no flow.
@@ -61,7 +64,16 @@ class Hop(Struct, frozen=True):
     certainty: Certainty
 
 
-UNKNOWN_HOP = Hop(None, None, None, None, Certainty.AMBIGUOUS)
+def encode_flow_history(hops: Sequence[VisitHop]) -> Raw:
+    """Return hops as the JSON of ``Token.flow_history``; ``certainty`` is left out of hops that are recorded."""
+    entries = []
+    for hop in hops:
+        entry = {"from_element": hop.from_element, "via_flow": hop.flow_id, "timestamp": format_time(hop.at)}
+        entries.append(entry if hop.certainty is Certainty.RECORDED else entry | {"certainty": hop.certainty.value})
+    return Raw(msgspec.json.encode(entries))
+
+
+UNKNOWN_HOP = VisitHop(None, None, None, None, Certainty.AMBIGUOUS)
 
 
 class Entry(Struct, frozen=True):
@@ -72,6 +84,6 @@ class Entry(Struct, frozen=True):
     """
 
     visit_id: str
-    hops: tuple[Hop, ...]
+    hops: tuple[VisitHop, ...]
     entered_by: EnteredBy
     parent: str | None

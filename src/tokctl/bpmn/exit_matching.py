@@ -1,9 +1,9 @@
-"""Assigns arrivals at elements to the visits that they can have come from, and tells which assignments are certain.
+"""Assigns the arrivals of tokens at elements to the visits that they can have come from, and tells what is certain.
 
 An exit is a chance to leave a visit, used at most once: one for each flow of an activity or a parallel gateway, one in
-all for an exclusive gateway. An arrival uses one exit. Arrivals come in order of time, each with the exits that are
-possible for it. Where several assignments cover all arrivals, every exit that an arrival has in any of them is possible
-for it: the exits on alternating cycles and on alternating paths that end at an unused exit (Berge, 1957).
+all for an exclusive gateway. Each arrival claims one of some exits; claims come in order of time. Where several
+assignments satisfy all claims, every exit that a claim has in any of them is possible for it: the exits on alternating
+cycles, and on alternating paths that end at an unused exit (Berge, 1957).
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ class Exit:
     flows: tuple[SequenceFlow, ...]
     doubtful: bool = False
     group: _Group | None = None
-    used_by: Arrival | None = None
+    used_by: ExitClaim | None = None
     retracted: bool = False
 
     @property
     def open(self) -> bool:
-        """Whether an arrival that comes now can use the exit, possibly by passing another arrival to another exit."""
+        """Whether a claim that comes now can use the exit, possibly by passing another claim to another exit."""
         if self.retracted:
             return False
-        return self.group is None or len(self.group.exits) > self.group.arrivals
+        return self.group is None or len(self.group.exits) > self.group.claims
 
     def retract(self) -> None:
         """Close the exit unless it is in use: the visit is not over after all."""
@@ -39,8 +39,8 @@ class Exit:
 
 
 @dataclass(eq=False, slots=True)
-class Arrival:
-    """An arrival, with the exits that were possible when it came, latest first."""
+class ExitClaim:
+    """The claim of an arrival, with the exits that were possible when it came, latest first."""
 
     visit: int
     exits: Sequence[Exit]
@@ -50,27 +50,27 @@ class Arrival:
 
 @dataclass(eq=False, slots=True)
 class _Group:
-    """Exits and arrivals that depend on each other. A group with as many arrivals as exits is complete."""
+    """Exits and claims that depend on each other. A group with as many claims as exits is complete."""
 
     exits: list[Exit] = field(default_factory=list)
-    arrivals: int = 0
+    claims: int = 0
 
 
-def assign_exit(arrival: Arrival) -> bool:
-    """Assign one of its exits to an arrival; False if none is left.
+def assign_exit(claim: ExitClaim) -> bool:
+    """Assign one of its exits to a claim; False if none is left.
 
-    Earlier arrivals are moved to other exits if need be.
+    Earlier claims are moved to other exits if need be.
     """
-    if not _find_exit(arrival, set()):
+    if not _find_exit(claim, set()):
         return False
-    groups = {id(one.group): one.group for one in arrival.exits if one.group is not None}
+    groups = {id(one.group): one.group for one in claim.exits if one.group is not None}
     group = max(groups.values(), key=lambda one: len(one.exits), default=_Group())
     for other in groups.values():
         if other is not group:
-            group.arrivals += other.arrivals
+            group.claims += other.claims
             _add_exits(group, other.exits)
-    _add_exits(group, [one for one in arrival.exits if one.group is None])
-    group.arrivals += 1
+    _add_exits(group, [one for one in claim.exits if one.group is None])
+    group.claims += 1
     return True
 
 
@@ -80,9 +80,9 @@ def _add_exits(group: _Group, exits: Sequence[Exit]) -> None:
         one.group = group
 
 
-def _find_exit(arrival: Arrival, tried: set[int]) -> bool:
-    """Find an augmenting path from an arrival to an unused exit, and assign along it."""
-    pending = [(arrival, iter(arrival.exits))]
+def _find_exit(claim: ExitClaim, tried: set[int]) -> bool:
+    """Find an augmenting path from a claim to an unused exit, and assign along it."""
+    pending = [(claim, iter(claim.exits))]
     path: list[Exit] = []
     while pending:
         here, exits = pending[-1]
@@ -103,36 +103,36 @@ def _find_exit(arrival: Arrival, tried: set[int]) -> bool:
     return False
 
 
-def find_possible_exits(arrivals: Iterable[Arrival]) -> dict[int, list[Exit]]:
-    """Return the exits of each assigned arrival in all assignments that cover all of them, by ``id(arrival)``."""
-    assigned = [arrival for arrival in arrivals if arrival.exit is not None]
-    contested = [arrival for arrival in assigned if len(arrival.exits) > 1]
-    moves: dict[int, list[int]] = {}  # from the exit of an arrival to its other exits
+def find_possible_exits(claims: Iterable[ExitClaim]) -> dict[int, list[Exit]]:
+    """Return the exits of each assigned claim in all assignments that cover all of them, by ``id(claim)``."""
+    assigned = [claim for claim in claims if claim.exit is not None]
+    contested = [claim for claim in assigned if len(claim.exits) > 1]
+    moves: dict[int, list[int]] = {}  # from the exit of a claim to its other exits
     before: dict[int, list[int]] = defaultdict(list)
     unused: list[int] = []
-    for arrival in contested:
-        here = id(arrival.exit)
-        moves[here] = [id(one) for one in arrival.exits if one is not arrival.exit]
-        for one in arrival.exits:
+    for claim in contested:
+        here = id(claim.exit)
+        moves[here] = [id(one) for one in claim.exits if one is not claim.exit]
+        for one in claim.exits:
             before[id(one)].append(here)
             if one.used_by is None:
                 unused.append(id(one))
     releasable = _reach(unused, before)
     component = _find_components(moves)
     possible: dict[int, list[Exit]] = {}
-    for arrival in assigned:
-        mine = component.get(id(arrival.exit))
-        possible[id(arrival)] = [
+    for claim in assigned:
+        mine = component.get(id(claim.exit))
+        possible[id(claim)] = [
             one
-            for one in arrival.exits
-            if one is arrival.exit or id(one) in releasable or (mine is not None and component.get(id(one)) == mine)
+            for one in claim.exits
+            if one is claim.exit or id(one) in releasable or (mine is not None and component.get(id(one)) == mine)
         ]
     return possible
 
 
 def _reach(start: Iterable[int], steps: dict[int, list[int]]) -> set[int]:
-    pending = list(start)
-    reached = set(pending)
+    reached = set(start)
+    pending = list(reached)
     for here in pending:  # grows while it is read
         new = [one for one in steps.get(here, ()) if one not in reached]
         reached.update(new)

@@ -24,7 +24,7 @@ from tokctl.model.tokens import NULL, StateChange, Token
 _PASSED_TYPES = frozenset(
     {"exclusiveGateway", "inclusiveGateway", "parallelGateway", "complexGateway", "intermediateThrowEvent"}
 )
-"""Where a token does not stay once it can go on."""
+"""Where a token does not stay once it can continue."""
 
 _list_decoder = msgspec.json.Decoder(list[Raw] | None)
 _object_decoder = msgspec.json.Decoder(dict[str, Raw] | None)
@@ -42,8 +42,9 @@ def merge_observation(previous: Token | None, observed: Token, graph: ProcessGra
     if before is not None and now is not None and now < before:
         return previous
     changes: dict[str, Any] = {}
-    if observed.parent_token_id is None and previous.created_at == observed.created_at:
-        changes["parent_token_id"] = previous.parent_token_id
+    if previous.element_id == observed.element_id and observed.created_at in {None, previous.created_at}:
+        changes["created_at"] = previous.created_at
+        changes["parent_token_id"] = observed.parent_token_id or previous.parent_token_id
     if observed.flow_history == NULL:
         history = _extend_flow_history(previous, observed, graph)
         if history != NULL:
@@ -107,7 +108,7 @@ def _find_way(source: str, target: str, graph: ProcessGraph) -> tuple[SequenceFl
 
 
 def _is_passed(element: Element) -> bool:
-    """Tell whether a token that goes on through an element does so at once."""
+    """Tell whether a token that can continue at an element does so at once."""
     return element.type in _PASSED_TYPES
 
 

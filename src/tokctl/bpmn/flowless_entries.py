@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from tokctl.bpmn.element_details import COMPENSATION
-from tokctl.bpmn.entries import UNKNOWN_SCOPE, EngineVisit, EnteredBy, Entry, Hop
+from tokctl.bpmn.entries import UNKNOWN_SCOPE, EngineVisit, EnteredBy, Entry, VisitHop
 from tokctl.bpmn.graph import ProcessGraph
 from tokctl.model.definitions import Element
 from tokctl.model.tokens import Certainty
@@ -29,9 +29,19 @@ class FlowlessEntries:
         self._hosts: set[str] = set()  # visits that an interrupting boundary event ended
 
     def explain(
-        self, visit: EngineVisit, element: Element | None, graph: ProcessGraph, scopes: Scopes, *, has_flows: bool
+        self,
+        visit: EngineVisit,
+        element: Element | None,
+        graph: ProcessGraph,
+        scopes: Scopes,
+        *,
+        has_flows: bool,
+        doubtful: bool,
     ) -> Entry:
-        """Return how a visit was entered; ``has_flows`` tells whether flows lead to its element."""
+        """Return how a visit was entered.
+
+        ``has_flows`` tells whether flows lead to its element, ``doubtful`` whether one may have led to the visit.
+        """
         self._graphs[id(graph)] = graph
         scope = self._visits.get(scopes[0] or "") if len(scopes) == 1 else None
         if element is None:
@@ -47,7 +57,7 @@ class FlowlessEntries:
         if details.event_sub_process:
             return Entry(visit.visit_id, (), EnteredBy.EVENT, parent)
         if has_flows:
-            return self._explain_intervention(visit, element, graph)
+            return self._explain_intervention(visit, element, graph, doubtful=doubtful)
         reason = self._explain_start(element, graph, scopes)
         return Entry(visit.visit_id, (), reason, parent if reason is EnteredBy.SCOPE else None)
 
@@ -65,7 +75,7 @@ class FlowlessEntries:
 
     def _explain_boundary_event(self, visit: EngineVisit, attached_to: str, graph: ProcessGraph) -> Entry:
         host = self._find_host(visit, attached_to, interrupting=graph.details(visit.element_id).interrupting)
-        hop = Hop(host, attached_to, None, visit.started_at, Certainty.RECONSTRUCTED)
+        hop = VisitHop(host, attached_to, None, visit.started_at, Certainty.RECONSTRUCTED)
         return Entry(visit.visit_id, (hop,), EnteredBy.BOUNDARY_EVENT, host)
 
     def _find_host(self, event: EngineVisit, attached_to: str, *, interrupting: bool) -> str | None:
@@ -85,6 +95,8 @@ class FlowlessEntries:
             hosts = [one for one in ended if one.ended_at == last]
         else:
             hosts = [one for one in begun if one.ended_at is None or one.ended_at >= event.started_at]
+            if len(hosts) > 1 and event.ended_at != event.started_at:  # the visit began when the event was armed
+                hosts = [one for one in hosts if one.ended_at is None or one.ended_at > event.started_at]
         if len(hosts) != 1:
             return None
         if interrupting:
@@ -103,19 +115,22 @@ class FlowlessEntries:
         ]
         return throwing[0] if len(throwing) == 1 else None
 
-    def _explain_intervention(self, visit: EngineVisit, element: Element, graph: ProcessGraph) -> Entry:
+    def _explain_intervention(
+        self, visit: EngineVisit, element: Element, graph: ProcessGraph, *, doubtful: bool
+    ) -> Entry:
         """Explain a visit that no flow led to, though flows lead to its element."""
+        ended = [
+            one
+            for one in self._of_element[visit.element_id]
+            if one.ended_at is not None and one.ended_at <= visit.started_at
+        ]
         if visit.definition is not None:
-            replaced = [
-                one
-                for one in self._of_element[visit.element_id]
-                if one.definition not in {None, visit.definition}
-                and one.ended_at is not None
-                and one.ended_at <= visit.started_at
-            ]
+            replaced = [one for one in ended if one.definition not in {None, visit.definition}]
             if replaced or any(visit.element_id not in other.elements for other in self._graphs.values()):
                 return Entry(visit.visit_id, (), EnteredBy.MIGRATION, replaced[-1].visit_id if replaced else None)
         sources = {graph.flows[flow].source for flow in element.incoming}
         empty = any(graph.details(source).loop and not self._of_element[source] for source in sources)
-        complete = self._started_process and not empty  # a collection without items leaves no visit
-        return Entry(visit.visit_id, (), EnteredBy.MODIFICATION if complete else EnteredBy.UNKNOWN, None)
+        # A collection without items leaves no visit. Where flows are recorded, a migration begins all visits anew.
+        migrated = visit.entered_flows is not None and any(one.cancelled for one in ended)
+        known = self._started_process and not (empty or migrated or doubtful)
+        return Entry(visit.visit_id, (), EnteredBy.MODIFICATION if known else EnteredBy.UNKNOWN, None)

@@ -113,17 +113,6 @@ class ProcessGraph:
         """The catching link events that a throwing link event leads to."""
         return frozenset(target for element_id in self.elements for target in self.link_targets(element_id))
 
-    def is_optional(self, flow: SequenceFlow) -> bool:
-        """Tell whether a token that leaves the source may leave it without this flow.
-
-        Exclusive and event-based gateways do not count: a token that leaves one takes one of its flows.
-        """
-        source = self.elements[flow.source]
-        if source.type in {"inclusiveGateway", "complexGateway"}:
-            return len(source.outgoing) > 1
-        is_gateway = source.type.endswith("Gateway")
-        return not is_gateway and (flow.condition is not None or flow.id == source.default_flow)
-
     def _link_name(self, element_id: str) -> str | None:
         return next((event.name for event in self.details(element_id).events if event.kind == LINK), None)
 

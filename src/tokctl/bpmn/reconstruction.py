@@ -12,27 +12,46 @@ At a join there is one visit for each token that arrives; the token that complet
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 
-from tokctl.bpmn.entries import UNKNOWN_HOP, UNKNOWN_SCOPE, EngineVisit, EnteredBy, Entry, Hop
-from tokctl.bpmn.exit_matching import Arrival, Exit, assign_exit, find_possible_exits
+from tokctl.bpmn.entries import (
+    UNKNOWN_HOP,
+    UNKNOWN_SCOPE,
+    EngineVisit,
+    EnteredBy,
+    Entry,
+    VisitHop,
+    encode_flow_history,
+)
+from tokctl.bpmn.exit_matching import Exit, ExitClaim, assign_exit, find_possible_exits
 from tokctl.bpmn.flowless_entries import FlowlessEntries, Scopes
 from tokctl.bpmn.graph import ProcessGraph
 from tokctl.model.definitions import Element, SequenceFlow
 from tokctl.model.tokens import Certainty
 
-__all__ = ["UNKNOWN_SCOPE", "Certainty", "EngineVisit", "EnteredBy", "Entry", "Hop", "reconstruct_entries"]
+__all__ = [
+    "UNKNOWN_SCOPE",
+    "Certainty",
+    "EngineVisit",
+    "EnteredBy",
+    "Entry",
+    "VisitHop",
+    "encode_flow_history",
+    "reconstruct_entries",
+]
 
 _AT_ONCE = timedelta(seconds=1)
 """A flow that is not always taken is certain only if its target starts within this time of the end of its source."""
 
 _NO_GRAPH = ProcessGraph(None)
 
-_FlowArrival = tuple[Arrival | None, str | None]
-"""An arrival, and the flow if the engine recorded it."""
+_Place = tuple[Scopes, str]
+"""An element in a scope."""
+_FlowClaim = tuple[ExitClaim | None, str | None]
+"""The claim of an arrival, None if it has no exit left, and the flow if the engine recorded it."""
 
 
 def reconstruct_entries(
@@ -50,7 +69,7 @@ def reconstruct_entries(
 class _Activation:
     """One activation of a multi-instance activity whose instances have no visit in common."""
 
-    arrivals: list[_FlowArrival]
+    claims: list[_FlowClaim]
     open: int = 1
     exits: list[Exit] = field(default_factory=list)
 
@@ -58,6 +77,48 @@ class _Activation:
     def left(self) -> bool:
         """Whether all exits have been used."""
         return not self.open and all(one.used_by is not None for one in self.exits)
+
+
+class _Joins:
+    """Tells which tokens that arrive at a join leave it again: the others are ``merged``."""
+
+    def __init__(self, visits: Sequence[EngineVisit], graph_of: Callable[[EngineVisit], ProcessGraph]) -> None:
+        self._visits = visits
+        self._waiting: dict[_Place, list[tuple[int, str | None]]] = defaultdict(list)  # with the flow, if known
+        self.merged: set[int] = set()
+        self.doubtful: set[int] = set()  # visits that may not have been the ones to complete the join
+        last: dict[tuple[str, str | None, datetime], int] = {}
+        for number, visit in enumerate(visits):
+            join = graph_of(visit).joins.get(visit.element_id)
+            if join is None or join.type == "parallelGateway" or visit.ended_at is None or visit.cancelled:
+                continue
+            place = visit.element_id, visit.scope_id, visit.ended_at
+            if place in last:  # an inclusive join ends all its visits together
+                self.merged.add(last[place])
+            last[place] = number
+
+    def arrive(self, number: int, place: _Place, size: int, claims: list[_FlowClaim]) -> None:
+        """Count a token that arrives at a parallel join with ``size`` incoming flows."""
+        waiting = self._waiting[place]
+        if self._visits[number].entered_flows == () and waiting:
+            self.merged.add(waiting.pop()[0])  # a migration replaced a visit that waits
+        used = [claim.exit for claim, _ in claims if claim is not None and claim.exit is not None]
+        flows = {flow.id for one in used for flow in one.flows}
+        waiting.append((number, next(iter(flows)) if len(flows) == 1 else None))
+        if len(waiting) < size:
+            self.merged.add(number)
+            return
+        known = [flow for _, flow in waiting if flow is not None]
+        if len(set(known)) < len(known):  # engines differ: some count tokens, some count flows
+            self.doubtful.add(number)
+        waiting.clear()
+
+    def may_have_fired(self, places: Sequence[_Place], visit: EngineVisit) -> bool:
+        """Tell whether a join ended visits before this one, though tokens seem to be missing there."""
+        waiting = [self._visits[number] for place in places for number, _ in self._waiting.get(place, ())]
+        return visit.entered_flows is None and any(
+            one.ended_at is not None and one.ended_at <= visit.started_at for one in waiting
+        )
 
 
 class _Reconstruction:
@@ -76,12 +137,10 @@ class _Reconstruction:
         self._open_visits: dict[str, list[int]] = defaultdict(list)  # by element
         self._ended: list[tuple[datetime, int]] = []  # a heap of visits that have not been left
         self._exits: dict[tuple[str | None, str], list[Exit]] = defaultdict(list)  # by scope and target
-        self._arrivals: dict[int, list[_FlowArrival]] = {}
-        self._last_arrival: dict[tuple[Scopes, str], Arrival] = {}
-        self._joining: dict[tuple[Scopes, str], list[tuple[int, str | None]]] = defaultdict(list)
-        self._merged = self._find_merged()  # visits at joins that another token leaves
-        self._doubtful: set[int] = set()
-        self._activations: dict[tuple[Scopes, str], _Activation] = {}
+        self._claims: dict[int, list[_FlowClaim]] = {}
+        self._last_claim: dict[_Place, ExitClaim] = {}
+        self._joins = _Joins(visits, self._graph)
+        self._activations: dict[_Place, _Activation] = {}
         self._activation_of: dict[int, _Activation] = {}
         self._entries: dict[int, Entry] = {}
 
@@ -95,10 +154,10 @@ class _Reconstruction:
             if visit.ended_at is not None:
                 heappush(self._ended, (visit.ended_at, number))
         possible = find_possible_exits(
-            arrival for arrivals in self._arrivals.values() for arrival, _ in arrivals if arrival is not None
+            claim for claims in self._claims.values() for claim, _ in claims if claim is not None
         )
-        for number, arrivals in self._arrivals.items():
-            self._entries[number] = self._build_entry(number, arrivals, possible)
+        for number, claims in self._claims.items():
+            self._entries[number] = self._build_entry(number, claims, possible)
         return {visit.visit_id: self._entries[number] for number, visit in enumerate(self.visits)}
 
     def _graph(self, visit: EngineVisit) -> ProcessGraph:
@@ -124,20 +183,6 @@ class _Reconstruction:
 
     # --- leaving ---
 
-    def _find_merged(self) -> set[int]:
-        """Return the visits at inclusive and complex joins that ended together with a later one."""
-        last: dict[tuple[str, str | None, datetime], int] = {}
-        merged = set()
-        for number, visit in enumerate(self.visits):
-            join = self._graph(visit).joins.get(visit.element_id)
-            if join is None or join.type == "parallelGateway" or visit.ended_at is None or visit.cancelled:
-                continue
-            place = visit.element_id, visit.scope_id, visit.ended_at
-            if place in last:
-                merged.add(last[place])
-            last[place] = number
-        return merged
-
     def _leave_visits(self, until: datetime) -> None:
         """Open the exits of the visits that have ended by a time."""
         while self._ended and self._ended[0][0] <= until:
@@ -147,7 +192,7 @@ class _Reconstruction:
             activation = self._activation_of.get(number)
             if activation is not None:
                 activation.open -= 1
-            if element is None or number in self._merged or (activation is not None and activation.open):
+            if element is None or number in self._joins.merged or (activation is not None and activation.open):
                 continue
             # An event-based gateway that fired is recorded as cancelled by some engines.
             if not visit.cancelled or element.type == "eventBasedGateway":
@@ -158,7 +203,7 @@ class _Reconstruction:
         flows = tuple(graph.flows[flow] for flow in element.outgoing)
         one_only = element.type == "exclusiveGateway" or self.visits[number].cancelled
         choices = [flows] if one_only else [(flow,) for flow in flows]
-        doubtful = number in self._doubtful
+        doubtful = number in self._joins.doubtful
         for choice in choices:
             targets = {target for flow in choice for target in (flow.target, *graph.link_targets(flow.target))}
             self._offer(Exit(number, choice, doubtful), targets, activation)
@@ -178,34 +223,38 @@ class _Reconstruction:
     def _enter(self, number: int, visit: EngineVisit, graph: ProcessGraph) -> None:
         scopes, element = self._scopes[number], graph.elements.get(visit.element_id)
         has_flows = element is not None and (bool(element.incoming) or element.id in graph.linked_elements)
-        arrivals: list[_FlowArrival] = []
+        claims: list[_FlowClaim] = []
         if element is not None and has_flows and visit.visit_id not in self._instances:
             if graph.details(element.id).loop is not None and visit.visit_id not in self._bodies:
-                arrivals = self._arrive_at_instance(number, visit, (scopes, element.id))
+                claims = self._arrive_at_instance(number, visit, (scopes, element.id))
             else:
-                arrivals = self._arrive(number, visit)
+                claims = self._arrive(number, visit)
             if element.type == "parallelGateway" and element.id in graph.joins and not visit.cancelled:
-                self._join(number, visit, element, arrivals)
-        if arrivals:
-            self._arrivals[number] = arrivals
+                self._joins.arrive(number, (scopes, element.id), len(element.incoming), claims)
+        if claims:
+            self._claims[number] = claims
         else:
-            self._entries[number] = self._flowless.explain(visit, element, graph, scopes, has_flows=has_flows)
+            sources = () if element is None else tuple((scopes, graph.flows[flow].source) for flow in element.incoming)
+            doubtful = self._joins.may_have_fired(sources, visit)
+            self._entries[number] = self._flowless.explain(
+                visit, element, graph, scopes, has_flows=has_flows, doubtful=doubtful
+            )
 
-    def _arrive(self, number: int, visit: EngineVisit) -> list[_FlowArrival]:
-        """Return the arrivals that begin a visit: one, or one for each recorded flow; none if no exit leads to it."""
+    def _arrive(self, number: int, visit: EngineVisit) -> list[_FlowClaim]:
+        """Return the claims that begin a visit: one, or one for each recorded flow; none if no exit leads to it."""
         if visit.entered_flows is not None:
             return [(self._assign(number, flow), flow) for flow in visit.entered_flows]
-        arrival = self._assign(number, None)
+        claim = self._assign(number, None)
         key = self._scopes[number], visit.element_id
-        if arrival is not None:
-            self._last_arrival[key] = arrival
-            return [(arrival, None)]
-        last = self._last_arrival.get(key)
+        if claim is not None:
+            self._last_claim[key] = claim
+            return [(claim, None)]
+        last = self._last_claim.get(key)
         if last is not None and self._may_wait(last):
             last.doubtful = True  # this visit may be the one that the flow led to
         return []
 
-    def _assign(self, number: int, flow: str | None) -> Arrival | None:
+    def _assign(self, number: int, flow: str | None) -> ExitClaim | None:
         element_id = self.visits[number].element_id
         exits: dict[int, Exit] = {}
         for scope in self._scopes[number]:
@@ -214,58 +263,41 @@ class _Reconstruction:
             for one in reversed(offered):
                 if flow is None or any(flow == candidate.id for candidate in one.flows):
                     exits[id(one)] = one
-        arrival = Arrival(number, tuple(exits.values()))
-        return arrival if assign_exit(arrival) else None
+        claim = ExitClaim(number, tuple(exits.values()))
+        return claim if assign_exit(claim) else None
 
-    def _may_wait(self, arrival: Arrival) -> bool:
-        """Tell whether the engine may have waited between the source and the target of an arrival."""
-        target = self.visits[arrival.visit]
-        if arrival.exit is None or not (graph := self._graph(target)).has_details:
+    def _may_wait(self, claim: ExitClaim) -> bool:
+        """Tell whether the engine may have waited between the source and the target of a claim."""
+        target = self.visits[claim.visit]
+        if claim.exit is None or not (graph := self._graph(target)).has_details:
             return True
-        source = self.visits[arrival.exit.visit]
+        source = self.visits[claim.exit.visit]
         return any(graph.details(element).asynchronous for element in (source.element_id, target.element_id))
 
-    def _arrive_at_instance(self, number: int, visit: EngineVisit, place: tuple[Scopes, str]) -> list[_FlowArrival]:
-        """Return the arrivals of a multi-instance activity, for an instance that may be in the present activation."""
+    def _arrive_at_instance(self, number: int, visit: EngineVisit, place: _Place) -> list[_FlowClaim]:
+        """Return the claims of a multi-instance activity, for an instance that may be in the present activation."""
         current = self._activations.get(place)
-        arrivals = self._arrive(number, visit)
-        if arrivals:
+        claims = self._arrive(number, visit)
+        if claims:
             if current is not None and not current.left:  # it may also be a further instance of that one
-                for arrival, _ in arrivals:
-                    if arrival is not None:
-                        arrival.doubtful = True
-            self._activations[place] = self._activation_of[number] = _Activation(arrivals)
+                for claim, _ in claims:
+                    if claim is not None:
+                        claim.doubtful = True
+            self._activations[place] = self._activation_of[number] = _Activation(claims)
         elif current is not None:
             current.open += 1
             for one in current.exits:
                 one.retract()
             current.exits = []
             self._activation_of[number] = current
-            arrivals = current.arrivals
-        return arrivals
-
-    def _join(self, number: int, visit: EngineVisit, element: Element, arrivals: list[_FlowArrival]) -> None:
-        """Count the tokens that wait at a parallel join; all but the one that completes it are merged."""
-        waiting = self._joining[self._scopes[number], element.id]
-        if visit.entered_flows == () and waiting:
-            self._merged.add(waiting.pop()[0])  # a migration replaced a visit that waits
-        used = [arrival.exit for arrival, _ in arrivals if arrival is not None and arrival.exit is not None]
-        flows = {flow.id for one in used for flow in one.flows}
-        waiting.append((number, next(iter(flows), None) if len(flows) == 1 else None))
-        if len(waiting) < len(element.incoming):
-            self._merged.add(number)
-            return
-        known = [flow for _, flow in waiting if flow is not None]
-        if len(set(known)) < len(known):  # engines differ: some count tokens, some count flows
-            self._doubtful.add(number)
-        waiting.clear()
+            claims = current.claims
+        return claims
 
     # --- results ---
 
-    def _build_entry(self, number: int, arrivals: list[_FlowArrival], possible: dict[int, list[Exit]]) -> Entry:
+    def _build_entry(self, number: int, claims: list[_FlowClaim], possible: dict[int, list[Exit]]) -> Entry:
         hops = tuple(
-            self._build_hop(number, arrival, flow, [] if arrival is None else possible[id(arrival)])
-            for arrival, flow in arrivals
+            self._build_hop(number, claim, flow, [] if claim is None else possible[id(claim)]) for claim, flow in claims
         )
         unknown = any(hop == UNKNOWN_HOP for hop in hops)
         return Entry(
@@ -275,24 +307,24 @@ class _Reconstruction:
             hops[-1].from_visit,
         )
 
-    def _build_hop(self, number: int, arrival: Arrival | None, recorded: str | None, exits: list[Exit]) -> Hop:
+    def _build_hop(self, number: int, claim: ExitClaim | None, recorded: str | None, exits: list[Exit]) -> VisitHop:
         visit = self.visits[number]
         graph = self._graph(visit)
         sources = {one.visit for one in exits}
-        certain_exit = len(exits) == 1 and not exits[0].doubtful and arrival is not None and not arrival.doubtful
+        certain_exit = len(exits) == 1 and not exits[0].doubtful and claim is not None and not claim.doubtful
         if recorded is not None:
             flow = graph.flows.get(recorded)
             source = self.visits[exits[0].visit].visit_id if certain_exit else None
             element = None if flow is None else flow.source
-            return Hop(source, element, recorded, visit.started_at, Certainty.RECORDED)
-        if arrival is None or arrival.doubtful:
+            return VisitHop(source, element, recorded, visit.started_at, Certainty.RECORDED)
+        if claim is None or claim.doubtful:
             return UNKNOWN_HOP
         flows = {flow.id: flow for one in exits for flow in one.flows if self._leads_to(graph, flow, visit.element_id)}
         elements = {self.visits[source].element_id for source in sources}
         if len(flows) == 1 and self._is_late(visit, exits, next(iter(flows.values()))):
             return UNKNOWN_HOP
         certain = certain_exit and len(flows) <= 1
-        return Hop(
+        return VisitHop(
             self.visits[exits[0].visit].visit_id if len(sources) == 1 and not exits[0].doubtful else None,
             elements.pop() if len(elements) == 1 else None,
             next(iter(flows)) if len(flows) == 1 and all(one.flows for one in exits) else None,
@@ -306,7 +338,19 @@ class _Reconstruction:
     def _is_late(self, visit: EngineVisit, exits: list[Exit], flow: SequenceFlow) -> bool:
         """Tell whether a visit started too late for a flow that its source does not always take."""
         graph = self._graph(self.visits[exits[0].visit])
-        if not graph.is_optional(flow):
+        if not _is_optional(flow, graph):
             return False
         ends = [end for one in exits if (end := self.visits[one.visit].ended_at) is not None]
         return not ends or visit.started_at - max(ends) > _AT_ONCE
+
+
+def _is_optional(flow: SequenceFlow, graph: ProcessGraph) -> bool:
+    """Tell whether a token that leaves the source may leave it without this flow.
+
+    Exclusive and event-based gateways do not count: a token that leaves one takes one of its flows.
+    """
+    source = graph.elements[flow.source]
+    if source.type in {"inclusiveGateway", "complexGateway"}:
+        return len(source.outgoing) > 1
+    is_gateway = source.type.endswith("Gateway")
+    return not is_gateway and (flow.condition is not None or flow.id == source.default_flow)

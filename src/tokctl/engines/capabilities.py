@@ -34,30 +34,34 @@ class Capability(Struct, frozen=True):
     note: str = ""
 
 
+NOT_TOLD = Capability(Support.NO)
+
+
 class EngineCapabilities(Struct, frozen=True, kw_only=True):
-    """What a kind of engine can tell. ``title`` names the products; the other fields are those of ``FEATURES``."""
+    """What a kind of engine can tell. ``title`` names the products; the other fields are those of ``FEATURES``,
+    and default to ``no``."""
 
     title: str
-    states: Capability
-    errors: Capability
-    stack_traces: Capability
-    retries: Capability
-    workers: Capability
-    jobs: Capability
-    timers: Capability
-    user_tasks: Capability
-    messages: Capability
-    variables: Capability
-    elements: Capability
-    models: Capability
-    parents: Capability
-    flows: Capability
-    cancellation: Capability
-    called_instances: Capability
-    past_state: Capability
-    server_filters: Capability
-    bounded_debug: Capability
-    changes: Capability
+    states: Capability = NOT_TOLD
+    errors: Capability = NOT_TOLD
+    stack_traces: Capability = NOT_TOLD
+    retries: Capability = NOT_TOLD
+    workers: Capability = NOT_TOLD
+    jobs: Capability = NOT_TOLD
+    timers: Capability = NOT_TOLD
+    user_tasks: Capability = NOT_TOLD
+    messages: Capability = NOT_TOLD
+    variables: Capability = NOT_TOLD
+    elements: Capability = NOT_TOLD
+    models: Capability = NOT_TOLD
+    parents: Capability = NOT_TOLD
+    flows: Capability = NOT_TOLD
+    cancellation: Capability = NOT_TOLD
+    called_instances: Capability = NOT_TOLD
+    past_state: Capability = NOT_TOLD
+    server_filters: Capability = NOT_TOLD
+    bounded_debug: Capability = NOT_TOLD
+    changes: Capability = NOT_TOLD
 
     def __getitem__(self, feature: str) -> Capability:
         """Return the capability of one of ``FEATURES``."""

@@ -191,6 +191,10 @@ class Engine(ABC):
         """Return one token. Raises NotFoundError."""
         return self.load_instance(instance_id).token(token_id)
 
+    def detailed_token(self, instance_id: str, token_id: str) -> Token:
+        """Return one token, with what takes a request of its own, such as a stack trace. Raises NotFoundError."""
+        return self.token(instance_id, token_id)
+
     def count_tokens(self, instance_id: str | None, where: TokenFilter) -> int:
         """Count the tokens of an instance (None: of all instances) that match."""
         if instance_id is None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PROBE = ("engine",)
 """Answered without a credential, even by a server that requires one for everything else."""
-ROOTS = ("engine-rest", "", "rest")
+ROOTS = ("/engine-rest", "", "/rest")
 """Where the API usually is."""
 CREDENTIAL_PROBE = CredentialProbe(("version",))
 CAPABILITIES = EngineCapabilities(

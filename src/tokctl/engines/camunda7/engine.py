@@ -6,9 +6,9 @@ many by sweeps whose number does not grow with the number of instances, is in ``
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -28,7 +28,7 @@ from tokctl.engines.etag_cache import FetchResult
 from tokctl.engines.instance_tokens import InstanceTokens
 from tokctl.engines.projection import Projection
 from tokctl.engines.remote import ListedInstance, RemoteEngine, instance_of
-from tokctl.errors import NotFoundError
+from tokctl.errors import NotFoundError, UsageError
 from tokctl.model.definitions import Definition
 from tokctl.model.filters import (
     ALL_TOKENS,
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from tokctl.client import Client
 
 _CREATED = SortOrder("created")
+_UUID_LENGTH = 36
 _LIST_KEY = ("list",)
 _TOKEN_COLUMNS = frozenset({"tokens", "live", "updated"})
 """Orders by what only the tokens of each instance tell."""
@@ -57,12 +58,18 @@ MAX_COMPARED_VISITS = 20_000
 
 
 class Camunda7Engine(RemoteEngine):
-    """Reads a Camunda 7 server, or one of its forks. ``--server`` may name one of several engines."""
+    """Reads a Camunda 7 server, or one of its forks. ``--server`` may name one of several engines.
+
+    ``clock`` tells whether the locks of workers have expired.
+    """
 
     kind = "camunda7"
 
-    def __init__(self, client: Client, server: str, reading: Projection) -> None:
+    def __init__(
+        self, client: Client, server: str, reading: Projection, *, clock: Callable[[], datetime] = current_time
+    ) -> None:
         super().__init__(client, server, reading)
+        self._clock = clock
         self._api = RestApi(client, self.kind)
         self._models = ModelLoader(self._api)
         self._reader = InstanceReader(self._api, self._models)
@@ -178,11 +185,11 @@ class Camunda7Engine(RemoteEngine):
     def _build(self, rows: InstanceRows, *, flows: bool = True) -> list[Token]:
         models = {row.process_definition_id for row in rows.activities} | {rows.instance.process_key}
         graphs = self._models.graphs({one for one in models if one is not None})
-        return TokenBuilder(rows, graphs, self._models.known_job_definitions, current_time(), flows=flows).build()
+        return TokenBuilder(rows, graphs, self._models.known_job_definitions, self._clock(), flows=flows).build()
 
-    def token(self, instance_id: str, token_id: str) -> Token:
+    def detailed_token(self, instance_id: str, token_id: str) -> Token:
         """Return one token, with the stack trace of its last failed attempt."""
-        token = super().token(instance_id, token_id)
+        token = self.token(instance_id, token_id)
         key = token.context.job_key
         if not token.live or token.error is None or key is None:
             return token
@@ -210,13 +217,16 @@ class Camunda7Engine(RemoteEngine):
             return super().token_ids(prefix, instance_id, limit)
         if not colon or not element:
             return []
+        with suppress(NotFoundError):
+            row = self._api.get_document((*ACTIVITIES.split("/"), prefix), ActivityRow)
+            return [(row.process_instance_id, row.id)][:limit]
+        with suppress(NotFoundError, UsageError):
+            job = self._api.get_document(("job", rest), JobRow)
+            return [(job.process_instance_id, prefix)][:limit] if job.process_instance_id is not None else []
+        if len(rest) >= _UUID_LENGTH:
+            return []
         rows = self._api.get_all_rows(ACTIVITIES, ActivityRow, {"activityId": element})
         found = [(row.process_instance_id, row.id) for row in rows if row.id.startswith(prefix)]
-        if not found and rest:
-            with suppress(NotFoundError):
-                job = self._api.get_document(("job", rest), JobRow)
-                if job.process_instance_id is not None:
-                    found.append((job.process_instance_id, prefix))
         return sorted(found, key=lambda ids: ids[1])[:limit]
 
     # --- many instances ---

@@ -211,7 +211,8 @@ class InstanceReader:
             partial(self._sweep_variables, variable_ids),
         ]
         jobs, external, tasks, subscriptions, found_variables = run_together(sweeps)
-        self._read_job_definitions(job for several in jobs.values() for job in several)
+        subjects = {one.configuration for several in incidents.values() for one in several}
+        self._read_job_definitions(job for several in jobs.values() for job in several if job.id not in subjects)
         models = {row.process_definition_id for rows in histories.values() for row in rows}
         models |= {one.process_key for one in instances}
         self._models.graphs([model for model in models if model is not None])

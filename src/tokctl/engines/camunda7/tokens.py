@@ -317,7 +317,6 @@ class TokenBuilder:
         failed = job.exception_message is not None
         return {
             "job_key": job.id,
-            "job_type": "timer" if work.is_timer else "async-continuation",
             "retries_left": job.retries,
             "retries_used": self._retries_used(job.id, failed=failed, log=self.rows.job_log),
             "error_message": job.exception_message,

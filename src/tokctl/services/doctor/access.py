@@ -161,6 +161,9 @@ class AccessChecks:
                 granted_permissions
                 or parse_error_body(answer.body, answer.headers, answer.mask_secrets).granted_permissions
             )
+        return self._judge_permissions(may, granted_permissions)
+
+    def _judge_permissions(self, may: Mapping[str, bool | None], granted_permissions: str) -> CheckResult:
         missing = [one for one, allowed in may.items() if allowed is False]
         found = ", ".join(one for one, allowed in may.items() if allowed) or "none of those checked"
         facts: dict[str, Any] = {

@@ -123,7 +123,7 @@ def _read_concurrently(engine: RemoteEngine, clock: Callable[[], datetime], inst
 # --- models ---------------------------------------------------------------------------------------------
 
 
-class DefinitionCache:
+class DefinitionReader:
     """The process models of instances and those that they call; each is read once."""
 
     def __init__(self) -> None:
@@ -201,7 +201,7 @@ class SnapshotWriter:
         self.store = store
         self.source = {"source": source, "kind": kind, "redacted": list(redaction.patterns)}
         self.redaction = redaction
-        self.models = DefinitionCache()
+        self.models = DefinitionReader()
         self.exposed = False
         self._redacted_ids: set[str] = set()  # instances without unredacted values in the store
 

@@ -31,8 +31,8 @@ MAX_LIST_ATTEMPTS = 3
 """Maximum number of attempts to read a list that has fewer items than its own total."""
 _IDS = {"instances": "instance_id", "tokens": "token_id"}
 _LIMIT_HINT = (
-    "By default atomd accepts 100 requests a minute for each key. Wait a minute, or use a key of your own. The limit is "
-    "set in the server's configuration."
+    "By default atomd accepts 100 requests a minute for each key. Wait a minute, or use a key of your own. "
+    "The server's configuration has the limit."
 )
 _AUTH_DISABLED_HINT = "atomd rejects all requests with this response if its configuration has auth.enabled: false."
 

@@ -1,4 +1,4 @@
-"""Converts documents of atomd into models: instances, tokens, jobs, timers. ``atomd_visits`` combines them.
+"""Converts documents of atomd into models: instances, tokens, jobs, timers. ``visits`` combines them.
 
 Its states, its times (RFC 3339 with nanoseconds and without, epoch seconds, and the zero time of Go) and its names
 become the documented ones. Values that it never sends are unknown, not empty.
@@ -236,7 +236,7 @@ def read_job(fields: Mapping[str, Raw]) -> Job:
 
 
 class DefinitionEntry(Struct, frozen=True):
-    """A deployed definition of the list: the engine's key of it, and which version of which process it is."""
+    """A deployed definition of the list: the engine's key of it, the process and its version."""
 
     key: str
     process_id: str

@@ -6,9 +6,9 @@ from threading import RLock
 
 from msgspec.structs import replace
 
-from tokctl.engines.atomd_api import AtomdApi
-from tokctl.engines.atomd_documents import DefinitionEntry, read_definition_entry
-from tokctl.engines.atomd_visits import AtomdModel
+from tokctl.engines.atomd.api import AtomdApi
+from tokctl.engines.atomd.documents import DefinitionEntry, read_definition_entry
+from tokctl.engines.atomd.visits import AtomdModel
 from tokctl.engines.connect import warn
 from tokctl.engines.definition_cache import DefinitionCache
 from tokctl.errors import InputError, NotAllowedError, NotFoundError

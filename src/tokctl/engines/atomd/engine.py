@@ -1,4 +1,4 @@
-"""atomd as an engine: its tokens, split into visits (``atomd_visits``) with the help of its jobs, timers and models.
+"""atomd as an engine: its tokens, split into ``visits`` with the help of its jobs, timers and models.
 
 atomd accepts 100 requests a minute for each key, so requests are few: an instance with its jobs and timers is one, the
 jobs of all instances are one, and a definition is fetched once and cached on disk.
@@ -6,41 +6,36 @@ jobs of all instances are one, and a definition is fetched once and cached on di
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from threading import RLock
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from msgspec import Raw
 from msgspec.structs import replace
 
-from tokctl.engines.atomd_api import AtomdApi
-from tokctl.engines.atomd_definitions import DefinitionLoader
-from tokctl.engines.atomd_documents import (
+from tokctl.engines.atomd.api import AtomdApi
+from tokctl.engines.atomd.definitions import DefinitionLoader
+from tokctl.engines.atomd.documents import (
     InstanceInfo,
-    Job,
-    Timer,
     read_info,
     read_instance,
-    read_job,
-    read_timer,
     read_token,
 )
-from tokctl.engines.atomd_visits import assign_jobs, split_into_visits, visits_of_jobs
-from tokctl.engines.capabilities import Capability, CredentialProbe, EngineCapabilities, Support
-from tokctl.engines.connect import create_client, display_address, warn, wrong_kind_error
+from tokctl.engines.atomd.visits import assign_jobs, split_into_visits, visits_of_jobs
+from tokctl.engines.atomd.work import WorkLists
+from tokctl.engines.connect import display_address, warn, wrong_kind_error
 from tokctl.engines.etag_cache import FetchResult
 from tokctl.engines.instance_tokens import InstanceTokens
 from tokctl.engines.projection import Projection
 from tokctl.engines.protocol import ALL_INSTANCES
 from tokctl.engines.query_params import Params
 from tokctl.engines.remote import ListedInstance, RemoteEngine, instance_of
-from tokctl.errors import NotAllowedError, NotFoundError, UnreachableError, UsageError
+from tokctl.errors import NotAllowedError, NotFoundError, UsageError
 from tokctl.model.definitions import Definition
 from tokctl.model.filters import ALL_TOKENS, InstanceFilter, TokenFilter
-from tokctl.model.instance_status import InstanceStatus, derive_status
+from tokctl.model.instance_status import InstanceStatus, derive_status, status_without_tokens
 from tokctl.model.instances import Instance
 from tokctl.model.states import ACTIVE, FAILED, SUSPENDED, is_final
 from tokctl.model.tokens import Token
@@ -49,7 +44,6 @@ from tokctl.text import count
 
 if TYPE_CHECKING:
     from tokctl.client import Client
-    from tokctl.config import Settings
 
 OPEN_STATUSES = (ACTIVE, SUSPENDED, FAILED)
 MAX_UNEXPLAINED_INSTANCES = 10
@@ -61,53 +55,7 @@ _LIMITATION = (
     "earlier instances. Use 'tokctl debug INSTANCE' for all tokens of one."
 )
 MAX_CALLS_FOLLOWED = 5
-"""Tokens at call activities of which the called instance is asked for, at most, when an instance is read."""
-
-PROBE = ("health",)
-"""The path below the root of the request that recognizes the kind."""
-ROOTS = ("",)
-"""Usual roots of the API below the origin of a server."""
-CREDENTIAL_PROBE = CredentialProbe(("api", "v1", "processes", "typed"), {"limit": "1"})
-CAPABILITIES = EngineCapabilities(
-    title="AtomBPMN atom-engine",
-    states=Capability(Support.YES, "service tasks are WAITING, never ACTIVE"),
-    errors=Capability(Support.YES, "of jobs"),
-    stack_traces=Capability(Support.NO),
-    retries=Capability(Support.PARTLY, "retries left; used ones are not recorded"),
-    workers=Capability(Support.YES),
-    jobs=Capability(Support.YES, "the engine always sends all of them"),
-    timers=Capability(Support.YES, "at catch events"),
-    user_tasks=Capability(Support.PARTLY, "only that a process waits at its first one"),
-    messages=Capability(Support.YES, "the name, from the model"),
-    variables=Capability(Support.YES, "the latest values"),
-    elements=Capability(Support.DERIVED, "from the process model"),
-    models=Capability(Support.YES),
-    parents=Capability(Support.PARTLY, "where the model has one way from the visit before"),
-    flows=Capability(Support.PARTLY, "to elements with jobs and between them; 'snapshot --watch' records more"),
-    cancellation=Capability(Support.YES),
-    called_instances=Capability(Support.PARTLY, "the called instance, while the token waits for it"),
-    past_state=Capability(Support.PARTLY, "since the last arrival of each token, and while it waited for a job"),
-    server_filters=Capability(Support.PARTLY, "the status; tokctl applies the others"),
-    bounded_debug=Capability(Support.PARTLY, "tokens that wait for jobs, and a few of the others"),
-    changes=Capability(Support.NO),
-)
-
-
-def open_engine(settings: Settings, reading: Projection) -> AtomdEngine:
-    """Return an engine of the server that the settings name; it connects when it is first used."""
-    return AtomdEngine(create_client(settings), settings.server or "", reading)
-
-
-def recognizes(health: Any) -> bool:
-    """Tell whether a response to ``/health`` is from atomd: it has a request id, but no service name."""
-    data = _member(health, "data")
-    named = _member(health, "meta").get("request_id") == "health"
-    return named and "server" in _member(data, "checks") and data.get("service") is None
-
-
-def _member(document: Any, name: str) -> Mapping[str, Any]:
-    found = document.get(name) if isinstance(document, dict) else None
-    return found if isinstance(found, dict) else {}
+"""Maximum number of tokens at call activities whose called instance is requested with an instance."""
 
 
 class AtomdEngine(RemoteEngine):
@@ -123,12 +71,12 @@ class AtomdEngine(RemoteEngine):
         self.api = AtomdApi(client)
         self._definitions = DefinitionLoader(self.api, display_address(client))
         self._infos: dict[str, InstanceInfo] = {}
-        self._jobs: Mapping[str, Sequence[Job]] | None = None  # by instance
+        self._work = WorkLists(self.api)
         self._limitations: list[str] = []
 
     def refresh(self) -> bool:
         self._infos.clear()
-        self._jobs = None
+        self._work = WorkLists(self.api)
         self._limitations.clear()
         return super().refresh()
 
@@ -251,7 +199,7 @@ class AtomdEngine(RemoteEngine):
         jobs = assign_jobs(info.jobs, tokens, model) if info else None
         visits = split_into_visits(
             tokens,
-            self._jobs_of(instance.instance_id, info) if jobs is None else jobs,
+            self._work.jobs_of(instance.instance_id, info) if jobs is None else jobs,
             model,
             timers=info.timers if info else (),
             waiting_for=self._find_calls(tokens, model.graph.call_activities) if info else {},
@@ -289,35 +237,6 @@ class AtomdEngine(RemoteEngine):
         """Yield nothing: it would take a request for each instance."""
         return iter(())
 
-    # --- jobs and timers of all instances ---
-
-    def _jobs_of(self, instance_id: str, info: InstanceInfo | None) -> Sequence[Job]:
-        """Return the jobs of an instance, each with its token; errors only with ``info``."""
-        jobs = self._all_jobs().get(instance_id, ())
-        errors = {job.key: job.error for job in info.jobs} if info else {}
-        return [replace(job, error=errors.get(job.key)) for job in jobs]
-
-    def _all_jobs(self) -> Mapping[str, Sequence[Job]]:
-        """Return the jobs by instance. Without the permission there are none, and a warning."""
-        with self._lock:
-            if self._jobs is None:
-                jobs: dict[str, list[Job]] = defaultdict(list)
-                try:
-                    for job in self.api.iter_untyped(("jobs",), "key", read_job):
-                        jobs[job.instance_id].append(job)
-                except NotAllowedError as error:
-                    warn(f"Workers, retries and timeouts are not available: {error.message}")
-                self._jobs = jobs
-            return self._jobs
-
-    def _waits_for_timer(self) -> set[str]:
-        """Return the instances in which a timer at a catch event will fire."""
-        try:
-            timers: list[Timer] = list(self.api.iter_untyped(("timers",), "timer_id", read_timer))
-        except (NotAllowedError, NotFoundError, UnreachableError):
-            return set()
-        return {one.instance_id for one in timers if one.is_scheduled and one.type == "EVENT"}
-
     # --- debug ---
 
     def scan_instances(self, where: InstanceFilter) -> Iterator[InstanceStatus]:
@@ -335,7 +254,7 @@ class AtomdEngine(RemoteEngine):
         if not instances.open:
             yield from self.all_visits(instances, where, flows=flows)
             return
-        jobs, timed = self._all_jobs(), self._waits_for_timer()
+        jobs, timed = self._work.all_jobs(), self._work.waiting_for_timers()
         silent: list[ListedInstance] = []
         for found in self.list_candidates(instances):
             instance = instance_of(found)
@@ -345,18 +264,20 @@ class AtomdEngine(RemoteEngine):
                 continue
             if any(job.state in {FAILED, "DEFERRED"} for job in waiting):
                 with suppress(NotFoundError):
-                    waiting = list(self._jobs_of(instance.instance_id, self._info(instance.instance_id)))
+                    waiting = list(self._work.jobs_of(instance.instance_id, self._info(instance.instance_id)))
             tokens = visits_of_jobs(waiting, self._definitions.load(instance), instance.process_id)
             loaded = InstanceTokens(instance, [Visit.from_token(token) for token in tokens])
             yield loaded.status, loaded.visits(where)
         for found, visits in self.fetch_each(silent[:MAX_UNEXPLAINED_INSTANCES], instances, FlowHistoryMode.ALL):
             loaded = InstanceTokens(instance_of(found), visits, status=derive_status(instance_of(found), visits))
             yield loaded.status, loaded.visits(where, flows=flows)
+        for found in silent[MAX_UNEXPLAINED_INSTANCES:]:
+            yield status_without_tokens(instance_of(found)), iter(())
         self._explain_limits(silent[MAX_UNEXPLAINED_INSTANCES:])
 
     def _select_failed(self, found: Sequence[Instance]) -> Sequence[Instance]:
         """Return the instances that may have a FAILED token: those with a FAILED job, and a few without any job."""
-        jobs, timed = self._all_jobs(), self._waits_for_timer()
+        jobs, timed = self._work.all_jobs(), self._work.waiting_for_timers()
         likely, silent = [], []
         for instance in found:
             open_jobs = [job for job in jobs.get(instance.instance_id, ()) if job.is_open]

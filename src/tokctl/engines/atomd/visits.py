@@ -22,7 +22,7 @@ from tokctl.bpmn.element_details import MESSAGE, SIGNAL, TIMER, ElementDetails, 
 from tokctl.bpmn.entries import EnteredBy
 from tokctl.bpmn.flow_reconstruction import link_visits
 from tokctl.bpmn.graph import ProcessGraph
-from tokctl.engines.atomd_documents import Job, Timer
+from tokctl.engines.atomd.documents import Job, Timer
 from tokctl.engines.instance_tokens import keep_newest
 from tokctl.model.definitions import Definition, Element
 from tokctl.model.element_types import SUB_PROCESS_TYPES
@@ -162,11 +162,10 @@ def _visits_of_token(
                 created_at=None if job.created_at is None else arrived,
             )
         )
-    arrival = token.updated_at or token.created_at
+    # A token is updated when it arrives; but also when it fails, or is suspended or cancelled.
+    arrival = (token.updated_at or token.created_at) if token.state in {ACTIVE, WAITING, COMPLETED} else None
     if present is not None and not (token.live and token.can_move):
         arrival = None if present.created_at is None else max(arrived, present.created_at)
-    elif token.state == FAILED:
-        arrival = None
     elif first_child is not None and arrival is not None and element is not None and element.type in SUB_PROCESS_TYPES:
         arrival = min(arrival, max(first_child, token.created_at or first_child))  # it is updated after they begin
     context = {} if present is None else _job_context(present, token)

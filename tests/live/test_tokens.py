@@ -46,18 +46,17 @@ def test_every_visit_is_a_token(live):
             token = tokens[visit_id]
             about = name, token
             assert token["element_id"] == visit.element, about
-            if token["element_type"] == "boundaryEvent":  # no row tells when exactly it fired
-                assert abs(time(token["created_at"]) - visit.started_at) < timedelta(seconds=1), about
-            else:
-                assert time(token["created_at"]) == visit.started_at, about
-            if visit.cancelled:
+            # no row tells when exactly a boundary event of Flowable fired
+            margin = timedelta(seconds=token["element_type"] == "boundaryEvent")
+            assert abs(time(token["created_at"]) - visit.started_at) <= margin, about
+            if visit.ended_at is None:
+                assert token["state"] not in FINAL_STATES, about
+            elif visit.cancelled:
                 assert token["state"] == "CANCELLED", about
                 assert time(token["cancelled_at"]) == visit.ended_at, about
-            elif visit.ended_at is None:
-                assert token["state"] not in FINAL_STATES, about
             elif not (token["state"] == "WAITING" and token["element_id"] in JOINS):
                 assert token["state"] == "COMPLETED", about
-                assert time(token["completed_at"]) == visit.ended_at, about
+                assert time(token["completed_at"]) - visit.ended_at <= margin or token["element_id"] in JOINS, about
 
 
 def test_parents_are_tokens_that_began_before(live):

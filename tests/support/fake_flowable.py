@@ -75,13 +75,19 @@ class FakeFlowable(LoopbackServer):
         self.lists["runtime/activity-instances"] = [
             row for row in activities if row["processInstanceId"] not in self.ended
         ]
+        self.unfiltered: frozenset[str] = frozenset()
+        """Lists that know no filters."""
         self._by_instance: dict[str, dict[str, list[dict[str, Any]]]] = {}
-        for path, rows in self.lists.items():
-            groups = self._by_instance[path] = defaultdict(list)
-            for row in rows:
-                groups[row.get("processInstanceId") or row["id"]].append(row)
+        for path in self.lists:
+            self.index(path)
         super().__init__(user=user)
         self.address = f"{self.url}/process-api"
+
+    def index(self, path: str) -> None:
+        """Take notice of rows that were added to a list, or removed."""
+        groups = self._by_instance[path] = defaultdict(list)
+        for row in self.lists[path]:
+            groups[row.get("processInstanceId") or row["id"]].append(row)
 
     def respond(self, request: Request) -> Answer:
         query = dict(request.query)
@@ -104,6 +110,8 @@ class FakeFlowable(LoopbackServer):
 
     def _list(self, path: str, query: dict[str, str]) -> Answer:
         rows = self.lists[path]
+        if path in self.unfiltered:
+            query = {name: query[name] for name in ("start", "size", "sort", "order") if name in query}
         if "processInstanceId" in query and path in _FILES:
             rows = self._by_instance[path].get(query["processInstanceId"], [])
         rows = [row for row in rows if all(_matches(self, path, row, name, value) for name, value in query.items())]

@@ -18,6 +18,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from tokctl.model.instances import Instance
+from tokctl.model.states import ACTIVE, CANCELLED, COMPLETED, SUSPENDED
 from tokctl.model.times import to_utc
 from tokctl.model.tokens import NULL
 
@@ -205,17 +206,16 @@ def split_definition_id(definition_id: str) -> tuple[str, int] | None:
     return (key, int(version)) if key and version.isascii() and version.isdigit() else None
 
 
-def to_instance(row: FlowableInstance, process: tuple[str, int] | None, *, suspended: bool | None) -> Instance:
+def to_instance(row: FlowableInstance, process: tuple[str, int] | None, *, suspended: bool) -> Instance:
     """Return a process instance.
 
     It is COMPLETED if it has an end, or CANCELLED if it also has a reason for its deletion, other than a terminate end
     event; one without an end is SUSPENDED or ACTIVE. ``process`` is the process id and the version of its definition.
-    ``suspended`` None: it is unknown whether it is.
     """
     ended, reason = row.end_time is not None, row.delete_reason
     cancelled = reason is not None and not reason.startswith(_TERMINATED)
-    running = None if suspended is None else "SUSPENDED" if suspended else "ACTIVE"
-    status = ("CANCELLED" if cancelled else "COMPLETED") if ended else running
+    running = SUSPENDED if suspended else ACTIVE
+    status = (CANCELLED if cancelled else COMPLETED) if ended else running
     extra = {
         "name": row.name,
         "calling_instance_id": row.super_process_instance_id,
@@ -231,6 +231,7 @@ def to_instance(row: FlowableInstance, process: tuple[str, int] | None, *, suspe
         business_key=row.business_key or None,
         tenant_id=row.tenant_id or None,
         started_at=to_utc(row.start_time),
+        updated_at=to_utc(row.end_time),
         completed_at=to_utc(row.end_time) if ended and not cancelled else None,
         cancelled_at=to_utc(row.end_time) if ended and cancelled else None,
         variables=NULL if row.variables is None else encode_variables(row.variables),
@@ -249,17 +250,25 @@ def encode_variables(variables: Iterable[FlowableValue]) -> Raw:
 def sort_activities(rows: Iterable[FlowableActivity]) -> list[FlowableActivity]:
     """Return rows in the order in which they were recorded, each once.
 
-    Many rows have the same millisecond. Their ids, UUIDs of version 1 unless the server is configured otherwise, have
-    100 ns; if they are of another kind, the server's order of equal times is kept.
+    Many rows have the same millisecond, and the server sends those in any order. Their ids tell the order: they are
+    UUIDs of version 1, with 100 ns, or rising numbers, as the server is configured. Other ids leave the server's order.
     """
     unique = {row.id: row for row in rows}
+    numbers = {row_id: _number_id(row_id) for row_id in unique}
+    if None in numbers.values():
+        return sorted(unique.values(), key=lambda row: row.start_time)
+    return sorted(unique.values(), key=lambda row: numbers[row.id] or 0)
+
+
+def _number_id(row_id: str) -> int | None:
+    """Return the number, or the time of the UUID, that an id consists of; None if it tells no order."""
+    if row_id.isascii() and row_id.isdigit():
+        return int(row_id)
     try:
-        times = {row_id: UUID(row_id).time for row_id in unique}
-        if all(UUID(row_id).version == 1 for row_id in unique):
-            return sorted(unique.values(), key=lambda row: times[row.id])
+        known = UUID(row_id)
     except ValueError:
-        pass
-    return sorted(unique.values(), key=lambda row: row.start_time)
+        return None
+    return known.time if known.version == 1 else None
 
 
 def with_queue(jobs: Iterable[FlowableJob], queue: JobQueue) -> list[FlowableJob]:

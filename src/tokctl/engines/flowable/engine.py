@@ -1,11 +1,11 @@
 """Flowable as an engine: instances, tokens and models from its REST API.
 
 Requests: a page of instances takes one, and one for all pages tells which instances are suspended. A running instance
-takes 8 or 9 as a rule: the instance with its variables; then at once its activities, executions, jobs, timer jobs, dead
-letters, local variables and model; then those of these lists that it may have rows in: suspended jobs, external jobs,
-event subscriptions, user tasks, the history of user tasks. One that has ended takes 4 or 5. Many instances are read
-from the lists of the whole server: 10 requests for all that are running, and 3 for the history if many of them have
-ended. The model of each version is requested once.
+takes 8 or 9 as a rule: the instance with its variables, and its executions; then at once its activities, jobs, timer
+jobs, dead letters, local variables and model; then those of these lists that it may have rows in: suspended jobs,
+external jobs, event subscriptions, user tasks, the history of user tasks. One that has ended takes 5 or 6. Many
+instances are read from the lists of the whole server: 10 requests for all that are running, and 3 for the history if
+many of them have ended. The model of each version is requested once.
 """
 
 from __future__ import annotations
@@ -169,14 +169,17 @@ class FlowableEngine(RemoteEngine):
         return max((row.id for row in rows if row.start_time == rows[0].start_time), default=None)
 
     def fetch_instance(self, instance_id: str, etag: str | None) -> FetchResult[ListedInstance]:  # noqa: ARG002 - there are none
-        """Fetch one instance with its variables."""
+        """Fetch one instance with its variables; at the same time its executions, which tell if it is suspended."""
         params = {"processInstanceId": instance_id, "includeProcessVariables": "true"}
-        rows, _ = self.api.get_page(HISTORIC_INSTANCES, FlowableInstance, params, size=2)
+        with ThreadPoolExecutor(1, thread_name_prefix="tokctl-read") as pool:
+            executions = pool.submit(self._rows.fetch_executions, instance_id)
+            rows, _ = self.api.get_page(HISTORIC_INSTANCES, FlowableInstance, params, size=2)
+            suspended = any(row.suspended for row in executions.result())
         row = next((row for row in rows if row.id == instance_id), None)
         if row is None:
             where = display_address(self.client)
             raise NotFoundError(f"no process instance '{instance_id}' on {where}.", "See 'tokctl instances list'.")
-        return FetchResult(to_instance(row, self._models.name(row.process_definition_id), suspended=None))
+        return FetchResult(to_instance(row, self._models.name(row.process_definition_id), suspended=suspended))
 
     # --- tokens of an instance ---
 
@@ -187,15 +190,6 @@ class FlowableEngine(RemoteEngine):
         _, is_job, job = prefix.rpartition(":")
         owner = self.api.find_owner_of_job(job) if is_job else self.api.find_owner_of_activity(prefix)
         return [] if owner is None else [(owner, prefix)][:limit]
-
-    def load_instance(
-        self, instance_id: str, projection: Projection = Projection.TOKENS, *, live: bool = False
-    ) -> InstanceTokens:
-        """Return an instance with its tokens; its executions tell whether it is suspended."""
-        loaded = super().load_instance(instance_id, projection, live=live)
-        if loaded.instance.status is None:
-            loaded.instance = replace(loaded.instance, status=self._rows.running_status(instance_id))
-        return loaded
 
     def fetch_tokens(self, found: ListedInstance, etag: str | None) -> FetchResult[Sequence[Token]]:  # noqa: ARG002 - there are none
         tokens = self._read_tokens(instance_of(found), variables=True)

@@ -16,11 +16,10 @@ from tokctl.engines.flowable.api import (
     FlowableApi,
     RowSource,
 )
-from tokctl.engines.flowable.documents import FlowableRows, JobQueue
+from tokctl.engines.flowable.documents import FlowableExecution, FlowableRows, JobQueue
 from tokctl.engines.flowable.tokens import has_untold_user_tasks
 from tokctl.engines.flowable.visits import FlowableModel
 from tokctl.model.instances import Instance
-from tokctl.model.states import ACTIVE, SUSPENDED
 
 FEW_INSTANCES = 3
 """Up to so many instances are read by requests of their own."""
@@ -29,7 +28,7 @@ ROWS_FOR_A_REQUEST = 800
 
 _ALWAYS = (JobQueue.JOBS, JobQueue.TIMERS, JobQueue.DEAD_LETTERS)
 _EXTERNAL_TYPES = frozenset({"externalWorkerServiceTask"})
-_EVENT_TYPES = frozenset({"intermediateCatchEvent", "receiveTask", "boundaryEvent", "eventGateway", "receiveEventTask"})
+_EVENT_TYPES = frozenset({"intermediateCatchEvent", "receiveTask", "eventGateway"})
 
 
 class RowReader:
@@ -40,32 +39,33 @@ class RowReader:
         self._running: dict[str, FlowableRows] | None = None
         self._ended: dict[str, FlowableRows] | None = None
         self._dead_letters: frozenset[str] | None = None
-        self._suspended: set[str] = set()  # of the running instances that were fetched
+        self._executions: dict[str, list[FlowableExecution]] = {}  # of single instances
 
     def forget(self) -> None:
         """Forget all rows."""
         self._running = self._ended = self._dead_letters = None
-        self._suspended.clear()
+        self._executions.clear()
 
     # --- one instance ---
 
     def fetch(self, instance: Instance, load_model: Callable[[], FlowableModel], *, variables: bool) -> FlowableRows:
         """Fetch the rows of one instance: first what is always needed, then what these rows make necessary."""
         instance_id, is_running = instance.instance_id, not _has_ended(instance)
-        first = [ACTIVITIES, *([EXECUTIONS] if is_running else []), *([VARIABLES] if variables else [])]
-        rows = self._api.get_rows(instance_id, first, _ALWAYS if is_running else ())
-        if is_running and any(row.suspended for row in rows.executions):
-            self._suspended.add(instance_id)
-        sources, queues = self._find_missing(instance_id, rows, load_model())
+        executions = self._executions.pop(instance_id, None)
+        first = [ACTIVITIES, *([EXECUTIONS] if executions is None and is_running else [])]
+        rows = self._api.get_rows(
+            instance_id, [*first, *([VARIABLES] if variables else [])], _ALWAYS if is_running else ()
+        )
+        if executions is not None:
+            rows.executions = executions
+        sources, queues = self._find_missing(rows, load_model())
         if sources or queues:
             more = self._api.get_rows(instance_id, sources, queues)
             rows.jobs += more.jobs
             rows.subscriptions, rows.tasks, rows.task_history = more.subscriptions, more.tasks, more.task_history
         return rows
 
-    def _find_missing(
-        self, instance_id: str, rows: FlowableRows, model: FlowableModel
-    ) -> tuple[list[RowSource], list[JobQueue]]:
+    def _find_missing(self, rows: FlowableRows, model: FlowableModel) -> tuple[list[RowSource], list[JobQueue]]:
         """Return the lists that may have rows of an instance, by the activities that have not ended."""
         open_rows = [row for row in rows.activities if row.end_time is None]
         types = {row.activity_type for row in open_rows}
@@ -78,13 +78,14 @@ class RowReader:
             sources.append(TASK_HISTORY)
         if types & _EXTERNAL_TYPES:
             queues.append(JobQueue.EXTERNAL)
-        if instance_id in self._suspended:
+        if any(row.suspended for row in rows.executions):
             queues.append(JobQueue.SUSPENDED)
         return sources, queues
 
-    def running_status(self, instance_id: str) -> str:
-        """Return whether a running instance whose rows were fetched is suspended, as a status."""
-        return SUSPENDED if instance_id in self._suspended else ACTIVE
+    def fetch_executions(self, instance_id: str) -> list[FlowableExecution]:
+        """Fetch the executions of one instance, before its other rows; none if it has ended."""
+        self._executions[instance_id] = self._api.get_rows(instance_id, [EXECUTIONS], ()).executions
+        return self._executions[instance_id]
 
     # --- many instances ---
 

@@ -100,6 +100,8 @@ class FlowableTokenBuilder:
         self.history = VisitHistory(rows.activities, model)
         self.executions: dict[str, FlowableExecution] = {row.id: row for row in rows.executions}
         self.is_suspended = instance.status == SUSPENDED or any(row.suspended for row in rows.executions)
+        moved = (job.create_time for job in rows.jobs if job.queue is JobQueue.SUSPENDED)
+        self.suspended_at = max((at for time in moved if (at := to_utc(time)) is not None), default=None)
         self.jobs = _group_jobs(rows.jobs)
         self.tasks = {task.id: task for task in (*rows.task_history, *rows.tasks)}
         self.open_elements = {visit.element_id for visit in self.history.visits if visit.row.end_time is None}
@@ -166,7 +168,7 @@ class FlowableTokenBuilder:
         if visit.left_by or execution is None or execution.activity_id != visit.element_id:
             return False
         if self.model.is_join(visit):
-            return True
+            return self.history.find_firing(visit) is None  # executions were requested at another moment
         return job is not None and self.history.by_element[visit.element_id][-1] is visit
 
     def _set_end(self, draft: _TokenDraft, visit: FlowableVisit) -> None:
@@ -409,7 +411,13 @@ class FlowableTokenBuilder:
         )
 
     def _times(self, draft: _TokenDraft) -> Iterator[datetime | None]:
-        """Yield the known times of a token: its last change is the latest of them."""
+        """Yield the known times of a token: its last change is the latest of them.
+
+        When a token was suspended is known only from jobs, which were moved to another list then.
+        """
+        if draft.state == SUSPENDED:
+            yield self.suspended_at
+            return
         yield from (to_utc(draft.created_at), to_utc(draft.ended_at))
         if draft.job is not None:
             yield to_utc(draft.job.create_time)  # when it was put into its list

@@ -128,7 +128,8 @@ class FakeCamunda(LoopbackServer):
         level: of the history: full, activity (no variables, no logs) or none.
         max_results: the largest page that is allowed; lists without ``maxResults`` are then refused.
         ignored: parameters that this server does not know.
-        user: the only one that may do anything, ``name:password``; other users of ``powerless`` see nothing.
+        user: the only one that may ask, ``name:password``.
+        powerless: whether the user has no rights, and so sees empty lists.
     """
 
     def __init__(
@@ -231,27 +232,27 @@ class FakeCamunda(LoopbackServer):
             return Answer(400, {"type": "InvalidRequestException", "message": str(error), "code": None})
 
     def _answer(self, path: str, query: dict[str, str]) -> Answer:
-        if path == "engine":
-            return Answer(200, [{"name": "default"}])
-        if path == "version":
-            return Answer(200, {"version": "1.0.3"})
+        fixed = {"engine": [{"name": "default"}], "version": {"version": "1.0.3"}}
+        parent, _, name = path.rpartition("/")
+        if path in fixed:
+            return Answer(200, fixed[path])
         if path in self.texts:
             return Answer(200, self.texts[path].encode(), "text/plain")
         if path in TABLES:
             return Answer(200, self._page(self.select(TABLES[path], query), query))
-        parent, _, name = path.rpartition("/")
         if name == "count" and parent in TABLES:
             return Answer(200, {"count": len(self.select(TABLES[parent], query))})
-        if name == "xml":
-            key = parent.partition("/")[2]
-            return Answer(200, self.xml[key]) if key in self.xml else _missing(f"No model {key}")
-        if name == "activity-instances":
-            key = parent.partition("/")[2]
-            return Answer(200, self.trees[key]) if key in self.trees else _missing(f"Process instance {key}")
-        if parent in TABLES:
-            found = [row for row in self.select(TABLES[parent], {}) if row["id"] == name]
-            return Answer(200, found[0]) if found else _missing(f"{parent} with id {name} does not exist")
-        return _missing("HTTP 404 Not Found", kind="NotFoundException")
+        return self._single(parent, name)
+
+    def _single(self, parent: str, name: str) -> Answer:
+        """Return one row, or a document that belongs to one."""
+        documents = {"xml": self.xml, "activity-instances": self.trees}.get(name)
+        key = parent.partition("/")[2] if documents is not None else name
+        if documents is None and parent in TABLES:
+            documents = {row["id"]: row for row in self.select(TABLES[parent], {})}
+        if documents is None:
+            return _missing("HTTP 404 Not Found", kind="NotFoundException")
+        return Answer(200, documents[key]) if key in documents else _missing(f"{parent} with id {key} does not exist")
 
     def select(self, table: str, query: dict[str, str]) -> list[Row]:
         """Return the rows of a table that match a query, in the order that it asks for."""

@@ -15,7 +15,7 @@ from tokctl.model.rates import RequestRate
 from tokctl.verbose_log import TRAFFIC, trace
 
 BURST_SHARE = 10
-"""The share of the limit that may go out at once: one in so many requests, at least one request."""
+"""Which part of the limit may be sent at once: a tenth, but at least one request."""
 
 
 class RateLimiter:

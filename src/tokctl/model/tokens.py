@@ -91,6 +91,7 @@ class ExecutionContext(Struct, frozen=True, gc=False):
     worker_id: str | None = None
     retries_left: Int64 | None = None
     retries_used: Int64 | None = None
+    failed_attempts: Int64 | None = None
     timeout_at: datetime | None = None
     duration_ms: float | None = None
     gateway_decision: GatewayDecision | None = None
@@ -109,6 +110,7 @@ class ExecutionContext(Struct, frozen=True, gc=False):
     assignee: str | None = None
     called_instance_id: str | None = None
     entered_by: str | None = None
+    stack_trace: str | None = None
     cancellation_derived: bool | None = None
 
     @property

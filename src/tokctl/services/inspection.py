@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from tokctl.engines.protocol import Engine
 from tokctl.errors import NotFoundError
@@ -20,10 +21,13 @@ if TYPE_CHECKING:  # each command imports the one analysis that it runs
     from tokctl.analysis.flow.critical_path import FlowAnalysis
     from tokctl.analysis.history import InstanceHistory
     from tokctl.analysis.trace.report import InstanceTrace
+    from tokctl.analysis.tree.forest import TreeRow
     from tokctl.model.tokens import Token
     from tokctl.model.visits import Visit
 
 _CREATED = SortOrder("created")
+MAX_CALLED_INSTANCES = 1_000
+"""Maximum number of instances in a tree that follows calls."""
 
 
 def find_definition(engine: Engine, instance: Instance) -> Definition | None:
@@ -92,6 +96,36 @@ def _read_explain_context(
         context_of=read_context,
         explain_called=explain_called if follows_calls else lambda _: (),
     )
+
+
+def read_tree_rows(engine: Engine, instance_id: str, *, follow_calls: bool = False) -> Iterator[TreeRow]:
+    """Yield the fields of each token that a tree needs; with ``follow_calls`` also those of called instances.
+
+    The tokens of a called instance are below the call activity. A called instance that the source does not have is
+    left out; at most MAX_CALLED_INSTANCES are read. Raises NotFoundError.
+    """
+    if not follow_calls:
+        yield from engine.tree_rows(instance_id)
+        return
+    from tokctl.analysis.tree.forest import TreeRow
+
+    pending: list[tuple[str, str | None]] = [(instance_id, None)]
+    known = {instance_id}
+    for one, caller in pending:  # grows while it is read
+        try:
+            visits = list(engine.visits(one, flows=True))
+        except NotFoundError:
+            if caller is None:
+                raise
+            continue
+        for visit in visits:
+            row = TreeRow.from_token(visit)
+            called = visit.context.called_instance_id
+            if called is not None and called not in known and len(known) < MAX_CALLED_INSTANCES:
+                known.add(called)
+                pending.append((called, row.token_id))
+                row = replace(row, child_tokens=None)  # it does not list those
+            yield row if row.parent_token_id is not None else replace(row, parent_token_id=caller)
 
 
 def read_history(engine: Engine, instance_id: str, token_id: str | None = None) -> InstanceHistory:

@@ -477,9 +477,17 @@ def explain_failed(tokens: TokenRelations, visit: Visit) -> WaitReason:
     """Return the error of a token that FAILED, and whether it was retried."""
     message = (visit.context.error or "").partition("\n")[0].rstrip()  # the evidence has all lines
     used = visit.context.retries_used
-    tries = f" after {used + 1:,} attempts" if used is not None and used > 0 else ""
+    attempts = visit.context.failed_attempts or (used + 1 if used is not None and used > 0 else 1)
+    tries = f" after {attempts:,} attempts" if attempts > 1 else ""
     sentences = [f"It FAILED at {tokens.element_phrase(visit)}{tries}{_format_end(tokens, visit, duration=False)}."]
     sentences.append(f"The error: {message}." if message else "No error message was recorded.")
+    called = visit.context.called_instance_id
+    if called is not None:
+        steps = [step for step in tokens.context.explain_called(called) if step.token.state == FAILED]
+        sentences.append(f"The incident is one of the called instance {called}.")
+        sentences += [
+            f"In it, '{step.token.name}' ({step.token.token_id}) FAILED." for step in steps[:_MAX_CALLED_TOKENS]
+        ]
     again = tokens.find_retry(visit)
     fired, status = _find_fired_boundary_events(tokens, visit), tokens.context.status
     ended = status.status in {COMPLETED, CANCELLED} and not status.status_derived

@@ -12,8 +12,9 @@ from uuid import UUID
 import msgspec
 from msgspec import Raw
 
+from tokctl.bpmn.entries import UNKNOWN_SCOPE, EngineVisit, EnteredBy, Entry, encode_flow_history
 from tokctl.bpmn.graph import ProcessGraph
-from tokctl.bpmn.reconstruction import UNKNOWN_SCOPE, Certainty, EngineVisit, EnteredBy, Entry, Hop, reconstruct_entries
+from tokctl.bpmn.reconstruction import reconstruct_entries
 from tokctl.engines.camunda7.documents import (
     INSTANCE_STATES,
     ActivityRow,
@@ -241,7 +242,7 @@ class TokenBuilder:
             instance_id=self.rows.instance.instance_id,
             process_id=self.rows.instance.process_id,
             parent_token_id=entry.parent if entry else None,
-            flow_history=encode_hops(entry.hops) if entry is not None and self._flows else NULL,
+            flow_history=encode_flow_history(entry.hops) if entry is not None and self._flows else NULL,
             execution_context=Raw(msgspec.json.encode(known)),
             **fields,
         )
@@ -318,7 +319,7 @@ class TokenBuilder:
         return {
             "job_key": job.id,
             "retries_left": job.retries,
-            "retries_used": self._retries_used(job.id, failed=failed, log=self.rows.job_log),
+            **self._attempts(job.id, failed=failed, log=self.rows.job_log),
             "error_message": job.exception_message,
             "waiting_for": waits,
             "retry_at" if failed and not work.is_timer else "due_at": due,
@@ -334,17 +335,21 @@ class TokenBuilder:
             "job_type": task.topic_name,
             "worker_id": task.worker_id,
             "retries_left": task.retries,
-            "retries_used": self._retries_used(task.id, failed=failed, log=self.rows.external_task_log),
+            **self._attempts(task.id, failed=failed, log=self.rows.external_task_log),
             "error_message": task.error_message,
             "waiting_for": f"external_task:{task.topic_name}",
             "timeout_at": None if failed else until,
             "retry_at": until if failed and state != FAILED else None,
         }
 
-    def _retries_used(self, subject: str, *, failed: bool, log: Sequence[Any] | None) -> int | None:
-        """Return the number of failed attempts; None if that is unknown: below level full the log is empty."""
-        used = self._failures.get(subject, 0)
-        return used if used or (log is not None and not failed) else None
+    def _attempts(self, subject: str, *, failed: bool, log: Sequence[Any] | None) -> dict[str, int | None]:
+        """Return the number of failed attempts; None if that is unknown: below level full the log is empty.
+
+        The engine counts the first attempt among the retries: three retries are three attempts.
+        """
+        failures = self._failures.get(subject, 0)
+        known = failures if failures or (log is not None and not failed) else None
+        return {"retries_used": known, "failed_attempts": known or None}
 
     # --- times and variables ---
 
@@ -390,19 +395,6 @@ class TokenBuilder:
         if row.end_time is None:
             found.append(self._scopes.get(self.rows.instance.instance_id, []))
         return encode_variables(one for several in reversed(found) for one in several)
-
-
-def encode_hops(hops: Sequence[Hop]) -> Raw:
-    """Return a flow history as JSON; a hop that the model alone tells is marked as such."""
-    return Raw(
-        msgspec.json.encode(
-            [
-                {"from_element": hop.from_element, "via_flow": hop.flow_id, "timestamp": format_time(hop.at)}
-                | ({} if hop.certainty is Certainty.RECORDED else {"certainty": hop.certainty.value})
-                for hop in hops
-            ]
-        )
-    )
 
 
 def _event_context(work: TokenWork) -> dict[str, Any]:

@@ -253,6 +253,7 @@ def token_detail(token: Token, status: InstanceStatus, children: Iterable[str], 
             Section(title="Times", fields=tuple(times)),
             Section(title="Relations", fields=tuple(relations)),
             Section(title="Execution context", fields=_context_fields(token, out.now)),
+            Section(title="Stack trace", block=token.context.stack_trace or ""),
             _flow_section(token, out),
             Section(
                 title="Variables",
@@ -312,6 +313,8 @@ def _context_fields(token: Token, now: datetime) -> tuple[Field, ...]:
         return (Field("", Cell("none", "dim")),)
     shown = []
     for name, value in fields.items():
+        if name == "stack_trace":
+            continue  # it has a section of its own
         if name == "timeout_at" and token.context.timeout_at:
             late = token.can_move and token.context.timeout_at < now
             shown.append(Field(name, Cell(time_cell(token.context.timeout_at, now).text, "bold red" if late else "")))

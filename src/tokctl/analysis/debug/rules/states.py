@@ -35,7 +35,10 @@ class Failed(Rule):
 
 def _describe_failure(visit: Visit) -> str:
     retries, error = visit.context.retries_used, visit.context.error
+    attempts = visit.context.failed_attempts
     after = f" after {retries:,} {'retry' if retries == 1 else 'retries'}" if retries else ""
+    if attempts is not None:
+        after = f" after {attempts:,} attempts" if attempts > 1 else ""
     return f"failed{after}" + (": " + one_line(error.partition("\n")[0]) if error else "")
 
 

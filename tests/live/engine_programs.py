@@ -45,29 +45,34 @@ def need_java() -> None:
     """Skip the test where Java or Maven is missing; fail where CI has to run it."""
     missing = [name for name in ("java", "mvn") if shutil.which(name) is None]
     if missing:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{' and '.join(missing)} not installed")
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{' and '.join(missing)} are not installed")
 
 
 def build(name: str) -> Path:
-    """Return the jar of an application, built with Maven unless it is in the cache."""
+    """Return the jar of an application, beside its libraries, built with Maven unless it is in the cache."""
     sources = [path for part in (name, "java") for path in sorted((APPS / part).rglob("*")) if path.is_file()]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources if path.suffix != ".properties"))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tokctl-tests"
-    jar = cache / f"{name}-{digest.hexdigest()[:16]}.jar"
+    built = cache / f"{name}-{digest.hexdigest()[:16]}"
     cache.mkdir(parents=True, exist_ok=True)
     with locked(cache / "build.lock"):  # Maven's repository takes one writer at a time
-        if not jar.exists():
+        if not built.exists():
             started = time.monotonic()
             with tempfile.TemporaryDirectory(dir=cache) as folder:
                 for part in (name, "java"):
                     shutil.copytree(APPS / part, Path(folder) / part)
-                done = subprocess.run(
-                    ["mvn", "-q", "-B", "package"], cwd=Path(folder) / name, capture_output=True, text=True, check=False
-                )
-                assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-                (Path(folder) / name / "target" / "app.jar").replace(jar)
+                run(["mvn", "-q", "-B", "package"], Path(folder) / name)
+                # without the jars in a jar it starts in three quarters of the time
+                run(["java", "-Djarmode=tools", "-jar", "app.jar", "extract"], Path(folder) / name / "target")
+                (Path(folder) / name / "target" / "app").replace(built)
             log.warning("built %s in %.0f s", name, time.monotonic() - started)
-    return jar
+    return built / "app.jar"
+
+
+def run(command: list[str], folder: Path) -> None:
+    """Run a command in a folder; its output tells why it failed."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
 
 
 def start(name: str, stdin: int, folder: Path, *options: str, port: int | None = None) -> tuple[subprocess.Popen, str]:

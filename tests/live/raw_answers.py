@@ -195,7 +195,8 @@ class FlowableAnswers:
                 continue
             fired[element] -= 1
             started = ended if kind == "boundaryEvent" else read_time(row["START_TIME_"])
-            visits[row["ID_"]] = RawVisit(element, started, ended, "DELETE_REASON_" in row and kind != "endEvent")
+            cancelled = row.get("DELETE_REASON_") not in {None, "MI_END"} and kind != "endEvent"
+            visits[row["ID_"]] = RawVisit(element, started, ended, cancelled)
         return visits
 
     def flows(self, instance: str) -> list[str]:

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from support.builders import instance, token
 from support.fake_atomd import SECRET, FakeAtomd, Made
+from support.fake_camunda import FakeCamunda
+from support.paths import RECORDINGS
 from support.serving import Served, grant
 from support.waiting import bpmn
 from tokctl.bpmn.parser import read_definitions
@@ -128,5 +130,16 @@ def _atomd_instance(name: str, at: datetime) -> dict[str, Any]:
     }
 
 
-SERVERS = {"rest": serve_rest, "atomd": serve_atomd}
+@contextmanager
+def serve_camunda7(_: Path, count: int) -> Iterator[BudgetServer]:
+    login = "admin:admin"
+    with FakeCamunda(RECORDINGS / "operaton", user=login) as server:
+        server.keep("order4", "order6", "order20")  # the first two have failed
+        server.copy_instance("order20", count - 3)
+        ship = next(row["id"] for row in server.tables["jobs"].values())
+        asked = lambda: [request.text for request in server.requests]  # noqa: E731
+        yield BudgetServer(server.url + server.root, login, server.cases["order4"], f"ship:{ship}", asked)
+
+
+SERVERS = {"rest": serve_rest, "atomd": serve_atomd, "camunda7": serve_camunda7}
 """Kind → a context with a server of some number of instances."""

@@ -185,12 +185,26 @@ class FakeCamunda(LoopbackServer):
             if isinstance(row, dict) and "id" in row and (owner is None or owner in wanted):
                 self.tables[table][row["id"]] = row
 
-    # --- more instances ---
+    # --- fewer and more instances ---
+
+    def keep(self, *cases: str) -> None:
+        """Remove all instances but some."""
+        kept = {self.cases[case] for case in cases}
+        for name, table in self.tables.items():
+            owner = "id" if name in {"instances", "runtime"} else "processInstanceId"
+            for key in [key for key, row in table.items() if row.get(owner, next(iter(kept))) not in kept]:
+                del table[key]
 
     def copy_instance(self, case: str, copies: int) -> list[str]:
         """Add copies of a recorded instance with ids of their own; return the ids of the instances."""
         original = self.cases[case]
         shared = [key.rpartition(":")[2] for key in self.tables["definitions"]] + list(self.tables["job_definitions"])
+        rows = [
+            (table, row)
+            for table in self.tables.values()
+            for row in table.values()
+            if original in {row.get("processInstanceId"), row.get("id")}
+        ]
         made = []
         for number in range(1, copies + 1):
             node = f"02fc{number:07x}"
@@ -204,11 +218,9 @@ class FakeCamunda(LoopbackServer):
                     return value
                 return value.replace(_NODE, node)
 
-            for table in self.tables.values():
-                for row in list(table.values()):
-                    if original in {row.get("processInstanceId"), row.get("id")}:
-                        copy = renew(row)
-                        table[copy["id"]] = copy
+            for table, row in rows:
+                copy = renew(row)
+                table[copy["id"]] = copy
             made.append(renew(original))
         return made
 

@@ -116,7 +116,7 @@ class ActivityRow(_Row, frozen=True, kw_only=True, gc=False):
     assignee: str | None = None
     start_time: str | None = None
     end_time: str | None = None
-    duration_in_millis: float | None = None
+    duration_in_millis: int | None = None
     canceled: bool | None = None
 
     @property

@@ -148,7 +148,8 @@ class Camunda7Engine(RemoteEngine):
             return sorted(one.instance_id for one in found)
         with suppress(NotFoundError):
             return [instance_of(self.found(prefix)).instance_id][:limit]
-        return [] if ":" in prefix else super().instance_ids(prefix, limit)
+        whole = len(prefix) >= _UUID_LENGTH or ":" in prefix
+        return [] if whole else super().instance_ids(prefix, limit)
 
     def latest_instance_id(self) -> str | None:
         """Return the id of the instance that started last; of several, the last id."""

@@ -83,6 +83,8 @@ class InstanceFinder:
             rows = self._api.get_rows_of(INSTANCES, HistoricInstanceRow, ids, "processInstanceIds", params)
             named = set(ids)
             found = iter(sorted((self._read(row) for row in rows if row.id in named), key=_start))
+            if not rows:
+                found = self._find_elsewhere(where)
         else:
             found = self._iter_pages(params | _BY_START, where)
         for instance in found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
-from threading import RLock
+from threading import Lock, RLock
 
 from msgspec.structs import replace
 
@@ -29,6 +29,7 @@ class ModelLoader:
         self._rows: dict[str, tuple[str, int]] = {}  # process id and version by the definition's id
         self._latest: dict[str, str | None] = {}  # the definition's id by process id
         self._definitions: dict[str, Definition | None] = {}
+        self._loading: dict[str, Lock] = {}
         self._graphs: dict[str, ProcessGraph] = {}
         self._job_definitions: dict[str, JobDefinitionRow] = {}
         self._with_job_definitions: set[str] = set()
@@ -64,10 +65,11 @@ class ModelLoader:
 
     def load(self, definition_id: str) -> Definition | None:
         """Return a model; None if the server has removed it, or it is not allowed or not readable."""
-        if definition_id not in self._definitions:
-            found = self._fetch(definition_id)
-            with self._lock:
-                self._definitions.setdefault(definition_id, found)
+        with self._lock:
+            loading = self._loading.setdefault(definition_id, Lock())
+        with loading:  # several threads may need it at once
+            if definition_id not in self._definitions:
+                self._definitions[definition_id] = self._fetch(definition_id)
         return self._definitions[definition_id]
 
     def _fetch(self, definition_id: str) -> Definition | None:

@@ -43,9 +43,9 @@ class RunningProgram(NamedTuple):
 
 def need_java() -> None:
     """Skip the test where Java or Maven is missing; fail where CI has to run it."""
-    missing = [name for name in ("java", "mvn") if shutil.which(name) is None]
+    missing = [name for name in ("java", "javac", "mvn") if shutil.which(name) is None]
     if missing:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{' and '.join(missing)} are not installed")
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"not installed: {', '.join(missing)}")
 
 
 def build(name: str) -> Path:

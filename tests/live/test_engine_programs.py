@@ -13,7 +13,7 @@ from live.engine_programs import join, make_pipe, need_java
 def test_missing_programs(monkeypatch, ci, outcome):
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setenv("CI", ci)
-    with pytest.raises(outcome, match="java and mvn are not installed"):
+    with pytest.raises(outcome, match="not installed: java, javac, mvn"):
         need_java()
 
 

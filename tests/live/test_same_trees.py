@@ -56,13 +56,16 @@ def shape(document: dict[str, Any]) -> list:
 
 
 def shape_of_tokens(tokens: list[dict[str, Any]]) -> list:
-    """Return the same of a list of tokens, by their parents; with states."""
+    """Return the same of a list of tokens, by their parents: nested (element, state, flows that led to it)."""
     children = defaultdict(list)
     for token in tokens:
         children[token["parent_token_id"]].append(token)
 
+    def flows(token: dict[str, Any]) -> list[str]:
+        return [hop["via_flow"] for hop in token["flow_history"] or () if hop.get("via_flow")]
+
     def below(parent: str | None) -> list:
-        return sorted([one["element_id"], one["state"], below(one["token_id"])] for one in children[parent])
+        return sorted([one["element_id"], one["state"], flows(one), below(one["token_id"])] for one in children[parent])
 
     return below(None)
 
@@ -108,7 +111,10 @@ def test_flowable_has_the_instances_of_multi_instance_activities_without_their_b
 
 
 def test_operaton_and_flowable_give_the_same_trees(operaton, flowable):
-    """Of all cases, but where Flowable records another thing; see ``Case``."""
+    """Of all cases, but where Flowable records another thing; see ``Case``.
+
+    The flows that tokctl reconstructs for Operaton are those that Flowable has recorded.
+    """
     others = {"choosing", "signing", "picking", "inspecting"}
     names = [name for name in operaton.cases if name.split("-")[0] not in others and name != "calling-failed"]
     assert len(names) > 60

@@ -10,6 +10,7 @@ import pytest
 
 import tokctl
 from live.driving import MODELS
+from live.raw_answers import RawWait
 from live.scenarios import CALLED, CASES, ORDER
 from tokctl.bpmn.parser import read_definitions
 from tokctl.model.filters import ALL_TOKENS, SortOrder
@@ -113,22 +114,22 @@ def test_an_instance_alone_looks_the_same_as_in_the_list_of_all(live):
 
 
 def test_what_tokens_wait_for(live):
-    """People with their tasks, messages and signals by name, workers by topic."""
+    """People with their tasks, messages and signals by name."""
+    checked = Counter()
     for name in CASES:
-        raw = {(wait.element, wait.kind): wait for wait in live.raw.waits(live.cases[name])}
+        raw = live.raw.waits(live.cases[name])
         for token in live.live_leaves(name):
             context = token["execution_context"] or {}
-            waiting = context.get("waiting_for")
-            if token["state"] != "WAITING" or waiting is None:
-                continue
-            kind, _, rest = waiting.partition(":")
+            kind, _, rest = context.get("waiting_for", "").partition(":")
             if kind in {"message", "signal"}:
-                assert raw[token["element_id"], kind].name == rest, (name, token)
-            if kind == "user_task":
-                same = [wait for wait in live.raw.waits(live.cases[name]) if wait.name == rest]
-                assert [(wait.element, wait.assignee, wait.due_at) for wait in same] == [
-                    (token["element_id"], context.get("assignee"), time(context.get("due_at")))
-                ], (name, token)
+                assert RawWait(token["element_id"], kind, rest) in raw, (name, token)
+            elif kind == "user_task":
+                due = time(context.get("due_at"))
+                assert RawWait(token["element_id"], kind, rest, due, context.get("assignee")) in raw, (name, token)
+            checked[kind] += 1
+    assert checked["user_task"] > 20
+    assert checked["message"] > 0
+    assert checked["signal"] > 0
 
 
 @pytest.mark.parametrize(
@@ -202,3 +203,41 @@ def test_loops_have_a_token_for_each_pass(live):
         chain.append(at["element_id"])
         at = tokens.get(at["parent_token_id"])
     assert chain == ["read", *["enough", "count"] * 4, "start"]
+
+
+@pytest.mark.parametrize(
+    ("name", "element", "entered_by"),
+    [
+        ("approval-new", "start", "start"),
+        ("nested-half", "begin", "scope"),
+        ("guarded-late", "late", "boundary_event"),
+        ("changing-changed", "change", "event"),
+        ("travelling-undone", "cancel_hotel", "compensation"),
+        ("joining-moved", "send", "modification"),
+        ("moving-skipped", "second", "modification"),
+    ],
+)
+def test_how_elements_without_a_flow_were_entered(live, name, element, entered_by):
+    found = [token for token in live.tokens[live.cases[name]] if token["element_id"] == element]
+    assert {token["execution_context"]["entered_by"] for token in found} == {entered_by}
+
+
+def test_migrated_instances_have_the_names_of_their_new_version(live):
+    names = {name: live.live_leaves(name)[0]["element_name"] for name in ("moving-migrated-later", "moving-skipped")}
+    assert names == {"moving-migrated-later": "Second step", "moving-skipped": "Second"}
+    assert live.instances[live.cases["moving-migrated-later"]].version == 2
+
+
+def test_only_what_an_engine_has_recorded_is_said_to_be_recorded(operaton, flowable):
+    """Operaton records no flow; Flowable all but those around changes by operators."""
+
+    def certainties(engine):
+        return Counter(
+            hop.get("certainty", "recorded")
+            for tokens in engine.tokens.values()
+            for token in tokens
+            for hop in token["flow_history"] or ()
+        )
+
+    assert certainties(operaton).keys() == {"reconstructed"}
+    assert certainties(flowable)["recorded"] > 200

@@ -333,4 +333,8 @@ class FlowableDriver(Driver):
         return child["id"]
 
 
-DRIVERS: dict[str, Callable[[str], Driver]] = {"operaton": OperatonDriver, "flowable": FlowableDriver}
+DRIVERS: dict[str, Callable[[str], Driver]] = {
+    "operaton": OperatonDriver,
+    "camunda": OperatonDriver,
+    "flowable": FlowableDriver,
+}

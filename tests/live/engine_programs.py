@@ -27,7 +27,11 @@ import pytest
 from support.paths import TESTS
 
 APPS = TESTS / "live" / "apps"
-PROBES = {"operaton": "/engine-rest/engine", "flowable": "/process-api/management/engine"}
+PROBES = {
+    "operaton": "/engine-rest/engine",
+    "camunda": "/engine-rest/engine",
+    "flowable": "/process-api/management/engine",
+}
 """What each engine answers once it has started."""
 JVM_OPTIONS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 START_SECONDS = 180
@@ -50,8 +54,8 @@ def need_java() -> None:
 
 def build(name: str) -> Path:
     """Return the jar of an application, beside its libraries, built with Maven unless it is in the cache."""
-    sources = [path for part in (name, "java") for path in sorted((APPS / part).rglob("*")) if path.is_file()]
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources if path.suffix != ".properties"))
+    sources = [APPS / "pom.xml", APPS / name / "pom.xml", *sorted((APPS / "java").rglob("*.java"))]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tokctl-tests"
     built = cache / f"{name}-{digest.hexdigest()[:16]}"
     cache.mkdir(parents=True, exist_ok=True)
@@ -59,8 +63,10 @@ def build(name: str) -> Path:
         if not built.exists():
             started = time.monotonic()
             with tempfile.TemporaryDirectory(dir=cache) as folder:
-                for part in (name, "java"):
-                    shutil.copytree(APPS / part, Path(folder) / part)
+                for source in sources:
+                    copy = Path(folder) / source.relative_to(APPS)
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(source, copy)
                 run(["mvn", "-q", "-B", "package"], Path(folder) / name)
                 # without the jars in a jar it starts in three quarters of the time
                 run(["java", "-Djarmode=tools", "-jar", "app.jar", "extract"], Path(folder) / name / "target")

@@ -246,4 +246,4 @@ class FlowableAnswers:
         return {row["variable"]["name"]: row["variable"]["value"] for row in rows}
 
 
-ANSWERS = {"operaton": OperatonAnswers, "flowable": FlowableAnswers}
+ANSWERS = {"operaton": OperatonAnswers, "camunda": OperatonAnswers, "flowable": FlowableAnswers}

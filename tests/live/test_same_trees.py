@@ -122,3 +122,15 @@ def test_operaton_and_flowable_give_the_same_trees(operaton, flowable):
         {name: shape_of_tokens(engine.tokens[engine.cases[name]]) for name in names} for engine in (operaton, flowable)
     ]
     assert trees[0] == trees[1]
+
+
+def test_camunda_7_and_operaton_are_the_same(camunda, operaton):
+    """Trees, flows, states and error messages."""
+    for name in operaton.cases:
+        trees = [shape_of_tokens(engine.tokens[engine.cases[name]]) for engine in (camunda, operaton)]
+        assert trees[0] == trees[1], name
+    failed = camunda.ask("incidents", "list")["incidents"]
+    assert sorted((one["instance_id"], one["element_id"], one["error"]) for one in failed) == camunda.raw.troubles()
+    assert {one["instance_id"]: one["status"] for one in camunda.listed} == {
+        instance: raw.status for instance, raw in camunda.instances.items()
+    }

@@ -27,7 +27,9 @@ ENVIRONMENT = {
     "TOKCTL_CONFIG": "The configuration file.",
     "TOKCTL_PEPPER_FILE, TOKCTL_PEPPER": "Key of the digests of API tokens: a file with it, or the key itself.",
     "TOKCTL_STATE_DIR": "Directory of the state files.",
+    "TOKCTL_PAGER, PAGER": "The pager for output that is longer than the terminal (default: less). Empty for none.",
     "NO_COLOR": "Disables colours, unless --color is given.",
+    "FORCE_COLOR": "Enables colours, unless --color or NO_COLOR is given.",
 }
 FILES = {
     "~/.config/tokctl/config.yaml": "Configuration file. 'tokctl config path' prints its path.",

@@ -21,6 +21,8 @@ _OUTPUT_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EBAD
 def main() -> None:
     """Run the command line of this process."""
     gc.set_threshold(50_000, 20, 100)  # starting up creates fewer objects: there is nothing to collect
+    if any(argument.partition("=")[0] == "--file" for argument in sys.argv):
+        gc.disable()  # the tokens of a file stay in memory until the end, and have no cycles
     _open_streams()
     if os.path.expanduser("~") == "~":  # noqa: PTH111 - a user without an entry, as in a container
         os.environ["HOME"] = "/"
@@ -127,9 +129,9 @@ def _handle_broken_pipe() -> int:
 def _report_output_error(error: OSError) -> int:
     _drop_output()
     if error.errno == errno.EBADF:
-        sys.stderr.write("tokctl: cannot write the output: stdout is closed. Redirect it to a file or to /dev/null.\n")
+        sys.stderr.write("error: cannot write the output: stdout is closed. Redirect it to a file or to /dev/null.\n")
     else:
-        sys.stderr.write(f"tokctl: cannot write the output: {error.strerror}. Free some space or use another place.\n")
+        sys.stderr.write(f"error: cannot write the output: {error.strerror}. Free some space or use another place.\n")
     return 74
 
 

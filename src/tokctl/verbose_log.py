@@ -36,7 +36,8 @@ class Traffic:
         self.reset()
 
     def reset(self) -> None:
-        """Start from zero."""
+        """Start from zero; ``on_request`` is called with each request."""
+        self.on_request: Callable[[], object] = lambda: None
         self.requests = self.received = 0
         self.waited = 0.0
         self._first: float | None = None
@@ -53,6 +54,7 @@ class Traffic:
             self.requests += 1
             self._first = now if self._first is None else self._first
             self._last = now
+        self.on_request()
 
     def count_bytes(self, number: int, now: float) -> None:
         """Count bytes of a body that have arrived now."""

@@ -128,7 +128,7 @@ def test_what_was_imported_is_continued_with_every_word_of_it():
     grew = merge_observation(known, look("b", 5), ProcessGraph(SEQUENCE))
     assert json.loads(bytes(grew.flow_history)) == [
         {"from_element": "start", "via_flow": "start-a", "note": "by hand"},
-        {"from_element": "a", "via_flow": "a-b", "timestamp": format_time(at(5))},
+        {"from_element": "a", "via_flow": "a-b", "timestamp": format_time(at(5)), "certainty": "reconstructed"},
     ]
 
 

@@ -197,6 +197,24 @@ def test_the_token_that_completes_a_parallel_join_leaves_it():
         assert found["c"] == ("join2", "f6", "reconstructed")
 
 
+def test_the_last_token_leaves_an_inclusive_join_even_if_the_visits_end_one_after_the_other():
+    graph = model(
+        '<startEvent id="start"/><parallelGateway id="split"/><task id="a"/><task id="b"/><inclusiveGateway id="join"/>'
+        '<task id="c"/>'
+        + flow("f1", "start", "split")
+        + flow("f2", "split", "a")
+        + flow("f3", "split", "b")
+        + flow("f4", "a", "join")
+        + flow("f5", "b", "join")
+        + flow("f6", "join", "c")
+    )
+    begin = (*BRANCHES_BEGIN, visit("a", 0, 1), visit("b", 0, 3))
+    visits = (*begin, visit("join1", 1, 3), visit("join2", 3, 3.001), visit("c1", 3.001, 4))
+    found = summarize(reconstruct(graph, *visits, visit("c2", 9)))
+    assert found["c1"] == ("join2", "f6", "reconstructed")
+    assert found["c2"] == (None, "unknown")  # another token may have left the join
+
+
 def test_a_branch_that_is_not_always_taken_is_certain_only_if_it_begins_at_once():
     graph = model(
         '<startEvent id="start"/><inclusiveGateway id="g"/><task id="a"/><task id="b"/>'

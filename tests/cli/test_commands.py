@@ -188,7 +188,9 @@ def test_tokens_are_filtered_and_sorted(ids, options, found):
         assert listed == found
 
 
-@pytest.mark.parametrize("options", [["-A", "--state", "FAILED"], ["--state", "FAILED"], ["-A", "-s", "FAILED", "-n1"]])
+@pytest.mark.parametrize(
+    "options", [["-A", "--state", "FAILED"], ["--state", "FAILED"], ["-A", "-s", "FAILED", "-n1"], ["--failed"]]
+)
 def test_tokens_of_all_instances_are_listed_with_their_instance(tokctl, known, options):
     ran = tokctl("tokens", "list", *options, "--store", known, "-o", "json")
     (found,) = json.loads(ran.out)["tokens"]
@@ -196,6 +198,8 @@ def test_tokens_of_all_instances_are_listed_with_their_instance(tokctl, known, o
     table = tokctl("tokens", "list", *options, "--store", known).out
     assert table.split()[0] == "INSTANCE"
     assert "ord-1002" in table
+    narrow = tokctl("tokens", "list", *options, "--store", known, tty=True, width=60).out
+    assert {"ELEMENT", "STATE", "AGE"} <= set(re.sub("\x1b\\[[0-9;]*m", "", narrow).split())
 
 
 def test_all_tokens_come_instance_by_instance(ids, tokctl, known):
@@ -299,7 +303,11 @@ def test_variables_are_shown_when_asked_for(tokctl, known):
         (["instances", "list", "--store", ""], ["--store is empty."]),
         (["tokens", "show", "ord-1001"], ["'ord-1001' is a process instance", "tokctl tokens list ord-1001"]),
         (["tokens", "show", "@latest"], ["is a process instance"]),
-        (["tokens", "tree", "ord-1001", "--depth", "0"], ["--depth"]),
+        (["tokens", "tree", "ord-1001", "--depth", "0"], ["invalid --depth: use a whole number from 1 upwards"]),
+        (["tokens", "list", "--limit", "many"], ["invalid --limit: use a whole number from 0 upwards"]),
+        (["serve", "--port", "99999"], ["invalid --port: use a whole number from 0 to 65535"]),
+        (["tokens", "list"], ["no process instance given", "-A"]),
+        (["flow", "ord-1001", "-o", "sarif"], ["does not support -o sarif", "mermaid"]),
         (["store", "export", "-o", "yaml"], ["yaml", "ndjson"]),
         (["--file", "x", "store", "info"], ["--file", "Use --store."]),
         (["store", "prune"], ["--completed-before"]),
@@ -318,7 +326,7 @@ def test_a_token_is_found_with_or_without_its_instance(tokctl, known):
     for ids in (["b3-pick"], ["b3"], ["ord-1002", "b3"], ["ord-1002", "b3-pick"]):
         ran = tokctl("tokens", "show", *ids, "--store", known)
         assert ran.code == 0
-        assert ran.out.startswith("在庫の確認 🎉  ● ACTIVE  b3-pick\n")
+        assert ran.out.startswith("在庫の確認 🎉  ACTIVE  b3-pick\n")
         for part in ("2025-01-11 10:05:00 UTC  (35m ago)", "picker-03", "split", "f6", '"shelf": "東-7"'):
             assert part in ran.out
 
@@ -467,14 +475,16 @@ def test_the_date_is_told_where_it_is_not_todays(tokctl):
     def visit(name, day):
         return {"token_id": name, "element_id": name, "state": "ACTIVE", "created_at": f"2025-01-{day}T10:30:00.250Z"}
 
-    def times(*days, now):
+    def times(*days, now, tty=True):
         tokens = json.dumps([visit(f"t{n}", day) for n, day in enumerate(days)])
-        out = tokctl("tokens", "history", "--file", "-", "--columns", "timestamp", stdin=tokens, now=now).out
-        return [line.strip() for line in out.splitlines()[1:]]
+        words = ("tokens", "history", "--file", "-", "--columns", "timestamp", "--color", "never")
+        lines = tokctl(*words, stdin=tokens, now=now, tty=tty).out.splitlines()
+        return [line.strip() for line in lines[lines.index(next(line for line in lines if "TIME" in line)) + 1 :]]
 
     day = datetime(2025, 1, 11, 12, tzinfo=UTC)
     assert times("11", "11", now=day) == ["10:30:00.250", "10:30:00.250"]
     assert times("10", "10", "11", now=day) == ["2025-01-10 10:30:00.250", "10:30:00.250", "2025-01-11 10:30:00"]
+    assert times("10", "11", now=day, tty=False) == ["2025-01-10 10:30:00.250 UTC", "2025-01-11 10:30:00.250 UTC"]
 
 
 # --- more than a person can look over -----------------------------------------------------------------------
@@ -600,6 +610,20 @@ def test_a_bad_token_fails_the_import_or_is_kept_apart(tokctl, own_store, tmp_pa
     assert "rejected: " in ran.err
     assert json.loads(rejects.read_text())["file"] == str(bad)
     assert tokctl("tokens", "list", "n", "-o", "id", "--store", own_store).out == "t1\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_rejects_that_cannot_be_written(tokctl, tmp_path):
+    ran = tokctl(
+        "store", "import", "-", "--rejects", "/dev/full", "--store", tmp_path / "x.db", stdin='{"token_id": 5}'
+    )
+    assert (ran.code, ran.err.count("error: cannot write --rejects /dev/full: No space left")) == (6, 1)
+    assert not (tmp_path / "x.db").exists()
+
+
+def test_an_input_without_tokens_says_so(tokctl, tmp_path):
+    ran = tokctl("store", "import", "-", "--store", tmp_path / "x.db", stdin="[]")
+    assert (ran.code, "the input has no tokens" in ran.err) == (0, True)
 
 
 def test_a_progress_bar_where_it_takes_a_while(tokctl, own_store, tmp_path, orders, monkeypatch):
@@ -802,6 +826,7 @@ def test_demo_goes_on_with_enter(tmp_path):
 @pytest.mark.parametrize(
     ("alias", "words"),
     [
+        ("incidents ls", "incidents list"),
         ("instances ls", "instances list"),
         ("instances get ord-1002", "instances show ord-1002"),
         ("tokens ls ord-1001", "tokens list ord-1001"),

@@ -149,6 +149,63 @@ def test_several_common_causes_take_the_room_of_rows(tokctl, tmp_path, monkeypat
     assert len(ran.out.splitlines()) + ran.err.count("\n") < 24
 
 
+def test_folded_lines_take_the_room_of_rows(tokctl, tmp_path, monkeypatch):
+    """What is wrong with the instances that are not shown takes two lines of 80 columns, the headline two as well."""
+    monkeypatch.setenv("LINES", "24")
+    kinds = {
+        "late": {"state": "ACTIVE", "execution_context": {"timeout_at": format_time(at(-60))}},
+        "long": {"state": "ACTIVE"},
+        "gate": {"state": "WAITING", "element_type": "parallelGateway"},
+        "idle": {"state": "SUSPENDED"},
+    }
+    lines = failing(100).splitlines()
+    for kind, fields in kinds.items():
+        for n in range(100):
+            one = {
+                "token_id": f"{kind}-{n}",
+                "element_id": f"{kind}-{n}",
+                "created_at": format_time(at(-9000)),
+            } | fields
+            lines.append(json.dumps({"instance_id": f"{kind}-{n:04}", "process_id": "orders", "tokens": [one]}))
+    path = tmp_path / "failing-orders.ndjson"
+    path.write_text("\n".join(lines))
+    ran = tokctl("debug", "--file", path, "--color", "never", tty=True, width=80)
+    assert "idle" not in ran.out
+    assert len(ran.out.splitlines()) + ran.err.count("\n") < 24
+
+
+def test_quiet_has_no_next_command(tokctl, known):
+    for words in (["debug"], ["explain", "ord-1002"]):
+        shown, quiet = (tokctl(*words, *q, "--store", known, tty=True).out for q in ([], ["-q"]))
+        assert ("Next: " in shown, "Next: " in quiet) == (True, False)
+
+
+def test_ids_of_findings_are_short_on_a_terminal(tokctl, tmp_path):
+    path = tmp_path / "store.db"
+    tokctl("store", "import", "-", "--store", path, stdin=failing(3).replace("order-", "a-very-long-instance-id-"))
+    words = ("debug", "--by", "finding", "-r", "failed", "--store", path)
+    shown = tokctl(*words, "--color", "never", tty=True, width=120).out
+    rows = [line.split()[0] for line in shown.splitlines() if "Send Mail" in line]
+    assert all("a-very-long-instance-id-".startswith(row[:8]) for row in rows)
+    assert len(rows) == 3
+    assert re.findall("(?m)^  (a-very-long-instance-id-000[0-2])  ", tokctl(*words).out)
+
+
+def test_long_ids_are_cut_on_a_narrow_terminal(tokctl, tmp_path):
+    """A file has no unique prefixes. An id that was cut is accepted with its ellipsis."""
+    path = tmp_path / "failing.ndjson"
+    path.write_text(failing(3).replace("order-", "a-very-long-instance-id-of-orders-"))
+    words = ("debug", "--file", path, "--color", "never")
+    rows = [line for line in tokctl(*words, tty=True, width=80).out.splitlines() if "retries" in line]
+    assert len(rows) == 3
+    assert all(re.search(" a-very-[a-z-]*…  Send Mail  failed after 3 retries", row) for row in rows)
+    assert "a-very-long-instance-id-of-orders-0002" in tokctl(*words, "-o", "wide", tty=True, width=200).out
+    ran = tokctl("explain", "a-very-long-instance-id-of-orders-0002…", "--file", path)
+    assert (ran.code, "a-very-long-instance-id-of-orders-0002" in ran.out) == (0, True)
+    ran = tokctl("tokens", "show", "a-very-long-instance-id-of-orders-0002…", "2-mai…", "--file", path)
+    assert (ran.code, "2-mail" in ran.out) == (0, True)
+
+
 @pytest.mark.parametrize(("height", "rows"), [(24, 12), (40, 15), (10, 3)])
 def test_hundreds_of_failures_fit_on_one_screen(tokctl, tmp_path, monkeypatch, height, rows):
     monkeypatch.chdir(tmp_path)
@@ -162,8 +219,8 @@ def test_hundreds_of_failures_fit_on_one_screen(tokctl, tmp_path, monkeypatch, h
     assert max(map(len, lines)) <= 80
     assert lines[0] == "failing.ndjson  10:40:00 UTC  588 instances running  588 with problems  588 high"
     assert sum("failed after 3 retries: HTTP 500 for" in line for line in lines) == rows
-    assert f"… and {588 - rows} more instances: {588 - rows} FAILED_TOKENS." in ran.out
-    assert "Common cause: at Send Mail, by worker w, 588 of 588 stuck instances (100%)" in ran.out
+    assert f"… and {588 - rows} more instances: {588 - rows} failed." in ran.out
+    assert "Common cause: 588 of 588 stuck instances (100%) at Send Mail, with worker w" in ran.out
     assert tokctl("debug", "--file", path, "-o", "id").out.split() == [f"order-{n:04}" for n in range(588)]
 
 
@@ -641,7 +698,7 @@ def test_what_only_a_comparison_of_instances_finds_is_told(tokctl, tmp_path):
     ran = tokctl("debug", "--file", path, "-r", "COMMON_CAUSE", "--fail-on", "high")
     assert ran.code == 1
     assert "Nothing" not in ran.out + ran.err
-    assert "Common cause: at Send Mail, by worker w, 5 of 5 stuck instances (100%)" in ran.out
+    assert "Common cause: 5 of 5 stuck instances (100%) at Send Mail, with worker w" in ran.out
     assert ran.out.count("failed after 3 retries") == 5
     ran = tokctl("debug", "--file", path, "-r", "COMMON_CAUSE", "-o", "id")
     assert ran.out.split() == [f"order-{n:04}" for n in range(5)]

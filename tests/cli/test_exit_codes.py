@@ -207,7 +207,7 @@ def big(tmp_path_factory):
 def test_output_without_stdout_is_an_error(known, words):
     code, err = with_closed(1, *([] if words == ["--version"] else ["--store", known]), *words)
     assert code == 74
-    assert err == "tokctl: cannot write the output: stdout is closed. Redirect it to a file or to /dev/null.\n"
+    assert err == "error: cannot write the output: stdout is closed. Redirect it to a file or to /dev/null.\n"
 
 
 def test_without_stdout_and_output_all_is_well(known, tmp_path):

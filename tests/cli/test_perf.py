@@ -339,11 +339,11 @@ def test_periods(perf, saved):
 
 def test_what_is_marked_is_said_in_words(tokctl, versions):
     ran = tokctl("perf", "a2", "--compare", "a1", "--file", versions)
-    assert "▲ slower  work  median 100ms → 200ms  slower in 100% of pairs, 12 and 12 visits" in ran.out
+    assert "slower  work  median 100ms → 200ms  slower in 100% of pairs, 12 and 12 visits" in ran.out
     assert "? marks 1 group with too few visits to tell" in ran.out
     assert "criterion: at least 10 durations" in ran.out
     plain = tokctl("perf", "a2", "--compare", "a1", "--file", versions, encoding="ascii")
-    assert "^ slower  work  median 100ms -> 200ms" in plain.out
+    assert "slower  work  median 100ms -> 200ms" in plain.out
 
 
 # --- formats ------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ def bars(monkeypatch):
 
     @contextmanager
     def bar(_what, _total, *, octets):
-        yield lambda done, total: seen.append((done, total))
+        yield lambda _what, done, total: seen.append((done, total))
         seen.append(None)
 
     monkeypatch.setattr(progress, "_bar", bar)
@@ -78,6 +78,18 @@ def test_the_bar_is_removed_before_an_item_is_written(bars):
 
     for number in shown.hide_before_each(read()):
         assert bars == [(1, 2), None, (2, 2), None][: 2 * number]
+
+
+def test_requests_are_counted_until_an_instance_is_read(bars):
+    shown = ReadingProgress()
+    shown.count_request()
+    wait_for(bars, 1)
+    shown.count_request()
+    shown.advance(0, 7)
+    shown.advance(1, 7)
+    shown.count_request()
+    shown.hide()
+    assert bars == [(1, None), (2, None), (2, None), (1, 7), (1, 7), None]
 
 
 class SlowServer(DocumentedServer):

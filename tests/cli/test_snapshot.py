@@ -256,7 +256,7 @@ def test_the_table_and_what_is_told_beside_it(tokctl, own_store, tmp_path):
     ran = tokctl("snapshot", "pay", "--store", own_store, "--to", tmp_path / "copy.db")
     assert "pay-2001" in ran.out
     assert "ERROR" not in ran.out
-    assert ran.err == f"Took 1 instance with 4 tokens into {tmp_path / 'copy.db'}.\n"
+    assert ran.err == f"Saved 1 instance with 4 tokens in {tmp_path / 'copy.db'}.\n"
     assert tokctl("snapshot", "pay", "--store", own_store, "--to", tmp_path / "copy.db", "-o", "id").out == "pay-2001\n"
 
 

@@ -117,6 +117,7 @@ def test_what_changes_the_configuration(tokctl, tmp_path, monkeypatch):
     for line in (
         "set contexts.a.store /tmp/a.db",
         "use a",
+        "current-context",
         "rename a b",
         "unset contexts.b.store",
         "delete b",
@@ -125,7 +126,8 @@ def test_what_changes_the_configuration(tokctl, tmp_path, monkeypatch):
             patch.setenv("TOKCTL_CONFIG", str(tmp_path / "config.yaml"))
             ran = tokctl("config", *line.split(), "-o", "json")
         assert ran.code == 0, ran.err
-        check_conformity(json.loads(ran.out), BY_NAME["ConfigurationChange"])
+        name = "CurrentContext" if line == "current-context" else "ConfigurationChange"
+        check_conformity(json.loads(ran.out), BY_NAME[name])
 
 
 def test_lines_are_documents(tokctl, own_store):
@@ -230,6 +232,7 @@ def test_every_command_of_the_catalog_is_tried():
         "tokctl auth login",  # need a keyring
         "tokctl auth logout",
         "tokctl config set",
+        "tokctl config current-context",
         "tokctl config unset",
         "tokctl config use",
         "tokctl config rename",

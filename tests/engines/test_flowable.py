@@ -12,7 +12,7 @@ import pytest
 from support.fake_flowable import CASES, FakeFlowable, copy_id
 from tokctl.client import Client, Connection
 from tokctl.engines import connect
-from tokctl.engines.flowable import FlowableEngine, recognizes
+from tokctl.engines.flowable import FlowableEngine, recognizes, rows
 from tokctl.engines.flowable.api import HISTORIC_INSTANCES, derive_external_url
 from tokctl.engines.flowable.documents import FlowableActivity, FlowableInstance
 from tokctl.engines.ids import resolve_instance, resolve_token
@@ -317,9 +317,9 @@ def test_a_failed_asynchronous_job_that_will_be_tried_again(fake):
     (job,) = (one for one in fake.lists["management/deadletter-jobs"] if one["elementId"] == "invoice")
     fake.lists["management/deadletter-jobs"].remove(job)
     again = job | {"retries": 2, "dueDate": "2026-11-28T17:01:00.000Z"}
-    for path, rows in (("management/deadletter-jobs", []), ("management/timer-jobs", [again])):
-        fake.lists[path] = [*fake.lists[path], *rows]
-        fake.index(path)
+    fake.lists["management/timer-jobs"].append(again)
+    fake.index("management/deadletter-jobs")
+    fake.index("management/timer-jobs")
     (invoice,) = (one for one in tokens_of(fake, "child_of_nested1") if one.live)
     context = msgspec.json.decode(invoice.execution_context)
     assert (invoice.state, context["retries_left"]) == ("WAITING", 2)
@@ -416,7 +416,12 @@ def test_what_an_instance_says(fake):
         (InstanceFilter(business_keys=("N-*",), open=True), {"nested1", "nested4"}),
         (InstanceFilter(business_keys=("O-20",)), {"order20"}),
         (InstanceFilter(processes=("nested",), live=True), {"nested1", "nested4"}),
-        (InstanceFilter(until=datetime(2026, 11, 28, 16, 43, 58, 248000, tzinfo=UTC)), {"order4", "order6"}),
+        (InstanceFilter(until=datetime(2026, 11, 28, 16, 43, 58, 247001, tzinfo=UTC)), {"order4", "order6"}),
+        (InstanceFilter(until=datetime(2026, 11, 28, 16, 43, 58, 247000, tzinfo=UTC)), {"order4"}),
+        (
+            InstanceFilter(statuses=("COMPLETED",), since=datetime(2026, 11, 28, 16, 44, 5, 674000, tzinfo=UTC)),
+            {"trip0", "nested9"},
+        ),
         (
             InstanceFilter(since=datetime(2026, 11, 28, 16, 44, 8, tzinfo=UTC)),
             {"order4", "child_of_nested1", "order14", "nested9"},
@@ -554,6 +559,20 @@ def test_refresh_shows_the_present(fake):
     assert engine.instance(CASES["order20"]).status == "ACTIVE"
     assert engine.refresh()
     assert engine.instance(CASES["order20"]).status == "SUSPENDED"
+
+
+def test_a_long_history_is_not_read_for_a_few_instances(make_fake, monkeypatch):
+    """Each of them is requested on its own if that is less than the lists of the whole server."""
+    fake = make_fake(copies=5)
+    ended = InstanceFilter(processes=("trip",), statuses=("COMPLETED",))
+    durations = dict.fromkeys([copy_id(CASES["trip0"], copy) for copy in range(1, 6)], 7)
+    assert {one.instance_id: len(one.tokens) for one in engine_of(fake).sweep(ended)} == durations
+    monkeypatch.setattr(rows, "ROWS_FOR_A_REQUEST", 1)
+    fake.requests.clear()
+    assert {one.instance_id: len(one.tokens) for one in engine_of(fake).sweep(ended)} == durations
+    asked = [dict(one.query) for one in fake.requests if one.path.endswith("/historic-activity-instances")]
+    assert [query for query in asked if "processInstanceId" not in query] == [{"size": "0"}]  # their number
+    assert len(asked) == 1 + 5
 
 
 def test_copies_are_told_apart(make_fake):

@@ -601,6 +601,18 @@ def test_problems_are_found(store):
     assert any("has no instance" in problem for problem in store.find_problems())
 
 
+def test_stale_searchable_variables_are_found(store):
+    with store.write() as batch:
+        batch.put(
+            instance("i1", variables=raw({"order": {"id": "A-1"}, "amount": 12.0, "lines": [1], "paid": True})),
+            tokens(1),
+        )
+    assert not list(store.find_problems())
+    store.connection.execute("UPDATE variable SET value = 'B-2' WHERE name = 'order.id'")
+    (problem,) = store.find_problems()
+    assert "instance i1: the searchable variables" in problem
+
+
 def test_an_unknown_kind_of_store():
     with pytest.raises(UsageError, match="unknown kind of store 'mysql'"):
         open_store("mysql://host/db")

@@ -48,6 +48,12 @@ class Answer(NamedTuple):
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
 
 
+class ManyConnections(ThreadingHTTPServer):
+    """Accepts all connections that a client opens at once; a refused one would be tried again after a second."""
+
+    request_queue_size = 64
+
+
 class LoopbackServer(ABC):
     """A real HTTP server on loopback that keeps the requests it gets. Usable in a ``with`` statement.
 
@@ -89,7 +95,7 @@ class LoopbackServer(ABC):
 
             do_POST = do_GET  # noqa: N815 - the name is that of the base class
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ManyConnections(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"

@@ -23,7 +23,7 @@ from tokctl.model.definitions import Definition
 from tokctl.model.element_types import is_joining_gateway
 from tokctl.model.states import is_final
 from tokctl.model.times import to_micros, to_utc
-from tokctl.model.tokens import FlowHop, Token
+from tokctl.model.tokens import Certainty, FlowHop, Token, read_certainty
 from tokctl.model.visits import Visit
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ class Hop(Struct, frozen=True, kw_only=True):
     """The arrival of a token at an element.
 
     ``recorded`` is False if the source has no flow history for the token, so that its origin is unknown. A recorded
-    hop without ``from_element`` has no origin, like that of a start event. ``timestamp`` is the arrival;
+    hop without ``from_element`` has no origin, like that of a start event; if it is ambiguous (``certainty``), the
+    origin is not known for certain. ``timestamp`` is the arrival;
     ``timestamp_derived`` tells that it is only the ``created_at`` of the token.
 
     ``wait_ms`` is the time from the end of the previous token to ``began_at``, the beginning of this one: its
@@ -53,6 +54,7 @@ class Hop(Struct, frozen=True, kw_only=True):
     recorded: bool = True
     from_element: str | None = None
     via_flow: str | None = None
+    certainty: Certainty = Certainty.RECORDED
     element_id: str
     element_type: str | None = None
     element_name: str | None = None
@@ -102,7 +104,12 @@ def _read_hop(entry: dict[str, Any]) -> FlowHop:
         except msgspec.MsgspecError:
             return None
 
-    return FlowHop(read("from_element", str), read("via_flow", str), to_utc(read("timestamp", datetime)))
+    return FlowHop(
+        read("from_element", str),
+        read("via_flow", str),
+        to_utc(read("timestamp", datetime)),
+        read_certainty(entry.get("certainty")),
+    )
 
 
 def moves_between_elements(
@@ -173,25 +180,33 @@ class _FlowColumns:
         self.recorded = bytearray()  # by node
         self.nodes = array("i")
         self.times = array("q")
-        self.flows: list[tuple[str | None, str | None]] = []  # from element, via flow
+        self._flows: list[tuple[str | None, str | None, Certainty]] = []  # from element, via flow
         self._flow_codes = array("i")
-        self._codes: dict[tuple[str | None, str | None], int] = {}
+        self._codes: dict[tuple[str | None, str | None, Certainty], int] = {}
 
     def add(self, hops: list[FlowHop] | None) -> None:
         node = len(self.recorded)
         self.recorded.append(hops is not None)
         for hop in hops or (FlowHop(),):
-            flow = (hop.from_element, hop.via_flow)
+            flow = (hop.from_element, hop.via_flow, hop.certainty)
             code = self._codes.setdefault(flow, len(self._codes))
-            if code == len(self.flows):
-                self.flows.append(flow)
+            if code == len(self._flows):
+                self._flows.append(flow)
             time = to_micros(hop.timestamp)
             self.nodes.append(node)
             self.times.append(NO_TIME if time is None else time)
             self._flow_codes.append(code)
 
     def flow(self, hop: int) -> tuple[str | None, str | None]:
-        return self.flows[self._flow_codes[hop]]
+        return self._flows[self._flow_codes[hop]][:2]
+
+    def certainty(self, hop: int) -> Certainty:
+        return self._flows[self._flow_codes[hop]][2]
+
+    @property
+    def certainties(self) -> set[Certainty]:
+        """How certain the hops are."""
+        return {certainty for _, _, certainty in self._flows}
 
     def hop_range(self, node: int) -> range:
         """Return the positions of the hops of a token."""
@@ -296,6 +311,7 @@ class InstanceHistory:
             recorded=bool(flow_columns.recorded[node]),
             from_element=from_element,
             via_flow=via_flow,
+            certainty=flow_columns.certainty(hop),
             element_id=element[0],
             element_type=element[1],
             element_name=element[2],
@@ -342,7 +358,8 @@ class InstanceHistory:
         node, begin = self.flow_columns.nodes[hop], self._begin(hop)
         if begin == NO_TIME or (node in self.moved and not self.flow_columns.is_first(hop)):
             return None
-        end = self._source_end(node, self.flow_columns.flow(hop)[0], begin)
+        ambiguous = self.flow_columns.certainty(hop) is Certainty.AMBIGUOUS  # the last visit there may be another one
+        end = self._source_end(node, None if ambiguous else self.flow_columns.flow(hop)[0], begin)
         if end is None:
             end = self.arrival(hop)
             if end in {begin, NO_TIME}:

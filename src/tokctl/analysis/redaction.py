@@ -34,7 +34,7 @@ _RAW = Raw(msgspec.json.encode(REDACTED))
 _ANY_DEPTH = "**"
 _TOKEN_FIELDS = ("element_name", "variables", "execution_context", "flow_history")
 _INSTANCE_FIELDS = ("process_key", "business_key", "tenant_id", "variables")
-_HOP = ("from_element", "via_flow", "timestamp")
+_HOP = ("from_element", "via_flow", "timestamp", "certainty")
 _REQUIRED_FIELDS = (
     *("token_id", "instance_id", "process_id", "version", "element_id", "element_type", "state", "status"),
     *("created_at", "updated_at", "started_at", "completed_at", "cancelled_at"),

@@ -64,13 +64,15 @@ class VisitHop(Struct, frozen=True):
     certainty: Certainty
 
 
+def encode_hop(hop: VisitHop) -> dict[str, str | None]:
+    """Return a hop as an entry of a flow history; it has ``certainty`` only if it is not recorded."""
+    entry = {"from_element": hop.from_element, "via_flow": hop.flow_id, "timestamp": format_time(hop.at)}
+    return entry if hop.certainty is Certainty.RECORDED else entry | {"certainty": hop.certainty.value}
+
+
 def encode_flow_history(hops: Sequence[VisitHop]) -> Raw:
-    """Return hops as the JSON of ``Token.flow_history``; ``certainty`` is left out of hops that are recorded."""
-    entries = []
-    for hop in hops:
-        entry = {"from_element": hop.from_element, "via_flow": hop.flow_id, "timestamp": format_time(hop.at)}
-        entries.append(entry if hop.certainty is Certainty.RECORDED else entry | {"certainty": hop.certainty.value})
-    return Raw(msgspec.json.encode(entries))
+    """Return hops as the JSON of ``Token.flow_history``."""
+    return Raw(msgspec.json.encode([encode_hop(hop) for hop in hops]))
 
 
 UNKNOWN_HOP = VisitHop(None, None, None, None, Certainty.AMBIGUOUS)

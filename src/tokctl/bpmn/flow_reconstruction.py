@@ -2,8 +2,11 @@
 
 Such an engine moves one token through the elements. An observation tells where the token is and when it last changed.
 The next observation shows that it has left an element; the model tells which flows it took, if only one path is
-possible. Hops between two observations may be missing, but are never invented. All hops added by one observation have
-the time of the token's last change: they had happened by then. A flow history from the engine is not changed.
+possible: these hops are ``RECONSTRUCTED``. A hop whose flow is not known for certain is ``AMBIGUOUS``. Hops between two
+observations may be missing, but are never invented. All hops added by one observation have the time of the token's last
+change: they had happened by then. A flow history from the engine is not changed.
+
+``reconstruction`` is for engines that have a visit for each element.
 """
 
 from __future__ import annotations
@@ -15,11 +18,12 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
+from tokctl.bpmn.entries import VisitHop, encode_hop
 from tokctl.bpmn.graph import ProcessGraph
 from tokctl.model.definitions import Element, SequenceFlow
 from tokctl.model.states import ACTIVE, COMPLETED
 from tokctl.model.times import format_time
-from tokctl.model.tokens import NULL, StateChange, Token
+from tokctl.model.tokens import NULL, Certainty, StateChange, Token
 
 _PASSED_TYPES = frozenset(
     {"exclusiveGateway", "inclusiveGateway", "parallelGateway", "complexGateway", "intermediateThrowEvent"}
@@ -123,8 +127,10 @@ def _extend_flow_history(previous: Token, observed: Token, graph: ProcessGraph) 
     hops: list[tuple[str, str | None]] = [(flow.source, flow.id) for flow in flows]
     if not hops or hops[0][0] != previous.element_id:
         hops.insert(0, (previous.element_id, None))
-    time = format_time(observed.updated_at)
-    new = [{"from_element": source, "via_flow": flow, "timestamp": time} for source, flow in hops]
+    new = []
+    for source, flow_id in hops:
+        certainty = Certainty.AMBIGUOUS if flow_id is None else Certainty.RECONSTRUCTED
+        new.append(encode_hop(VisitHop(None, source, flow_id, observed.updated_at, certainty)))
     return Raw(msgspec.json.encode([*entries, *new]))
 
 

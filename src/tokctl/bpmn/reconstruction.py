@@ -87,14 +87,17 @@ class _Joins:
         self._waiting: dict[_Place, list[tuple[int, str | None]]] = defaultdict(list)  # with the flow, if known
         self.merged: set[int] = set()
         self.doubtful: set[int] = set()  # visits that may not have been the ones to complete the join
-        last: dict[tuple[str, str | None, datetime], int] = {}
+        self._merged_elements: dict[str, list[EngineVisit]] = defaultdict(list)  # at inclusive and complex joins
+        last: dict[tuple[str, str | None], int] = {}
         for number, visit in enumerate(visits):
             join = graph_of(visit).joins.get(visit.element_id)
             if join is None or join.type == "parallelGateway" or visit.ended_at is None or visit.cancelled:
                 continue
-            place = visit.element_id, visit.scope_id, visit.ended_at
-            if place in last:  # an inclusive join ends all its visits together
-                self.merged.add(last[place])
+            place = visit.element_id, visit.scope_id
+            before = last.get(place)
+            if before is not None and (end := visits[before].ended_at) is not None and end >= visit.started_at:
+                self.merged.add(before)  # it still waited when this one arrived
+                self._merged_elements[visit.element_id].append(visits[before])
             last[place] = number
 
     def arrive(self, number: int, place: _Place, size: int, claims: list[_FlowClaim]) -> None:
@@ -116,6 +119,7 @@ class _Joins:
     def may_have_fired(self, places: Sequence[_Place], visit: EngineVisit) -> bool:
         """Tell whether a join ended visits before this one, though tokens seem to be missing there."""
         waiting = [self._visits[number] for place in places for number, _ in self._waiting.get(place, ())]
+        waiting += [one for _, element_id in places for one in self._merged_elements[element_id]]
         return visit.entered_flows is None and any(
             one.ended_at is not None and one.ended_at <= visit.started_at for one in waiting
         )

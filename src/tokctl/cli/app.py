@@ -67,6 +67,7 @@ class Invocation:
         """Close what has been opened, the newest first."""
         for opened in reversed(self.opened):
             opened.close()
+        TRAFFIC.on_request = lambda: None
         if total := TRAFFIC.summary():
             trace("%s", total)
         set_listener(None)
@@ -133,6 +134,11 @@ class App:
         return self.settings.kind == "file" and file is not None and not Path(file).is_file()
 
     @property
+    def reads_store_for_people(self) -> bool:
+        """Whether further queries are worth it: a terminal shows the answers, and a store has them at once."""
+        return self.out.tty and self.out.format in {"table", "wide"} and self.settings.kind == "store"
+
+    @property
     def clock(self) -> Callable[[], datetime]:
         """Returns the present time in the zone that times are shown in, for a command that runs for a while."""
         clock = self._invocation.clock
@@ -167,6 +173,14 @@ class App:
         """Remove the progress bar of reading a server, before something is written to the terminal."""
         if self._reading is not None:
             self._reading.hide()
+
+    def stop_progress(self) -> None:
+        """Show no progress bar for reading a server any more: the command shows its own progress."""
+        self.hide_progress()
+        self._reading = None
+        TRAFFIC.on_request = lambda: None
+        if self._opened_engine is not None:
+            self._opened_engine.watch_progress(lambda _done, _total: None)
 
     def require_store(self) -> None:
         """Raise UsageError if an option names another source of tokens than a store."""
@@ -398,12 +412,20 @@ def format_error(error: TokctlError | click.ClickException) -> str:
         return escape_controls(str(error))
     if isinstance(error, click.NoSuchOption):
         text = f"no such option: {error.option_name}{_suggest_option(error)}"
+    elif isinstance(error, click.BadParameter) and error.param and isinstance(error.param.type, click.IntRange):
+        text = f"invalid {error.param.opts[-1]}: use {_describe_range(error.param.type)}"
     else:
         text = " ".join(error.format_message().split()).rstrip(".")
         text = text[:1].lower() + text[1:]
     if isinstance(error, click.UsageError) and error.ctx is not None:
         text += f". See '{error.ctx.command_path} --help'"
     return escape_controls(f"{text}.")
+
+
+def _describe_range(numbers: click.IntRange) -> str:
+    """Return the numbers that an option takes. Each has a minimum."""
+    least = f"a whole number from {numbers.min}"
+    return f"{least} to {numbers.max}" if numbers.max is not None else f"{least} upwards"
 
 
 NEVER_SUGGESTED = {"--insecure", "--insecure-http", "--no-verify", "--show-secret"}

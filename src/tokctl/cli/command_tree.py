@@ -63,10 +63,11 @@ COMMAND_TREE = CommandGroup(
             LIST_ALIASES,
         ),
         "incidents": CommandGroup(
-            "Incidents: FAILED tokens with their error messages.",
+            "List incidents: FAILED tokens with their error messages.",
             INSPECT_PANEL,
             _modules("incidents", "list"),
             ("tokctl incidents list", "tokctl incidents list --by error"),
+            {"ls": "list"},
         ),
         "tokens": CommandGroup(
             "List, show and watch the tokens of process instances.",
@@ -95,7 +96,7 @@ COMMAND_TREE = CommandGroup(
         "config": CommandGroup(
             "View and change the configuration and its contexts.",
             CONFIG_PANEL,
-            _modules("config", "view get set unset get-contexts use rename delete path validate"),
+            _modules("config", "view get set unset get-contexts current-context use rename delete path validate"),
             ("tokctl config set contexts.prod.server https://engine.example:27555", "tokctl config use prod"),
             {"use-context": "use", "ls": "get-contexts", "rm": "delete"},
         ),

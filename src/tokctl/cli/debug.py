@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import accumulate
 from math import ceil
 from shlex import quote
@@ -23,10 +23,17 @@ from tokctl.engines.protocol import Engine
 from tokctl.errors import UsageError
 from tokctl.model.filters import InstanceFilter
 from tokctl.model.time_expressions import parse_time_or_age
-from tokctl.render.formats.layout import cell_width
+from tokctl.render.formats.layout import COLUMN_GAP, cell_width
 from tokctl.render.result import Cell, Listing
 from tokctl.render.text import count
-from tokctl.render.views.debug import cause_lines, group_listing, report_listing, rule_listing, trouble_listing
+from tokctl.render.views.debug import (
+    cause_lines,
+    group_listing,
+    left_out_lines,
+    report_listing,
+    rule_listing,
+    trouble_listing,
+)
 from tokctl.render.views.tokens import headline
 from tokctl.services.debug import DebugQuery, load_rules, resolve_thresholds, run_debug, select_rules
 from tokctl.text import suggest
@@ -37,6 +44,10 @@ DEFAULT_ROWS_SHOWN = 15
 """Default number of rows in a table of instances, or of the tokens of a single one."""
 LINES_AROUND_ROWS = 12
 """Terminal lines above and below these rows, and for the next prompt."""
+LINES_BELOW = 3
+"""Of these, lines that tell what is not shown, and the common causes."""
+SOURCE_WIDTH = 30
+"""Usual cells of the first line for the source and the time, in front of the headline."""
 LINES_OF_EVIDENCE = 6
 """Of a single instance: further lines below the rows."""
 TOKENS_SHOWN_PER_INSTANCE = 3
@@ -96,7 +107,7 @@ def debug(
         int | None,
         opt.option(
             "N",
-            "Maximum number of instances, or of tokens with INSTANCE and per finding with --by finding. 0 for all.",
+            "Maximum number of instances; of tokens with INSTANCE, or for each finding with --by finding. 0 for all.",
             "-n --limit",
             min=0,
         ),
@@ -176,13 +187,16 @@ def _choose_limits(app: App, by: str, limit: int | None, *, several: bool) -> De
     return DebugLimits(matches=0)
 
 
-def _choose_shown(app: App, report: DebugReport, limit: int | None, *, several: bool) -> Sequence[TroubledInstance]:
+def _choose_shown(
+    app: App, report: DebugReport, limit: int | None, headline: Callable[[], Sequence[Cell]], *, several: bool
+) -> Sequence[TroubledInstance]:
     """Return the instances to show: in a table without a given limit, as many as fit into the default rows."""
     if limit is not None or app.out.format not in {"table", "wide"}:
         return report.worst
-    causes = cause_lines(report) if app.out.tty else ()  # the first line has its room already
-    lines = sum(ceil((sum(map(cell_width, line)) + 2) / app.out.width) for line in causes)
-    most = max(_count_default_rows(app, several=several) - max(lines - 1, 0), TOKENS_SHOWN_PER_INSTANCE)
+    below = (*left_out_lines(report, ()), *cause_lines(report)) if app.out.tty else ()
+    lines = sum(ceil((sum(map(cell_width, line)) + COLUMN_GAP) / app.out.width) for line in below)
+    lines += int(app.out.tty and sum(map(cell_width, headline())) + SOURCE_WIDTH > app.out.width)
+    most = max(_count_default_rows(app, several=several) - max(lines - LINES_BELOW, 0), TOKENS_SHOWN_PER_INSTANCE)
     rows = accumulate(len(one.tokens) for one in report.worst)
     return [one for one, total in zip(report.worst, rows, strict=True) if total <= most]
 
@@ -222,7 +236,7 @@ def _listing(
 
         listing = trouble_listing(
             report,
-            _choose_shown(app, report, limit, several=instance_id is None),
+            _choose_shown(app, report, limit, show_headline, several=instance_id is None),
             app.out,
             headline=show_headline,
             notes=make_notes,
@@ -235,7 +249,7 @@ def _listing(
         process_id = None if instance_id is None else engine.instance(instance_id).instance.process_id
         return report_listing(
             report,
-            app.now,
+            app.out,
             about={"instance_id": instance_id, "process_id": process_id},
             headline=show_headline,
             several=instance_id is None,

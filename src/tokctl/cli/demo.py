@@ -27,18 +27,18 @@ from tokctl.store.new_store import is_empty_file
 DEMO_STEPS = (
     (
         "Which instances are running?",
-        "~ marks a status that was derived from the tokens because the engine did not report one.",
+        "The newest come first. WHERE lists the elements of their live tokens.",
         "instances list -n 12",
     ),
     (
         "Where is the newest instance now?",
-        "@latest is its name. The beginning of an id is enough, too.",
+        "@latest is the newest instance. Any unique prefix of an id works, too.",
         "tokens list @latest",
     ),
     ("How did it get there?", "Each token is below the token that it came from.", "tokens tree @latest"),
     (
         "What took the time?",
-        "A bar for each token. The critical path decided how long the instance took.",
+        "Each token has a bar. The critical path is the chain of tokens that decides how long the instance takes.",
         "flow @latest",
     ),
     (
@@ -79,7 +79,7 @@ def demo(
     """Run an order process in a real engine and show the main commands on it, step by step.
 
     The demo has its own store, demo.db beside the default store, or the one given with --store. Running it again
-    updates its own instances and keeps everything else in that store. A store with other data is not used.
+    updates its own instances and keeps everything else in that store. A store that has only other data is refused.
     """
     named = app.settings.store if "store" in app.settings.flag_names else None  # TOKCTL_STORE is the user's own store
     location = named or str(default_store().with_name("demo.db"))

@@ -26,7 +26,7 @@ _STATE_STYLES = {
 def doctor(app: App) -> Listing:
     """Check the setup of tokctl: configuration, store, server, clock, credential and keyring.
 
-    One line per check, with the result and what to do. A warning is about something that works, but not fully. No
+    One line per check, with the result and what to do. A warning means that something works, but not fully. No
     secret is shown. Exit code 1 if there is a problem.
     """
     error: TokctlError | None = None

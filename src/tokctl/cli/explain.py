@@ -8,8 +8,9 @@ from tokctl.cli import options as opt
 from tokctl.cli.app import INSPECT_PANEL, App, command
 from tokctl.cli.completion import complete_token
 from tokctl.cli.tokens.show import find_token
-from tokctl.engines.ids import resolve_instance
+from tokctl.engines.ids import CUT, resolve_instance
 from tokctl.engines.protocol import Engine
+from tokctl.errors import NotFoundError
 from tokctl.render.result import Detail, Listing
 from tokctl.render.views.explain import explanation_detail, explanation_listing
 from tokctl.services.inspection import explain_instance, explain_token
@@ -36,8 +37,13 @@ def show_explanation(app: App, ids: Ids) -> Detail | Listing:
     if instance_id is not None:
         found = explain_instance(engine, instance_id, app.now, prefix=app.prefix)
         status, summary = engine.instance(instance_id), engine.summary(instance_id)
-        return explanation_listing(found, status, summary, app.out, app.prefix)
-    instance_id, token_id = find_token(engine, ids)
+        return explanation_listing(found, status, summary, app.out)
+    try:
+        instance_id, token_id = find_token(engine, ids)
+    except NotFoundError:
+        if len(ids) > 1:
+            raise
+        raise NotFoundError(f"no instance or token '{ids[0]}'.", "See 'tokctl instances list'.") from None
     return explanation_detail(explain_token(engine, instance_id, token_id, app.now, prefix=app.prefix), app.out)
 
 
@@ -45,7 +51,7 @@ def _find_instance(engine: Engine, ids: list[str]) -> str | None:
     """Return the instance that a single id names, unless it names a token."""
     if len(ids) != 1:
         return None
-    (given,) = ids
+    given = ids[0].removesuffix(CUT)
     if given.startswith("@"):
         return resolve_instance(engine, given)
     tokens = engine.token_ids(given, None, 1) if given else []

@@ -50,5 +50,6 @@ def reject_file_source(app: App) -> None:
 
 def create_poller(app: App, engine: Engine | None, interval: float) -> EnginePoller:
     """Create a poller of the engine that the settings name. ``engine`` is that engine, if it is open already."""
+    app.stop_progress()
     reopen: Callable[[], Engine] = partial(open_engine, app.settings, Projection.TOKENS)
     return EnginePoller(reopen, app.clock, interval=interval, engine=engine)

@@ -16,11 +16,13 @@ from tokctl.engines.protocol import Engine
 from tokctl.errors import UnreachableError
 from tokctl.render.result import Listing
 from tokctl.render.text import count, escape_controls
+from tokctl.verbose_log import TRAFFIC
 
 MAX_REASONS_SHOWN = 5
 """Number of unreadable instances that are reported one by one."""
 DELAY = 0.5  # s; faster operations show no bar
 READING_DELAY = 1.0  # s; the same for reading a server
+READING, REQUESTING = "Reading instances", "Requests"
 T = TypeVar("T")
 
 
@@ -35,7 +37,7 @@ def progress(what: str, total: float | None, *, octets: bool = False) -> Iterato
         return
     begin = monotonic()
     done = 0.0
-    move: Callable[[float, float | None], None] | None = None
+    move: Callable[[str, float, float | None], None] | None = None
     with ExitStack() as stack:
 
         def step(size: float) -> None:
@@ -44,7 +46,7 @@ def progress(what: str, total: float | None, *, octets: bool = False) -> Iterato
             if move is None and monotonic() - begin >= DELAY:
                 move = stack.enter_context(_bar(what, total, octets=octets))
             if move is not None:
-                move(done, total)
+                move(what, done, total)
 
         yield step
 
@@ -56,8 +58,8 @@ def _is_quiet() -> bool:
 
 
 @contextmanager
-def _bar(what: str, total: float | None, *, octets: bool) -> Iterator[Callable[[float, float | None], None]]:
-    """Show a bar; yields a function to call with the progress and the total."""
+def _bar(what: str, total: float | None, *, octets: bool) -> Iterator[Callable[[str, float, float | None], None]]:
+    """Show a bar; yields a function to call with what it is about, the progress and the total."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -76,43 +78,55 @@ def _bar(what: str, total: float | None, *, octets: bool) -> Iterator[Callable[[
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(escape_controls(what), total=total)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield lambda what, done, total: bar.update(task, description=escape_controls(what), completed=done, total=total)
 
 
 class ReadingProgress:
     """A bar while a server is read for more than ``READING_DELAY``: instances read, and their total if it is known.
 
-    Instances may be read several times, also nested; the bar never moves backwards. ``hide`` removes the bar before
-    anything else is written to the terminal; reading on may show it again. The bar appears even while the program
-    waits for one long response.
+    As long as no instance has been read, it shows the number of requests. Instances may be read several times, also
+    nested; the bar never moves backwards. ``hide`` removes the bar before anything else is written to the terminal;
+    reading on may show it again. The bar appears even while the program waits for one long response.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
         self._bar: ExitStack | None = None
-        self._update: Callable[[float, float | None], None] = lambda _done, _total: None
-        self._done = 0
+        self._update: Callable[[str, float, float | None], None] = lambda _what, _done, _total: None
+        self._requests = self._done = 0
         self._total: int | None = None
+
+    def count_request(self) -> None:
+        """Count a request. The first call starts the time until the bar is shown."""
+        with self._lock:
+            self._requests += 1
+            self._refresh()
 
     def advance(self, done: int, total: int | None) -> None:
         """Take note of the instances read so far. The first call starts the time until the bar is shown."""
         with self._lock:
             self._done, self._total = max(self._done, done), total if total is not None else self._total
-            if self._bar is not None:
-                self._update(self._done, self._total)
-            elif self._timer is None:
-                self._timer = threading.Timer(READING_DELAY, self._show)
-                self._timer.daemon = True
-                self._timer.start()
+            self._refresh()
+
+    def _refresh(self) -> None:
+        if self._bar is not None:
+            if self._done or not self._requests:
+                self._update(READING, self._done, self._total)
+            else:
+                self._update(REQUESTING, self._requests, None)
+        elif self._timer is None:
+            self._timer = threading.Timer(READING_DELAY, self._show)
+            self._timer.daemon = True
+            self._timer.start()
 
     def _show(self) -> None:
         with self._lock:
             if self._timer is None or self._bar is not None:
                 return
             self._bar = ExitStack()
-            self._update = self._bar.enter_context(_bar("Reading instances", self._total, octets=False))
-            self._update(self._done, self._total)
+            self._update = self._bar.enter_context(_bar(REQUESTING, None, octets=False))
+            self._refresh()
 
     def hide(self) -> None:
         """Remove the bar."""
@@ -137,6 +151,7 @@ def watch_reading(engine: Engine) -> ReadingProgress | None:
         return None
     shown = ReadingProgress()
     engine.watch_progress(shown.advance)
+    TRAFFIC.on_request = shown.count_request
     return shown
 
 

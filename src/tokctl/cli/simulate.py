@@ -45,7 +45,7 @@ def simulate_model(
         opt.option("TIME", "Start of the first instance: a time, an age such as 3h, or now (default: 2025-01-01)."),
     ] = None,
     end: Annotated[
-        str | None, opt.option("TIME", "End of the simulation. It starts 'until' (of the scenario) before that.")
+        str | None, opt.option("TIME", "End of the simulation. It starts earlier by the time 'until' of the scenario.")
     ] = None,
 ) -> Detail:
     """Run a BPMN model in SpiffWorkflow on a virtual clock and record its tokens in the store.

@@ -88,6 +88,7 @@ def snapshot(
                     finished = run.watch(poller, end=end, give_up=give_up, notify=app.warn)
             else:
                 finished = True
+                app.stop_progress()
                 with progress("Taking snapshots", len(ids)) as step:
                     run.take_all(engine, ids, step)
         except BaseException:
@@ -136,7 +137,7 @@ def _listing(app: App, run: SnapshotRun, location: str, *, finished: bool) -> Li
     said = []
     if taken:
         tokens = count(sum(row.tokens for row in taken), "token")
-        said.append(f"Took {count(len(taken), 'instance')} with {tokens} into {location}.")
+        said.append(f"Saved {count(len(taken), 'instance')} with {tokens} in {location}.")
     if failed:
         said.append(f"Cannot read {count(failed, 'instance')}.")
     if not finished:

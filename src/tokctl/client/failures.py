@@ -300,7 +300,9 @@ def _not_allowed_error(
     granted = f" (it has: {body.granted_permissions})" if body.granted_permissions else ""
     return NotAllowedError(
         f"{place}: the credential lacks the permission '{body.missing_permission}'{granted}{body.request}.",
-        _ADMINISTRATION_HINT if body.missing_permission == "api-tokens" else "Use another, or have it extended.",
+        _ADMINISTRATION_HINT
+        if body.missing_permission == "api-tokens"
+        else "Use another credential, or ask for this permission.",
     )
 
 

@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from tokctl.model.times import format_time, parse_time
-from tokctl.model.tokens import NULL
+from tokctl.model.tokens import NULL, Certainty
 
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 """RFC 3339 in UTC, as ``format_time`` writes it."""
+HopCertainty = Literal["reconstructed", "ambiguous"]
+"""How certain a hop is that the engine did not record; see ``tokctl.model.tokens.Certainty``."""
 Count = Annotated[int, Meta(ge=0)]
 Document = Struct | dict[str, Any]
 """The source of a JSON object: a struct, or its members together with undocumented ones."""
@@ -40,6 +42,13 @@ def members(document: Document) -> dict[str, Any]:
         return document
     pairs = zip(document.__struct_encode_fields__, msgspec.structs.astuple(document), strict=True)
     return {name: value for name, value in pairs if value is not UNSET}
+
+
+def encode_certainty(certainty: Certainty) -> HopCertainty | UnsetType:
+    """Return the member ``certainty`` of a hop, which is omitted if the hop is recorded."""
+    if certainty is Certainty.RECORDED:
+        return UNSET
+    return "reconstructed" if certainty is Certainty.RECONSTRUCTED else "ambiguous"
 
 
 D = TypeVar("D", bound=Struct)
@@ -109,8 +118,10 @@ def pop_text(fields: dict[str, Raw], name: str) -> str | None:
     """Remove a member from the fields, and return it as text. Raises DocumentError."""
     try:
         found: str | None = msgspec.json.decode(fields.pop(name, NULL), type=str | None)
+    except msgspec.ValidationError:
+        raise DocumentError(name, "expected text") from None
     except (msgspec.MsgspecError, UnicodeError) as error:
-        raise DocumentError(name, f"expected text ({error})") from None
+        raise DocumentError(name, f"invalid text ({error})") from None
     return found
 
 

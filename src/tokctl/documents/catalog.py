@@ -117,6 +117,7 @@ DOCUMENTS = (
         ),
     ),
     DocumentSource(setup.ContextList, ("tokctl config get-contexts",)),
+    DocumentSource(setup.CurrentContext, ("tokctl config current-context",)),
     DocumentSource(setup.ConfigurationFile, ("tokctl config path",)),
     DocumentSource(setup.ConfigurationCheck, ("tokctl config validate",)),
     DocumentSource(setup.CredentialList, ("tokctl auth status",)),

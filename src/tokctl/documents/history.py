@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
-from tokctl.documents.base import Count, Time
+from tokctl.documents.base import Count, HopCertainty, Time
 from tokctl.documents.tree import ContradictionsDocument
 
 
 class HopDocument(Struct, kw_only=True, frozen=True, gc=False):
     """A token's arrival at an element.
 
-    ``recorded`` is false if the source has no flow history. ``passed`` marks an element that the token has left.
-    ``wait_ms`` is the waiting time before this arrival.
+    ``recorded`` is false if the source has no flow history. ``certainty`` is ``reconstructed`` if the hop follows from
+    the times and the model, and ``ambiguous`` if several ways are possible: only what all have in common is given.
+    ``passed`` marks an element that the token has left. ``wait_ms`` is the waiting time before this arrival.
     """
 
     sequence: Count
@@ -22,6 +23,7 @@ class HopDocument(Struct, kw_only=True, frozen=True, gc=False):
     recorded: bool
     from_element: str | None
     via_flow: str | None
+    certainty: HopCertainty | UnsetType = UNSET
     element_id: str
     element_type: str | None
     element_name: str | None

@@ -270,8 +270,8 @@ def decode_instance(fields: dict[str, Raw]) -> Instance:
     good |= {name: pop_time(fields, name) for name in _INSTANCE_TIMES}
     try:
         good["version"] = msgspec.json.decode(fields.pop("version", NULL), type=int | None, strict=False)
-    except msgspec.MsgspecError as error:
-        raise DocumentError("version", f"expected an integer ({error})") from None
+    except msgspec.MsgspecError:
+        raise DocumentError("version", "expected an integer") from None
     good["variables"] = fields.pop("variables", NULL)
     extra = {name: raw for name, raw in fields.items() if name not in IGNORED_FIELDS}
     return Instance(**good, extra=extra)

@@ -52,6 +52,12 @@ class ContextList(Struct, kw_only=True, frozen=True):
     contexts: list[ContextDocument]
 
 
+class CurrentContext(Struct, kw_only=True, frozen=True):
+    """The context that commands use (``tokctl config current-context``)."""
+
+    current_context: str
+
+
 class ConfigurationFile(Struct, kw_only=True, frozen=True):
     """Where the configuration file is (``tokctl config path``)."""
 

@@ -27,7 +27,9 @@ from tokctl.model.tokens import NULL, Token
 class TokenDocument(Struct, kw_only=True, frozen=True, gc=False):
     """A token: one visit of one element. Values that the source did not send are null.
 
-    ``error`` is the message of a failed attempt, from any of the known keys in the execution context.
+    ``error`` is the message of a failed attempt, from any of the known keys in the execution context. An entry of
+    ``flow_history`` has ``certainty`` only if the engine did not record it: ``reconstructed`` from the times and the
+    model, or ``ambiguous`` if several ways are possible: it has what all of them have in common, and null otherwise.
 
     The engines of tokctl add these members to the execution context, as far as the server provides them:
     ``waiting_for``, what the token waits for (``job:KEY``, ``external_task:TOPIC``, ``timer:ID``, ``message:NAME``,
@@ -188,8 +190,8 @@ def _decode_leniently(text: str | bytes | Raw, instance_id: str, process_id: str
     try:
         children = fields.pop("child_tokens", NULL)
         good["child_tokens"] = msgspec.json.decode(children, type=tuple[str, ...] | None)
-    except msgspec.MsgspecError as error:
-        raise DocumentError("child_tokens", f"expected an array of token ids ({error})") from None
+    except msgspec.MsgspecError:
+        raise DocumentError("child_tokens", "expected an array of token ids") from None
     token = Token(**good, extra=fields)
     message = fields.get("error")
     if message is not None and bytes(message)[:1] == b'"' and msgspec.json.decode(message) == token.error:

@@ -6,13 +6,16 @@ from typing import Literal
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from tokctl.documents.base import Count, Time
+from tokctl.documents.base import Count, HopCertainty, Time
 from tokctl.documents.tree import ContradictionsDocument
 from tokctl.model.instances import Summary
 
 
 class EventDocument(Struct, kw_only=True, frozen=True, gc=False):
-    """An event of a token; some actions have further members."""
+    """An event of a token; some actions have further members.
+
+    ``certainty`` tells of a move that the engine did not record whether it is ``reconstructed`` or ``ambiguous``.
+    """
 
     sequence: Count
     timestamp: Time | None
@@ -29,6 +32,7 @@ class EventDocument(Struct, kw_only=True, frozen=True, gc=False):
     from_element: str | UnsetType | None = UNSET
     to_element: str | UnsetType = UNSET
     via_flow: str | UnsetType | None = UNSET
+    certainty: HopCertainty | UnsetType = UNSET
     wait_ms: float | UnsetType | None = UNSET
     condition_evaluated: str | UnsetType | None = UNSET
     selected_flow: str | UnsetType | None = UNSET

@@ -9,7 +9,7 @@ from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from tokctl.documents.base import Count, Time
+from tokctl.documents.base import Count, HopCertainty, Time
 from tokctl.model.instances import Summary
 
 
@@ -39,7 +39,8 @@ class TreeLineDocument(Struct, kw_only=True, frozen=True):
     """A line of the tree: a token, or ``hidden_tokens``, the number of tokens below the limit of depth.
 
     ``level`` counts indents, ``depth`` the tokens above. ``joins`` are further parents. ``context`` marks a token that
-    does not match the filter but leads to one that does.
+    does not match the filter but leads to one that does. ``certainty`` is ``reconstructed`` or ``ambiguous`` if the
+    engine did not record how the token came to its element.
     """
 
     token_id: str | UnsetType = UNSET
@@ -58,6 +59,7 @@ class TreeLineDocument(Struct, kw_only=True, frozen=True):
     parent_token_id: str | UnsetType | None = UNSET
     tree_parent_id: str | UnsetType | None = UNSET
     linked_by: str | UnsetType | None = UNSET
+    certainty: HopCertainty | UnsetType = UNSET
     joins: tuple[str, ...] | UnsetType = UNSET
     contradictions: tuple[str, ...] | UnsetType = UNSET
     context: Literal[True] | UnsetType = UNSET

@@ -10,6 +10,7 @@ from tokctl.errors import AmbiguousIdError, NotFoundError, UsageError
 from tokctl.text import suggest
 
 LATEST = "@latest"
+CUT = "…"  # the end of an id that a table cut, and a user copied
 MIN_PREFIX_LENGTH = 8  # characters
 MAX_LISTED_CANDIDATES = 5  # candidates that an error lists
 
@@ -32,6 +33,7 @@ def resolve_instance(engine: Engine, given: str | None) -> str:
         if not ids:
             raise NotFoundError("no process instances found.")
         raise UsageError("no process instance given.", "Give an id, an id prefix, or @latest.")
+    given = given.removesuffix(CUT)
     if given == LATEST:
         latest = engine.latest_instance_id()
         if latest is None:
@@ -80,6 +82,7 @@ def resolve_token(engine: Engine, given: str, instance_id: str | None = None) ->
     Raises:
         NotFoundError: there is none; AmbiguousIdError: there are several.
     """
+    given = given.removesuffix(CUT)
     found = engine.token_ids(given, instance_id, MAX_LISTED_CANDIDATES + 1) if given else []
     exact = [(instance, token) for instance, token in found if token == given]
     if len(exact) == 1 or len(found) == 1:

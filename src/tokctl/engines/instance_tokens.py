@@ -70,7 +70,7 @@ class InstanceTokens:
         if where != ALL_TOKENS:
             visits = [visit for visit in visits if where.matches(visit)]
         times = [visit.created_at for visit in visits]
-        if None in times or any(map(gt, times, islice(times, 1, None))):
+        if not all(times) or any(map(gt, times, islice(times, 1, None))):
             visits = sorted(visits, key=lambda visit: (visit.created_at is not None, visit.created_at or 0))
         return iter(visits)
 

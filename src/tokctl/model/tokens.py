@@ -26,6 +26,16 @@ class Certainty(StrEnum):
     AMBIGUOUS = "ambiguous"
 
 
+def read_certainty(text: Any) -> Certainty:
+    """Return the certainty that a source gives for a hop: recorded if it gives none, ambiguous if it is unknown."""
+    if text is None:
+        return Certainty.RECORDED
+    try:
+        return Certainty(text)
+    except ValueError:
+        return Certainty.AMBIGUOUS
+
+
 class FlowHop(Struct, frozen=True, omit_defaults=True):
     """One entry of a flow history: the element that a token left, the sequence flow that it took, and when.
 

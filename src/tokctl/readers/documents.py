@@ -116,8 +116,8 @@ class DocumentReader:
     def _read_array(self, raw: Raw, where: str) -> Iterator[Record]:
         try:
             items = _list_decoder.decode(raw)
-        except msgspec.MsgspecError as error:
-            raise DocumentError("", f"expected an array of tokens ({error})") from None
+        except msgspec.MsgspecError:
+            raise DocumentError("", "expected an array of tokens") from None
         for index, item in enumerate(items):
             yield from self.read_document(item, f"{where}[{index}]")
 

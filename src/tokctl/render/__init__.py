@@ -20,7 +20,7 @@ def check_format(name: str | None) -> str:
     if chosen not in FORMATS and chosen not in COMMAND_FORMATS:
         raise UsageError(
             f"unknown output format '{name}'{suggest(chosen, (*FORMATS, *COMMAND_FORMATS))}.",
-            f"Valid: {', '.join(FORMATS)}; of one command each: {', '.join(COMMAND_FORMATS)}.",
+            f"Valid: {', '.join(FORMATS)}, and for some commands {', '.join(COMMAND_FORMATS)}.",
         )
     return chosen
 
@@ -66,7 +66,10 @@ def emit(result: Result, out: Output) -> None:
 
 def _emit_command_format(result: Result, out: Output) -> None:
     if out.format not in result.custom_formats:
-        raise UsageError(f"this command does not support -o {out.format}.", f"Valid: {', '.join(FORMATS)}.")
+        raise UsageError(
+            f"this command does not support -o {out.format}.",
+            f"Valid: {', '.join((*FORMATS, *result.custom_formats))}.",
+        )
     if out.columns is not None or out.query is not None:
         raise UsageError(
             f"--columns and --query do not apply to -o {out.format}.", "Remove them, or use another format."

@@ -178,6 +178,11 @@ class Output(Struct, kw_only=True):
     quiet: bool = False
     theme: Mapping[str, str] = {}
 
+    @property
+    def cuts(self) -> bool:
+        """Whether ids and text may be cut to the room: in a plain table on a terminal."""
+        return self.tty and self.format == "table" and self.columns is None
+
 
 def format_value(value: Any) -> str:
     """Return a value as text for a table or a CSV cell."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from tokctl.model.durations import Duration
 from tokctl.model.durations import format_duration as format_duration  # noqa: PLC0414 - re-exported
 from tokctl.model.states import ACTIVE, CANCELLED, COMPLETED, FAILED, SUSPENDED, WAITING
+from tokctl.model.tokens import Certainty
 from tokctl.render.result import Cell, Output
 from tokctl.text import count as count  # noqa: PLC0414
 from tokctl.text import size as size  # noqa: PLC0414
@@ -24,7 +26,7 @@ _UNSAFE_LINES = re.compile(f"[{_UNSAFE_CHARACTERS}]".replace("\x00-\x1f", "\x00-
 _UTC_TIME = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 _NOT_ASCII = re.compile("[^\x00-\x7f]")
 _ASCII_SUBSTITUTES = str.maketrans(
-    {"…": "...", "→": "->", "×": "x", "—": "-", "⋯": "~", "≥": ">="}
+    {"…": "...", "→": "->", "×": "x", "—": "-", "⋯": "~", "≥": ">=", "≈": "~"}
     | dict(zip("●◌‖✓⊘✗▲▼◆▪│├└─", "*o=+-x^v*-||`-", strict=True))  # states, severities, branches
     | dict(zip("▁▂▃▄▅▆▇█", ".:-=+*%#", strict=True))  # levels
     | dict.fromkeys("▏▎▍▌▋▊▉", "#")  # bars
@@ -220,6 +222,19 @@ def format_clock(time: datetime, began: datetime, now: datetime, *, first: bool)
     if first:
         return clock if time.date() == now.date() else f"{time:%Y-%m-%d} {clock}"
     return clock if time.date() == began.date() else f"{time:%Y-%m-%d %H:%M:%S}"
+
+
+CERTAINTY_SIGNS = {Certainty.RECORDED: "", Certainty.RECONSTRUCTED: "≈", Certainty.AMBIGUOUS: "?"}
+"""The mark of a hop that is not recorded."""
+
+
+def explain_certainty(certainties: Collection[Certainty]) -> list[str]:
+    """Return notes that explain the marks of hops with these certainties."""
+    notes = {
+        Certainty.RECONSTRUCTED: "≈ The engine does not record this step. It follows from the times and the model.",
+        Certainty.AMBIGUOUS: "? The engine does not record this step, and several ways are possible.",
+    }
+    return [note for certainty, note in notes.items() if certainty in certainties]
 
 
 def since_start_cell(ms: float | None, *, derived: bool) -> Cell:

@@ -192,7 +192,7 @@ def _read_contexts(
         if not engine.compares_durations or is_only_instance():  # there is nothing to compare with
             return iter(())
         return engine.visit_durations(
-            process_id, list(elements) if instance_id is not None else None, MAX_COMPARED_INSTANCES
+            process_id, list(dict.fromkeys(elements)) if instance_id is not None else None, MAX_COMPARED_INSTANCES
         )
 
     def create_context(status: InstanceStatus, visits: Iterator[Visit]) -> RuleContext:

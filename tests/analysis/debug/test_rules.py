@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 
 from support.builders import at, instance, raw, token
 from support.examples import scaled
+from tokctl.analysis.debug.child_lists import MISSING_PARENT, NO_PARENT
 from tokctl.analysis.debug.rules import RULES, load
 from tokctl.analysis.debug.rules.base import (
     HIGH,
-    MISSING_PARENT,
-    NO_PARENT,
     Rule,
     RuleContext,
     RuleMatch,

@@ -127,7 +127,7 @@ def test_login_status_logout(shell, environ, server, tmp_path):
     assert ran.err == ""
     assert entries(tmp_path) == {f"tokctl {server.url}": SECRET}
     assert server.asked[-1] == ("/base/api/v1/processes?limit=1", f"Bearer {SECRET}")
-    assert {path.partition("?")[0] for path, key in server.asked if key} <= {"/base/health", "/base/api/v1/processes"}
+    assert all(path.startswith("/base/") for path, _ in server.asked)
     ran = clean(shell("auth", "status", "--server", server.url, "-o", "json", env=environ))
     assert json.loads(ran.out)["servers"] == [
         {

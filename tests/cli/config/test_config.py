@@ -149,6 +149,17 @@ def test_contexts_with_the_current_one_marked(tokctl, written, monkeypatch):
     assert json.loads(fine(tokctl("config", "get-contexts", "-o", "json")))["current_context"] == "prod"
 
 
+def test_the_current_context(tokctl, written, monkeypatch):
+    assert fine(tokctl("config", "current-context")) == "prod\n"
+    assert json.loads(fine(tokctl("config", "current-context", "-o", "json"))) == {"current_context": "prod"}
+    monkeypatch.setenv("TOKCTL_CONTEXT", "local")
+    assert fine(tokctl("config", "current-context", "-o", "id")) == "local\n"
+
+
+def test_no_current_context(tokctl, file):
+    refused(tokctl("config", "current-context"), "no current context", "tokctl config use", code=3)
+
+
 def test_no_contexts(tokctl, file):
     ran = tokctl("config", "get-contexts")
     assert (ran.code, ran.out) == (0, "")

@@ -77,6 +77,11 @@ def test_on_a_terminal_each_row_is_one_line(tokctl, tmp_path, command):
     assert "…" not in wide.partition("\n\n")[2].partition("\n\n")[0].replace("…\n", "")
 
 
+def test_the_first_line_has_the_number_of_incidents(listed):
+    assert "  5 incidents\n" in listed("--limit", "2", "--color", "never", tty=True).out
+    assert "  3 incidents\n" in listed("--worker", "worker-1", "--color", "never", tty=True).out
+
+
 def test_incidents_are_listed_with_their_messages_the_oldest_first(listed):
     found = json.loads(listed("-o", "json").out)["incidents"]
     assert [one["instance_id"] for one in found] == ["i1", "i2", "i3", "i4", "i5"]

@@ -529,7 +529,7 @@ def test_a_dumb_terminal_gets_events(store_path, writer):
 def test_text_from_data_cannot_steer_the_terminal(store_path, writer):
     writer.put(task("tok\x1b[2J-a", element_name="\x1b]0;gotcha\x07\u202e"))
     with terminal(store_path) as seen:
-        seen.until("tok\\u001b[2J-a")
+        seen.until("tok\\u001b[2J-")
         assert b"\x1b]0;" not in seen.raw
         assert "\u202e".encode() not in seen.raw
         writer.put(task("tok\x1b[2J-a", variables={"x": "\x1b[31m"}))
@@ -625,6 +625,15 @@ def test_the_picture_fits_any_terminal(room, height, some):
 
 def replaced_look(look: DashboardState, one: InstanceWatch) -> DashboardState:
     return msgspec.structs.replace(look, watched=(one,), more=0, error="")
+
+
+def test_failed_tokens_are_the_most_urgent():
+    board, one = Dashboard(NOW, output(150)), InstanceWatch("i1")
+    late = {"execution_context": {"timeout_at": at(-9000).isoformat()}, "created_at": at(-9000)}
+    tokens = [token(f"late{n}", state="ACTIVE", **late) for n in range(50)] + [token("broken", state="FAILED")]
+    board.add_events(one.update(derive_status(instance(status="ACTIVE"), tokens), tokens, NOW))
+    look = DashboardState(watched=(one,), now=NOW, polled_at=NOW, interval=5)
+    assert any("broken" in line and "FAILED" in line for line in picture(board, look, output(150), 24))
 
 
 def test_rates_are_those_of_the_last_minutes():

@@ -276,3 +276,51 @@ def test_no_variables_are_fetched_for_analyses(server):
     engine = open_camunda(server.url, reading=Projection.VISITS_WITH_FLOWS)
     list(engine.visits(server.cases["order4"], flows=True))
     assert not any("variable" in request.path for request in server.requests)
+
+
+def test_a_job_that_is_tried_again_later_waits(server):
+    row = next(row for row in server.tables["jobs"].values() if row["processInstanceId"] == server.cases["order4"])
+    server.tables["incidents"].clear()
+    row |= {"retries": 2, "dueDate": "2026-11-28T16:50:00.000+0000"}
+    token = token_at(open_fake(server), server.cases["order4"], "ship")
+    assert token.state == "WAITING"
+    assert token.context.retry_at == datetime(2026, 11, 28, 16, 50, tzinfo=UTC)
+    assert token.context.retries_left == 2
+    assert token.context.error == "java.lang.IllegalStateException: no route to ship service"
+    row["dueDate"] = None
+    assert token_at(open_fake(server), server.cases["order4"], "ship").state == "ACTIVE"
+
+
+def test_an_external_task_that_is_tried_again_later_has_no_worker_at_it(server):
+    row = next(iter(server.tables["external_tasks"].values()))
+    row |= {"errorMessage": "busy", "retries": 1, "lockExpirationTime": "2026-11-28T16:50:00.000+0000"}
+    instance_id = row["processInstanceId"]
+    server.tables["incidents"].clear()
+    token = token_at(open_fake(server), instance_id, row["activityId"])
+    assert token.state == "WAITING"
+    assert token.context.retry_at == datetime(2026, 11, 28, 16, 50, tzinfo=UTC)
+    assert token.context.timeout_at is None
+
+
+def test_a_job_after_its_activity_belongs_to_the_visit(server):
+    """An asynchronous continuation after an activity leaves the visit open."""
+    job = next(row for row in server.tables["jobs"].values() if row["processInstanceId"] == server.cases["order4"])
+    definition = server.tables["job_definitions"][job["jobDefinitionId"]]
+    definition |= {"activityId": "pay", "jobConfiguration": "async-after"}
+    rows = server.tables["activities"].values()
+    pay = next(
+        row for row in rows if (row["processInstanceId"], row["activityId"]) == (job["processInstanceId"], "pay")
+    )
+    pay |= {"endTime": None, "durationInMillis": None}
+    job |= {"executionId": pay["executionId"], "retries": 3, "exceptionMessage": None, "failedActivityId": None}
+    server.tables["incidents"].clear()
+    tokens = open_fake(server).load_instance(server.cases["order4"]).tokens
+    assert [(token.element_id, token.state) for token in tokens if token.context.job_key] == [("pay", "ACTIVE")]
+
+
+def test_long_instances_keep_the_order_of_the_engine():
+    """Visits of one millisecond are in the order of occurrence."""
+    with FakeCamunda(RECORDINGS / "operaton") as server:
+        tokens = open_fake(server).load_instance(server.cases["waiting3"]).tokens
+        assert [token.element_id for token in tokens][3:9] == ["again", "enough"] * 3
+        assert len({token.created_at for token in tokens[4:8]}) == 1

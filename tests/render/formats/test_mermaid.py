@@ -148,3 +148,31 @@ def test_a_round_end_leads_into_a_sub_process():
 def test_without_flow_histories_the_links_tell_the_way():
     tokens = [step("a", 0, 1), token("x", element_id="b", parent_token_id="a-0", created_at=at(1), completed_at=at(2))]
     assert chart(tokens)[3] == 'n0 ==>|"×1"| n1'
+
+
+def test_reconstructed_edges_are_marked_and_ambiguous_ones_are_not_drawn_as_taken():
+    names = ("a", "b", "c")
+    definition = Definition(
+        process_id="p",
+        elements={name: Element(name, "task") for name in names},
+        flows={
+            f"{source}{target}": SequenceFlow(f"{source}{target}", source, target)
+            for source, target in ("ab", "ac", "bc")
+        },
+    )
+
+    def reached(name, begin, source, flow, certainty, **fields):
+        history = [{"from_element": source, "via_flow": flow, "certainty": certainty}]
+        return step(name, begin, begin + 1, flow_history=history, **fields)
+
+    lines = chart(
+        [
+            step("a", 0, 1),
+            reached("b", 1, "a", "ab", "reconstructed"),
+            reached("c", 2, None, None, "ambiguous", parent_token_id="b-1"),
+        ],
+        definition,
+    )
+    edges = [line for line in lines if "|" in line]
+    assert [line.split("|")[1] for line in edges] == ['"ab ≈×1"', '"ac ?"', '"bc ?"']
+    assert [" -.->" in line for line in edges] == [False, True, True]

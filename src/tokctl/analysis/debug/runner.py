@@ -332,13 +332,16 @@ class _InstanceRanking:
         by_token = tokens_found.by_instance[status.instance.instance_id]
         chosen = self._choose_tokens(found, by_token, tokens_found.bits)
         also: dict[str, dict[str, RuleMatch]] = {match.visit.token_id: {} for _, match in chosen}
+        others = 0  # the bits of the rules that found a chosen token, besides the one under which it is shown
+        for rule, match in chosen:
+            others |= by_token[match.visit.token_id] & ~tokens_found.bits[rule.name]
         for rule, matches in sorted(found, key=lambda one: self._ranks[one[0].name]):
-            for match in matches:
+            for match in matches if others & tokens_found.bits[rule.name] else ():
                 if match.visit.token_id in also:
                     also[match.visit.token_id][rule.name] = match
         tokens = []
         for rule, match in chosen:
-            del also[match.visit.token_id][rule.name]
+            also[match.visit.token_id].pop(rule.name, None)
             tokens.append(TroubledToken(match, rule.name, rule.severity, also[match.visit.token_id]))
         self.severities[tokens[0].severity] += 1
         self.findings[tokens[0].finding] += 1

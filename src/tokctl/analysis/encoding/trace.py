@@ -23,7 +23,7 @@ from tokctl.analysis.performance.groups import TimeBreakdown
 from tokctl.analysis.trace.report import InstanceTrace
 from tokctl.analysis.trace.timeline import TraceEvent
 from tokctl.analysis.tree.forest import Forest
-from tokctl.documents.base import build_document
+from tokctl.documents.base import build_document, encode_certainty
 from tokctl.documents.trace import (
     AnalysisDocument,
     BottleneckDocument,
@@ -81,6 +81,7 @@ def encode_event(event: TraceEvent) -> EventDocument:
         from_element=event.from_element if moved else UNSET,
         to_element=event.element_id if moved else UNSET,
         via_flow=event.via_flow if moved else UNSET,
+        certainty=encode_certainty(event.certainty) if moved else UNSET,
         wait_ms=event.wait_ms if moved else UNSET,
         condition_evaluated=decision.condition_evaluated if decision is not None and decided else UNSET,
         selected_flow=decision.selected_flow if decision is not None and decided else UNSET,

@@ -6,6 +6,7 @@ from msgspec import UNSET
 
 from tokctl.analysis.tree.drawing import HiddenLine, TreeLine
 from tokctl.analysis.tree.forest import Anomalies
+from tokctl.documents.base import encode_certainty
 from tokctl.documents.tree import ContradictionReport, ContradictionsDocument, TreeLineDocument
 from tokctl.model.times import format_time, from_micros
 
@@ -31,6 +32,7 @@ def encode_tree_line(line: TreeLine | HiddenLine) -> TreeLineDocument:
         depth=line.depth,
         tree_parent_id=line.parent_id,
         linked_by=line.linked_by,
+        certainty=encode_certainty(token.certainty),
         joins=line.joins,
         contradictions=line.anomalies,
         context=True if line.context else UNSET,

@@ -40,6 +40,7 @@ from tokctl.documents.explain import EvidenceDocument
 from tokctl.model.element_types import CONTAINER_TYPES, JOIN_TYPES
 from tokctl.model.states import CANCELLED, COMPLETED, FAILED, STATES, SUSPENDED
 from tokctl.model.times import format_time
+from tokctl.model.tokens import Certainty
 from tokctl.model.visits import Visit
 
 __all__ = ["VERDICTS", "ChainStep", "EvidenceDocument", "ExplainContext", "Explanation", "explain"]
@@ -337,6 +338,8 @@ def _collect_evidence(wait_reasons: WaitReasons, visit: Visit) -> Iterator[Evide
             yield EvidenceDocument(name, format_time(getattr(visit, name)), "token")
     if visit.hops and visit.hops[-1].via_flow is not None:
         yield EvidenceDocument("via_flow", visit.hops[-1].via_flow, "token")
+    if visit.hops and visit.hops[-1].certainty is not Certainty.RECORDED:
+        yield EvidenceDocument("certainty", visit.hops[-1].certainty.value, "token")
     context = visit.context
     for name in _EVIDENCE:
         value = getattr(context, name)

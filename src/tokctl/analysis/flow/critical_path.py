@@ -37,6 +37,7 @@ from tokctl.analysis.flow.token_links import NO_TOKEN, TokenLinks
 from tokctl.documents.flow import PathBreakDocument
 from tokctl.model.durations import Duration
 from tokctl.model.states import COMPLETED
+from tokctl.model.tokens import Certainty
 from tokctl.model.visits import Visit
 
 
@@ -193,6 +194,8 @@ class FlowAnalysis(TokenLinks):
             else:
                 reason = f"its parent {visit.parent_token_id} started later, has no times, or is its descendant"
             return PathBreakDocument(visit.token_id, reason)
+        if any(hop.certainty is Certainty.AMBIGUOUS for hop in visit.hops):
+            return PathBreakDocument(visit.token_id, "its origin is ambiguous: several tokens can have led to it")
         sources = [hop.from_element for hop in visit.hops if hop.from_element is not None]
         if sources:
             return PathBreakDocument(visit.token_id, f"it came from {sources[-1]}, where no earlier token is recorded")

@@ -25,6 +25,7 @@ from operator import gt
 from tokctl.analysis.flow.intervals import MAX_DURATION_MS
 from tokctl.model.element_types import CONTAINER_TYPES, canonical_type, is_joining_gateway
 from tokctl.model.times import EPOCH, to_micros
+from tokctl.model.tokens import Certainty
 from tokctl.model.visits import Visit
 
 NO_TOKEN = -1
@@ -140,7 +141,7 @@ class TokenLinks:
         elements = {visit.element_id for visit in visits}
         ended: dict[str, list[tuple[int, int]]] | None = None
         for n in unsure:
-            named = {hop.from_element for hop in visits[n].hops}
+            named = {hop.from_element for hop in visits[n].hops if hop.certainty is not Certainty.AMBIGUOUS}
             sources = elements & named
             if not sources or n in self.untimed:
                 continue

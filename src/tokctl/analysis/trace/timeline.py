@@ -31,7 +31,7 @@ from tokctl.analysis.history import Hop, InstanceHistory
 from tokctl.analysis.tree.forest import NO_TIME, time_at, top_down
 from tokctl.model.states import CANCELLED, COMPLETED, FAILED
 from tokctl.model.times import to_micros
-from tokctl.model.tokens import NULL, GatewayDecision, Token
+from tokctl.model.tokens import NULL, Certainty, GatewayDecision, Token
 from tokctl.model.visits import Visit
 
 SPLIT, CREATED, MOVED, ACTIVATED, EVALUATED, ENDED_COMPLETED, ENDED_CANCELLED, ENDED_FAILED = range(8)
@@ -71,6 +71,7 @@ class TraceEvent(Struct, frozen=True, gc=False):
     duration_derived: bool = False
     from_element: str | None = None
     via_flow: str | None = None
+    certainty: Certainty = Certainty.RECORDED
     wait_ms: float | None = None
     parent_token_id: str | None = None
     child_token_id: str | None = None
@@ -244,6 +245,7 @@ class Timeline:
             "duration_derived": hop is not None and passed and hop.duration_derived,
             "from_element": from_element,
             "via_flow": via_flow,
+            "certainty": flow_columns.certainty(number),
             "wait_ms": self._history.wait_ms(number),
         }
 

@@ -26,6 +26,7 @@ from tokctl.analysis.tree.forest import (
     TreeRow,
 )
 from tokctl.model.element_types import is_joining_gateway
+from tokctl.model.tokens import Certainty
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -74,6 +75,8 @@ def _read(forest: Forest, rows: Iterable[TreeRow]) -> None:
         forest.finished.append(NO_TIME if row.finished_us is None else row.finished_us)
         forest.durations.append(math.nan if row.duration_ms is None else row.duration_ms)
         forest.hops.append(row.hops)
+        if row.certainty is not Certainty.RECORDED:
+            forest.certainties[nodes[code]] = row.certainty
         forest.parent_refs.append(NO_NODE if row.parent_token_id is None else code_of(row.parent_token_id))
         forest.lists_children.append(row.child_tokens is not None)
         if row.child_tokens:

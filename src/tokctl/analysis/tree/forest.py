@@ -18,7 +18,7 @@ from tokctl.bpmn.entries import EnteredBy
 from tokctl.documents.tree import ContradictionExample
 from tokctl.model.durations import Duration
 from tokctl.model.times import from_micros, to_micros
-from tokctl.model.tokens import Token
+from tokctl.model.tokens import Certainty, Token
 from tokctl.model.visits import Visit
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class TreeRow(Struct, frozen=True, gc=False):
     """The fields of a token that the tree needs. Times are microseconds since 1970-01-01 UTC.
 
     ``child_tokens`` is None if the source does not send it; ``hops`` is the number of flow history entries, 0 if
-    unknown; ``duration_ms`` is the given duration, never a derived one. ``entry_is_unknown`` tells that the engine does
-    not tell where the token came from.
+    unknown; ``certainty`` is that of the last one; ``duration_ms`` is the given duration, never a derived one.
+    ``entry_is_unknown`` tells that the engine does not tell where the token came from.
     """
 
     token_id: str
@@ -65,12 +65,13 @@ class TreeRow(Struct, frozen=True, gc=False):
     duration_ms: float | None = None
     worker_id: str | None = None
     hops: int = 0
+    certainty: Certainty = Certainty.RECORDED
     entry_is_unknown: bool = False
 
     @classmethod
     def from_token(cls, token: Token | Visit) -> Self:
         """Return the row of a token."""
-        context = token.context
+        context, hops = token.context, token.hops
         return cls(
             token.token_id,
             token.element_id,
@@ -83,7 +84,8 @@ class TreeRow(Struct, frozen=True, gc=False):
             to_micros(token.finished_at),
             context.duration_ms,
             context.worker_id,
-            len(token.hops),
+            len(hops),
+            hops[-1].certainty if hops else Certainty.RECORDED,
             context.entered_by == EnteredBy.UNKNOWN,
         )
 
@@ -177,6 +179,7 @@ class Forest:
         self.created, self.finished = array("q"), array("q")
         self.durations = array("d")
         self.hops = array("i")
+        self.certainties: dict[int, Certainty] = {}  # of the last hop of a token, unless it is recorded
         self.workers: list[str | None] = []
         self.worker_codes = array("i")
         self.parent_refs = array("i")  # parent_token_id: a node, -1, or -2 - k for the k-th missing id
@@ -226,6 +229,7 @@ class Forest:
             None if math.isnan(given) else given,
             self.workers[self.worker_codes[node]],
             self.hops[node],
+            self.certainties.get(node, Certainty.RECORDED),
         )
 
     def duration_ms(self, node: int) -> float | None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 VERIFY = "verify"
 DEFAULT_TABLE_ROWS = 50
 """Default number of entries in a table."""
+MAX_LIMIT = (1 << 63) - 2
+"""Maximum number of entries: one more still fits into a database integer."""
 MAX_CHAIN_READS = 3
 
 _HASH = re.compile("[0-9a-f]{8,64}")
@@ -52,7 +54,6 @@ def audit(
             "-n",
             "--limit",
             min=0,
-            max=(1 << 63) - 1,
             metavar="N",
             show_default=False,
             help="Maximum number of entries, 0 for all (default: 50 in tables, all in other formats).",
@@ -92,6 +93,7 @@ def _entries(app: App, registry: Registry, token: str | None, limit: int | None)
     number = token if token is None or is_api_token_id(token) else str(find_api_token(registry, token).id)
     if not limit:
         return audit_listing(registry.audit(token_id=number, newest=True), app.now)
+    limit = min(limit, MAX_LIMIT)
     found = [*registry.audit(token_id=number, limit=limit + 1, newest=True)]
     notes = [f"Showing the newest {limit:,}: --limit for more, --all for all."] if len(found) > limit else []
     return audit_listing(found[:limit], app.now, notes=lambda _: notes)

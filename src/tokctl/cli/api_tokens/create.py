@@ -22,7 +22,7 @@ DEFAULT_LIFETIME = "90d"
 
 def create(
     app: App,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the token: who uses it.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the token.", show_default=False)],
     description: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Purpose of the token.", show_default=False)
     ] = None,

@@ -54,7 +54,7 @@ def revoke(
     """Revoke API tokens. Servers reject their secrets from then on. This cannot be undone.
 
     Select API tokens by id or name, by a filter, or by the secret. They are listed, and you are asked for confirmation.
-    Their secrets are also removed from the keyring. If a token cannot be revoked, the others still are.
+    Their secrets are also removed from the keyring. If a token cannot be revoked, the others are still revoked.
     """
     where = ropt.api_token_filter(
         expired=expired, expiring=expiring, unused=unused, type_=type_, scope=scope, created_by=created_by, name=name

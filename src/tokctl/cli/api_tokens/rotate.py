@@ -48,7 +48,7 @@ def rotate(
         ),
     ] = None,
 ) -> int:
-    """Replace an API token by a new one with the same rights.
+    """Replace an API token with a new one with the same rights.
 
     The new secret is saved where the old one was, and verified before the old API token is changed. After an
     interruption, run the command again to complete the rotation.

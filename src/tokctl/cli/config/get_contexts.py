@@ -6,16 +6,15 @@ import os
 
 from tokctl.cli import options as opt
 from tokctl.cli.app import App, command
+from tokctl.cli.config.current_context import find_current_context
 from tokctl.config.file import read_configuration
-from tokctl.config.settings import VARIABLES
 from tokctl.documents.setup import ContextDocument
 from tokctl.render.result import Cell, Column, Listing
 
 
 def get_contexts(app: App) -> Listing:
     """List the contexts of the configuration file. * marks the current one."""
-    configuration = read_configuration(os.environ)
-    current = app.flags.get("context") or os.environ.get(VARIABLES["context"]) or configuration.current
+    configuration, current = read_configuration(os.environ), find_current_context(app)
     contexts = []
     for name in configuration.contexts:
         values = configuration.section_values(f"contexts.{name}")

@@ -22,7 +22,7 @@ def view(
 ) -> Listing:
     """Show the settings in effect, from the command line, the environment and the configuration file.
 
-    Secrets are never shown: a credential is only the name of its place.
+    Secrets are never shown: of a credential, only the place is shown.
     """
     configuration = read_configuration(os.environ)
     shown = list_effective_settings(app.settings, configuration)

@@ -12,12 +12,12 @@ from tokctl.cli.progress import report_unread_afterwards
 from tokctl.engines.ids import resolve_instance
 from tokctl.engines.projection import Projection
 from tokctl.errors import UsageError
-from tokctl.model.filters import RECORDED_ORDER, SortOrder
+from tokctl.model.filters import RECORDED_ORDER, SortOrder, TokenFilter
 from tokctl.model.states import FAILED
-from tokctl.render.result import Listing
+from tokctl.render.result import Cell, Listing
 from tokctl.render.views.incidents import incident_group_listing, incident_listing
 from tokctl.services.incidents import GROUPINGS, create_incident, group_incidents
-from tokctl.text import suggest
+from tokctl.text import count, suggest
 
 
 def _complete_grouping(incomplete: str) -> list[str]:
@@ -30,7 +30,7 @@ def list_incidents(
         str | None,
         opt.argument(
             "[INSTANCE]",
-            "A process instance: its id, the beginning of it, or @latest (default: all).",
+            "Instance id, the beginning of one, or @latest (default: all instances).",
             complete=complete_instance,
         ),
     ] = None,
@@ -43,7 +43,8 @@ def list_incidents(
     element: opt.Elements = None,
     worker: opt.Workers = None,
     since: Annotated[
-        str | None, opt.option("TIME", "Only incidents since this time, or an age such as 1h.", panel=opt.FILTER_PANEL)
+        str | None,
+        opt.option("TIME", "Only incidents since this time (RFC 3339, or an age such as 1h).", panel=opt.FILTER_PANEL),
     ] = None,
     limit: opt.Limit = None,
     page: opt.Page = 1,
@@ -53,7 +54,7 @@ def list_incidents(
     With --by error, numbers and ids in messages are masked, so that equal errors are counted together.
     """
     if by is not None and (by := by.strip().lower()) not in GROUPINGS:
-        raise UsageError(f"invalid --by: '{by}'{suggest(by, GROUPINGS)}.", f"Valid: {', '.join(GROUPINGS)}.")
+        raise UsageError(f"invalid --by '{by}'{suggest(by, GROUPINGS)}.", f"Valid: {', '.join(GROUPINGS)}.")
     where = build_token_filter(app, state=[FAILED], elements=element, workers=worker, since=since)
     shown = page_range(limit, page, app.out.format)
     engine = app.engine
@@ -77,11 +78,20 @@ def list_incidents(
         listing = incident_listing(
             map(create_incident, tokens),
             app.out,
+            headline=lambda: _totals(app, instance_id, where),
             notes=shown.notes(lambda: engine.count_tokens(instance_id, where), "incident"),
             empty=shown.empty,
         )
     report_unread_afterwards(app, engine, listing)
     return listing
+
+
+def _totals(app: App, instance_id: str | None, where: TokenFilter) -> tuple[Cell, ...]:
+    """Return the number of incidents, for people; a store has it at once."""
+    if not app.reads_store_for_people:
+        return ()
+    number = app.engine.count_tokens(instance_id, where)
+    return (Cell(count(number, "incident"), "bold red"),) if number else ()
 
 
 app = command(

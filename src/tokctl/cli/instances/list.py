@@ -49,7 +49,7 @@ def list_instances(
     business_key: Annotated[
         list[str] | None,
         opt.option(
-            "GLOB", "Only instances whose business key matches this pattern; repeatable.", panel=opt.FILTER_PANEL
+            "GLOB", "Only instances whose business key matches this pattern (repeatable).", panel=opt.FILTER_PANEL
         ),
     ] = None,
     var: Annotated[
@@ -57,7 +57,8 @@ def list_instances(
         opt.option(
             "NAME=VALUE",
             "Only instances with this variable, or NAME~PATTERN (* ? \\[a-z]); repeatable, all have to match. "
-            "customer.id is the member id of customer.",
+            "customer.id is the member id of customer. Lists, objects and values of more than 255 characters are "
+            "never found.",
             panel=opt.FILTER_PANEL,
         ),
     ] = None,
@@ -101,18 +102,13 @@ def list_instances(
     listing = instance_listing(
         engine.instances(where, order, limit=shown.limit, offset=shown.offset),
         app.out,
-        headline=lambda: _totals(app) if _reads_store_for_people(app) else (),
+        headline=lambda: _totals(app) if app.reads_store_for_people else (),
         stuck=_find_stuck(app, where, order, shown),
         notes=shown.notes(lambda: engine.count_instances(where), "instance"),
         empty=shown.empty,
     )
     listing.exit_code = report_unread(app, engine)
     return listing
-
-
-def _reads_store_for_people(app: App) -> bool:
-    """Whether further questions are worth it: a terminal shows the answers, and a store has them at once."""
-    return app.out.tty and app.out.format in {"table", "wide"} and app.settings.kind == "store"
 
 
 def _totals(app: App) -> tuple[Cell, ...]:
@@ -126,7 +122,7 @@ def _totals(app: App) -> tuple[Cell, ...]:
 
 def _find_stuck(app: App, where: InstanceFilter, order: SortOrder, shown: PageRange) -> Collection[str]:
     """Return the ids of the stuck instances on this page; none unless a terminal shows them and a store is read."""
-    if not _reads_store_for_people(app):
+    if not app.reads_store_for_people:
         return ()
     limit = None if shown.limit is None else shown.offset + shown.limit  # at most so many precede the end of the page
     found = app.engine.instances(replace(where, stuck=_stuck_limits(app)), order, limit=limit, offset=0)

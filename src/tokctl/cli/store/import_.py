@@ -13,7 +13,7 @@ from tokctl.cli import options as opt
 from tokctl.cli.app import App, command
 from tokctl.cli.progress import progress
 from tokctl.documents.store import ImportedFile
-from tokctl.errors import InputError, TokctlError, UsageError
+from tokctl.errors import InputError, StoreError, TokctlError, UsageError
 from tokctl.input_files import input_name, input_size, is_same_file, read_chunks
 from tokctl.readers.stream import RejectedRecord, read_records
 from tokctl.render.result import Column, Listing
@@ -52,7 +52,7 @@ def import_files(
     """Import tokens into the store.
 
     Input can be API responses, lists of tokens or NDJSON, of any size. Each file is imported completely or not at all.
-    Importing a file again changes nothing. A token replaces the stored token with the same id, except if its
+    Importing a file again changes nothing. A token replaces the stored token with the same id, unless its
     updated_at is older.
     """
     with ExitStack() as stack:
@@ -97,8 +97,13 @@ class _RejectLog:
 
     def flush(self) -> None:
         """Write the rejected records before the rest is committed, so that a full disk prevents both."""
-        if self.stream is not None:
+        if self.stream is None:
+            return
+        try:
             self.stream.flush()
+        except OSError as error:
+            self.stream.raw.close()  # the buffered data is not written again
+            raise StoreError(f"cannot write --rejects {self.path}: {error.strerror}.", "Name another file.") from None
 
     def log_reject(self, name: str, reject: RejectedRecord) -> None:
         if self.stream is None:
@@ -143,6 +148,8 @@ def _report(done: list[ImportResult], *, dry_run: bool) -> Listing:
         said = []
         if dry_run:
             said.append("Dry run: nothing was changed.")
+        elif not any(item.instances or item.unchanged or item.rejected for item in done) and not changed:
+            said.append("Nothing imported: the input has no tokens.")
         elif not changed:
             said.append("Nothing changed: the store already has these tokens.")
         if rejected:

@@ -25,8 +25,8 @@ def prune(
     """Remove old instances that have ended, with their tokens.
 
     On a terminal you are asked for confirmation. Without a terminal, use --yes; without --yes, only the totals are
-    shown. Instances with live tokens are kept. Instances with an incident (a FAILED token) are kept, except with
-    --with-incidents.
+    shown. Instances with live tokens are kept. Instances with an incident (a FAILED token) are kept, unless
+    --with-incidents is given.
     """
     moment = parse_time_or_age(completed_before, app.now)
     before = format_zoned_time(moment, app.now)

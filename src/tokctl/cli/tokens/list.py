@@ -24,6 +24,7 @@ from tokctl.model.filters import (
     TokenFilter,
     parse_sort_order,
 )
+from tokctl.model.states import FAILED
 from tokctl.render.result import Listing, Output
 from tokctl.render.views.all_tokens import all_tokens_listing
 from tokctl.render.views.tokens import token_listing
@@ -49,6 +50,9 @@ def list_tokens(
         bool, opt.flag("-A --all-instances", "List the tokens of all instances.", panel=opt.FILTER_PANEL)
     ] = False,
     state: opt.States = None,
+    failed: Annotated[
+        bool, opt.flag("--failed", "Only FAILED tokens, like --state FAILED.", panel=opt.FILTER_PANEL)
+    ] = False,
     type_: opt.Types = None,
     element: opt.Elements = None,
     worker: opt.Workers = None,
@@ -60,8 +64,8 @@ def list_tokens(
         str | None,
         opt.option(
             "ORDER",
-            "created (default), updated, finished, duration, element, type, state, worker or retries; '-' in front "
-            "reverses. Of all instances also recorded (default): instance by instance.",
+            "Sort by created (default), updated, finished, duration, element, type, state, worker or retries; -NAME "
+            "for descending. For all instances also recorded (default): instance by instance.",
             complete=complete_order,
             panel=opt.PAGE_PANEL,
         ),
@@ -81,7 +85,7 @@ def list_tokens(
     """
     where = build_token_filter(
         app,
-        state=state,
+        state=[*(state or ()), FAILED] if failed else state,
         types=type_,
         elements=element,
         workers=worker,
@@ -99,6 +103,10 @@ def list_tokens(
     if all_instances or (instance is None and where != ALL_TOKENS and len(engine.instance_ids("", 2)) > 1):
         return _list_all(app, engine, where, sort, shown, variables=variables)
     order = parse_sort_order(sort or "created", TOKEN_SORT_COLUMNS)
+    if instance is None and len(engine.instance_ids("", 2)) > 1:
+        raise UsageError(
+            "no process instance given.", "Give an id, an id prefix or @latest, or use -A for all instances."
+        )
     instance_id = resolve_instance(engine, instance)
     return token_listing(
         engine.tokens(
@@ -175,7 +183,7 @@ app = command(
     shared_options=(*opt.ENGINE, *opt.AT, *opt.OUTPUT),
     examples=(
         "tokctl tokens list @latest --live",
-        "tokctl tokens list -A --state FAILED --since 1h",
+        "tokctl tokens list -A --failed --since 1h",
         "tokctl tokens list srv1-aB3 --type gateway --state WAITING",
         "tokctl tokens list srv1-aB3 --since 15m --sort -duration",
         "tokctl tokens list @latest --state FAILED --watch",

@@ -29,11 +29,13 @@ def tree(
     follow_calls: Annotated[
         bool, opt.flag("--follow-calls", "Show the tokens of called instances below their call activities.")
     ] = False,
-    expand: Annotated[bool, opt.flag("--expand", "Show every token, also equal branches and loop passes.")] = False,
+    expand: Annotated[
+        bool, opt.flag("--expand", "Show every token, including equal branches and loop passes.")
+    ] = False,
 ) -> Listing:
     """Show the tokens of an instance as a tree.
 
-    Use it to see what came from what and what is still running. See 'flow' for what took the time. Failed and
+    Use it to see how the branches developed and which are still running. 'flow' shows what took the time. Failed and
     waiting branches stand out, finished ones are dim.
 
     Each token is below the token that it came from. Tables show equal branches and loop passes once, with their

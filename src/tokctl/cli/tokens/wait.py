@@ -36,7 +36,7 @@ def wait_for_instance(
     interval: Annotated[str, opt.option("DURATION", "Time between two polls.")] = "1s",
     appear: Annotated[bool, opt.flag("--appear", "If the instance does not exist yet, wait for it.")] = False,
 ) -> Detail:
-    """Wait until an instance has a state, reaches an element, or has a problem.
+    """Wait until an instance is in a state, reaches an element, or has a problem.
 
     element=ID is true when a token has reached the element with this id or name (or pattern), finding=HIGH when debug
     finds a problem of this severity or higher. Exit codes: 0 condition met, 5 timeout, 1 the condition cannot be met

@@ -50,7 +50,7 @@ def watch_tokens(
     ] = None,
     interval: Annotated[str, opt.option("DURATION", "Time between two polls.")] = DEFAULT_INTERVAL,
     until: Annotated[str | None, opt.option("TIME", "Stop at this time, or after a duration from now.")] = None,
-    events: Annotated[bool, opt.flag("--events", "Print events as JSON lines, also on a terminal.")] = False,
+    events: Annotated[bool, opt.flag("--events", "Print events as JSON lines, even on a terminal.")] = False,
     limit: Annotated[
         int, opt.option("N", "Maximum number of instances to watch if none is given.", "-n --limit", min=1)
     ] = 100,

@@ -54,7 +54,7 @@ def open_engine(settings: Settings, reading: Projection) -> Camunda7Engine:
 
 
 def recognizes(document: Any) -> bool:
-    """Tell whether a response to ``/engine`` is a list of engines with nothing but their names."""
+    """Tell whether a response to ``/engine`` is a list of engines by name."""
     return (
         isinstance(document, list)
         and bool(document)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,12 +16,14 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from tokctl.engines.camunda7.api import RestApi
-from tokctl.engines.camunda7.documents import ActivityRow, JobRow, format_filter_time
+from tokctl.engines.camunda7.documents import ActivityRow, JobRow
+from tokctl.engines.camunda7.durations import read_durations
 from tokctl.engines.camunda7.instances import InstanceFinder
 from tokctl.engines.camunda7.models import ModelLoader
 from tokctl.engines.camunda7.reader import ACTIVITIES, InstanceReader
+from tokctl.engines.camunda7.scopes import encode_variables
 from tokctl.engines.camunda7.suspects import find_suspects
-from tokctl.engines.camunda7.tokens import TokenBuilder, current_time, encode_variables
+from tokctl.engines.camunda7.tokens import TokenBuilder, current_time
 from tokctl.engines.camunda7.work import InstanceRows
 from tokctl.engines.connect import display_address
 from tokctl.engines.etag_cache import FetchResult
@@ -53,8 +55,6 @@ _UUID_LENGTH = 36
 _LIST_KEY = ("list",)
 _TOKEN_COLUMNS = frozenset({"tokens", "live", "updated"})
 """Orders by what only the tokens of each instance tell."""
-MAX_COMPARED_VISITS = 20_000
-"""Maximum number of finished visits of a model that durations are taken from, the latest ones."""
 
 
 class Camunda7Engine(RemoteEngine):
@@ -71,7 +71,7 @@ class Camunda7Engine(RemoteEngine):
         super().__init__(client, server, reading)
         self._clock = clock
         self._api = RestApi(client, self.kind)
-        self._models = ModelLoader(self._api)
+        self._models = ModelLoader(self._api, display_address(client))
         self._reader = InstanceReader(self._api, self._models)
         self._finder = InstanceFinder(self._api, self._models, self._reader)
         self._limitations: list[str] = []
@@ -84,7 +84,7 @@ class Camunda7Engine(RemoteEngine):
     # --- instances ---
 
     def list_candidates(self, where: InstanceFilter) -> Iterator[ListedInstance]:
-        """Yield every instance that matches, as far as it can be told without tokens."""
+        """Yield every instance that matches. Conditions on tokens are not checked."""
         for instance in self._finder.find(where):
             self._remember(instance)
             yield instance
@@ -296,21 +296,5 @@ class Camunda7Engine(RemoteEngine):
     def visit_durations(
         self, process_id: str | None, elements: Collection[str] | None, instances: int
     ) -> Iterator[tuple[str, str, float]]:
-        """Yield durations of the last instances of a process: at most MAX_COMPARED_VISITS of each of its versions."""
-        where = InstanceFilter(processes=(process_id,) if process_id else ())
-        order = SortOrder("started", descending=True)
-        last = list(self._finder.page(where, order, limit=instances, offset=0) or ())
-        rank = {one.instance_id: number for number, one in enumerate(last)}
-        starts = [one.started_at for one in last if one.started_at is not None]
-        found: list[tuple[int, ActivityRow]] = []
-        for model in {one.process_key for one in last if one.process_key} if starts else ():
-            params = {"processDefinitionId": model, "finished": "true", "sortBy": "endTime", "sortOrder": "desc"}
-            params["startedAfter"] = format_filter_time(min(starts) - timedelta(milliseconds=1))
-            if elements is not None and len(elements) == 1:
-                params["activityId"] = next(iter(elements))
-            rows = self._api.get_page(ACTIVITIES, ActivityRow, params, limit=MAX_COMPARED_VISITS)
-            found += [(rank[row.process_instance_id], row) for row in rows if row.process_instance_id in rank]
-        for _, row in sorted(found, key=lambda one: one[0]):
-            wanted = elements is None or row.element_id in elements
-            if wanted and not row.canceled and not row.is_body and row.duration_in_millis is not None:
-                yield row.process_instance_id, row.element_id, row.duration_in_millis
+        """Yield durations of the last instances of a process, from one sweep for each of its versions."""
+        return read_durations(self._api, self._finder, process_id, elements, instances)

@@ -21,7 +21,8 @@ from tokctl.engines.camunda7.documents import (
 from tokctl.engines.camunda7.filters import PushedFilter, push_down, sort_params
 from tokctl.engines.camunda7.models import ModelLoader
 from tokctl.engines.camunda7.reader import ACTIVITIES, InstanceReader, is_ended
-from tokctl.engines.camunda7.tokens import encode_variables, read_instance
+from tokctl.engines.camunda7.scopes import encode_variables
+from tokctl.engines.camunda7.tokens import read_instance
 from tokctl.engines.connect import warn
 from tokctl.errors import NotFoundError
 from tokctl.model.filters import InstanceFilter, SortOrder
@@ -69,7 +70,7 @@ class InstanceFinder:
     # --- many instances ---
 
     def find(self, where: InstanceFilter) -> Iterator[Instance]:
-        """Yield every instance that matches as far as it can be told without tokens, by when it started."""
+        """Yield every instance that matches, in order of start. Conditions on tokens are not checked."""
         touched = None if where.since is None else self._find_touched(where.since)
         variables = [self._find_variables(condition) for condition in where.variables]
         chosen: list[Iterable[str]] = [*variables]

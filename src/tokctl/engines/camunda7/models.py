@@ -1,30 +1,37 @@
-"""Process models and job definitions of an engine: each is fetched once, as a version never changes."""
+"""Process models and job definitions of an engine: each is fetched once, as a version never changes.
+
+Models are also cached on disk if their id has a UUID. An engine that numbers its ids may use one again after its
+database was created again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from threading import Lock, RLock
+from uuid import UUID
 
 from msgspec.structs import replace
 
 from tokctl.bpmn.graph import ProcessGraph
 from tokctl.bpmn.parser import read_definitions
 from tokctl.engines.camunda7.api import RestApi, run_together
-from tokctl.engines.camunda7.documents import DefinitionRow, DefinitionXml, JobDefinitionRow
+from tokctl.engines.camunda7.documents import DefinitionRow, DefinitionXml, JobDefinitionRow, split_definition_id
 from tokctl.engines.connect import warn
+from tokctl.engines.definition_cache import DefinitionCache
 from tokctl.errors import InputError, NotAllowedError, NotFoundError
 from tokctl.model.definitions import Definition
 
 MAX_SINGLE_REQUESTS = 3
-"""Up to so many definitions, the job definitions of each are requested on their own."""
+"""Maximum number of definitions whose job definitions are requested one by one."""
 
 
 class ModelLoader:
     """Process models and job definitions by the id of the definition. May be used from any thread."""
 
-    def __init__(self, api: RestApi) -> None:
+    def __init__(self, api: RestApi, server: str) -> None:
         self._api = api
+        self._on_disk = DefinitionCache(server)
         self._lock = RLock()
         self._rows: dict[str, tuple[str, int]] = {}  # process id and version by the definition's id
         self._latest: dict[str, str | None] = {}  # the definition's id by process id
@@ -35,7 +42,7 @@ class ModelLoader:
         self._with_job_definitions: set[str] = set()
 
     def note(self, definition_id: str | None, process_id: str | None, version: int | None) -> None:
-        """Remember which version of which process a definition is, as an instance tells it."""
+        """Remember the process and the version of a definition, as an instance has them."""
         if definition_id and process_id and version is not None:
             self._rows.setdefault(definition_id, (process_id, version))
 
@@ -74,8 +81,8 @@ class ModelLoader:
 
     def _fetch(self, definition_id: str) -> Definition | None:
         try:
-            document = self._api.get_document(("process-definition", definition_id, "xml"), DefinitionXml)
-            several = read_definitions(document.bpmn20_xml, f"model {definition_id}")
+            xml = self._fetch_xml(definition_id)
+            several = read_definitions(xml, f"model {definition_id}")
         except NotFoundError:
             return None
         except NotAllowedError as error:
@@ -86,6 +93,18 @@ class ModelLoader:
             return None
         process_id, version = self._rows.get(definition_id) or (definition_id.partition(":")[0], 1)
         return next((replace(one, version=version) for one in several if one.process_id == process_id), None)
+
+    def _fetch_xml(self, definition_id: str) -> str:
+        """Return the XML of a model, from disk if it is there. Raises NotFoundError, NotAllowedError."""
+        process_id, version, rest = split_definition_id(definition_id)
+        is_unique = process_id is not None and version is not None and _is_uuid(rest)
+        cached = self._on_disk.get(definition_id) if is_unique else None
+        if cached is not None:
+            return cached.xml
+        xml = self._api.get_document(("process-definition", definition_id, "xml"), DefinitionXml).bpmn20_xml
+        if is_unique and process_id is not None and version is not None:
+            self._on_disk.put(definition_id, process_id, version, xml)
+        return xml
 
     def graphs(self, definition_ids: Collection[str]) -> Mapping[str, ProcessGraph]:
         """Return the graphs of models, fetched at the same time; an unknown model has an empty graph."""
@@ -121,3 +140,11 @@ class ModelLoader:
             self._job_definitions |= {row.id: row for row in rows}
             self._with_job_definitions.update(missing)
             return self._job_definitions
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True

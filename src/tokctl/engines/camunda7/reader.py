@@ -40,15 +40,15 @@ from tokctl.model.states import is_final
 Row = TypeVar("Row")
 
 FEW_INSTANCES = 3
-"""Up to so many instances are read one by one."""
+"""Maximum number of instances that are read one by one."""
 SINGLE_HISTORIES = 20
-"""Up to so many instances, the visits of each are requested on their own."""
+"""Maximum number of instances whose visits are requested one by one."""
 ROWS_PER_HISTORY = 50
-"""For more, one sweep is read instead if it has at most so many visits for each instance that is needed …"""
+"""Maximum number of visits in a sweep for each instance that is needed; above, each instance is read on its own."""
 MAX_SWEPT_ROWS = 300_000
-"""… and at most so many in total: they are in memory at once."""
+"""Maximum number of visits in a sweep: they are in memory at once."""
 NAMED_INSTANCES = 500
-"""Up to so many instances, lists are limited to their ids."""
+"""Maximum number of instances that a list is limited to by their ids."""
 
 _WORK_TYPES = frozenset({"serviceTask", "sendTask", "businessRuleTask"})
 _EVENT_TYPES = frozenset({"receiveTask", "eventBasedGateway", "conditionalEventDefinition"})

@@ -1,7 +1,7 @@
-"""What debug reads of many instances: their unfinished visits, and the whole history of those that may be in trouble.
+"""What debug reads of many instances: their unfinished visits, and the whole history of suspects.
 
-In trouble may be an instance with an incident, and one with a token at a join: whether the others can still arrive
-shows only in what has ended.
+A suspect is an instance with an incident, or with a token at a join: only the visits that have ended show whether
+other tokens can still arrive.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from msgspec.structs import replace
 
 from tokctl.engines.camunda7.models import ModelLoader
-from tokctl.engines.camunda7.reader import InstanceReader
+from tokctl.engines.camunda7.reader import InstanceReader, is_ended
 from tokctl.engines.camunda7.work import InstanceRows
 from tokctl.model.instances import Instance
 
@@ -27,7 +27,7 @@ def find_suspects(
     *,
     failed_only: bool = False,
 ) -> Iterator[InstanceRows]:
-    """Yield the rows of instances, in order: whole for those that may be in trouble.
+    """Yield the rows of instances, in order: whole for the suspects.
 
     ``limitations`` gets a sentence if too many instances wait at joins. With ``failed_only``, of the others nothing is
     read.
@@ -38,7 +38,12 @@ def find_suspects(
         read = {rows.instance.instance_id: rows for rows in reader.read_many(failed)}
         yield from (read.get(one.instance_id) or InstanceRows(instance=one, whole=False) for one in instances)
         return
-    several = list(reader.read_many(instances, unfinished=True))
+    live = {one.instance_id: one for one in instances if not is_ended(one)}
+    ended = {
+        rows.instance.instance_id: rows
+        for rows in reader.read_many([one for one in instances if one.instance_id not in live])
+    }
+    several = list(reader.read_many(list(live.values()), unfinished=True))
     joining = {rows.instance.instance_id for rows in several if not rows.whole and _waits_at_join(rows, models)}
     suspects = [
         rows.instance
@@ -55,8 +60,9 @@ def find_suspects(
                 "was checked only for the other ones. Use 'tokctl debug INSTANCE' for them."
             )
         histories = reader.read_single_histories([*failed, *others[:MAX_SINGLE_JOINS]])
-    for rows in several:
-        history = histories.get(rows.instance.instance_id)
+    found = ended | {rows.instance.instance_id: rows for rows in several}
+    for one in instances:
+        rows, history = found[one.instance_id], histories.get(one.instance_id)
         yield rows if rows.whole or history is None else replace(rows, activities=history, whole=True)
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +13,7 @@ from msgspec import Raw
 from tokctl.bpmn.entries import UNKNOWN_SCOPE, EngineVisit, EnteredBy, Entry, encode_flow_history
 from tokctl.bpmn.graph import ProcessGraph
 from tokctl.bpmn.reconstruction import reconstruct_entries
+from tokctl.engines.camunda7.contexts import ContextBuilder
 from tokctl.engines.camunda7.documents import (
     INSTANCE_STATES,
     ActivityRow,
@@ -23,6 +22,7 @@ from tokctl.engines.camunda7.documents import (
     VariableRow,
     to_time,
 )
+from tokctl.engines.camunda7.scopes import VariableScopes, encode_variables
 from tokctl.engines.camunda7.work import InstanceRows, LiveWork, PendingActivity, TokenWork
 from tokctl.model.element_types import CONTAINER_TYPES, ELEMENT_TYPES
 from tokctl.model.instances import Instance
@@ -66,12 +66,6 @@ def _instance_variables(row: HistoricInstanceRow, variables: Sequence[VariableRo
     return Raw(b"{}") if found is NULL else found
 
 
-def encode_variables(variables: Iterable[VariableRow]) -> Raw:
-    """Return variables as a JSON object, later ones over earlier ones of the same name; NULL without any."""
-    found = {one.name: one.decode_value() for one in variables}
-    return Raw(msgspec.json.encode(found)) if found else NULL
-
-
 def guess_element_type(activity_type: str | None) -> str | None:
     """Return the BPMN type for an activity type of the engine, which has its own names for events; None if unknown."""
     if activity_type is None or activity_type in _TYPES:
@@ -106,14 +100,8 @@ class TokenBuilder:
         self._flows = flows
         self._live = LiveWork(rows, job_definitions, graphs)
         self._suspended = rows.instance.status == SUSPENDED
-        self._failures = Counter(one.job_id for one in rows.job_log or () if one.failure_log)
-        self._failures += Counter(
-            key
-            for one in rows.external_task_log or ()
-            if one.failure_log
-            for key in (one.external_task_id, one.activity_instance_id)
-        )
-        self._logged = _latest_log_times(rows)
+        self._contexts = ContextBuilder(rows)
+        self._variables = VariableScopes(rows)
 
     def build(self) -> list[Token]:
         """Return the tokens in the order in which they were created."""
@@ -186,7 +174,7 @@ class TokenBuilder:
         kind = element.type if element else guess_element_type(row.activity_type)
         state = self._visit_state(row, work, kind, left=left)
         end = to_time(row.end_time)
-        context = self._context(work, state)
+        context = self._contexts.build(work, state)
         if row.called_process_instance_id:
             context["called_instance_id"] = row.called_process_instance_id
             if row.end_time is None:
@@ -195,7 +183,7 @@ class TokenBuilder:
             context["duration_ms"] = row.duration_in_millis
         if row.assignee and work.user_task is None:
             context["assignee"] = row.assignee
-        if (used := self._failures.get(row.id)) and "retries_used" not in context:
+        if (used := self._contexts.failures.get(row.id)) and "retries_used" not in context:
             context["retries_used"] = used
         created = to_time(row.start_time)
         return self._token(
@@ -210,7 +198,7 @@ class TokenBuilder:
             updated_at=self._updated_at(created, end, work),
             completed_at=end if state == COMPLETED else None,
             cancelled_at=end if state == CANCELLED else None,
-            variables=self._variables(row),
+            variables=self._variables.of_visit(row),
         )
 
     def _build_pending(self, item: PendingActivity, entry: Entry | None) -> Token:
@@ -219,7 +207,7 @@ class TokenBuilder:
         element = graph.elements.get(item.activity_id) if graph else None
         state = self._pending_state(item, work)
         created = to_time(item.job.create_time) if item.job else None
-        context = self._context(work, state)
+        context = self._contexts.build(work, state)
         context.setdefault("waiting_for", f"job:{item.job_id}")
         return self._token(
             entry,
@@ -231,7 +219,7 @@ class TokenBuilder:
             state=state,
             created_at=created,
             updated_at=self._updated_at(created, None, work),
-            variables=encode_variables(self._scopes.get(self.rows.instance.instance_id, ())),
+            variables=self._variables.of_instance(),
         )
 
     def _token(self, entry: Entry | None, context: dict[str, Any], **fields: Any) -> Token:
@@ -284,74 +272,7 @@ class TokenBuilder:
         due = to_time(work.job.due_date) if work.job else None
         return due is not None and due > self._now
 
-    # --- contexts ---
-
-    def _context(self, work: TokenWork, state: str) -> dict[str, Any]:
-        context: dict[str, Any] = {}
-        if work.job is not None:
-            context |= self._job_context(work)
-        if work.external_task is not None:
-            context |= self._external_task_context(work, state)
-        if work.user_task is not None:
-            task = work.user_task
-            context |= {"waiting_for": f"user_task:{task.id}", "assignee": task.assignee}
-            context["due_at"] = format_time(to_time(task.due))
-        context |= _event_context(work)
-        if work.incident is not None:
-            incident = work.incident
-            context |= {"incident_id": incident.id, "incident_type": incident.incident_type}
-            context["error_message"] = incident.incident_message or context.get("error_message")
-            context["annotation"] = incident.annotation
-            if incident.is_repeated:
-                context["root_cause_incident_id"] = incident.root_cause_incident_id
-            if incident.failed_activity_id != incident.activity_id:
-                context["failed_element_id"] = incident.failed_activity_id
-            since = format_time(to_time(incident.incident_timestamp))
-            context["state_history"] = [{"state": FAILED, "at": since}] if since else None
-        return context
-
-    def _job_context(self, work: TokenWork) -> dict[str, Any]:
-        job = work.job
-        assert job is not None  # noqa: S101 - the caller has checked it
-        due = format_time(to_time(job.due_date))
-        waits = f"timer:{job.id}" if work.is_timer else f"job:{job.id}"
-        failed = job.exception_message is not None
-        return {
-            "job_key": job.id,
-            "retries_left": job.retries,
-            **self._attempts(job.id, failed=failed, log=self.rows.job_log),
-            "error_message": job.exception_message,
-            "waiting_for": waits,
-            "retry_at" if failed and not work.is_timer else "due_at": due,
-        }
-
-    def _external_task_context(self, work: TokenWork, state: str) -> dict[str, Any]:
-        task = work.external_task
-        assert task is not None  # noqa: S101 - the caller has checked it
-        until = format_time(to_time(task.lock_expiration_time))
-        failed = task.error_message is not None
-        return {
-            "job_key": task.id,
-            "job_type": task.topic_name,
-            "worker_id": task.worker_id,
-            "retries_left": task.retries,
-            **self._attempts(task.id, failed=failed, log=self.rows.external_task_log),
-            "error_message": task.error_message,
-            "waiting_for": f"external_task:{task.topic_name}",
-            "timeout_at": None if failed else until,
-            "retry_at": until if failed and state != FAILED else None,
-        }
-
-    def _attempts(self, subject: str, *, failed: bool, log: Sequence[Any] | None) -> dict[str, int | None]:
-        """Return the number of failed attempts; None if that is unknown: below level full the log is empty.
-
-        The engine counts the first attempt among the retries: three retries are three attempts.
-        """
-        failures = self._failures.get(subject, 0)
-        known = failures if failures or (log is not None and not failed) else None
-        return {"retries_used": known, "failed_attempts": known or None}
-
-    # --- times and variables ---
+    # --- times ---
 
     def _updated_at(self, created: datetime | None, end: datetime | None, work: TokenWork) -> datetime | None:
         incident, task = work.incident, work.user_task
@@ -361,65 +282,9 @@ class TokenBuilder:
             end,
             to_time(incident.incident_timestamp) if incident else None,
             to_time(task.last_updated) if task else None,
-            *(self._logged.get(subject) for subject in subjects),
+            *(self._contexts.logged.get(subject) for subject in subjects),
         )
         return max((time for time in times if time is not None), default=None)
-
-    @cached_property
-    def _scopes(self) -> dict[str | None, list[VariableRow]]:
-        """The variables by their scope: an activity instance, or the execution of one instance of a multi-instance."""
-        bodies = {row.id: row.execution_id for row in self.rows.activities if row.is_body}
-        scopes: dict[str | None, list[VariableRow]] = defaultdict(list)
-        for one in self.rows.variables or ():
-            scope = one.activity_instance_id
-            is_inner = scope in bodies and one.execution_id != bodies[scope]
-            scopes[one.execution_id if is_inner else scope].append(one)
-        return scopes
-
-    @cached_property
-    def _by_id(self) -> dict[str, ActivityRow]:
-        return {row.id: row for row in self.rows.activities}
-
-    def _variables(self, row: ActivityRow) -> Raw:
-        """Return the variables that a live token sees, or the local ones of an ended one: others may have changed."""
-        if not self.rows.variables:
-            return NULL
-        scope: ActivityRow | None = row
-        found: list[list[VariableRow]] = []
-        while scope is not None:
-            found.append(self._scopes.get(scope.id, []))
-            above = self._by_id.get(scope.parent_activity_instance_id or "")
-            if above is not None and above.is_body:
-                found.append(self._scopes.get(scope.execution_id, []))
-            scope = above if row.end_time is None else None
-        if row.end_time is None:
-            found.append(self._scopes.get(self.rows.instance.instance_id, []))
-        return encode_variables(one for several in reversed(found) for one in several)
-
-
-def _event_context(work: TokenWork) -> dict[str, Any]:
-    """Return the events that a token waits for; ``waits_for`` has all of them, if there are several."""
-    events = [f"{one.event_type}:{one.event_name or one.activity_id}" for one in work.subscriptions]
-    if not events:
-        return {}
-    if work.job is not None and work.is_timer:
-        events.append(f"timer:{work.job.id}")
-    return {"waiting_for": events[0]} if len(events) == 1 else {"waiting_for": None, "waits_for": events}
-
-
-def _latest_log_times(rows: InstanceRows) -> dict[str | None, datetime]:
-    """Return when the log last tells of each job and external task."""
-    latest: dict[str | None, datetime] = {}
-    for subject, text in _iter_log_entries(rows):
-        time = to_time(text)
-        if time is not None and (subject not in latest or time > latest[subject]):
-            latest[subject] = time
-    return latest
-
-
-def _iter_log_entries(rows: InstanceRows) -> Iterator[tuple[str | None, str | None]]:
-    yield from ((one.job_id, one.timestamp) for one in rows.job_log or ())
-    yield from ((one.external_task_id, one.timestamp) for one in rows.external_task_log or ())
 
 
 def _uuid_time(text: str) -> int | None:

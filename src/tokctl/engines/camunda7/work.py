@@ -139,7 +139,7 @@ class LiveWork:
         holder = None if waits_before else self._find_waiting(activity_id, job.execution_id)
         if holder is not None:
             self.work[holder.id].job = job
-            self.work[holder.id].is_timer = kind != _ASYNC
+            self.work[holder.id].is_timer = _is_timer(kind, holder)
             self._job_owners[job.id] = holder.id
         elif kind in {None, _ASYNC} and not self._is_boundary_event(activity_id, job.process_definition_id):
             self._add_pending(activity_id, job.id, job, job.process_definition_id)
@@ -212,3 +212,10 @@ class LiveWork:
     @staticmethod
     def _holds_another(row: ActivityRow, several: Iterable[ActivityRow]) -> bool:
         return any(other.parent_activity_instance_id == row.id for other in several)
+
+
+def _is_timer(job_type: str | None, holder: ActivityRow) -> bool:
+    """Tell whether a job is a timer; if its type was not read, by the activity that it holds."""
+    if job_type is not None:
+        return job_type.startswith("timer")
+    return "Timer" in (holder.activity_type or "") or holder.activity_type == "eventBasedGateway"

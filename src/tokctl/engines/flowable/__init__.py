@@ -1,4 +1,4 @@
-"""Flowable 6.7 and later, over its REST API (kind ``flowable``): how it is recognized, and what it can tell."""
+"""Flowable 7, over its REST API (kind ``flowable``): how it is recognized, and what it can tell."""
 
 from __future__ import annotations
 

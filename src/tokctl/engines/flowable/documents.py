@@ -1,8 +1,8 @@
 """Rows of Flowable's REST API: what its lists send, as far as tokens need it.
 
-Shapes are those of Flowable 6.7 to 7.2 (``org.flowable.rest.service.api``). Lists are
+Shapes are those that Flowable 7.2 sends. Lists are
 ``{"data": [], "total", "start", "sort", "order", "size"}``. Times are RFC 3339 in UTC with milliseconds. Nothing is
-requested here, and no token is made here: see ``flowable`` and ``tokens``.
+requested here, and no token is made here: see ``engine`` and ``tokens``.
 """
 
 from __future__ import annotations
@@ -33,10 +33,9 @@ class _FlowableRow(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
 
 
 class FlowableValue(_FlowableRow, frozen=True, kw_only=True):
-    """The name and the value of a variable; ``type`` is ``serializable`` for values that are not sent."""
+    """The name and the value of a variable; the value of a serialized object is not sent."""
 
     name: str
-    type: str | None = None
     value: Raw = NULL
 
 
@@ -128,7 +127,6 @@ class FlowableSubscription(_FlowableRow, frozen=True, kw_only=True):
     """A message or signal that an execution waits for; ``compensate`` is the offer of a compensation handler."""
 
     event_type: str
-    id: str
     process_instance_id: str | None = None
     execution_id: str | None = None
     activity_id: str | None = None
@@ -141,7 +139,6 @@ class FlowableTask(_FlowableRow, frozen=True, kw_only=True):
     id: str
     process_instance_id: str | None = None
     execution_id: str | None = None
-    task_definition_key: str | None = None
     owner: str | None = None
     assignee: str | None = None
     due_date: datetime | None = None

@@ -1,11 +1,13 @@
 """Filters of instances as query parameters of Flowable's list of historic process instances.
 
-The server compares exactly, and ignores parameters that it does not know. Times are compared to the millisecond.
+The server compares texts exactly, and ignores parameters that it does not know. It keeps times to the millisecond.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
 
 from tokctl.model.filters import InstanceFilter
 from tokctl.model.states import CANCELLED, COMPLETED
@@ -25,7 +27,7 @@ def instance_params(where: InstanceFilter) -> dict[str, str]:
     elif statuses and statuses <= _ENDED:
         params["finished"] = "true"
         if where.since is not None:
-            params["finishedAfter"] = format_time(where.since) or ""
+            params["finishedAfter"] = _format_millisecond(where.since, -1)
     if (process := _only_name(where.processes)) is not None:
         params["processDefinitionKey"] = process
         if where.version is not None:
@@ -33,7 +35,7 @@ def instance_params(where: InstanceFilter) -> dict[str, str]:
     if (business_key := _only_name(where.business_keys)) is not None:
         params["businessKey"] = business_key
     if where.until is not None:
-        params["startedBefore"] = format_time(where.until) or ""
+        params["startedBefore"] = _format_millisecond(where.until, 1)
     if where.variables:
         params["includeProcessVariables"] = "true"
     return params
@@ -52,6 +54,13 @@ def count_params(where: InstanceFilter) -> dict[str, str] | None:
     if not (by_end and by_name) or contradicts or rest or (where.version is not None and not where.processes):
         return None
     return instance_params(where)
+
+
+def _format_millisecond(time: datetime, beyond: int) -> str:
+    """Return a time to the millisecond, and some milliseconds later or earlier, so that no match is left out."""
+    with suppress(OverflowError):
+        time += timedelta(milliseconds=beyond)
+    return format_time(time.replace(microsecond=time.microsecond // 1000 * 1000)) or ""
 
 
 def _only_name(patterns: Sequence[str]) -> str | None:

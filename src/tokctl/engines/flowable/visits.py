@@ -7,6 +7,7 @@ completed or cancelled, and it records boundary events from when they are armed.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -113,6 +114,9 @@ class VisitHistory:
         self.pending: list[TakenFlow] = []
         self.by_element: dict[str, list[FlowableVisit]] = defaultdict(list)
         self._entered: dict[str, TakenFlow] = {}  # the flow that led to a multi-instance activity
+        self._firings: dict[str, dict[str, FlowableVisit | None]] = {}
+        self._left: dict[str, list[datetime]] = {}
+        self._last_ends: dict[tuple[str, datetime | None], datetime] = {}
         for row in sort_activities(rows):
             if row.activity_type == SEQUENCE_FLOW:
                 self._take(row)
@@ -181,9 +185,12 @@ class VisitHistory:
 
     def find_firing(self, visit: FlowableVisit) -> FlowableVisit | None:
         """Return the arrival with which a join fired that this arrival was waiting at; None if it has not."""
-        arrivals = self.by_element[visit.element_id]
-        later = arrivals[arrivals.index(visit) :]
-        return next((one for one in later if one.left_by), None)
+        if visit.element_id not in self._firings:
+            firing: FlowableVisit | None = None
+            found = self._firings[visit.element_id] = {}
+            for arrival in reversed(self.by_element[visit.element_id]):
+                firing = found[arrival.row.id] = arrival if arrival.left_by else firing
+        return self._firings[visit.element_id][visit.row.id]
 
     def was_completed(self, visit: FlowableVisit, *, is_open: bool) -> bool:
         """Tell whether a visit that has ended was completed, and not cancelled: a flow left it, or none can.
@@ -220,13 +227,26 @@ class VisitHistory:
 
         A flow left the activity later; or the activity was cancelled, but after this instance had ended.
         """
-        ended, siblings = visit.row.end_time, self.by_element[visit.element_id]
+        ended = visit.row.end_time
         if ended is None:
             return False
-        left = [taken.at for one in siblings for taken in one.left_by]
-        if any(at >= ended for at in left):
+        left = self._left_at(visit.element_id)
+        position = bisect_left(left, ended)
+        if position < len(left):
             return True
-        begun = max((at for at in left if at < ended), default=None)  # a former pass of a loop
-        same = [one.row for one in siblings if begun is None or one.row.start_time >= begun]
-        last = max((row.end_time for row in same if row.end_time is not None), default=ended)
-        return last - ended > SAME_CANCELLATION
+        former = left[position - 1] if position else None  # when a former pass of a loop was left
+        return self._last_end(visit.element_id, former, ended) - ended > SAME_CANCELLATION
+
+    def _left_at(self, element_id: str) -> list[datetime]:
+        """Return when flows left an element, in order."""
+        if element_id not in self._left:
+            self._left[element_id] = sorted(taken.at for one in self.by_element[element_id] for taken in one.left_by)
+        return self._left[element_id]
+
+    def _last_end(self, element_id: str, since: datetime | None, default: datetime) -> datetime:
+        """Return when the last visit of an element ended, of those that began at a time or later."""
+        if (element_id, since) not in self._last_ends:
+            rows = [one.row for one in self.by_element[element_id] if since is None or one.row.start_time >= since]
+            ends = (row.end_time for row in rows if row.end_time is not None)
+            self._last_ends[element_id, since] = max(ends, default=default)
+        return self._last_ends[element_id, since]

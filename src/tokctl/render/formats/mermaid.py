@@ -15,7 +15,7 @@ from tokctl.bpmn.graph import ProcessGraph
 from tokctl.model.definitions import Definition
 from tokctl.model.element_types import canonical_type, is_joining_gateway, type_matches
 from tokctl.model.states import FAILED
-from tokctl.model.tokens import FlowHop
+from tokctl.model.tokens import Certainty, FlowHop
 from tokctl.model.visits import Visit
 
 Edge = tuple[str, str, str | None]
@@ -53,11 +53,13 @@ def write_mermaid(flow: FlowAnalysis, definition: Definition | None) -> Iterator
     """Yield the lines of the flowchart.
 
     Thick edges are those of the critical path, dotted edges are flows of the definition that no token took, and
-    edges with a round end lead into a sub-process.
+    edges with a round end lead into a sub-process. ``≈`` marks edges that are not recorded but follow from the times
+    and the model, ``?`` dotted edges that a token may have taken.
     """
     visits = flow.visits
     graph = ProcessGraph(definition)
-    edges = _count_edges(flow, graph)
+    edges, reconstructed = _count_edges(flow, graph)
+    uncertain = _find_uncertain_flows(flow, graph)
     critical_steps = {
         (visits[before.node].element_id, visits[after.node].element_id)
         for before, after in pairwise(flow.critical_steps)
@@ -73,10 +75,12 @@ def write_mermaid(flow: FlowAnalysis, definition: Definition | None) -> Iterator
     yield from nodes.lines()
     for (source, target, via), tokens in edges.items():
         arrow = "==>" if (source, target) in critical_steps else "--o" if (source, target) in within else "-->"
-        label = " ".join(part for part in (via and escape_label(_flow_name(via, graph)), f"×{tokens}") if part)
+        number = f"{'≈' * ((source, target, via) in reconstructed)}×{tokens}"
+        label = " ".join(part for part in (via and escape_label(_flow_name(via, graph)), number) if part)
         yield f'{nodes.id(source)} {arrow}|"{label}"| {nodes.id(target)}\n'
     for flow_id, source, target in _find_untaken_flows(graph, edges):
-        yield f'{nodes.id(source)} -.->|"{escape_label(_flow_name(flow_id, graph))}"| {nodes.id(target)}\n'
+        label = escape_label(_flow_name(flow_id, graph)) + " ?" * (flow_id in uncertain)
+        yield f'{nodes.id(source)} -.->|"{label}"| {nodes.id(target)}\n'
     yield _CLASSES
     for name, members in nodes.classes().items():
         if members:
@@ -129,9 +133,13 @@ def _flow_name(flow_id: str, graph: ProcessGraph) -> str:
     return (known and known.name) or flow_id
 
 
-def _count_edges(flow: FlowAnalysis, graph: ProcessGraph) -> dict[Edge, int]:
-    """Count the tokens that went from element to element, by flow history or else by parent and child links."""
+def _count_edges(flow: FlowAnalysis, graph: ProcessGraph) -> tuple[dict[Edge, int], set[Edge]]:
+    """Count the tokens that went from element to element, by flow history or else by parent and child links.
+
+    Also returns the edges that are not recorded for all of their tokens. Ambiguous hops do not count.
+    """
     counts: Counter[Edge] = Counter()
+    reconstructed: set[Edge] = set()
     for n in flow.by_begin:
         visit = flow.visits[n]
         hops = visit.hops
@@ -141,12 +149,27 @@ def _count_edges(flow: FlowAnalysis, graph: ProcessGraph) -> dict[Edge, int]:
             if any(hop.from_element not in came_from for hop in hops[1:]):
                 targets = [hop.from_element or visit.element_id for hop in hops[1:]] + [visit.element_id]
         for hop, target in zip(hops, targets, strict=True):
-            if hop.from_element is not None:
-                counts[hop.from_element, _find_target(hop, target, graph), hop.via_flow] += 1
-        if not any(hop.from_element is not None for hop in hops):
+            if hop.from_element is not None and hop.certainty is not Certainty.AMBIGUOUS:
+                edge = hop.from_element, _find_target(hop, target, graph), hop.via_flow
+                counts[edge] += 1
+                if hop.certainty is Certainty.RECONSTRUCTED:
+                    reconstructed.add(edge)
+        if not any(hop.from_element is not None or hop.certainty is Certainty.AMBIGUOUS for hop in hops):
             for other in flow.predecessors(n):
                 counts[flow.visits[other].element_id, visit.element_id, None] += 1
-    return counts
+    return counts, reconstructed
+
+
+def _find_uncertain_flows(flow: FlowAnalysis, graph: ProcessGraph) -> set[str]:
+    """Return the flows that tokens with an ambiguous hop may have taken."""
+    return {
+        flow_id
+        for visit in flow.visits
+        for hop in visit.hops
+        if hop.certainty is Certainty.AMBIGUOUS and visit.element_id in graph.elements
+        for flow_id in graph.elements[visit.element_id].incoming
+        if hop.from_element in {None, graph.flows[flow_id].source} and hop.via_flow in {None, flow_id}
+    }
 
 
 def _find_target(hop: FlowHop, target: str, graph: ProcessGraph) -> str:

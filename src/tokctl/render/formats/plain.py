@@ -21,7 +21,7 @@ class PlainWriter:
 
     def line(self, cells: Sequence[Cell], indent: int = 0) -> None:
         """Write cells as one line."""
-        text = "".join(cell.stem + cell.signed for cell in self._sanitize(cells))
+        text = "".join(cell.stem + cell.text for cell in self._sanitize(cells))
         self.out.stream.write((" " * indent + text).rstrip() + "\n")
 
     def fields(self, fields: Sequence[Field], indent: int) -> None:

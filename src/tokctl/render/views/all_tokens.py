@@ -23,9 +23,16 @@ def all_tokens_listing(
     """Return a list of tokens with their instances."""
     columns = {column.key: column for column in token_columns(out, variables=variables)}
     instance = replace(
-        columns.pop("instance_id"), form=lambda i: Cell(out.shorten_instance_id(i)), wide=False, fold=False, rank=0
+        columns.pop("instance_id"),
+        form=lambda i: Cell(out.shorten_instance_id(i)),
+        wide=False,
+        fold=out.cuts,
+        cut=True,
+        rank=0,
     )
     columns |= {key: replace(columns[key], cut=True) for key in ("element_name", "error")}
+    columns["age_seconds"] = replace(columns["age_seconds"], wide=False, rank=1)
+    columns["duration_ms"] = replace(columns["duration_ms"], rank=5)  # of a live token it is the age
     process = Column("process_id", "PROCESS", "token.process_id", fold=True, wide=True, rank=8)
     token = replace(columns.pop("token_id"), rank=4)  # the instance is what other commands take
     return Listing(

@@ -24,7 +24,7 @@ _SEVERITY_STYLES = {HIGH: ("✗", "bold red"), MEDIUM: ("▲", "yellow"), LOW: (
 
 def report_listing(
     report: DebugReport,
-    now: datetime,
+    out: Output,
     *,
     about: dict[str, Any],
     headline: Callable[[], tuple[Cell, ...]],
@@ -42,7 +42,7 @@ def report_listing(
         Column("type", "FINDING"),
         Column("count", "TOKENS", right=True),
         Column("instances", "INSTANCES", right=True),
-        Column("since", "SINCE", lambda f: format_time(f.since), show=lambda f: age_cell(f.since, now), right=True),
+        Column("since", "SINCE", lambda f: format_time(f.since), show=lambda f: age_cell(f.since, out.now), right=True),
         Column("message", "PROBLEM", fold=True, min_width=24),
         Column("also", "ALSO", show=lambda f: Cell(_format_overlaps(f)), fold=True, rank=2),
         Column("next", "NEXT", fold=True, wide=True, rank=1),
@@ -52,7 +52,7 @@ def report_listing(
         if not report.findings:
             yield _no_problems_section(report)
         for finding in report.findings:
-            yield _finding_section(finding, now, several=several)
+            yield _finding_section(finding, out, several=several)
 
     return Listing(
         key="issues",
@@ -102,8 +102,8 @@ def trouble_listing(
             return
         if rows:
             yield Section(listing=table(rows, columns))
-        lines = [*_left_out_lines(report, shown), *cause_lines(report)]
-        if shown and next_command is not None:
+        lines = [*left_out_lines(report, shown), *cause_lines(report)]
+        if shown and next_command is not None and not out.quiet:
             lines.append((Cell("Next: ", "dim"), Cell(next_command(shown[0]))))
         if not several:
             evidence = [line for row in rows[:TOKENS_WITH_EVIDENCE] for line in _evidence_lines(row, out.now)]
@@ -128,7 +128,7 @@ def _no_problems_section(report: DebugReport) -> Section:
 
 
 def _trouble_columns(out: Output, *, several: bool) -> tuple[Column, ...]:
-    cut = out.format == "table" and out.tty
+    cut = out.cuts
     whole = not out.tty or out.format not in {"table", "wide"}  # programs get the instance in each row
 
     def once(show: Callable[[TroubleRow], Cell]) -> Callable[[TroubleRow], Cell]:
@@ -150,6 +150,8 @@ def _trouble_columns(out: Output, *, several: bool) -> tuple[Column, ...]:
             "INSTANCE",
             "token.match.visit.instance_id",
             show=once(lambda r: Cell(out.shorten_instance_id(r.token.match.visit.instance_id))),
+            fold=cut,
+            cut=cut,
             wide=not several,
         ),
         Column(
@@ -203,12 +205,13 @@ def _evidence_lines(row: TroubleRow, now: datetime) -> Iterator[tuple[Cell, ...]
         yield (Cell(f"  {name}  "), Cell(match.text))
 
 
-def _left_out_lines(report: DebugReport, shown: Sequence[TroubledInstance]) -> Iterator[tuple[Cell, ...]]:
+def left_out_lines(report: DebugReport, shown: Sequence[TroubledInstance]) -> Iterator[tuple[Cell, ...]]:
     """Yield how many instances and tokens of them are not shown, and what is wrong with the instances."""
     among = Counter(one.tokens[0].finding for one in shown)
     left = {name: number - among[name] for name, number in report.worst_findings.items() if number > among[name]}
     if left:
-        kinds = ", ".join(f"{number:,} {name}" for name, number in sorted(left.items(), key=lambda item: -item[1]))
+        most_first = sorted(left.items(), key=lambda item: -item[1])
+        kinds = ", ".join(f"{number:,} {_format_names([name])}" for name, number in most_first)
         text = f"… and {count(sum(left.values()), 'more instance')}: {kinds}."
         yield (Cell(text, "yellow"), Cell(" Use --by error, or --limit 0 to show all.", "dim"))
     tokens = sum(one.total - len(one.tokens) for one in shown)
@@ -223,7 +226,7 @@ def cause_lines(report: DebugReport) -> Iterator[tuple[Cell, ...]]:
     for finding in report.findings:
         causes = finding.evidence.get("causes", ())
         for cause in causes:
-            yield (Cell("Common cause: ", "bold"), Cell(f"{describe_cause(cause)}, {describe_share(cause)}"))
+            yield (Cell("Common cause: ", "bold"), Cell(f"{describe_share(cause)} {describe_cause(cause)}"))
         if finding.type in report.across and not causes:
             yield (Cell(f"{finding.type}: ", "bold"), Cell(f"{finding.message} Use --by finding to list them."))
 
@@ -249,7 +252,14 @@ def group_listing(
             cut=True,
         ),
         Column("since", "SINCE", lambda g: format_time(g.since), show=lambda g: age_cell(g.since, out.now), right=True),
-        Column("instance_id", "EXAMPLE", form=lambda i: Cell(out.shorten_instance_id(i)), rank=1),
+        Column(
+            "instance_id",
+            "EXAMPLE",
+            form=lambda i: Cell(out.shorten_instance_id(i)),
+            fold=out.cuts,
+            cut=True,
+            rank=1,
+        ),
     )
     return Listing(
         key="groups",
@@ -283,13 +293,13 @@ def _format_overlaps(finding: DebugFinding) -> str:
     )
 
 
-def _finding_section(finding: DebugFinding, now: datetime, *, several: bool) -> Section:
+def _finding_section(finding: DebugFinding, out: Output, *, several: bool) -> Section:
     title = [severity_cell(finding.severity), Cell("  "), Cell(finding.type, "bold"), Cell("  ")]
     title.append(Cell(count(finding.count, "token")))
     if several:
         title.append(Cell(f" in {count(finding.instances, 'instance')}"))
-    if finding.since is not None and finding.since <= now:
-        title.append(Cell(f"  since {time_cell(finding.since, now).text}", "dim"))
+    if finding.since is not None and finding.since <= out.now:
+        title.append(Cell(f"  since {time_cell(finding.since, out.now).text}", "dim"))
     lines: list[tuple[Cell, ...]] = [(Cell(finding.meaning),)]
     lines += [_cause_line(cause) for cause in finding.evidence.get("causes", ())]
     if finding.also:
@@ -301,7 +311,7 @@ def _finding_section(finding: DebugFinding, now: datetime, *, several: bool) -> 
         lines.append(
             (Cell(f"The worst {len(finding.matches):,} of {finding.count:,}. Use --limit 0 to show all.", "dim"),)
         )
-    return Section(title=tuple(title), lines=lines, listing=_match_table(finding, now, several=several))
+    return Section(title=tuple(title), lines=lines, listing=_match_table(finding, out, several=several))
 
 
 def _cause_line(cause: dict[str, Any]) -> tuple[Cell, ...]:
@@ -310,20 +320,27 @@ def _cause_line(cause: dict[str, Any]) -> tuple[Cell, ...]:
     return (Cell(describe_cause(cause), "bold"), Cell(f": {describe_share(cause)}"))
 
 
-def _match_table(finding: DebugFinding, now: datetime, *, several: bool) -> Listing | None:
+def _match_table(finding: DebugFinding, out: Output, *, several: bool) -> Listing | None:
     if not finding.matches:
         return None
-    instance = Column("instance_id", "INSTANCE", "visit.instance_id")
+    instance = Column(
+        "instance_id",
+        "INSTANCE",
+        "visit.instance_id",
+        form=lambda i: Cell(out.shorten_instance_id(i)),
+        fold=out.cuts,
+        cut=out.cuts,
+    )
     columns = (
-        Column("token_id", "TOKEN", "visit.token_id"),
+        Column("token_id", "TOKEN", "visit.token_id", form=lambda i: Cell(out.shorten_token_id(i))),
         Column("element", "ELEMENT", "visit.name", fold=True, rank=1),
         Column("state", "STATE", show=lambda h: state_cell(h.visit.state), rank=4),
-        Column("says", "PROBLEM", "text", fold=True, min_width=20),
-        Column("worker_id", "WORKER", "visit.context.worker_id", fold=True, rank=3),
+        Column("says", "PROBLEM", "text", fold=True, cut=out.cuts, min_width=36),
+        Column("worker_id", "WORKER", "visit.context.worker_id", fold=True, min_width=20, rank=3),
         Column(
             "since",
             "SINCE",
-            show=lambda h: moment_cell(h.since, now),
+            show=lambda h: moment_cell(h.since, out.now),
             wide=True,
             rank=5,
         ),

@@ -16,7 +16,7 @@ from tokctl.model.times import format_time
 from tokctl.model.visits import Visit
 from tokctl.render.result import Cell, Column, Detail, Field, Listing, Output, Section, format_value, table
 from tokctl.render.text import age_cell, format_zoned_time, localize_times, state_cell
-from tokctl.render.views.tokens import headline, token_title
+from tokctl.render.views.tokens import explain_command, headline, token_title
 
 _CAN_CONTINUE_CELLS = {True: Cell("yes", "green"), False: Cell("no", "bold red"), None: Cell("unknown", "dim")}
 _MAX_STEPS_SHOWN = 100
@@ -44,9 +44,7 @@ def explanation_detail(found: Explanation, out: Output) -> Detail:
     )
 
 
-def explanation_listing(
-    found: Sequence[Explanation], status: InstanceStatus, summary: Summary, out: Output, prefix: str
-) -> Listing:
+def explanation_listing(found: Sequence[Explanation], status: InstanceStatus, summary: Summary, out: Output) -> Listing:
     """Return why each live token of an instance waits."""
     columns = (
         Column("token_id", "TOKEN", "token.token_id"),
@@ -67,8 +65,11 @@ def explanation_listing(
             yield Section(
                 lines=[(Cell(f"… and {len(found) - _MAX_TOKENS_SHOWN:,} more. Use -o wide to list all.", "yellow"),)]
             )
-        last = f"Next: {prefix} explain TOKEN" if found else "This instance has no live tokens."
-        yield Section(lines=[(Cell(last, "dim"),)])
+        if not found:
+            yield Section(lines=[(Cell("This instance has no live tokens.", "dim"),)])
+        elif out.prefix and not out.quiet:
+            command = explain_command(out.shorten_token_id(found[0].token.token_id), out)
+            yield Section(lines=[(Cell("Next: ", "dim"), Cell(command))])
 
     return Listing(
         key="explanations",

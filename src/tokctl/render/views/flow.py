@@ -113,7 +113,7 @@ class FlowSections:
             _column("element", lambda n: Cell(visits[n].name, "bold"), fold=True),
             _column("state", lambda n: state_cell(visits[n].state)),
             _column("for", lambda n: took_cell(flow, n), right=True),
-            _column("error", lambda n: error_cell(visits[n].context.error), fold=True, rank=1),
+            _column("error", lambda n: error_cell(visits[n].context.error), fold=True, cut=True, rank=1),
             _column("worker", lambda n: Cell(visits[n].context.worker_id or ""), fold=True, rank=4),
             _column("timeout", lambda n: timeout_cell(visits[n].context.timeout_at, flow.now), rank=3),
             _column("token", lambda n: Cell(visits[n].token_id, "dim"), rank=2),

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from datetime import datetime
-from functools import partial
 
 from tokctl.analysis.encoding.tree import encode_contradictions
 from tokctl.analysis.history import Hop, InstanceHistory
-from tokctl.documents.base import build_document
+from tokctl.documents.base import build_document, encode_certainty
 from tokctl.documents.history import HopDocument
 from tokctl.model.durations import Duration
 from tokctl.model.instance_status import InstanceStatus
 from tokctl.model.instances import Summary
 from tokctl.model.times import format_time
+from tokctl.model.tokens import Certainty
 from tokctl.render.result import Cell, Column, Listing, Output
-from tokctl.render.text import count, duration_cell, format_clock, ms_cell, since_start_cell, state_cell
+from tokctl.render.text import (
+    CERTAINTY_SIGNS,
+    count,
+    duration_cell,
+    explain_certainty,
+    format_clock,
+    format_zoned_time,
+    ms_cell,
+    since_start_cell,
+    state_cell,
+)
 from tokctl.render.views.tokens import headline
 
 
@@ -25,7 +35,7 @@ def history_listing(history: InstanceHistory, status: InstanceStatus, summary: S
         items=history.hops(),
         columns=_hop_columns(history, out),
         ident=lambda hop: hop.token_id,
-        document=partial(build_document, HopDocument),
+        document=_encode_hop,
         head={"instance_id": status.instance.instance_id, "process_id": status.instance.process_id},
         tail=lambda: {
             "unreadable_entries": history.unreadable,
@@ -69,12 +79,22 @@ def _hop_columns(history: InstanceHistory, out: Output) -> tuple[Column, ...]:
         Column("duration_ms", "TOOK", show=lambda h: _duration_cell(h, out), right=True),
         Column("token_id", "TOKEN", show=lambda h: Cell(h.token_id, "dim"), rank=5),
         Column("via_flow", "FLOW", fold=True, wide=True, rank=8),
+        Column("certainty", "CERTAINTY", _certainty, wide=True, rank=8),
         Column("element_id", "ELEMENT ID", fold=True, wide=True, rank=9),
     )
 
 
+def _certainty(hop: Hop) -> Certainty | None:
+    """Return how certain a hop is; None if it is recorded."""
+    return None if hop.certainty is Certainty.RECORDED else hop.certainty
+
+
+def _encode_hop(hop: Hop) -> HopDocument:
+    return build_document(HopDocument, hop, certainty=encode_certainty(hop.certainty))
+
+
 def _notes(history: InstanceHistory) -> list[str]:
-    notes = []
+    notes = explain_certainty(history.flow_columns.certainties)
     if history.unreadable:
         notes.append(f"{count(history.unreadable, 'flow history entry', 'flow history entries')} cannot be read.")
     if history.anomalies.total:
@@ -101,15 +121,18 @@ def _offset_ms(hop: Hop, began: datetime | None) -> float | None:
 def _clock(hop: Hop, began: datetime | None, out: Output) -> str:
     if hop.timestamp is None or began is None:
         return "?"
+    if not out.tty:  # a line of a pipe is read on its own
+        return format_zoned_time(hop.timestamp, out.now)
     return format_clock(hop.timestamp, began, out.now, first=hop.sequence == 1)
 
 
 def _origin_cell(hop: Hop) -> Cell:
     if not hop.recorded:
         return Cell("not recorded", "dim")
+    sign = CERTAINTY_SIGNS[hop.certainty]
     if hop.from_element is None:
-        return Cell(hop.via_flow or "", "dim")
-    return Cell(hop.from_element + (f" → {hop.via_flow}" if hop.via_flow else ""))
+        return Cell(hop.via_flow or sign, "dim")
+    return Cell(f"{sign} {hop.from_element}".strip() + (f" → {hop.via_flow}" if hop.via_flow else ""))
 
 
 def _state_cell(hop: Hop) -> Cell:

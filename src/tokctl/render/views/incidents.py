@@ -18,12 +18,20 @@ def incident_listing(
     incidents: Iterable[Incident],
     out: Output,
     *,
+    headline: Callable[[], tuple[Cell, ...]] = tuple,
     notes: Callable[[int], list[str]] = lambda _: [],
     empty: str = "",
 ) -> Listing:
     """Return a list of incidents."""
     columns = (
-        Column("instance_id", "INSTANCE", "token.instance_id", form=lambda i: Cell(out.shorten_instance_id(i))),
+        Column(
+            "instance_id",
+            "INSTANCE",
+            "token.instance_id",
+            form=lambda i: Cell(out.shorten_instance_id(i)),
+            fold=out.cuts,
+            cut=True,
+        ),
         Column("process_id", "PROCESS", "token.process_id", fold=True, min_width=20, rank=7),
         Column("element_name", "ELEMENT", "token.element_name", show=lambda i: Cell(i.token.name), fold=True, cut=True),
         Column("element_id", "ELEMENT ID", "token.element_id", fold=True, wide=True, rank=8),
@@ -39,6 +47,7 @@ def incident_listing(
         columns=columns,
         ident=lambda incident: incident.token.instance_id,
         document=_encode_incident,
+        headline=headline,
         notes=notes,
         empty=empty or _EMPTY,
         footer=Footer(lambda i: explain_command(out.shorten_instance_id(i.token.instance_id), out), thing="incident"),
@@ -73,7 +82,14 @@ def incident_group_listing(groups: Sequence[IncidentGroup], by: str, out: Output
             cut=True,
         ),
         Column("since", "SINCE", lambda g: format_time(g.since), show=lambda g: age_cell(g.since, out.now), right=True),
-        Column("instance_id", "EXAMPLE", form=lambda i: Cell(out.shorten_instance_id(i)), rank=1),
+        Column(
+            "instance_id",
+            "EXAMPLE",
+            form=lambda i: Cell(out.shorten_instance_id(i)),
+            fold=out.cuts,
+            cut=True,
+            rank=1,
+        ),
     )
     return Listing(
         key="groups",

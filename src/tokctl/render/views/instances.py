@@ -103,7 +103,7 @@ def _instance_columns(out: Output, is_stuck: Callable[[InstanceStatus], bool]) -
         number("total_tokens", "TOKENS", 5),
         Column(
             "age_seconds",
-            "STARTED",
+            "AGE",
             lambda s: seconds_since(s.started_at, out.now),
             show=lambda s: age_cell(s.started_at, out.now),
             right=True,

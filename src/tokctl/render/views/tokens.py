@@ -17,10 +17,11 @@ from tokctl.model.instance_status import InstanceStatus
 from tokctl.model.instances import Summary
 from tokctl.model.states import FAILED, STATE_DERIVED, is_final
 from tokctl.model.times import format_time
-from tokctl.model.tokens import NULL, ExecutionContext, Token
+from tokctl.model.tokens import NULL, ExecutionContext, FlowHop, Token
 from tokctl.model.visits import Visit
 from tokctl.render.result import Cell, Column, Detail, Field, Footer, Listing, Output, Section, table
 from tokctl.render.text import (
+    CERTAINTY_SIGNS,
     age_cell,
     count,
     duration_cell,
@@ -88,7 +89,7 @@ def token_columns(out: Output, *, variables: bool) -> tuple[Column, ...]:
             rank=3,
         ),
         Column("duration_ms", "TOOK", lambda row: row.duration and row.duration.ms, show=took, right=True, rank=2),
-        Column("worker_id", "WORKER", "context.worker_id", fold=True, rank=6),
+        Column("worker_id", "WORKER", "context.worker_id", fold=True, min_width=20, rank=6),
         Column("retries_used", "RETRIES", "context.retries_used", form=retries_cell, right=True, rank=7),
         Column("job_key", "JOB", "context.job_key", fold=True, wide=True, rank=8),
         time("created_at", "CREATED", lambda row: row.token.created_at),
@@ -253,7 +254,7 @@ def token_detail(token: Token, status: InstanceStatus, children: Iterable[str], 
             Section(title="Times", fields=tuple(times)),
             Section(title="Relations", fields=tuple(relations)),
             Section(title="Execution context", fields=_context_fields(token, out.now)),
-            Section(title="Stack trace", block=token.context.stack_trace or ""),
+            Section(title="Stack trace", block=(token.context.stack_trace or "").expandtabs(4)),
             _flow_section(token, out),
             Section(
                 title="Variables",
@@ -291,10 +292,14 @@ def _flow_section(token: Token, out: Output) -> Section:
         fields.append(Field("", Cell("none", "dim")))
     columns = (
         Column("timestamp", "TIME", show=lambda hop: time_cell(hop.timestamp, out.now)),
-        Column("from_element", "FROM", fold=True),
+        Column("from_element", "FROM", show=_hop_source_cell, fold=True),
         Column("via_flow", "VIA FLOW", fold=True),
     )
     return Section(title="Flow history", fields=tuple(fields), listing=table(hops, columns) if hops else None)
+
+
+def _hop_source_cell(hop: FlowHop) -> Cell:
+    return Cell(f"{CERTAINTY_SIGNS[hop.certainty]} {hop.from_element or ''}".strip())
 
 
 def indent_raw_json(raw: Raw) -> str:

@@ -17,8 +17,10 @@ from tokctl.model.states import is_final
 from tokctl.model.times import format_time
 from tokctl.render.result import Cell, Column, Detail, Field, Listing, Output, Section, table
 from tokctl.render.text import (
+    CERTAINTY_SIGNS,
     count,
     duration_cell,
+    explain_certainty,
     format_clock,
     format_duration,
     format_range,
@@ -83,7 +85,7 @@ def _empty_message(report: InstanceTrace) -> str:
 
 def _notes(report: InstanceTrace, part: range) -> Callable[[int], list[str]]:
     def say(_: int) -> list[str]:
-        notes = []
+        notes = explain_certainty(set(report.forest.certainties.values()))
         if len(part) < len(report.part):
             where = f"{part.start + 1 - report.part.start:,} to {part.stop - report.part.start:,}" if part else "none"
             notes.append(
@@ -168,6 +170,7 @@ def _format_transition(event: TraceEvent, arrow: str) -> str:
     """Return the source and the flow of a move, the decision of a gateway, or the child of a split."""
     if event.action == "TOKEN_MOVED":
         text = f" {arrow} ".join(part for part in (event.from_element, event.via_flow) if part)
+        text = f"{CERTAINTY_SIGNS[event.certainty]} {text}".strip()
         return f"{text}, waited {format_duration(event.wait_ms / 1000)}" if event.wait_ms else text
     if event.action == "TOKEN_SPLIT":
         return f"{arrow} {event.child_token_id}"

@@ -14,7 +14,16 @@ from tokctl.model.instances import Summary
 from tokctl.model.states import FAILED, is_final
 from tokctl.model.times import format_time, from_micros
 from tokctl.render.result import Cell, Column, Footer, Listing, Output
-from tokctl.render.text import count, duration_cell, format_range, seconds_since, state_cell, state_style
+from tokctl.render.text import (
+    CERTAINTY_SIGNS,
+    count,
+    duration_cell,
+    explain_certainty,
+    format_range,
+    seconds_since,
+    state_cell,
+    state_style,
+)
 from tokctl.render.views.tokens import explain_command, headline, state_urgency
 
 Line = TreeLine | HiddenLine
@@ -99,7 +108,8 @@ def _text(line: Line) -> str:
     if isinstance(line, HiddenLine):
         live = f", {line.live:,} live" if line.live else ""
         return f"… {count(line.count, 'token')} below{live}"
-    text = line.token.name
+    sign = CERTAINTY_SIGNS[line.token.certainty]
+    text = f"{line.token.name} {sign}".rstrip()
     if line.loop is not None:
         return f"{text}  ×{line.loop.passes}" + (
             f" (step {line.loop.step + 1} of {line.loop.steps})" if line.loop.steps > 1 else ""
@@ -163,15 +173,15 @@ def _anomaly_cell(line: Line) -> Cell:
 
 def _notes(forest: Forest) -> Callable[[int], list[str]]:
     def say(_: int) -> list[str]:
-        anomalies, unknown = forest.anomalies, []
+        anomalies, notes = forest.anomalies, explain_certainty(set(forest.certainties.values()))
         if forest.unknown_entries:
-            unknown = [f"It is not recorded where {count(forest.unknown_entries, 'token')} came from."]
+            notes.append(f"It is not recorded where {count(forest.unknown_entries, 'token')} came from.")
         if not anomalies.total:
-            return unknown
+            return notes
         messages = [f"  {a.message}" for a in anomalies.examples[:MAX_ANOMALIES_SHOWN]]
         more = anomalies.total - len(messages)
         return [
-            *unknown,
+            *notes,
             f"The links contradict each other in {count(anomalies.total, 'place')}:",
             *messages,
             *([f"  and {more:,} more (-o json lists them, with counts of each kind)"] if more else []),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from rich.segment import Segment
 
 from tokctl.analysis.changes import InstanceWatch, TokenChange, WatchEvent
 from tokctl.model.durations import compute_token_duration
+from tokctl.model.states import FAILED
 from tokctl.model.tokens import Token
 from tokctl.render.formats.layout import width
 from tokctl.render.formats.table import write_listing
@@ -65,6 +67,8 @@ class Dashboard:
     def __init__(self, began: datetime, out: Output) -> None:
         self._began = began
         self._console = open_console(out)
+        self._shorten_instance_id = cache(out.shorten_instance_id)
+        self._shorten_token_id = cache(out.shorten_token_id)
         self._log: deque[tuple[Cell, ...]] = deque(maxlen=MAX_LOG_ENTRIES)
         self._rates: deque[tuple[datetime, int, int]] = deque()  # time, finished tokens, created tokens
         self._marks: dict[tuple[str, str], str] = {}  # tokens of the last change
@@ -260,7 +264,7 @@ class Dashboard:
 
         columns = [
             Column("mark", "", show=mark),
-            Column("token_id", "TOKEN", show=lambda row: Cell(row[1].token_id)),
+            Column("token_id", "TOKEN", show=lambda row: Cell(self._shorten_token_id(row[1].token_id))),
             Column("element", "ELEMENT", show=lambda row: Cell(row[1].name), fold=True),
             Column("state", "STATE", show=lambda row: state_cell(row[1].state)),
             Column("error", "ERROR", show=lambda row: error_cell(row[1].error), fold=True, cut=True, rank=1),
@@ -274,21 +278,24 @@ class Dashboard:
             ),
         ]
         if len(look.watched) > 1:
-            columns.insert(1, Column("instance", "INSTANCE", show=lambda row: Cell(row[0].instance_id), rank=4))
+            columns.insert(1, Column("instance", "INSTANCE", show=self._instance_cell, rank=4))
         return tuple(columns)
+
+    def _instance_cell(self, row: tuple[InstanceWatch, Token]) -> Cell:
+        return Cell(self._shorten_instance_id(row[0].instance_id))
 
 
 def _most_urgent(
     rows: list[tuple[InstanceWatch, Token]], number: int, now: datetime
 ) -> list[tuple[InstanceWatch, Token]]:
-    """Return the ``number`` tokens with the earliest timeouts, then the oldest ones, in their original order."""
+    """Return ``number`` tokens in their original order: FAILED ones, then the earliest timeouts, then the oldest."""
     if number >= len(rows):
         return rows
 
-    def urgency(position: int) -> tuple[bool, float, float]:
+    def urgency(position: int) -> tuple[bool, bool, float, float]:
         token = rows[position][1]
         due, age = token.context.timeout_at, seconds_since(token.created_at, now)
-        return due is None, (due - now).total_seconds() if due else 0.0, -(age or 0.0)
+        return token.state != FAILED, due is None, (due - now).total_seconds() if due else 0.0, -(age or 0.0)
 
     return [rows[position] for position in sorted(sorted(range(len(rows)), key=urgency)[:number])]
 

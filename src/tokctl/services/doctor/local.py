@@ -93,8 +93,8 @@ def check_keyring(settings: Settings) -> CheckResult:
     needed = "keyring" in {settings.credential, settings.registry_credential}
     none = partial(
         problem if needed else note,
-        "there is none here.",
-        "Give secrets in TOKCTL_API_KEY, or name env:, file: or command: as their place.",
+        "no keyring found.",
+        "Set the secret in TOKCTL_API_KEY, or set its source: env:NAME, file:PATH or command:WORDS.",
         backend=None,
     )
     if is_keyring_absent(os.environ):
@@ -146,7 +146,7 @@ def _reconcile(settings: Settings, clock: Callable[[], datetime]) -> CheckResult
     left = list_unfinished(ledger)
     begun = [entry for entry in ledger.entries() if entry.replaces is not None and entry.step != DONE]
     if not left and not begun:
-        return ok("no API token created here has lost its secret.")
+        return ok("no orphaned API tokens.")
     registry = open_registry(settings, clock, warn=lambda _: None)
     try:
         orphans, foreign_entries = reconcile(registry, ledger, clock())
@@ -178,4 +178,4 @@ def _reconcile(settings: Settings, clock: Callable[[], datetime]) -> CheckResult
             "Run 'tokctl doctor' for it with --server or --store.",
             **facts,
         )
-    return ok("no API token created here has lost its secret.")
+    return ok("no orphaned API tokens.")

@@ -13,7 +13,7 @@ from tokctl.model.instance_status import MAX_LIVE_ELEMENTS, InstanceStatus
 from tokctl.model.instances import Instance
 from tokctl.model.states import is_final
 from tokctl.model.times import from_micros, to_micros
-from tokctl.model.tokens import NO_CONTEXT, NULL, Token, decode_context
+from tokctl.model.tokens import NO_CONTEXT, NULL, Token, decode_context, read_certainty
 from tokctl.model.visits import Visit
 from tokctl.store.sqlite.schema import FAILED, LIVE
 
@@ -56,7 +56,10 @@ _READ_TOKEN = (*_READ_VISIT, _VARIABLES, "extra")
 READ_TREE = (
     "token_id, element_id, state, parent_token_id, child_tokens, element_type, element_name, created_at, finished_at,"
     " duration_ms, worker_id,"
-    " CASE WHEN json_valid(flow_history) THEN json_array_length(flow_history) ELSE 0 END"
+    " CASE WHEN json_valid(flow_history) THEN json_array_length(flow_history) ELSE 0 END,"
+    " CASE WHEN json_valid(flow_history) THEN json_extract(flow_history, '$[#-1].certainty') END,"
+    " CASE WHEN instr(execution_context, 'entered_by') AND json_valid(execution_context)"
+    " THEN coalesce(json_extract(execution_context, '$.entered_by') = 'unknown', 0) ELSE 0 END"
 )
 READ_STAY = (
     "token_id, parent_token_id, element_id, element_type, element_name, worker_id, state, created_at, finished_at,"
@@ -190,6 +193,7 @@ def read_tree_row(create: type[TreeRow], row: tuple[Any, ...]) -> TreeRow:
     """Return the tree row of a row of READ_TREE. ``create`` is the class, imported only for trees."""
     values = list(row)
     values[4] = _decode_children(row[4])
+    values[-2:] = read_certainty(row[-2]), bool(row[-1])
     return create(*values)
 
 

@@ -17,6 +17,7 @@ from tokctl.store.sqlite.batch import SQLiteBatch
 from tokctl.store.sqlite.connection import OpenedFile, open_file, read_fingerprint, transaction, translate_errors
 from tokctl.store.sqlite.queries import SQLiteQueries
 from tokctl.store.sqlite.schema import FINAL, INCREMENT_REVISION, LIVE
+from tokctl.store.sqlite.variables import find_stale_variables
 
 if TYPE_CHECKING:
     from tokctl.store.sqlite.api_tokens import SQLiteApiTokens
@@ -136,6 +137,8 @@ class SQLiteStore(SQLiteQueries):
                     f"instance {instance_id}: the counters say {total} tokens, {live} live; "
                     f"found {real_total}, {real_live} live"
                 )
+            for instance_id in find_stale_variables(self.connection):
+                yield f"instance {instance_id}: the searchable variables differ from its variables"
 
     def backup(self, target: Path) -> None:
         partial = target.with_name(f".{target.name}.{os.getpid()}.part")

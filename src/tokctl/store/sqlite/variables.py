@@ -33,6 +33,15 @@ def fill_variables(connection: sqlite3.Connection) -> None:
         connection.executemany(_INSERT, _rows(pk, Raw(variables.encode())))
 
 
+def find_stale_variables(connection: sqlite3.Connection) -> Iterator[str]:
+    """Yield the ids of instances whose rows differ from their variables."""
+    for pk, instance_id, variables in connection.execute("SELECT pk, instance_id, variables FROM instance"):
+        wanted = () if variables is None else searchable_variables(Raw(variables.encode()))
+        held = connection.execute("SELECT name, value FROM variable WHERE instance = ?", (pk,))
+        if set(wanted) != set(held):
+            yield instance_id
+
+
 def _rows(pk: int, variables: Raw) -> Iterator[tuple[str, Searchable, int]]:
     return ((name, value, pk) for name, value in searchable_variables(variables))
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, cast
 
 from msgspec import Struct
 
+from tokctl.analysis.debug.child_lists import MISSING_PARENT, NO_PARENT, find_listed_parents
 from tokctl.errors import UsageError
 from tokctl.model.definitions import Definition
 from tokctl.model.durations import parse_duration
@@ -28,9 +29,6 @@ SEVERITIES = (LOW, MEDIUM, HIGH)
 """From the least to the most severe."""
 
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-
-NO_PARENT, MISSING_PARENT = -1, -2
-"""In ``RuleContext.parents``: the token names no parent; it names one that is not among the tokens."""
 
 NO_CHILD = -1
 """In ``RuleContext.children``: there is no further child."""
@@ -163,8 +161,15 @@ class RuleContext:
         return dict(zip([visit.token_id for visit in self.visits], count()))
 
     @cached_property
+    def listed_parents(self) -> list[int] | None:
+        """``parents`` if the lists of children match them; None if they may not."""
+        return find_listed_parents(self.visits)
+
+    @cached_property
     def parents(self) -> list[int]:
         """The index in ``visits`` of the parent of each token, NO_PARENT, or MISSING_PARENT."""
+        if self.listed_parents is not None:
+            return self.listed_parents
         known = cast("dict[str | None, int]", self.positions) | {None: NO_PARENT}
         return list(map(known.get, [visit.parent_token_id for visit in self.visits], repeat(MISSING_PARENT)))
 

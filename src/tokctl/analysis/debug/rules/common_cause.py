@@ -77,9 +77,9 @@ class CommonCause(Rule):
 
 
 def describe_cause(traits: Mapping[str, Any]) -> str:
-    """Return the traits of a cause as a phrase: ``at Pay, by worker w1``."""
+    """Return the traits of a cause as a phrase: ``at Pay, with worker w1``."""
     place = traits.get("element_name") or traits.get("element_id")
-    phrases = {"at": place, "by worker": traits.get("worker_id"), "jobs of type": traits.get("job_type")}
+    phrases = {"at": place, "with worker": traits.get("worker_id"), "with jobs of type": traits.get("job_type")}
     return ", ".join(f"{words} {trait}" for words, trait in phrases.items() if trait is not None)
 
 

@@ -25,8 +25,8 @@ class RetriesExhausted(Rule):
     def find(self, context: RuleContext) -> Iterator[RuleMatch]:
         """Check the tokens that can move: those that have failed for good are incidents already."""
         for visit in context.moving:
-            left, used = visit.context.retries_left, visit.context.retries_used
-            if left is not None and left <= 0 and used is not None and used > 0:
+            left = visit.context.retries_left
+            if left is not None and left <= 0 and (used := visit.context.retries_used) is not None and used > 0:
                 since = visit.updated_at or visit.created_at
                 details = {"retries": used, "retries_left": left}
                 yield RuleMatch(visit, _describe_exhausted, since, used, details)

@@ -9,12 +9,10 @@ from itertools import repeat
 from operator import lt
 from typing import Any
 
+from tokctl.analysis.debug.child_lists import MISSING_PARENT, NO_PARENT
 from tokctl.analysis.debug.rules.base import (
     LOW,
     MEDIUM,
-    MISSING_PARENT,
-    NO_CHILD,
-    NO_PARENT,
     Rule,
     RuleContext,
     RuleMatch,
@@ -23,7 +21,6 @@ from tokctl.analysis.debug.rules.base import (
 from tokctl.analysis.tree.builder import build_forest
 from tokctl.analysis.tree.forest import TreeRow
 from tokctl.documents.tree import ContradictionExample
-from tokctl.model.element_types import is_joining_gateway
 from tokctl.model.visits import Visit
 
 
@@ -70,7 +67,7 @@ class BrokenLinks(Rule):
     def find(self, context: RuleContext) -> Iterator[RuleMatch]:
         """Build the tree, unless a quick check shows that all links match."""
         lists = any(visit.child_tokens for visit in context.visits)
-        if (not lists or _children_match_parents(context)) and not _has_cycle(context.parents):
+        if (not lists or context.listed_parents is not None) and not _has_cycle(context.parents):
             return
         if lists:
             rows = (TreeRow.from_token(visit) for visit in context.visits)
@@ -105,34 +102,6 @@ def _has_cycle(parents: Sequence[int]) -> bool:
         for member in path:
             seen[member] = 2
     return False
-
-
-def _children_match_parents(context: RuleContext) -> bool:
-    """Tell whether all lists of children match the parents, except at joins."""
-    confirmed = 0
-    parents, positions, visits = context.parents, context.positions, context.visits
-    first_child, next_child = context.children
-    ids = [visit.token_id for visit in visits]
-    for position, visit in enumerate(visits):
-        children = visit.child_tokens
-        if children is None:
-            return False
-        if len(children) > 1 and len(set(children)) != len(children):
-            return False
-        expected = first_child[position]
-        for child in children:
-            if expected != NO_CHILD and child == ids[expected]:  # nearly always; comparing is faster than looking up
-                confirmed += 1
-                expected = next_child[expected]
-                continue
-            at = positions.get(child)
-            if at is None or at == position:
-                return False
-            if parents[at] == position:
-                confirmed += 1
-            elif not is_joining_gateway(visits[at].element_type) and not is_joining_gateway(visit.element_type):
-                return False
-    return confirmed == len(parents) - parents.count(NO_PARENT) - parents.count(MISSING_PARENT)
 
 
 class Looping(Rule):

@@ -43,12 +43,12 @@ class SlowerThanUsual(Rule):
         live = [visit for visit in context.moving if visit.state != SUSPENDED and visit.created_at is not None]
         if not live:
             return
-        elements = {visit.element_id for visit in live}
         usual = self.usual.get(context.process_id)
         if usual is None:
-            usual = self.usual[context.process_id] = _UsualDurations(context.durations(context.process_id, elements))
+            durations = context.durations(context.process_id, (visit.element_id for visit in live))
+            usual = self.usual[context.process_id] = _UsualDurations(durations)
         rank, least = self.limits["slow_percentile"] / 100, self.limits["slow_visits"]
-        compared = {element_id for element_id in elements if len(usual.sorted.get(element_id, ())) >= least}
+        compared = {element_id for element_id, times in usual.sorted.items() if len(times) >= least}
         for visit in live if compared else ():
             if visit.element_id not in compared:
                 continue

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from tokctl.analysis.debug.rules.base import HIGH, MISSING_PARENT, NO_PARENT, Rule, RuleContext, RuleMatch
+from tokctl.analysis.debug.child_lists import MISSING_PARENT, NO_PARENT
+from tokctl.analysis.debug.rules.base import HIGH, Rule, RuleContext, RuleMatch
 from tokctl.model.states import CANCELLED, is_final
 
 _Cancellation = tuple[datetime, str]

@@ -183,8 +183,8 @@ def test_a_limit_that_is_used_up_ends_a_sweep_at_once(tokctl, monkeypatch, tmp_p
     monkeypatch.setenv("TOKCTL_API_KEY", SECRET)
     fake = FakeAtomd(SITUATIONS)
     fake.limit = 10
-    ran = tokctl("tokens", "list", "-A", "--server", fake.url, "--engine-kind", "atomd", now=NOW)
+    ran = tokctl("perf", "--server", fake.url, "--engine-kind", "atomd", now=NOW)
     assert ran.code == 5
     assert "100 requests a minute" in ran.err
-    assert len(fake.asked) < 30
+    assert len(fake.asked) < 25, "no request for each of 40 instances"
     fake.close()

@@ -9,6 +9,8 @@ import pytest
 from tokctl.engines import definition_cache
 from tokctl.engines.definition_cache import CachedDefinition, DefinitionCache
 
+OTHER = b'{"server": "http://b", "key": "k1", "process_id": "p", "version": 1, "xml": ""}'
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -26,7 +28,7 @@ def test_what_was_put_is_found(folder):
     assert file.stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"null", b'{"server": "http://b"}', b"\xff"])
+@pytest.mark.parametrize("data", [b"", b"{", b"null", b'{"server": "http://b"}', OTHER, b"\xff"])
 def test_a_corrupt_file_is_ignored(folder, data):
     cache = DefinitionCache("http://a", folder)
     cache.put("k1", "order", 1, "<xml/>")

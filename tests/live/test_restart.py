@@ -53,7 +53,7 @@ class OwnEngine:
 @contextmanager
 def watching(engine: OwnEngine, instance: str, folder: Path) -> Iterator[Iterator[dict]]:
     """Watch an instance; the events as they come."""
-    words = ("tokens", "watch", instance, "--events", "--interval", "1s", "--server", engine.url)
+    words = ("tokens", "watch", instance, "--events", "--interval", "1s", "--until", "4m", "--server", engine.url)
     process = subprocess.Popen(
         [sys.executable, "-m", "tokctl", *words],
         env=clean_environment({"TOKCTL_STATE_DIR": str(folder / "state")}),

@@ -146,4 +146,4 @@ def test_the_old_style_is_found(text):
 
 
 def test_plain_english_passes():
-    assert not find("Maximum number of rows, 0 for all (default: 100 in tables, all in other formats).")
+    assert not find("Maximum number of rows, 0 for all (default: 100 in tables on a terminal, otherwise all).")

@@ -235,15 +235,18 @@ def test_what_is_left_out_is_told_on_stderr(tokctl, known):
     assert (ran.code, ran.err) == (0, "No tokens match.\n")
 
 
-def test_a_table_shows_a_hundred_and_other_formats_all(tokctl, tmp_path):
+def test_a_table_shows_a_hundred_on_a_terminal_and_all_in_a_pipe(tokctl, tmp_path):
     file = tmp_path / "many.ndjson"
     file.write_text(
         "".join(f'{{"instance_id":"i","token_id":"t{n:03}","element_id":"e","state":"ACTIVE"}}\n' for n in range(130))
     )
+    shown = tokctl("tokens", "list", "--file", file, tty=True).out
+    assert "t099" in shown
+    assert "t100" not in shown
+    assert "100 of 130 tokens" in shown
     table = tokctl("tokens", "list", "--file", file)
-    assert len(table.out.splitlines()) == 101  # with the titles
-    assert "Showing 1 to 100 of 130 tokens" in table.err
-    assert len(tokctl("tokens", "list", "--file", file, "-n", "0").out.splitlines()) == 131
+    assert (len(table.out.splitlines()), table.err) == (131, "")  # with the titles
+    assert "Showing 1 to 100 of 130 tokens" in tokctl("tokens", "list", "--file", file, "-n", "100").err
     assert len(tokctl("tokens", "list", "--file", file, "-o", "id").out.splitlines()) == 130
 
 

@@ -10,11 +10,11 @@ from tokctl.cli.app import App
 from tokctl.errors import UsageError
 from tokctl.model.filters import TokenFilter, validate_states, validate_types
 from tokctl.model.time_expressions import parse_period
+from tokctl.render.result import Output
 from tokctl.render.text import count
 
 TABLE_LIMIT = 100
-"""Default number of rows of a table."""
-
+"""Rows of a table on a terminal, unless ``--limit`` says otherwise."""
 _MAX_OFFSET = 2**61  # fits into a database integer, and so does the sum of two
 
 
@@ -90,13 +90,13 @@ class PageRange(Struct, frozen=True):
         return format_notes
 
 
-def page_range(limit: int | None, page: int, output_format: str) -> PageRange:
-    """Return the part of a list that ``--limit`` and ``--page`` request.
+def page_range(limit: int | None, page: int, out: Output) -> PageRange:
+    """Return the part of a list that ``--limit`` and ``--page`` request; without them TABLE_LIMIT rows on a terminal.
 
     Raises:
         UsageError: a further page of everything.
     """
-    if limit is None and (output_format in {"table", "wide"} or page > 1):
+    if limit is None and ((out.tty and out.format in {"table", "wide"}) or page > 1):
         limit = TABLE_LIMIT
     if not limit:
         if page > 1:

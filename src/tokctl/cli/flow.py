@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tokctl.cli import options as opt
 from tokctl.cli.app import INSPECT_PANEL, App, command
-from tokctl.cli.filters import TABLE_LIMIT
+from tokctl.cli.filters import page_range
 from tokctl.engines.ids import resolve_instance
 from tokctl.engines.projection import Projection
 from tokctl.model.filters import ALL_TOKENS, SortOrder
@@ -61,7 +61,7 @@ def show_flow(
         lambda: engine.summary(instance_id),
         app.out,
         limit=limit or None,
-        rows=TABLE_LIMIT if limit is None else limit or None,
+        rows=page_range(limit, 1, app.out).limit,
         changes=changes if variables else None,
         mermaid=mermaid,
     )

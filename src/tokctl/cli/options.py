@@ -305,7 +305,7 @@ Limit = Annotated[
     int | None,
     option(
         "N",
-        "Maximum number of rows, 0 for all (default: 100 in tables, all in other formats).",
+        "Maximum number of rows, 0 for all (default: 100 in tables on a terminal, otherwise all).",
         "-n --limit",
         min=0,
         panel=PAGE_PANEL,

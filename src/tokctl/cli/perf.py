@@ -87,7 +87,7 @@ def show_performance(
     globs = check_patterns(process, "--process")
     if instance is not None and (globs or version is not None):
         raise UsageError("INSTANCE cannot be used with --process or --version.", "Remove one of them.")
-    shown = page_range(limit, page, app.out.format)
+    shown = page_range(limit, page, app.out)
     engine = app.open_engine(Projection.VISITS)
     query = PerformanceQuery(
         by=dimensions,

@@ -84,7 +84,8 @@ def test_a_period_bounds_the_timeline_and_nothing_else(ask):
 def test_a_table_shows_a_page_and_says_so(tokctl, tmp_path):
     path = tmp_path / "many.ndjson"
     path.write_bytes(ndjson(tokens(80)))
-    ran = tokctl("tokens", "trace", "--file", path)
+    assert "Showing 1 to 100 of 160 events" in tokctl("tokens", "trace", "--file", path, tty=True).out
+    ran = tokctl("tokens", "trace", "--file", path, "-n", "100")
     assert "Showing 1 to 100 of 160 events" in ran.err
     assert ran.out.count("COMPLETED  task") == 50
     ran = tokctl("tokens", "trace", "--file", path, "--page", "2")

@@ -56,7 +56,7 @@ def list_incidents(
     if by is not None and (by := by.strip().lower()) not in GROUPINGS:
         raise UsageError(f"invalid --by '{by}'{suggest(by, GROUPINGS)}.", f"Valid: {', '.join(GROUPINGS)}.")
     where = build_token_filter(app, state=[FAILED], elements=element, workers=worker, since=since)
-    shown = page_range(limit, page, app.out.format)
+    shown = page_range(limit, page, app.out)
     engine = app.engine
     instance_id = None if instance is None else resolve_instance(engine, instance)
     if by is not None:

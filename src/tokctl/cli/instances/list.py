@@ -97,7 +97,7 @@ def list_instances(
         ),
     )
     order = parse_sort_order(sort, INSTANCE_SORT_COLUMNS)
-    shown = page_range(limit, page, app.out.format)
+    shown = page_range(limit, page, app.out)
     engine = app.engine
     listing = instance_listing(
         engine.instances(where, order, limit=shown.limit, offset=shown.offset),

@@ -96,7 +96,7 @@ def list_tokens(
     )
     if watch:
         return _watch(app, instance, where)
-    shown = page_range(limit, page, app.out.format)
+    shown = page_range(limit, page, app.out)
     engine = app.engine
     if all_instances and instance is not None:
         raise UsageError("--all-instances and an instance cannot be used together.", "Remove one of them.")

@@ -56,7 +56,7 @@ def show_trace(
             f"invalid --format '{form}'{suggest(form, TRACE_FORMATS)}.", f"Valid: {', '.join(TRACE_FORMATS)}."
         )
     begin, end = parse_period(since, until, app.now)
-    shown = page_range(limit, page, app.out.format)
+    shown = page_range(limit, page, app.out)
     engine = app.engine if variables else app.open_engine(Projection.VISITS_WITH_FLOWS)
     instance_id = resolve_instance(engine, instance)
     made = read_trace(

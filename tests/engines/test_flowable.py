@@ -427,7 +427,6 @@ def test_what_an_instance_says(fake):
             {"order4", "child_of_nested1", "order14", "nested9"},
         ),
     ],
-    ids=str,
 )
 def test_filters_of_instances(fake, where, cases):
     engine = engine_of(fake)

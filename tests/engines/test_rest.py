@@ -292,7 +292,7 @@ def test_what_cannot_be_read_is_noted_and_what_has_gone_left_out(six):
     assert found == ["i0", "i1", "i3", "i5"]
     assert [one.instance_id for one in engine.unread] == ["i2"]
     assert "$.data.tokens: expected an array" in engine.unread[0].message
-    assert steps == [(number, 6) for number in range(1, 7)]
+    assert steps == [(number, 6) for number in range(7)]
     engine.refresh()
     assert not engine.unread
 

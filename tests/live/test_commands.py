@@ -36,10 +36,11 @@ PATHS = {
     ids="_".join,
 )
 def test_commands_work_on_every_instance(live, words):
-    """In plain text, with no error and no warning."""
+    """In plain text, with no error and no warning; reconstructed steps are explained."""
     for name in ("approval-again", "joining-failed", "nested-half", "changing-recalled", "calling-failed", "looping"):
         done = live.run(*words, live.cases[name])
-        assert (done.code, done.err) == (0, ""), (name, done)
+        notes = [line for line in done.err.splitlines() if line[:1] not in {"≈", "?"}]
+        assert (done.code, notes) == (0, []), (name, done)
         assert done.out
 
 

@@ -119,8 +119,12 @@ DAMAGED = {
 }
 
 
+OTHER_ENGINES = {"JOB_NOT_TAKEN"}
+"""Troubles of engines that give jobs to workers. The recorder's has none."""
+
+
 def test_every_rule_is_tried_on_a_real_run():
-    assert RUNS.keys() | DAMAGED.keys() == RULES.keys()
+    assert RUNS.keys() | DAMAGED.keys() | OTHER_ENGINES == RULES.keys()
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ COMMANDS: dict[str, list[str]] = {
     "config get": ["contexts.x.server"],
     "config unset": ["contexts.x.timeout"],
     "config use": ["x"],
+    "config current-context": [""],
     "config rename": ["x y"],
     "config delete": ["y"],
     "config path": [""],
@@ -82,11 +83,12 @@ COMMANDS: dict[str, list[str]] = {
     "store prune": ["--completed-before 1d --store {folder}/own.db"],
     "simulate": ["{folder}/nothing.bpmn --store {folder}/own.db"],
     "completion": ["bash"],
+    "engines": ["", "atomd"],
     "demo": ["--store {folder}/nowhere/demo.db --no-such-option"],
     "serve": ["--host 192.0.2.1 --store {folder}/own.db"],
 }
 """Command lines for each command, in an order in which they find what they need."""
-ALONE = ("config", "store", "simulate", "demo", "serve", "api-tokens mask", "completion")
+ALONE = ("config", "store", "simulate", "demo", "serve", "api-tokens mask", "completion", "engines")
 """Those that ask no server."""
 
 

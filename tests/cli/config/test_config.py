@@ -456,7 +456,7 @@ def completed(line, environ):
         ("tokctl config set contexts.local.out", ["contexts.local.output"]),
         ("tokctl config get debug.lo", ["debug.loops", "debug.long_running"]),
         ("tokctl config set output js", ["json"]),
-        ("tokctl config set contexts.prod.engine_kind ", ["rest", "atomd"]),
+        ("tokctl config set contexts.prod.engine_kind ", ["rest", "atomd", "camunda7", "flowable"]),
         ("tokctl config set contexts.prod.credential k", ["keyring"]),
         ("tokctl config set current_context p", ["prod"]),
         ("tokctl tokens list --engine-kind a", ["atomd"]),

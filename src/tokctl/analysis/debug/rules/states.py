@@ -111,7 +111,7 @@ class Suspended(Rule):
 def _find_open_scopes(live: Sequence[Visit]) -> set[str]:
     """Return the ids of the live tokens that only enclose others: of sub-processes and of multi-instance activities.
 
-    Which tokens are within a sub-process is not told by their parents, so any token at a flow node of another kind counts.
+    Parents do not tell which tokens are within a sub-process, so any token at a flow node of another kind counts.
     """
     sub_processes = {v.token_id for v in live if v.element_type in SUB_PROCESS_TYPES}
     scopes = sub_processes if len(sub_processes) < len(live) else set()

@@ -12,12 +12,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tools import man, reference, screens, scripting
+from tools import engines, man, reference, screens, scripting
 
 from tokctl.cli.completion_scripts import SCRIPTS
 
 ROOT = Path(__file__).parent.parent
-MADE = ("man/*", "completions/*", "docs/screens/*", "docs/commands.md", scripting.PAGE)
+MADE = ("man/*", "completions/*", "docs/screens/*", "docs/commands.md", engines.PAGE, scripting.PAGE)
 
 
 def write(folder: Path) -> None:
@@ -27,6 +27,7 @@ def write(folder: Path) -> None:
         **{f"completions/{name}": text for name, text in SCRIPTS.items()},
         **{f"docs/screens/{name}.svg": text for name, text in screens.pictures()},
         "docs/commands.md": reference.page(),
+        engines.PAGE: engines.page(),
         scripting.PAGE: scripting.page(ROOT),
     }
     for name in files(folder) - made.keys():

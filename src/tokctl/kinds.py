@@ -4,9 +4,17 @@ from __future__ import annotations
 
 SERVER_ENGINES = {
     "atomd": "tokctl.engines.atomd",
+    "camunda7": "tokctl.engines.camunda7",
+    "flowable": "tokctl.engines.flowable",
     "rest": "tokctl.engines.rest",
 }
-"""Kind → module. A server is of the first kind that recognizes its response; the last one matches all."""
+"""Kind → module. A server is of the first kind that recognizes its response."""
+
+FALLBACK_ENGINE = "rest"
+"""The kind of a server that no kind recognizes: it may speak the documented API."""
+
+BASIC_KINDS = frozenset({"camunda7", "flowable"})
+"""Kinds of servers that take a credential of the form ``user:password`` as HTTP Basic authentication."""
 
 FORMATS = {
     "table": "tokctl.render.formats.table",

@@ -68,7 +68,7 @@ def open_engine(
         store: the path of a store. Without ``store``, ``file`` and ``server`` it is the user's default store.
         file: the path of a file with JSON or NDJSON; ``-`` reads standard input.
         server: the URL of a server.
-        kind: the kind of the server, ``rest`` or ``atomd``; detected unless given.
+        kind: the kind of the server, such as ``rest`` or ``camunda7``; detected unless given.
         credential: where the server's credential is: ``env:NAME``, ``file:PATH``, ``keyring`` or ``command:WORDS``.
             Without it ``TOKCTL_API_KEY`` and the keyring are tried.
         ca_file: a PEM file with the certificates to trust.

@@ -23,11 +23,12 @@ def one_line(text: str, length: int = 200) -> str:
 def suggest(given: str, valid: Iterable[str]) -> str:
     """Return `` (did you mean 'X'?)`` if a valid name is close to the given one, else ''.
 
-    The edit distance to it is the smallest one, and at most a quarter of the length (at least 1).
+    The edit distance to it is the smallest one, and at most a quarter of the length (at least 1). Of several, it is the
+    one with the same letters: a letter is more often forgotten than replaced.
     """
     given = given[:MAX_NAME_LENGTH]
     distances = {name: edit_distance(given, name) for name in valid}
-    nearest = min(distances, key=distances.__getitem__, default="")
+    nearest = min(distances, key=lambda name: (distances[name], len({*given} ^ {*name})), default="")
     return f" (did you mean '{nearest}'?)" if nearest and distances[nearest] <= max(1, len(given) // 4) else ""
 
 

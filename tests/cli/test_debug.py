@@ -94,7 +94,7 @@ def test_the_documented_example(tokctl):
 def test_nothing_found_reads_well(tokctl, known):
     ran = tokctl("debug", "ord-1001", "--store", known)
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out.splitlines()[-1] == "  No problems found (15 rules, 1 instance checked)."
+    assert ran.out.splitlines()[-1] == "  No problems found (16 rules, 1 instance checked)."
     document = json.loads(tokctl("debug", "ord-1001", "--store", known, "-o", "json").out)
     assert (document["issues"], document["summary"]["totalIssues"], document["summary"]["severity"]) == ([], 0, "LOW")
 
@@ -203,14 +203,14 @@ def test_no_tokens_and_one(tokctl, several):
     assert issues(tokctl("debug", "--file", "-", "-o", "json", stdin=data)) == {}
     ran = tokctl("debug", "--file", "-", stdin=data)
     assert (ran.code, ran.err) == (0, "")
-    assert "No problems found (15 rules, 1 instance checked)." in ran.out
+    assert "No problems found (16 rules, 1 instance checked)." in ran.out
 
 
 def test_an_empty_store(tokctl, tmp_path, own_store):
     ran = tokctl("debug", "--file", "-", stdin=b"[]")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith("0 instances running\n")
-    assert ran.out.endswith("  No problems found (15 rules, 0 instances checked).\n")
+    assert ran.out.endswith("  No problems found (16 rules, 0 instances checked).\n")
 
 
 # --- options ---

@@ -362,13 +362,13 @@ def test_a_slow_answer_is_no_wrong_clock(doctor, monkeypatch):
 
     def slow(link: Link) -> bool:
         seen.append(link.asked.target)
-        link.wait(3 if len(seen) == 3 else 0)
+        link.wait(3 if link.asked.target == "/health" and seen.count("/health") == 3 else 0)
         return answering(health=(200, {}))(link)
 
     seen: list[str] = []
     with serving(slow) as server:
         assert doctor("--server", server.url)[1]["clock"]["state"] == "ok"
-    assert seen[:3] == ["/health"] * 3
+    assert seen.count("/health") == 3
 
 
 def test_a_server_that_tells_no_time(doctor):
@@ -417,7 +417,7 @@ def test_what_it_may_do(doctor, served, monkeypatch, scopes, state, may):
     _, found = doctor("--server", served.url)
     assert found["permissions"]["permissions"] == may
     assert found["permissions"]["state"] == state
-    assert found["credential"]["state"] == "ok"
+    assert found["credential"]["state"] == ("ok" if may["process"] else "warning")  # valid, but no request shows it
     if state != "ok":
         assert found["permissions"]["provided"] == scopes
 

@@ -46,6 +46,7 @@ CONNECTION = {  # option → what stands on the line, and what 'config view' say
     "ca_file": (["--ca-file", "ca.pem"], "ca_file", "ca.pem"),
     "insecure": (["--insecure"], "insecure", True),
     "request_timeout": (["--request-timeout", "7s"], "timeout", "7s"),
+    "rate": (["--rate", "5/s"], "rate", "5/s"),
 }
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from support.builders import DOCUMENTED, at, instance, raw, token
 from support.commandline import Stream, clean_environment
+from support.fake_atomd import info_document
 from support.faulty_server import head, serving
 from support.paths import MODELS
 from support.serving import Served
@@ -730,6 +731,14 @@ TYPES = {
 }
 
 
+MODEL = (
+    '<definitions xmlns="http://www.omg.org/spec/BPMN/20100524/MODEL" id="d"><process id="p" isExecutable="true">'
+    + "".join(f'<{kind} id="{name}" name="{name.title()}"/>' for name, kind in TYPES.items())
+    + "".join(f'<sequenceFlow id="{i}" sourceRef="{a}" targetRef="{b}"/>' for i, (a, b) in FLOWS.items())
+    + "</process></definitions>"
+).encode()
+
+
 class Atomd:
     """Answers as atomd does, of one instance whose only token moves on when the test says so."""
 
@@ -744,6 +753,9 @@ class Atomd:
 
     def __call__(self, link) -> bool:
         path = link.asked.target.partition("?")[0]
+        if path == "/api/v1/bpmn/processes/k/xml":
+            link.send(head(200, len(MODEL)) + MODEL)
+            return True
         data = self.document(path.removeprefix("/api/v1"))
         status = 404 if data is None else 200
         body = {"success": False, "error": {"code": "NOT_FOUND"}} if data is None else {"success": True, "data": data}
@@ -766,7 +778,7 @@ class Atomd:
             **done,
         }
         one = {
-            "token_id": "srv1-token",
+            "token_id": "srv1-token5678901234567",
             "process_instance_id": ID,
             "element_id": self.element,
             "status": self.state,
@@ -775,19 +787,13 @@ class Atomd:
             **times,
             **done,
         }
-        elements = {name: {"id": name, "type": kind, "name": name.title()} for name, kind in TYPES.items()}
-        flows = {
-            name: {"id": name, "type": "sequenceFlow", "source_ref": begin, "target_ref": end}
-            for name, (begin, end) in FLOWS.items()
-        }
         return {
             "/health": {"status": "healthy", "checks": {"server": "ok"}},
             "/processes/typed": {"instances": [about], "total_count": 1, "has_more": False},
-            f"/processes/{ID}": about,
-            f"/processes/{ID}/typed": about,
+            f"/processes/{ID}/info": info_document(about, [], [], "k"),
             f"/processes/{ID}/tokens/typed": {"tokens": [one], "total_count": 1, "has_more": False},
             "/bpmn/processes": [{"id": "p", "key": "k", "version": 1}],
-            "/bpmn/processes/k/json": {"elements": elements | flows},
+            "/tokens/srv1-token5678901234567": {"process_instance_id": ID},
             "/jobs": [],
         }.get(path)
 
@@ -802,21 +808,28 @@ def test_atomd_is_recorded_from_look_to_look(watched, clock, tokctl, monkeypatch
     with serving(engine) as server:
         code, rows, err = watched("@latest", "--redact", "variables.*", place=("--server", server.url))
     assert (code, err) == (0, "")
-    assert (rows[0]["instance_id"], rows[0]["status"], rows[0]["added"], rows[0]["updated"]) == (ID, "COMPLETED", 1, 3)
-    (one,) = tokens_of(copy, ID)
-    assert [(hop.from_element, hop.via_flow, hop.timestamp) for hop in one.hops] == [
+    assert (rows[0]["instance_id"], rows[0]["status"]) == (ID, "COMPLETED")
+    pay, ship, end = sorted(tokens_of(copy, ID), key=lambda one: one.created_at)
+    assert [(one.element_id, one.state, one.created_at, one.completed_at) for one in (pay, ship, end)] == [
+        ("pay", "COMPLETED", at(1), at(3)),
+        ("ship", "COMPLETED", at(3), at(9)),
+        ("end", "COMPLETED", at(9), at(9)),
+    ]
+    assert (ship.parent_token_id, end.parent_token_id) == (pay.token_id, ship.token_id)
+    assert [(hop.from_element, hop.via_flow, hop.timestamp) for one in (ship, end) for hop in one.hops] == [
         ("pay", "f2", at(3)),
         ("check", "f3", at(3)),
         ("ship", "f5", at(9)),
     ]
-    assert [(change.state, change.at) for change in one.context.state_history] == [
-        ("WAITING", at(1)),
+    assert [(change.state, change.at) for change in ship.context.state_history] == [
+        ("WAITING", at(3)),
         ("SUSPENDED", at(5)),
     ]
     assert json.loads(bytes(instance_of(copy, ID).extra["snapshot"]))["kind"] == "atomd"
     assert b"swordfish" not in bytes_of(copy)
     then = ("tokens", "list", ID, "--store", copy, "--at", at(6).isoformat(), "-o", "json")
-    (past,) = json.loads(tokctl(*then, now=at(100)).out)["tokens"]
+    before, past = json.loads(tokctl(*then, now=at(100)).out)["tokens"]
+    assert (before["element_id"], before["state"]) == ("pay", "COMPLETED")
     assert (past["element_id"], past["state"]) == ("ship", "SUSPENDED")
     taken_by = [
         hop["element_id"]
@@ -824,7 +837,7 @@ def test_atomd_is_recorded_from_look_to_look(watched, clock, tokctl, monkeypatch
             "history"
         ]
     ]
-    assert taken_by == ["check", "ship", "end"]
+    assert taken_by == ["pay", "check", "ship", "end"]
 
 
 def test_atomd_once_says_the_same_offline(tokctl, monkeypatch, tmp_path):
@@ -841,8 +854,8 @@ def test_atomd_once_says_the_same_offline(tokctl, monkeypatch, tmp_path):
             ["debug"],
             ["perf"],
             ["flow"],
-            ["tokens", "show", "srv1-token"],
-            ["explain", "srv1-token"],
+            ["tokens", "show", "srv1-token5678901234567"],
+            ["explain", "srv1-token5678901234567"],
         ):
             said = [tokctl(*words, *where, "-o", "json", now=at(7200)) for where in (place, ("--store", copy))]
             live, offline = (

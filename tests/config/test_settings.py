@@ -39,6 +39,7 @@ VALUES = {  # field → flag, variable, what stands in the file; each with what 
     "insecure": ((True, True), ("1", True), ("true", True)),
     "output": (("json", "json"), ("yaml", "yaml"), ("csv", "csv")),
     "connect_timeout": (None, ("2s", 2.0), ("3s", 3.0)),
+    "rate": (("60/min", "60/min"), ("5 / s", "5/s"), ("100/h", "100/h")),
     "credential": (None, ("env:A", "env:A"), ("env:B", "env:B")),
     "registry_server": (None, ("http://v", "http://v"), ("http://c", "http://c")),
     "registry_credential": (None, None, ("env:R", "env:R")),

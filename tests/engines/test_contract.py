@@ -364,7 +364,10 @@ def test_a_flag_wins_over_the_environment():
             {
                 "rest_responses",
                 "query_params",
-                "atomd_documents",
+                "capabilities",
+                "definition_cache",
+                "detection",
+                "remembered_servers",
                 "documented_api",
                 "etag_cache",
                 "ids",

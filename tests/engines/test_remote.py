@@ -15,10 +15,11 @@ from support.fake_atomd import FakeAtomd
 from support.serving import Served
 from tokctl.config import Settings
 from tokctl.engines import open_engine
-from tokctl.engines.atomd import AtomdEngine
-from tokctl.engines.connect import load_remembered_kind, remember_kind, resolve_engine_kind, state_file
+from tokctl.engines.atomd.engine import AtomdEngine
+from tokctl.engines.detection import resolve_server
 from tokctl.engines.etag_cache import ETagCache, FetchResult
 from tokctl.engines.ordered_pool import MAX_PENDING_ITEMS, THREADS, map_ordered
+from tokctl.engines.remembered_servers import RememberedServer, load_server, remember_server, state_file
 from tokctl.engines.rest import RestEngine
 from tokctl.engines.rest_responses import ResultPage, fetch_documented_pages, fetch_pages
 from tokctl.errors import UnreachableError, UsageError
@@ -217,33 +218,33 @@ def test_a_broken_memory_is_done_without(text, store_path):
     state_file().parent.mkdir(parents=True)
     state_file().write_bytes(text)
     ours = Served(store_path)
-    assert resolve_engine_kind(settings(ours.url)) == "rest"
-    assert load_remembered_kind(ours.url) == "rest"
+    assert resolve_server(settings(ours.url)).engine_kind == "rest"
+    assert load_server(ours.url) == RememberedServer("rest")
     ours.close()
 
 
 def test_a_memory_that_cannot_be_written_is_done_without(store_path):
     state_file().parent.parent.joinpath("state").write_text("in the way")
-    remember_kind("http://x", "rest")
-    assert load_remembered_kind("http://x") is None
+    remember_server("http://x", RememberedServer("rest"))
+    assert load_server("http://x") is None
 
 
 @pytest.mark.parametrize("body", [b"<html>hello</html>", b"null", b'{"status": "UP"}', b'{"data": 7, "meta": []}'])
 def test_whatever_else_is_taken_to_speak_the_document(body, store_path):
     ours = Served(store_path)
     ours.spoil = lambda _: (200, body)
-    assert resolve_engine_kind(settings(ours.url)) == "rest"
+    assert resolve_server(settings(ours.url)).engine_kind == "rest"
     ours.close()
 
 
 def test_a_server_that_was_another_before_is_asked_again(monkeypatch):
     monkeypatch.setenv("TOKCTL_API_KEY", "atomd-key")
     atomd = FakeAtomd()
-    remember_kind(atomd.url, "rest")
+    remember_server(atomd.url, RememberedServer("rest"))
     engine = open_engine(settings(atomd.url, credential="env:TOKCTL_API_KEY"))
     with pytest.raises(UnreachableError, match=r"what atomd sends.*detect the kind again"):
         list(engine.instances(InstanceFilter(), SortOrder("started")))
-    assert resolve_engine_kind(settings(atomd.url)) == "atomd"
+    assert resolve_server(settings(atomd.url)).engine_kind == "atomd"
     told = open_engine(settings(atomd.url, credential="env:TOKCTL_API_KEY", engine_kind="rest"))
     for ask in (told.summary, lambda one: list(told.visits(one))):  # it would be an instance without tokens
         with pytest.raises(UnreachableError, match=r"what atomd sends.*Remove --engine-kind"):
@@ -253,5 +254,5 @@ def test_a_server_that_was_another_before_is_asked_again(monkeypatch):
 
 def test_a_server_that_is_not_there_is_not_remembered():
     with pytest.raises(UnreachableError):
-        resolve_engine_kind(settings("http://127.0.0.1:9"))
+        resolve_server(settings("http://127.0.0.1:9"))
     assert not state_file().exists()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 import pytest
 
 from support.builders import NOON, at, instance, token
@@ -51,19 +49,6 @@ def test_an_instance_is_left_out_of_the_side_that_it_is_compared_with():
     report = analyze_performance(engine(), PerformanceQuery(compare_with="i3"), NOON)
     assert report.description == "3 instances of order"
     assert totals(report.groups) == {"b": 28_000, "a": 14_000}
-
-
-def test_each_pass_over_the_instances_is_announced():
-    passes = []
-
-    @contextmanager
-    def reading():
-        passes.append("begin")
-        yield
-        passes.append("end")
-
-    analyze_performance(engine(), PerformanceQuery(compare_with="v1"), NOON, reading=reading)
-    assert passes == ["begin", "end"] * 2
 
 
 def test_nothing_to_compare_with():

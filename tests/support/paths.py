@@ -5,5 +5,6 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
 FIXTURES = TESTS / "fixtures"
+RECORDINGS = FIXTURES / "recordings"
 GOLDEN = TESTS / "golden"
 MODELS = TESTS / "recorder" / "models"

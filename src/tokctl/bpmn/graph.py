@@ -217,6 +217,10 @@ class ProcessGraph:
 
     # --- paths through all levels ---
 
+    def has_path(self, source: str, target: str) -> bool:
+        """Tell whether a token can get from one element to another, in at least one step."""
+        return self._find_shortest_path(source, target) is not None
+
     def find_certain_flows(self, source: str, target: str) -> tuple[SequenceFlow, ...]:
         """Return the flows that every path from one element to another takes, in order; empty without a path.
 

@@ -6,7 +6,7 @@ import inspect
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -23,10 +23,11 @@ from tokctl.errors import TokctlError, UsageError
 from tokctl.kinds import COLORS
 from tokctl.model.time_expressions import parse_time_or_age
 from tokctl.text import suggest
-from tokctl.verbose_log import set_listener
+from tokctl.verbose_log import TRAFFIC, set_listener, trace
 
 if TYPE_CHECKING:
     from tokctl.api_tokens.registries.protocol import Registry
+    from tokctl.cli.progress import ReadingProgress
     from tokctl.engines.projection import Projection
     from tokctl.engines.protocol import Engine
     from tokctl.render.result import Output, Result
@@ -66,6 +67,8 @@ class Invocation:
         """Close what has been opened, the newest first."""
         for opened in reversed(self.opened):
             opened.close()
+        if total := TRAFFIC.summary():
+            trace("%s", total)
         set_listener(None)
 
 
@@ -79,6 +82,7 @@ class App:
         self._invocation = invocation
         self._configured = configured
         self._opened_engine: Engine | None = None
+        self._reading: ReadingProgress | None = None
 
     @property
     def flags(self) -> dict[str, Any]:
@@ -153,7 +157,16 @@ class App:
             engine = open_as_of(self.settings, reading, self.now)
         self._invocation.opened.append(engine)
         self._opened_engine = engine
+        if self.settings.kind == "server" and sys.stderr.isatty():
+            from tokctl.cli.progress import watch_reading
+
+            self._reading = watch_reading(engine)
         return engine
+
+    def hide_progress(self) -> None:
+        """Remove the progress bar of reading a server, before something is written to the terminal."""
+        if self._reading is not None:
+            self._reading.hide()
 
     def require_store(self) -> None:
         """Raise UsageError if an option names another source of tokens than a store."""
@@ -208,7 +221,11 @@ class App:
     def emit(self, result: Result) -> None:
         """Write a result in the requested format, through a pager if it is longer than the terminal."""
         from tokctl.render import emit
+        from tokctl.render.result import Listing
 
+        self.hide_progress()
+        if self._reading is not None and isinstance(result, Listing) and isinstance(result.items, Iterator):
+            result.items = self._reading.hide_before_each(result.items)
         out, pager = replace(self.out, source=self._describe_source()), ""
         if out.tty and not self.flags.get("no_pager") and os.environ.get("TERM", "dumb") != "dumb":
             from tokctl.cli.pager import choose_pager, page
@@ -282,6 +299,7 @@ class App:
         """Write an error that does not end the command to stderr."""
         from tokctl.render.text import escape_controls
 
+        self.hide_progress()
         sys.stderr.write(escape_controls(text) + "\n")
 
 
@@ -307,10 +325,13 @@ class _Callback:
             raise UsageError(f"'{ctx.command_path}' does not support --at.", "Remove it.")
         if app.flags.get("verbose"):
             _enable_verbose_log(app)
-        result = self._function(app, **values)
-        if result is None or isinstance(result, int):
-            return result or 0
-        app.emit(result)
+        try:
+            result = self._function(app, **values)
+            if result is None or isinstance(result, int):
+                return result or 0
+            app.emit(result)
+        finally:
+            app.hide_progress()
         return result.exit_code
 
 
@@ -350,6 +371,7 @@ def _enable_verbose_log(app: App) -> None:
     """Log files and requests to stderr, with possible secrets masked."""
     from tokctl.api_tokens.masking import mask_text
 
+    TRAFFIC.reset()
     set_listener(lambda text: app.warn(f"tokctl: {mask_text(text)}"))
 
 

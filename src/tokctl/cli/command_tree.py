@@ -100,6 +100,7 @@ COMMAND_TREE = CommandGroup(
             {"use-context": "use", "ls": "get-contexts", "rm": "delete"},
         ),
         "doctor": "tokctl.cli.doctor",
+        "engines": "tokctl.cli.engines",
         "serve": "tokctl.cli.serve",
         "snapshot": "tokctl.cli.snapshot",
         "auth": CommandGroup(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MAX_SUGGESTIONS = 100
 MAX_FILE_BYTES = 20_000_000  # bytes
-_SOURCES = ("store", "file", "server", "context", "engine_kind", "ca_file", "insecure")
+_SOURCES = ("store", "file", "server", "context", "engine_kind", "ca_file", "insecure", "rate")
 TIMEOUT_SECONDS = 1.0  # s; for a server, at a keystroke
 
 
@@ -111,6 +111,7 @@ complete_type = _complete_constants("tokctl.model.element_types", "TYPE_FAMILIES
 complete_order = _complete_constants("tokctl.model.filters", "TOKEN_SORT_COLUMNS", signs=("", "-"))
 complete_instance_order = _complete_constants("tokctl.model.filters", "INSTANCE_SORT_COLUMNS", signs=("", "-"))
 complete_engine_kind = _complete_constants("tokctl.config.keys", "ENGINE_KINDS")
+complete_any_engine = _complete_constants("tokctl.engines", "ENGINES")
 complete_color = _complete_constants("tokctl.kinds", "COLORS")
 complete_api_token_type = _complete_constants("tokctl.model.api_tokens", "API_TOKEN_TYPES")
 complete_permission = _complete_constants("tokctl.model.scopes", "PERMISSIONS")

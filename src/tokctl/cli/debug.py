@@ -16,7 +16,7 @@ from tokctl.cli import options as opt
 from tokctl.cli.app import INSPECT_PANEL, App, command
 from tokctl.cli.completion import complete_rule, complete_severity
 from tokctl.cli.filters import check_patterns, words
-from tokctl.cli.progress import report_unread, show_reading_progress
+from tokctl.cli.progress import report_unread
 from tokctl.engines.ids import resolve_instance
 from tokctl.engines.projection import Projection
 from tokctl.engines.protocol import Engine
@@ -138,8 +138,7 @@ def debug(
     ids = engine.instance_ids("", 2)
     instance_id = resolve_instance(engine, instance) if instance is not None or len(ids) == 1 else None
     limits = _choose_limits(app, by, limit, several=instance_id is None)
-    with show_reading_progress(engine):
-        report = run_debug(engine, instance_id, app.now, query, limits=limits, prefix=_prefix(app))
+    report = run_debug(engine, instance_id, app.now, query, limits=limits, prefix=_prefix(app))
     unread = report_unread(app, engine)
     listing = _listing(app, engine, report, by, instance_id, fail_severity, limit=limit, everything=all_)
     listing.exit_code = listing.exit_code or unread
@@ -212,7 +211,9 @@ def _listing(
         return _headline(app, engine, report, instance_id)
 
     def make_notes() -> list[str]:
-        return [] if instance_id is not None or everything else _ended_instances_note(engine)
+        if instance_id is not None:
+            return []
+        return [*engine.limitations, *([] if everything else _ended_instances_note(engine))]
 
     if by == "instance":
 
@@ -271,7 +272,7 @@ def _headline(app: App, engine: Engine, report: DebugReport, instance_id: str | 
 def _ended_instances_note(engine: Engine) -> list[str]:
     """Return a note on the instances that were left out because they have ended."""
     ended = engine.count_instances(InstanceFilter()) - engine.count_instances(InstanceFilter(open=True))
-    if not ended:
+    if ended <= 0:
         return []
     return [
         f"{count(ended, 'ended instance is', 'ended instances are')} not checked. Use --all to check all instances."

@@ -48,7 +48,10 @@ def _find_instance(engine: Engine, ids: list[str]) -> str | None:
     (given,) = ids
     if given.startswith("@"):
         return resolve_instance(engine, given)
-    tokens, instances = (engine.token_ids(given, None, 1), engine.instance_ids(given, 1)) if given else ([], [])
+    tokens = engine.token_ids(given, None, 1) if given else []
+    if tokens and tokens[0][1] == given:
+        return None
+    instances = engine.instance_ids(given, 1) if given else []
     is_token = bool(tokens) and (tokens[0][1] == given or instances != [given])
     return resolve_instance(engine, given) if instances and not is_token else None
 

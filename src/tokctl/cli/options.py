@@ -29,6 +29,7 @@ from tokctl.cli.completion import (
     complete_type,
 )
 from tokctl.errors import UsageError
+from tokctl.kinds import SERVER_ENGINES
 from tokctl.text import is_utf8
 
 _PANEL = "Common options"
@@ -92,7 +93,7 @@ SHARED: dict[str, Callable[..., TyperOption]] = {
     "engine_kind": _server_option(
         "--engine-kind",
         "KIND",
-        "Kind of the server, rest or atomd (default: detected).",
+        "Kind of the server: " + ", ".join(SERVER_ENGINES) + " (default: detected).",
         env="TOKCTL_ENGINE_KIND",
         complete=lambda _, incomplete: complete_engine_kind(incomplete),
     ),
@@ -102,6 +103,12 @@ SHARED: dict[str, Callable[..., TyperOption]] = {
     "insecure": _server_option("--insecure", None, "Do not verify TLS certificates (insecure).", env="TOKCTL_INSECURE"),
     "request_timeout": _server_option(
         "--request-timeout", "DURATION", "Timeout for each request (default: 30s).", env="TOKCTL_TIMEOUT"
+    ),
+    "rate": _server_option(
+        "--rate",
+        "RATE",
+        "Maximum rate of requests: N/s, N/min or N/h, such as 60/min (default: no limit).",
+        env="TOKCTL_RATE",
     ),
     "at": _shared("--at", "TIME", "Show the state at this time (RFC 3339, or an age such as 15m)."),
     "output": _shared(
@@ -125,17 +132,19 @@ SHARED: dict[str, Callable[..., TyperOption]] = {
     "quiet": _shared("--quiet -q", None, "Print only results and errors: no notes, hints, footers or progress bars."),
     "utc": _shared("--utc", None, "Show times in UTC (default: the local time zone)."),
     "no_pager": _shared("--no-pager", None, "Do not use a pager.", env="TOKCTL_PAGER, PAGER"),
-    "verbose": _shared("--verbose -v", None, "Log files and requests to stderr."),
+    "verbose": _shared(
+        "--verbose -v", None, "Log files and requests to stderr, with the number of requests at the end."
+    ),
     "debug_traceback": _shared("--debug-traceback", None, "Print a Python traceback on errors."),
 }
 """Option factories by name; takes further arguments of TyperOption."""
 
 GLOBAL = ("color", "quiet", "utc", "no_pager", "verbose", "debug_traceback")
 STORE = ("store",)
-CONNECTION = ("server", "context", "engine_kind", "ca_file", "insecure", "request_timeout")
-HIDDEN_IN_GROUPS = ("engine_kind", "ca_file", "insecure", "request_timeout", "columns", "query", "no_headers")
+CONNECTION = ("server", "context", "engine_kind", "ca_file", "insecure", "request_timeout", "rate")
+HIDDEN_IN_GROUPS = ("engine_kind", "ca_file", "insecure", "request_timeout", "rate", "columns", "query", "no_headers")
 """Options that a group accepts but shows only in the help of its commands: its own help is for finding a command."""
-SERVER = ("server", "context", "ca_file", "insecure", "request_timeout")
+SERVER = ("server", "context", "engine_kind", "ca_file", "insecure", "request_timeout", "rate")
 ENGINE = ("store", "file", *CONNECTION)
 AT = ("at",)
 OUTPUT = ("output", "columns", "query", "no_headers")

@@ -9,7 +9,7 @@ from tokctl.cli import options as opt
 from tokctl.cli.app import INSPECT_PANEL, App, command
 from tokctl.cli.completion import complete_instance
 from tokctl.cli.filters import build_token_filter, check_patterns, page_range, words
-from tokctl.cli.progress import report_unread, show_reading_progress
+from tokctl.cli.progress import report_unread
 from tokctl.engines.ids import resolve_instance
 from tokctl.engines.projection import Projection
 from tokctl.errors import UsageError
@@ -97,7 +97,7 @@ def show_performance(
         compare_with=compare_with,
         order=order,
     )
-    report = analyze_performance(engine, query, app.now, reading=lambda: show_reading_progress(engine))
+    report = analyze_performance(engine, query, app.now)
     groups, base = report.groups, report.base
     end = None if shown.limit is None else shown.offset + shown.limit
     listing = performance_listing(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from time import monotonic
+from typing import TypeVar
 
 import click
 
@@ -18,6 +20,8 @@ from tokctl.render.text import count, escape_controls
 MAX_REASONS_SHOWN = 5
 """Number of unreadable instances that are reported one by one."""
 DELAY = 0.5  # s; faster operations show no bar
+READING_DELAY = 1.0  # s; the same for reading a server
+T = TypeVar("T")
 
 
 @contextmanager
@@ -31,7 +35,7 @@ def progress(what: str, total: float | None, *, octets: bool = False) -> Iterato
         return
     begin = monotonic()
     done = 0.0
-    move: Callable[[float], None] | None = None
+    move: Callable[[float, float | None], None] | None = None
     with ExitStack() as stack:
 
         def step(size: float) -> None:
@@ -40,7 +44,7 @@ def progress(what: str, total: float | None, *, octets: bool = False) -> Iterato
             if move is None and monotonic() - begin >= DELAY:
                 move = stack.enter_context(_bar(what, total, octets=octets))
             if move is not None:
-                move(done)
+                move(done, total)
 
         yield step
 
@@ -52,8 +56,8 @@ def _is_quiet() -> bool:
 
 
 @contextmanager
-def _bar(what: str, total: float | None, *, octets: bool) -> Iterator[Callable[[float], None]]:
-    """Show a bar; yields a function to call with the progress."""
+def _bar(what: str, total: float | None, *, octets: bool) -> Iterator[Callable[[float, float | None], None]]:
+    """Show a bar; yields a function to call with the progress and the total."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -72,32 +76,68 @@ def _bar(what: str, total: float | None, *, octets: bool) -> Iterator[Callable[[
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(escape_controls(what), total=total)
-        yield lambda done: bar.update(task, completed=done)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-@contextmanager
-def show_reading_progress(engine: Engine) -> Iterator[None]:
-    """Show a bar while instances are read one after another, if that takes a while.
+class ReadingProgress:
+    """A bar while a server is read for more than ``READING_DELAY``: instances read, and their total if it is known.
 
-    Instances may be read several times, also nested; the bar never moves backwards.
+    Instances may be read several times, also nested; the bar never moves backwards. ``hide`` removes the bar before
+    anything else is written to the terminal; reading on may show it again. The bar appears even while the program
+    waits for one long response.
     """
-    with ExitStack() as stack:
-        step: Callable[[float], None] | None = None
-        reached = 0
 
-        def advance(done: int, total: int | None) -> None:
-            nonlocal step, reached
-            if step is None:
-                step = stack.enter_context(progress("Reading instances", total))
-            if done > reached:
-                step(done - reached)
-                reached = done
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+        self._bar: ExitStack | None = None
+        self._update: Callable[[float, float | None], None] = lambda _done, _total: None
+        self._done = 0
+        self._total: int | None = None
 
-        engine.watch_progress(advance)
-        try:
-            yield
-        finally:
-            engine.watch_progress(lambda _done, _total: None)
+    def advance(self, done: int, total: int | None) -> None:
+        """Take note of the instances read so far. The first call starts the time until the bar is shown."""
+        with self._lock:
+            self._done, self._total = max(self._done, done), total if total is not None else self._total
+            if self._bar is not None:
+                self._update(self._done, self._total)
+            elif self._timer is None:
+                self._timer = threading.Timer(READING_DELAY, self._show)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def _show(self) -> None:
+        with self._lock:
+            if self._timer is None or self._bar is not None:
+                return
+            self._bar = ExitStack()
+            self._update = self._bar.enter_context(_bar("Reading instances", self._total, octets=False))
+            self._update(self._done, self._total)
+
+    def hide(self) -> None:
+        """Remove the bar."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._bar is not None:
+                self._bar.close()
+            self._timer = self._bar = None
+
+    def hide_before_each(self, items: Iterable[T]) -> Iterator[T]:
+        """Yield items that are written to the terminal; the bar is shown only while the next one is read."""
+        for item in items:
+            self.hide()
+            yield item
+        self.hide()
+
+
+def watch_reading(engine: Engine) -> ReadingProgress | None:
+    """Show how far an engine has read, if stderr is a terminal; the caller has to hide the bar."""
+    if not sys.stderr.isatty() or _is_quiet():
+        return None
+    shown = ReadingProgress()
+    engine.watch_progress(shown.advance)
+    return shown
 
 
 def report_unread(app: App, engine: Engine) -> int:

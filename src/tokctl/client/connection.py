@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from tokctl.model.rates import RequestRate
 from tokctl.version import __version__
 
 
@@ -15,11 +16,13 @@ class Connection(Struct, frozen=True, repr_omit_defaults=True):
 
     url: str  # the base URL; the path of each request is appended to it
     credential: Callable[[], str | None] = lambda: None
-    """Returns the API token, or None; called once, by the first request that needs it."""
+    """Returns the credential, or None; called once, by the first request that needs it."""
+    basic: bool = False  # send a credential of the form user:password as HTTP Basic
     ca_file: str | None = None  # PEM, the certificates to trust; None for the platform's
     insecure: bool = False  # accept any certificate
     timeout: float = 30.0  # seconds to wait for each part of a response
     connect_timeout: float = 5.0  # seconds to wait for a connection to one IP address
+    rate: RequestRate | None = None  # maximum rate of requests
     retries: int = 3  # the maximum number of further attempts after a transient failure
     max_bytes: int = 1 << 30  # of a response, decompressed
     user_agent: str = f"tokctl/{__version__}"

@@ -17,7 +17,8 @@ import httpcore
 import msgspec
 
 from tokctl.client.connection import Connection
-from tokctl.client.retries import TransientError, parse_retry_after
+from tokctl.client.credential import LOCKED_HINT, LOGIN_HINT, wants_password
+from tokctl.client.retries import TransientError, parse_rate_limit_reset, parse_retry_after
 from tokctl.errors import (
     InputError,
     NotAllowedError,
@@ -236,24 +237,27 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def status_error(
-    status: int, headers: Mapping[str, str], body: ErrorBody, *, place: str, url: str, with_credential: bool
+    status: int, headers: Mapping[str, str], body: ErrorBody, *, place: str, url: str, scheme: str
 ) -> TokctlError:
     """Return the error for an error response.
 
     ``place`` is the display address of the server, with the proxy if there is one, ``url`` that of the request.
+    ``scheme`` is how the credential was sent: Basic, Bearer, or '' if there was none.
     """
     if status in {401, 403, 407}:
-        return _not_allowed_error(status, body, place, url, with_credential=with_credential)
+        return _not_allowed_error(status, headers, body, place, url, scheme=scheme)
     name = " ".join(filter(None, (str(status), body.code)))
     text = f"{body.detail} ({name}){body.request}."
     if status == 404:
         return NotFoundError(f"{url}{body.detail or ': not found'} ({name}){body.request}.", code=body.code or None)
     if status in TRANSIENT_STATUSES:
         delay = parse_retry_after(headers)
+        if delay is None and status == 429:
+            delay = parse_rate_limit_reset(headers)
         delay = body.retry_after if delay is None else delay
         if status == 429:
             hint = "Try again in a minute, or send fewer requests."
-            return TransientError(f"{place}: too many requests{text}", hint, retry_after=delay)
+            return TransientError(f"{place}: too many requests{text}", hint, retry_after=delay, status=status)
         return TransientError(f"{url}: server error{text}", retry_after=delay, status=status)
     if status >= 500:
         return UnreachableError(f"{url}: server error{text}", status=status)
@@ -262,13 +266,24 @@ def status_error(
     return InputError(f"{url}: unexpected response status {status}.")
 
 
-def _not_allowed_error(status: int, body: ErrorBody, place: str, url: str, *, with_credential: bool) -> NotAllowedError:
+def _not_allowed_error(
+    status: int, headers: Mapping[str, str], body: ErrorBody, place: str, url: str, *, scheme: str
+) -> NotAllowedError:
     tail = f"{body.detail}{body.request}."
     if status == 407:
         return NotAllowedError(
             f"{place}: the proxy requires a password (407).", "Add it to the proxy URL in HTTP_PROXY."
         )
-    if status == 401 and not with_credential:
+    if status == 401 and (scheme == "Basic" or wants_password(headers)):
+        if scheme == "Basic":
+            message = f"{place} rejected the user name or the password{tail}"
+            return NotAllowedError(
+                message, f"Check them, and set them again with 'tokctl auth login --user NAME'. {LOCKED_HINT}"
+            )
+        what = "requires a user name and a password"
+        given = ", but the credential is not of the form user:password" if scheme else ""
+        return NotAllowedError(f"{place} {what}{given}{tail}", LOGIN_HINT)
+    if status == 401 and not scheme:
         return NotAllowedError(
             f"{place} requires a credential{tail}", "Set one with 'tokctl auth login' or in TOKCTL_API_KEY."
         )

@@ -24,6 +24,8 @@ MAX_RETRY_AFTER_SECONDS = 60.0
 MAX_RETRY_SECONDS = 120.0
 """No delay starts that would end later than this after the first attempt."""
 
+TOO_MANY_REQUESTS = 429
+
 T = TypeVar("T")
 
 
@@ -50,9 +52,12 @@ def retry(
 ) -> T:
     """Call ``attempt``, which must be safe to repeat, until it does not raise TransientError, and return its result.
 
+    "Too many requests" (429) is waited out once, if the server tells for how long: an earlier attempt would count
+    against the limit.
     ``sleep`` waits for a number of seconds, ``random`` draws a number from 0 to 1. Raises the last failure; if the
     server asks for too long a delay, the message contains it.
     """
+    waited_out = False
     spent = 0.0  # seconds in attempts and delays; added up, as an injected sleep may not take its time
     for number in range(retries + 1):
         begun = monotonic()
@@ -61,6 +66,10 @@ def retry(
         except TransientError as failure:
             spent += monotonic() - begun
             asked = failure.retry_after
+            is_limit = failure.status == TOO_MANY_REQUESTS
+            if is_limit and (asked is None or waited_out):
+                raise
+            waited_out = waited_out or is_limit
             wait = random() * _backoff_bound(number) if asked is None else asked
             if number == retries or spent + wait > MAX_RETRY_SECONDS or wait > MAX_RETRY_AFTER_SECONDS:
                 if not asked:
@@ -92,6 +101,21 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
         return None
     now = _parse_date(headers.get("date", "")) or datetime.now(UTC)
     return max(0.0, (until - now).total_seconds())
+
+
+def parse_rate_limit_reset(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds until a rate limit resets, from the header X-RateLimit-Reset; None if there is none.
+
+    Servers send either seconds or a Unix time.
+    """
+    text = headers.get("x-ratelimit-reset", "").strip()
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        return None
+    seconds = float(text)
+    if seconds < 1e9:
+        return seconds
+    now = _parse_date(headers.get("date", "")) or datetime.now(UTC)
+    return max(0.0, seconds - now.timestamp())
 
 
 def _parse_date(text: str) -> datetime | None:

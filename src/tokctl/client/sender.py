@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ssl
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from time import monotonic
 
@@ -27,13 +27,14 @@ from tokctl.client.failures import (
     response_error,
     status_error,
 )
+from tokctl.client.rate_limit import rate_limiter
 from tokctl.client.retries import OutcomeUnknownError, TransientError
 from tokctl.client.transport import TARGET, Deadline, DeadlineTransport, create_ssl_context, proxy_for
 from tokctl.errors import InputError, TokctlError, UnreachableError, UsageError
 from tokctl.input_files import decompress
 from tokctl.server_address import ServerAddress
 from tokctl.text import one_line
-from tokctl.verbose_log import trace
+from tokctl.verbose_log import TRAFFIC, trace
 
 BODY_TIMEOUT_FACTOR = 10
 """How many timeouts the body of a response may take if it is read as a whole."""
@@ -63,7 +64,8 @@ class HttpSender:
         self._base = base
         self._warn = warn
         self._deadline = Deadline()
-        self._credential = RequestCredential(connection.credential, base, warn)
+        self._credential = RequestCredential(connection.credential, base, warn, basic=connection.basic)
+        self._limiter = None if connection.rate is None else rate_limiter(base.origin, connection.rate)
         try:
             self._url = httpx.URL(base.origin)
             _ = self._url.host  # decoded only now; each request needs it
@@ -99,20 +101,27 @@ class HttpSender:
             OutcomeUnknownError: the request changes something, and the server may have processed it.
             TokctlError: there is no response, or its status is an error.
         """
-        secret = self._credential.get() if request.with_credential else None
+        if request.with_credential and self._credential.is_password:
+            with self._credential.shared.password_attempt(self._display_address):
+                return self._send(request)
+        return self._send(request)
+
+    def _send(self, request: ClientRequest) -> httpx.Response:
+        credential = self._credential.headers() if request.with_credential else {}
         headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": self._connection.user_agent}
-        if secret is not None:  # some engines read the one, some the other
-            headers |= {"Authorization": f"Bearer {secret}", "X-API-Key": secret}
         # A plain Request, not one that the client builds, has no cookies and no headers of httpx's own.
         sent = httpx.Request(
             request.method,
             self._url,
-            headers=headers | dict(request.headers),
+            headers={**headers, **credential, **request.headers},
             content=request.content,
             extensions={TARGET: request.target.encode()},
         )
         called = f"{request.method} {self._base.display_target(request.target)}"
+        if self._limiter is not None:
+            self._limiter.wait()
         begin = monotonic()
+        TRAFFIC.count_request(begin)
         try:
             with self._deadline.limit(self._connection.connect_timeout + self._connection.timeout):
                 response = self._client.send(sent, stream=True)
@@ -121,10 +130,13 @@ class HttpSender:
             fault = request_error(error, self._display_address, self._connection)
             raise (fault if isinstance(error, UNSENT_ERRORS) else _outcome_unknown(request.method, fault)) from None
         status = response.status_code
+        TRAFFIC.count_bytes(0, monotonic())
+        if credential and self._credential.is_password:
+            self._credential.shared.note_password_result(status)
         trace("%s: %s in %.0f ms", called, status, (monotonic() - begin) * 1000)
         if response.is_success or status in request.accept:
             return response
-        refusal = self._status_error(response, request.target, with_credential=secret is not None)
+        refusal = self._status_error(response, request.target, scheme=_scheme(credential))
         raise _outcome_unknown(request.method, refusal, status) if status >= 500 else refusal
 
     def fetch(self, request: ClientRequest) -> ClientResponse:
@@ -185,6 +197,7 @@ class HttpSender:
             if chunk is None:
                 return
             received += len(chunk)
+            TRAFFIC.count_bytes(len(chunk), monotonic())
             recent += len(chunk)
             waited += monotonic() - begun
             if waited >= timeout:
@@ -209,7 +222,7 @@ class HttpSender:
             target = response.request.extensions[TARGET].decode()
             raise redirect_error(self._base, target, location, self._credential.mask)
 
-    def _status_error(self, response: httpx.Response, target: str, *, with_credential: bool) -> TokctlError:
+    def _status_error(self, response: httpx.Response, target: str, *, scheme: str) -> TokctlError:
         body = b""
         with closing(response), suppress(UnreachableError, InputError):  # the body is only for the message
             for piece in self.iter_body(response, target, self._connection.connect_timeout):
@@ -222,8 +235,13 @@ class HttpSender:
             parse_error_body(body, response.headers, self._credential.mask),
             place=self._display_address,
             url=self._credential.mask(self._base.display_target(target)),
-            with_credential=with_credential,
+            scheme=scheme,
         )
+
+
+def _scheme(headers: Mapping[str, str]) -> str:
+    """Return the authentication scheme of a request: Basic, Bearer, or '' without a credential."""
+    return headers.get("Authorization", "").partition(" ")[0]
 
 
 def _outcome_unknown(method: str, fault: TokctlError, status: int | None = None) -> TokctlError:

@@ -84,6 +84,8 @@ class Client:
         etag: str | None = None,
         missing_ok: bool = False,
         accept: Collection[int] = (),
+        with_credential: bool = True,
+        media_type: str | None = None,
     ) -> ClientResponse:
         """Send a GET request and return the whole response. It is repeated after transient failures.
 
@@ -93,12 +95,17 @@ class Client:
             etag: of the version that the caller has; the status may then be 304, without a body.
             missing_ok: whether to return a response with status 404 instead of raising NotFoundError.
             accept: further statuses that are no errors.
+            with_credential: whether to send the credential.
+            media_type: of the response, if it is not JSON.
 
         Raises UnreachableError, UntrustedError, NotAllowedError, NotFoundError, UsageError, InputError: see ``errors``.
         """
         accepted = {*accept, *((304,) if etag else ()), *((404,) if missing_ok else ())}
         headers = {"If-None-Match": etag} if etag else {}
-        request = ClientRequest("GET", build_target(self._base, segments, params), headers, accepted)
+        if media_type is not None:
+            headers["Accept"] = media_type
+        target = build_target(self._base, segments, params)
+        request = ClientRequest("GET", target, headers, accepted, with_credential=with_credential)
         return self._with_retries(lambda: self._get_sender().fetch(request))
 
     @contextmanager

@@ -17,11 +17,11 @@ from msgspec import Struct
 from tokctl.api_tokens.vault_kinds import SOURCE_SYNTAX, SOURCES
 from tokctl.config.paths import expand_user
 from tokctl.errors import UsageError
-from tokctl.kinds import FORMATS, SERVER_ENGINES, THEME_STYLES
+from tokctl.kinds import FALLBACK_ENGINE, FORMATS, SERVER_ENGINES, THEME_STYLES
 from tokctl.model.durations import parse_duration
 from tokctl.text import suggest
 
-ENGINE_KINDS = tuple(reversed(SERVER_ENGINES))
+ENGINE_KINDS = (FALLBACK_ENGINE, *(kind for kind in SERVER_ENGINES if kind != FALLBACK_ENGINE))
 """The kinds of engines that ``--server`` may name, the general one first."""
 
 MAX_SECONDS = 86_400.0
@@ -101,6 +101,13 @@ def seconds(value: Any) -> float:
     if span > MAX_SECONDS:
         raise UsageError(f"'{value}' is too long.", "The maximum is one day (1d).")
     return span
+
+
+def rate(value: Any) -> str:
+    """Parse a rate of requests such as ``60/min``; returns it in its shortest form."""
+    from tokctl.model.rates import parse_rate
+
+    return str(parse_rate(text(value)))
 
 
 def boolean(value: Any) -> bool:
@@ -200,6 +207,7 @@ def _type_name(value: Any) -> str:
 
 _MAX_INTEGER = 1 << 40
 _TEXT, _URL, _PATH, _SECONDS = SettingSpec(text), SettingSpec(url), SettingSpec(text, path=True), SettingSpec(seconds)
+_RATE = SettingSpec(rate)
 _BOOLEAN, _NUMBER = SettingSpec(boolean, words=("true", "false")), SettingSpec(number)
 _COUNT, _POSITIVE = (SettingSpec(integer_between(least, _MAX_INTEGER)) for least in (0, 1))
 _OUTPUT = SettingSpec(one_of(*FORMATS), words=(*FORMATS,))
@@ -217,9 +225,10 @@ CONTEXT: Mapping[str, SettingSpec] = {
     "insecure": _BOOLEAN,
     "timeout": _SECONDS,
     "connect_timeout": _SECONDS,
+    "rate": _RATE,
     "output": _OUTPUT,
 }
-TOP: Mapping[str, SettingSpec] = {"current_context": SettingSpec(name), "output": _OUTPUT}
+TOP: Mapping[str, SettingSpec] = {"current_context": SettingSpec(name), "output": _OUTPUT, "rate": _RATE}
 THEME: Mapping[str, SettingSpec] = dict.fromkeys(THEME_STYLES, SettingSpec(style))
 LIMITS: Mapping[str, SettingSpec] = {
     "head": SettingSpec(integer_between(1024, _MAX_INTEGER)),  # bytes of the request headers

@@ -25,12 +25,13 @@ VARIABLES = {
     "insecure": "TOKCTL_INSECURE",
     "timeout": "TOKCTL_TIMEOUT",
     "connect_timeout": "TOKCTL_CONNECT_TIMEOUT",
+    "rate": "TOKCTL_RATE",
 }
 """The environment variable of each field. An empty one counts as unset."""
 API_KEY = "TOKCTL_API_KEY"
 """The variable with the secret itself; it overrides ``TOKCTL_CREDENTIAL``."""
 
-CONNECTION = ("engine_kind", "credential", "ca_file", "insecure", "timeout", "connect_timeout")
+CONNECTION = ("engine_kind", "credential", "ca_file", "insecure", "timeout", "connect_timeout", "rate")
 """The fields of a context that apply to its own server only."""
 REGISTRY = ("registry_server", "registry_credential")
 _TARGET_FIELDS = ("store", "server", "context")
@@ -51,6 +52,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     insecure: bool = False
     timeout: float = 30.0  # seconds to wait for each part of a response
     connect_timeout: float = 5.0  # seconds to wait for a connection
+    rate: str | None = None  # maximum rate of requests, such as 60/min
     at: str | None = None
     output: str | None = None
     columns: str | None = None
@@ -195,7 +197,8 @@ def _candidates(
             yield from ((field, values.get(field), origin) for field in (*REGISTRY, "output"))
             yield "context", context.context, context.context_origin
             yield from _thresholds(configuration.thresholds(context.context), origin)
-    yield "output", configuration.values.get("output"), "configuration"
+    for field in ("output", "rate"):
+        yield field, configuration.values.get(field), "configuration"
     yield from _thresholds(configuration.thresholds(), "configuration")
     yield from (
         (f"theme.{name}", value, "configuration") for name, value in configuration.section_values("theme").items()

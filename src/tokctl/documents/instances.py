@@ -41,14 +41,15 @@ class InstanceDocument(Struct, kw_only=True, frozen=True):
 class InstanceOverview(InstanceDocument, kw_only=True, frozen=True):
     """A process instance and its current state. ``status_derived``: the status was derived from the tokens.
 
+    The numbers of tokens are null if the tokens were not read, because that takes a request for each instance.
     ``first_error`` is the message of the token that was created first, of those that FAILED with one.
     ``live_elements`` are names (or ids) of elements with live tokens, at most 5, those with FAILED tokens first.
     """
 
     status_derived: bool
-    total_tokens: Count
-    live_tokens: Count
-    failed_tokens: Count
+    total_tokens: Count | None
+    live_tokens: Count | None
+    failed_tokens: Count | None
     first_error: str | UnsetType = UNSET
     live_elements: tuple[str, ...]
 
@@ -202,9 +203,9 @@ def _status_fields(status: InstanceStatus) -> dict[str, Any]:
         "started_at": format_time(status.started_at),
         "updated_at": format_time(status.updated_at),
         "status_derived": status.status_derived,
-        "total_tokens": status.total_tokens,
-        "live_tokens": status.live_tokens,
-        "failed_tokens": status.failed_tokens,
+        "total_tokens": status.total_tokens if status.tokens_known else None,
+        "live_tokens": status.live_tokens if status.tokens_known else None,
+        "failed_tokens": status.failed_tokens if status.tokens_known else None,
         "first_error": status.first_error or UNSET,
         "live_elements": status.live_elements,
     }
@@ -223,7 +224,7 @@ def _full_status_fields(status: InstanceStatus) -> dict[str, Any]:
 # --- documents to models ----------------------------------------------------------------------------------
 
 _text_decoder = msgspec.json.Decoder(str | None)
-_count_decoder = msgspec.json.Decoder(int)
+_count_decoder = msgspec.json.Decoder(int | None)
 _names_decoder = msgspec.json.Decoder(tuple[str, ...])
 
 _INSTANCE_ALIASES = (
@@ -293,13 +294,15 @@ def decode_status(fields: dict[str, Raw]) -> InstanceStatus:
     """
     instance, fields = decode_instance(fields), dict(fields)
     status = instance.status or _read(_text_decoder, fields, "status", None)
+    total = _read(_count_decoder, fields, "total_tokens", 0)
     return InstanceStatus(
         instance=instance,
         status=status,
         status_derived=instance.status is None and status is not None,
-        total_tokens=_read(_count_decoder, fields, "total_tokens", 0),
-        live_tokens=_read(_count_decoder, fields, "live_tokens", 0),
-        failed_tokens=_read(_count_decoder, fields, "failed_tokens", 0),
+        total_tokens=total or 0,
+        live_tokens=_read(_count_decoder, fields, "live_tokens", 0) or 0,
+        failed_tokens=_read(_count_decoder, fields, "failed_tokens", 0) or 0,
+        tokens_known=total is not None,
         first_error=_read(_text_decoder, fields, "first_error", None),
         live_elements=_read(_names_decoder, fields, "live_elements", ()),
         started_at=pop_time(fields, "started_at"),

@@ -1,7 +1,8 @@
 """Engines: where process tokens are read from. ``engines.protocol`` describes what an engine is.
 
-Each kind is one module, imported when it is used, with ``open_engine(settings, reading)``; that of a server also has
-``recognizes(health)``.
+Each kind is one module, imported when it is used, with ``open_engine(settings, reading)`` and ``CAPABILITIES``. That of
+a server also has ``PROBE``, ``ROOTS`` and ``recognizes(document)``, by which ``detection`` recognizes it, and
+``CREDENTIAL_PROBE``.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ def open_engine(settings: Settings, reading: Projection = Projection.TOKENS) -> 
     """
     kind: str = settings.kind
     if kind == "server":
-        from tokctl.engines.connect import resolve_engine_kind
+        from tokctl.engines.detection import resolve_server
 
-        kind = resolve_engine_kind(settings)
+        settings = resolve_server(settings)
+        kind = settings.engine_kind or kind
     engine: Engine = import_module(ENGINES[kind]).open_engine(settings, reading)
     return engine

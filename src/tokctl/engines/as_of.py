@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec import Struct
 
 from tokctl.analysis.as_of import AsOfContext, PointInTime, has_existed, reconstruct_instance, reconstruct_token
+from tokctl.bpmn.entries import EnteredBy
 from tokctl.engines import open_engine
+from tokctl.engines.connect import warn
 from tokctl.engines.instance_tokens import InstanceTokens
 from tokctl.engines.projection import Projection
 from tokctl.engines.protocol import Engine, ProgressCallback, UnreadInstance
@@ -123,6 +125,10 @@ class AsOfEngine(Engine):
             return None
         instance = now.instance
         definition = self.definition(instance.process_id, instance.version) if instance.process_id else None
+        tokens = list(tokens)
+        later = (one for one in tokens if one.created_at is not None and one.created_at > self.moment)
+        if any(one.context.entered_by == EnteredBy.UNKNOWN for one in later):
+            warn("Some tokens are missing: the server does not tell where they were at that time.")
         return reconstruct_instance(now, tokens, self.moment, definition=definition)
 
     def _started_later(self, now: InstanceStatus) -> bool:

@@ -1,49 +1,64 @@
-"""The server that the settings name: a client for it, and which kind of server it is.
-
-The kind is detected once, and remembered in ``servers.json`` in the platform's state directory, or in the one that
-``TOKCTL_STATE_DIR`` names: the kind by the server's address. A file that cannot be read or written is ignored: the kind
-is detected again.
-"""
+"""The client of the server that the settings name; ``detection`` finds out which kind of server it is."""
 
 from __future__ import annotations
 
-import os
 import sys
-from contextlib import suppress
-from functools import cache
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
+from msgspec.structs import replace
 
-from tokctl.atomic_files import write_atomically
-from tokctl.config.keys import ENGINE_KINDS
-from tokctl.config.paths import state_directory
-from tokctl.errors import UnreachableError, UsageError
-from tokctl.kinds import SERVER_ENGINES
-from tokctl.text import suggest
+from tokctl.engines.remembered_servers import forget_servers
+from tokctl.errors import UnreachableError
 
 if TYPE_CHECKING:
     from tokctl.client import Client, Connection
+    from tokctl.client.credential import SharedCredential
     from tokctl.config import Settings
 
-MAX_REMEMBERED_SERVERS = 500
-"""Maximum number of servers that are remembered, the latest ones."""
-_last_connection: tuple[Settings, Connection] | None = None
+
+class _OpenedServer(NamedTuple):
+    """The server that was opened last: its settings as given and with its kind and root, and its credential."""
+
+    given: Settings
+    credential: SharedCredential
+    adopted: Settings | None = None
+
+
+_last_opened: _OpenedServer | None = None
 _warned: set[str] = set()
 
 
 def create_client(settings: Settings) -> Client:
     """Return a new client. One for the same settings, as after an outage, reuses the credential."""
-    global _last_connection  # noqa: PLW0603 - asking a vault again may mean another prompt
-    from tokctl.api_tokens.vaults.credentials import resolve_connection
     from tokctl.client import Client
 
-    if _last_connection is None or _last_connection[0] is not settings:
-        connection = resolve_connection(settings)
-        _last_connection = settings, msgspec.structs.replace(connection, credential=cache(connection.credential))
-    return Client(_last_connection[1], warn=warn)
+    return Client(_create_connection(settings), warn=warn)
+
+
+def _create_connection(settings: Settings) -> Connection:
+    global _last_opened  # noqa: PLW0603 - asking a vault again may mean another prompt
+    from tokctl.api_tokens.vaults.credentials import resolve_connection
+    from tokctl.client.credential import SharedCredential
+
+    connection = resolve_connection(settings)
+    if _last_opened is None or (settings is not _last_opened.given and settings is not _last_opened.adopted):
+        _last_opened = _OpenedServer(settings, SharedCredential(connection.credential))
+    return replace(connection, credential=_last_opened.credential)
+
+
+def adopt_server(settings: Settings, kind: str, url: str) -> Settings:
+    """Return settings for the root of the API of a server of this kind; their clients share one credential."""
+    global _last_opened  # noqa: PLW0603 - see above
+    _create_connection(settings)
+    adopted = replace(settings, engine_kind=kind, server=url)
+    if _last_opened is not None:
+        _last_opened = _last_opened._replace(adopted=adopted)
+    return adopted
+
+
+def adopted_settings(settings: Settings) -> Settings | None:
+    """Return what ``adopt_server`` returned for the same settings, if they are those of the last opened server."""
+    return _last_opened.adopted if _last_opened is not None and _last_opened.given is settings else None
 
 
 def warn(text: str) -> None:
@@ -62,85 +77,15 @@ def display_address(client: Client, *segments: str) -> str:
     return base.display_target(build_target(base, segments, {})) if segments else base.display_address
 
 
-# --- kinds of servers -----------------------------------------------------------------------------
-
-
-def resolve_engine_kind(settings: Settings) -> str:
-    """Return the kind of the server in the settings: as set, as remembered, or as detected.
-
-    Raises:
-        UsageError: the settings name an unknown kind.
-        UnreachableError, UntrustedError: the kind must be detected, but the request fails.
-    """
-    if settings.engine_kind is not None:
-        if settings.engine_kind not in ENGINE_KINDS:
-            raise UsageError(
-                f"unknown engine kind '{settings.engine_kind}'{suggest(settings.engine_kind, ENGINE_KINDS)}.",
-                f"Valid: {', '.join(ENGINE_KINDS)}.",
-            )
-        return settings.engine_kind
-    client = create_client(settings)
-    address = display_address(client)
-    kind = load_remembered_kind(address)
-    if kind is None:
-        try:
-            kind = detect_engine_kind(client)
-        finally:
-            client.close()
-        remember_kind(address, kind)
-    return kind
-
-
 def wrong_kind_error(client: Client, kind: str, evidence: str) -> UnreachableError:
     """Forget the kind of a server; return the error to raise. Trying again helps if the kind was remembered."""
+    global _last_opened  # noqa: PLW0603 - see above
     address = display_address(client)
-    was_remembered = load_remembered_kind(address) == kind
-    remember_kind(address, None)
+    was_remembered = any(server.kind == kind for server in forget_servers(address))
+    _last_opened = None
     hint = (
         "Run the command again to detect the kind again."
         if was_remembered
         else "Remove --engine-kind to detect the kind."
     )
     return UnreachableError(f"{address} does not respond like a server of kind {kind} ({evidence.rstrip('.')}).", hint)
-
-
-def detect_engine_kind(client: Client) -> str:
-    """Request the health of a server; its kind is the first one that recognizes the response."""
-    answer = client.get(("health",), accept=(400, 401, 403, 404, 405, 406, 410, 501, 503))
-    try:
-        health = msgspec.json.decode(answer.body)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        health = None
-    return next(kind for kind, module in SERVER_ENGINES.items() if import_module(module).recognizes(health))
-
-
-def state_file() -> Path:
-    """Return the file where the kinds of servers are remembered."""
-    return state_directory(os.environ) / "servers.json"
-
-
-def _load_kinds() -> dict[str, str]:
-    try:
-        known = msgspec.json.decode(state_file().read_bytes(), type=dict[str, str])
-    except (OSError, msgspec.MsgspecError, UnicodeError):
-        return {}
-    return {address: kind for address, kind in known.items() if kind in ENGINE_KINDS}
-
-
-def load_remembered_kind(address: str) -> str | None:
-    """Return the remembered kind of a server."""
-    return _load_kinds().get(address)
-
-
-def remember_kind(address: str, kind: str | None) -> None:
-    """Remember the kind of a server; None forgets it."""
-    known = _load_kinds()
-    if known.pop(address, None) is None and kind is None:
-        return
-    if kind is not None:
-        known[address] = kind
-    latest = dict(list(known.items())[-MAX_REMEMBERED_SERVERS:])
-    file = state_file()
-    with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomically(file, msgspec.json.format(msgspec.json.encode(latest)) + b"\n")

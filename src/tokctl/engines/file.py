@@ -8,6 +8,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tokctl.engines.capabilities import Capability, EngineCapabilities, Support
 from tokctl.engines.instance_tokens import InstanceTokens, is_older
 from tokctl.engines.projection import Projection
 from tokctl.engines.protocol import ALL_INSTANCES, FLOWS_TO_READ, Engine
@@ -22,6 +23,31 @@ from tokctl.readers.stream import Record, VisitRecord, read_records, read_visit_
 
 if TYPE_CHECKING:
     from tokctl.config import Settings
+
+
+CAPABILITIES = EngineCapabilities(
+    title="File or stdin with a saved response",
+    states=Capability(Support.YES),
+    errors=Capability(Support.PARTLY, "if the file has them"),
+    stack_traces=Capability(Support.PARTLY, "if the file has them"),
+    retries=Capability(Support.PARTLY, "if the file has them"),
+    workers=Capability(Support.PARTLY, "if the file has them"),
+    jobs=Capability(Support.PARTLY, "if the file has them"),
+    timers=Capability(Support.PARTLY, "if the file has the due time, or the model a fixed duration"),
+    user_tasks=Capability(Support.PARTLY, "if the file has them"),
+    messages=Capability(Support.DERIVED, "names come from the BPMN XML, if the file has it"),
+    variables=Capability(Support.PARTLY, "if the file has them"),
+    elements=Capability(Support.PARTLY, "if the file has them"),
+    models=Capability(Support.PARTLY, "if the file has them, as an export does"),
+    parents=Capability(Support.PARTLY, "if the file has them"),
+    flows=Capability(Support.PARTLY, "if the file has flow histories"),
+    cancellation=Capability(Support.YES),
+    called_instances=Capability(Support.PARTLY, "if the file has them"),
+    past_state=Capability(Support.YES, "all but earlier values of variables"),
+    server_filters=Capability(Support.NO, "applied in memory"),
+    bounded_debug=Capability(Support.YES, "needs no requests"),
+    changes=Capability(Support.NO),
+)
 
 
 def open_engine(settings: Settings, reading: Projection) -> FileEngine:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from glob import escape
 from itertools import islice
 from operator import attrgetter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from msgspec import Struct
 
@@ -191,6 +191,10 @@ class Engine(ABC):
         """Return one token. Raises NotFoundError."""
         return self.load_instance(instance_id).token(token_id)
 
+    def detailed_token(self, instance_id: str, token_id: str) -> Token:
+        """Return one token, with what takes a request of its own, such as a stack trace. Raises NotFoundError."""
+        return self.token(instance_id, token_id)
+
     def count_tokens(self, instance_id: str | None, where: TokenFilter) -> int:
         """Count the tokens of an instance (None: of all instances) that match."""
         if instance_id is None:
@@ -229,6 +233,25 @@ class Engine(ABC):
         """Yield the visits of tokens, in order of creation; with ``flows`` also flow histories."""
         projection = Projection.VISITS_WITH_FLOWS if flows else Projection.VISITS
         return self.load_instance(instance_id, projection, live=where.live).visits(where, flows=flows)
+
+    # --- capability: debug over many instances --------------------------------------------------------
+
+    compares_durations: ClassVar[bool] = True
+    """Whether ``visit_durations`` returns anything."""
+
+    def suspect_visits(
+        self, instances: InstanceFilter, where: TokenFilter = ALL_TOKENS, *, flows: bool = False
+    ) -> Iterator[tuple[InstanceStatus, Iterator[Visit]]]:
+        """Yield instances as ``all_visits`` does, for debug: visits that have no problem may be left out.
+
+        What could not be checked is in ``limitations``.
+        """
+        return self.all_visits(instances, where, flows=flows)
+
+    @property
+    def limitations(self) -> Sequence[str]:
+        """What the last ``suspect_visits`` did not check, as sentences."""
+        return ()
 
     # --- capability: a sweep over many instances ------------------------------------------------------
 

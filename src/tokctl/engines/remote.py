@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, ClassVar
 
+from tokctl.client.retries import TOO_MANY_REQUESTS
 from tokctl.engines.etag_cache import CacheKey, ETagCache, FetchResult
 from tokctl.engines.instance_tokens import InstanceTokens
 from tokctl.engines.ordered_pool import map_ordered
@@ -25,9 +26,9 @@ from tokctl.engines.protocol import (
     UnreadInstance,
     process_filter,
 )
-from tokctl.errors import NotFoundError, TokctlError, UsageError
+from tokctl.errors import NotFoundError, TokctlError, UnreachableError, UsageError
 from tokctl.model.filters import InstanceFilter
-from tokctl.model.instance_status import InstanceStatus, derive_status
+from tokctl.model.instance_status import InstanceStatus, derive_status, status_without_tokens
 from tokctl.model.instances import Instance
 from tokctl.model.tokens import NULL, Token
 from tokctl.model.visits import FlowHistoryMode, Visit
@@ -58,6 +59,11 @@ class RemoteEngine(Engine):
 
     kind: ClassVar[str]
     """The value of ``--engine-kind`` for such a server."""
+    lists_without_tokens: ClassVar[bool] = False
+    """Whether ``list_candidates`` gives the status of every instance, but nothing about its tokens.
+
+    Tokens are then requested only if a filter is about them.
+    """
 
     def __init__(self, client: Client, server: str, reading: Projection) -> None:
         self.client = client
@@ -188,6 +194,10 @@ class RemoteEngine(Engine):
         """Yield every instance that matches; tokens are fetched only if a status must be derived."""
         candidates = self.list_candidates(where)
         stuck = where.stuck is not None
+        if self.lists_without_tokens and not (stuck or where.live or where.failed):
+            listed = self._check_variables(candidates) if where.variables else candidates
+            yield from filter(where.matches, map(status_without_tokens, map(instance_of, listed)))
+            return
         for found, visits in self.fetch_each(candidates, where, FlowHistoryMode.NONE, live=stuck, needs_visits=stuck):
             status = self._status(found, visits)
             if where.matches_with_tokens(status, visits):
@@ -252,12 +262,15 @@ class RemoteEngine(Engine):
         there = (found for found in listed if instance_of(found).instance_id not in self._skipped_ids)
         known = (self._derived_statuses.get(instance_of(found).instance_id, found) for found in there)
         likely = (found for found in known if _may_match(where, found))
+        self._report_progress(0, self.listed_total)
         for done, (found, result) in enumerate(map_ordered(likely, read, weight_of=_count_tokens), start=1):
             try:
                 visits = result()
             except NotFoundError:
                 self._skipped_ids.add(instance_of(found).instance_id)
             except TokctlError as error:
+                if isinstance(error, UnreachableError) and error.status == TOO_MANY_REQUESTS:
+                    raise  # the others would fail, too, and count against the limit
                 failures.append(UnreadInstance(instance_of(found).instance_id, str(error)))
                 consecutive_failures += 1
                 if consecutive_failures >= MAX_CONSECUTIVE_FAILURES:

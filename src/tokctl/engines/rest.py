@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tokctl.engines.capabilities import Capability, CredentialProbe, EngineCapabilities, Support
 from tokctl.engines.connect import create_client
 from tokctl.engines.documented_api import (
     DocumentedEngine,
@@ -43,14 +44,45 @@ _PROBE: Params = {"limit": "1", "include_variables": "false"}
 _DurationRows = list[tuple[str, str, float]]
 
 
+PROBE = ("health",)
+"""The path below the root of the request that recognizes the kind."""
+ROOTS = ("",)
+"""Usual roots of the API below the origin of a server."""
+CREDENTIAL_PROBE = CredentialProbe(("api", "v1", "processes"), {"limit": "1"})
+CAPABILITIES = EngineCapabilities(
+    title="tokctl serve, and other servers with the documented API",
+    states=Capability(Support.YES),
+    errors=Capability(Support.YES, "in the execution context"),
+    stack_traces=Capability(Support.PARTLY, "if the server sends them"),
+    retries=Capability(Support.YES),
+    workers=Capability(Support.YES),
+    jobs=Capability(Support.YES, "key and type of the job of a token"),
+    timers=Capability(Support.PARTLY, "if the server sends the due time, or the model has a fixed duration"),
+    user_tasks=Capability(Support.PARTLY, "if the server sends them"),
+    messages=Capability(Support.DERIVED, "names come from the BPMN XML, if the server sends it"),
+    variables=Capability(Support.YES, "the latest values, and changes between tokens"),
+    elements=Capability(Support.YES),
+    models=Capability(Support.PARTLY, "if the server has the endpoint, as 'tokctl serve' does"),
+    parents=Capability(Support.YES),
+    flows=Capability(Support.YES, "in the flow history"),
+    cancellation=Capability(Support.YES),
+    called_instances=Capability(Support.PARTLY, "if the server sends them"),
+    past_state=Capability(Support.YES, "all but earlier values of variables"),
+    server_filters=Capability(Support.PARTLY, "as 'tokctl serve' does; otherwise applied by tokctl"),
+    bounded_debug=Capability(Support.NO, "one request for each live instance, several at a time"),
+    changes=Capability(Support.PARTLY, "if the server sends ETags, as 'tokctl serve' does"),
+)
+
+
 def open_engine(settings: Settings, reading: Projection) -> RestEngine:
     """Return an engine of the server that the settings name; it connects when it is first used."""
     return RestEngine(create_client(settings), settings.server or "", reading)
 
 
-def recognizes(health: Any) -> bool:  # noqa: ARG001 - a server that says nothing known is taken to speak the documented API
-    """Return True: any server may speak the documented API."""
-    return True
+def recognizes(health: Any) -> bool:
+    """Tell whether a response to ``/health`` is from ``tokctl serve``: it has the name of the service."""
+    data = health.get("data") if isinstance(health, dict) else None
+    return isinstance(data, dict) and data.get("service") == "tokctl"
 
 
 class RestEngine(DocumentedEngine):

@@ -32,6 +32,8 @@ class InstanceStatus(Struct, frozen=True, kw_only=True):
     first_error: str | None = None
     """The message of the token that was created first, of those that FAILED with one; the lower id of two."""
     live_elements: tuple[str, ...] = ()
+    tokens_known: bool = True
+    """Whether the tokens were counted. If not, the numbers of tokens are 0, and shown as unknown."""
     started_at: datetime | None
     updated_at: datetime | None
     ended_at: datetime | None
@@ -76,6 +78,21 @@ def derive_status(instance: Instance, tokens: Iterable[Token | Visit]) -> Instan
         started_at=instance.started_at or min(created, default=None),
         updated_at=instance.updated_at or max(changed, default=None),
         ended_at=instance.completed_at or instance.cancelled_at or (end if is_final(status or "") else None),
+    )
+
+
+def status_without_tokens(instance: Instance) -> InstanceStatus:
+    """Return the status of an instance whose tokens were not read."""
+    return InstanceStatus(
+        instance=instance,
+        status=instance.status,
+        status_derived=False,
+        total_tokens=0,
+        live_tokens=0,
+        tokens_known=False,
+        started_at=instance.started_at,
+        updated_at=instance.updated_at,
+        ended_at=instance.completed_at or instance.cancelled_at,
     )
 
 

@@ -67,6 +67,10 @@ Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 """An integer that fits into a database column."""
 
 
+UNKNOWN_ELEMENT_ID = "?"
+"""The element id of a visit whose element the source does not tell."""
+
+
 class _ErrorObject(Struct, frozen=True, gc=False):
     """An error as an object: its message, or else its code."""
 
@@ -88,7 +92,8 @@ class ExecutionContext(Struct, frozen=True, gc=False):
 
     Engines and workers use several keys for an error message; ``error`` has the message.
     ``state_history`` is an addition of tokctl: the live states that a token entered after it was created ACTIVE,
-    oldest first. A token that was never in another live state has none.
+    oldest first. A token that was never in another live state has none. The members after it are additions, too:
+    ``documents.tokens.TokenDocument`` describes them.
     """
 
     job_key: str | None = None
@@ -96,10 +101,10 @@ class ExecutionContext(Struct, frozen=True, gc=False):
     worker_id: str | None = None
     retries_left: Int64 | None = None
     retries_used: Int64 | None = None
+    failed_attempts: Int64 | None = None
     timeout_at: datetime | None = None
     duration_ms: float | None = None
     gateway_decision: GatewayDecision | None = None
-    state_history: tuple[StateChange, ...] | None = None
     error_message: str | None = None
     error_message_in_camel_case: str | None = msgspec.field(default=None, name="errorMessage")
     exception_message: str | None = None
@@ -108,6 +113,15 @@ class ExecutionContext(Struct, frozen=True, gc=False):
     incident_message_in_camel_case: str | None = msgspec.field(default=None, name="incidentMessage")
     failure_message: str | None = None
     error_object: str | _ErrorObject | None = msgspec.field(default=None, name="error")
+    state_history: tuple[StateChange, ...] | None = None
+    waiting_for: str | None = None
+    due_at: datetime | None = None
+    retry_at: datetime | None = None
+    assignee: str | None = None
+    called_instance_id: str | None = None
+    entered_by: str | None = None
+    stack_trace: str | None = None
+    cancellation_derived: bool | None = None
 
     @property
     def error(self) -> str | None:
@@ -144,9 +158,11 @@ def decode_context(raw: Raw) -> ExecutionContext:
         context = _context_decoder.decode(raw)
     except msgspec.MsgspecError:
         context = _decode_context_leniently(raw)
-    if context.timeout_at is not None and context.timeout_at.tzinfo is not UTC:
-        return msgspec.structs.replace(context, timeout_at=to_utc(context.timeout_at))
-    return context
+    if context.timeout_at is context.due_at is context.retry_at is None:
+        return context
+    times = ((name, getattr(context, name)) for name in ("timeout_at", "due_at", "retry_at"))
+    local = {name: to_utc(time) for name, time in times if time is not None and time.tzinfo is not UTC}
+    return msgspec.structs.replace(context, **local) if local else context
 
 
 def _decode_context_leniently(raw: Raw) -> ExecutionContext:

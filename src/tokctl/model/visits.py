@@ -18,7 +18,7 @@ from msgspec.structs import force_setattr
 
 from tokctl.model.durations import Duration, compute_duration
 from tokctl.model.element_types import JOIN_TYPES, ElementType
-from tokctl.model.states import canonical_state
+from tokctl.model.states import ACTIVE, WAITING, canonical_state
 from tokctl.model.times import to_utc
 from tokctl.model.tokens import NO_CONTEXT, NULL, ExecutionContext, Int64, Token, TokenFields
 
@@ -51,6 +51,20 @@ class Visit(TokenFields, frozen=True, kw_only=True, gc=False):
         return compute_duration(self.context.duration_ms, self.created_at, self.finished_at)
 
 
+_JOB_KINDS = ("job:", "external_task:")
+
+
+def waits_for_job(token: Token | Visit, *, without_retries: bool = False) -> bool:
+    """Tell whether a token that can move waits for a job that a worker does.
+
+    ``without_retries`` leaves out a job that has failed and waits for its next attempt.
+    """
+    waiting_for = token.context.waiting_for
+    if waiting_for is not None:
+        return waiting_for.startswith(_JOB_KINDS if without_retries else (*_JOB_KINDS, "retry:"))
+    return token.state in {ACTIVE, WAITING} and token.context.job_key is not None
+
+
 # --- decoding straight from JSON ------------------------------------------------------------------------
 
 _Id = Annotated[str, Meta(min_length=1)]
@@ -61,6 +75,8 @@ _State = Literal["ACTIVE", "WAITING", "SUSPENDED", "COMPLETED", "CANCELLED", "FA
 class _DocumentedContext(ExecutionContext, frozen=True, gc=False):
     retries_left: Int64 | None = None
     timeout_at: _Time | None = None
+    due_at: _Time | None = None
+    retry_at: _Time | None = None
 
 
 class _DocumentedVisit(Visit, frozen=True, kw_only=True, gc=False):

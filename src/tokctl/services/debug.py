@@ -189,7 +189,7 @@ def _read_contexts(
         return len(engine.instance_ids("", 2)) < 2
 
     def durations(process_id: str | None, elements: Iterable[str]) -> Iterator[tuple[str, str, float]]:
-        if is_only_instance():  # there is nothing to compare with
+        if not engine.compares_durations or is_only_instance():  # there is nothing to compare with
             return iter(())
         return engine.visit_durations(
             process_id, list(dict.fromkeys(elements)) if instance_id is not None else None, MAX_COMPARED_INSTANCES
@@ -203,5 +203,5 @@ def _read_contexts(
     if instance_id is not None:
         yield create_context(engine.instance(instance_id), engine.visits(instance_id, where, flows=flows))
         return
-    for status, visits in engine.all_visits(InstanceFilter(open=not query.ended), where, flows=flows):
+    for status, visits in engine.suspect_visits(InstanceFilter(open=not query.ended), where, flows=flows):
         yield create_context(status, visits)

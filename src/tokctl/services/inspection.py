@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from tokctl.engines.protocol import Engine
+from tokctl.errors import NotFoundError
 from tokctl.model.definitions import Definition
 from tokctl.model.filters import ALL_TOKENS, SortOrder
 from tokctl.model.instances import Instance
 
 if TYPE_CHECKING:  # each command imports the one analysis that it runs
-    from tokctl.analysis.explain.context import ExplainContext
+    from tokctl.analysis.explain.context import ChainStep, ExplainContext
     from tokctl.analysis.explain.explanation import Explanation
     from tokctl.analysis.flow.critical_path import FlowAnalysis
     from tokctl.analysis.history import InstanceHistory
     from tokctl.analysis.trace.report import InstanceTrace
+    from tokctl.analysis.tree.forest import TreeRow
     from tokctl.model.tokens import Token
     from tokctl.model.visits import Visit
 
 _CREATED = SortOrder("created")
+MAX_CALLED_INSTANCES = 1_000
+"""Maximum number of instances in a tree that follows calls."""
 
 
 def find_definition(engine: Engine, instance: Instance) -> Definition | None:
@@ -64,12 +69,22 @@ def explain_instance(engine: Engine, instance_id: str, now: datetime, *, prefix:
     return explain_live_tokens(_read_explain_context(engine, instance_id, now), prefix)
 
 
-def _read_explain_context(engine: Engine, instance_id: str, now: datetime) -> ExplainContext:
+def _read_explain_context(
+    engine: Engine, instance_id: str, now: datetime, *, follows_calls: bool = True
+) -> ExplainContext:
     from tokctl.analysis.explain.context import ExplainContext
 
     def read_context(other_id: str) -> dict[str, Any]:
         context = msgspec.json.decode(engine.token(instance_id, other_id).execution_context)
         return context if isinstance(context, dict) else {}
+
+    def explain_called(called_id: str) -> Sequence[ChainStep]:
+        from tokctl.analysis.explain.explanation import summarize_live_tokens
+
+        try:
+            return summarize_live_tokens(_read_explain_context(engine, called_id, now, follows_calls=False))
+        except NotFoundError:
+            return ()
 
     status = engine.instance(instance_id)
     return ExplainContext(
@@ -79,7 +94,38 @@ def _read_explain_context(engine: Engine, instance_id: str, now: datetime) -> Ex
         definition=find_definition(engine, status.instance),
         find_definition=lambda process_id: engine.definition(process_id, None),
         context_of=read_context,
+        explain_called=explain_called if follows_calls else lambda _: (),
     )
+
+
+def read_tree_rows(engine: Engine, instance_id: str, *, follow_calls: bool = False) -> Iterator[TreeRow]:
+    """Yield the fields of each token that a tree needs; with ``follow_calls`` also those of called instances.
+
+    The tokens of a called instance are below the call activity. A called instance that the source does not have is
+    left out; at most MAX_CALLED_INSTANCES are read. Raises NotFoundError.
+    """
+    if not follow_calls:
+        yield from engine.tree_rows(instance_id)
+        return
+    from tokctl.analysis.tree.forest import TreeRow
+
+    pending: list[tuple[str, str | None]] = [(instance_id, None)]
+    known = {instance_id}
+    for one, caller in pending:  # grows while it is read
+        try:
+            visits = list(engine.visits(one, flows=True))
+        except NotFoundError:
+            if caller is None:
+                raise
+            continue
+        for visit in visits:
+            row = TreeRow.from_token(visit)
+            called = visit.context.called_instance_id
+            if called is not None and called not in known and len(known) < MAX_CALLED_INSTANCES:
+                known.add(called)
+                pending.append((called, row.token_id))
+                row = replace(row, child_tokens=None)  # it does not list those
+            yield row if row.parent_token_id is not None else replace(row, parent_token_id=caller)
 
 
 def read_history(engine: Engine, instance_id: str, token_id: str | None = None) -> InstanceHistory:

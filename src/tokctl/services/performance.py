@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from glob import escape
 
@@ -64,17 +63,10 @@ class PerformanceReport(Struct, frozen=True, kw_only=True):
     base: ComparisonBase | None = None
 
 
-def analyze_performance(
-    engine: Engine,
-    query: PerformanceQuery,
-    now: datetime,
-    *,
-    reading: Callable[[], AbstractContextManager[None]] = nullcontext,
-) -> PerformanceReport:
+def analyze_performance(engine: Engine, query: PerformanceQuery, now: datetime) -> PerformanceReport:
     """Measure how long visits took, and compare them with a base if the query names one.
 
-    Open visits count until ``now``, and a period given as ages is counted from it. ``reading`` is entered around each
-    pass over the instances.
+    Open visits count until ``now``, and a period given as ages is counted from it.
 
     Raises:
         NotFoundError: the base has no matching token, or there is no such instance.
@@ -86,15 +78,13 @@ def analyze_performance(
     base = None
     if query.compare_with is not None:
         subject, base = _split_comparison(engine, subject, query.compare_with, now)
-    with reading():
-        performance = _measure(engine, subject, query.by, now)
+    performance = _measure(engine, subject, query.by, now)
     description = _describe_selection(performance, subject.instances)
     if base is None:
         return PerformanceReport(
             performance=performance, groups=_sort_groups(performance.groups(), query.order), description=description
         )
-    with reading():
-        other = _measure(engine, base, query.by, now)
+    other = _measure(engine, base, query.by, now)
     if not other.instances:
         raise NotFoundError(
             f"no baseline to compare with: no token of {base.words} matches.", "See 'tokctl instances list'."

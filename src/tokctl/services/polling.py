@@ -18,6 +18,8 @@ from tokctl.errors import StoreError, TokctlError, UnreachableError, WrongStoreE
 
 MAX_BACKOFF_SECONDS = 30.0
 """The longest time between two attempts during an outage."""
+RATE_LIMIT_WINDOW_SECONDS = 60.0
+"""The time until the next attempt if a server accepts no more requests and does not tell for how long."""
 MAX_WAIT_SECONDS = 1e8
 """The longest interval and timeout; longer ones would overflow system timers."""
 MIN_WAIT_FRACTION = 5
@@ -68,6 +70,7 @@ class Poll(Struct, frozen=True, kw_only=True):
 class EnginePoller:
     """Reads an engine on demand, and reopens it after a transient error.
 
+    If the server accepts no more requests (429), the interval is doubled, up to RATE_LIMIT_WINDOW_SECONDS.
     ``error`` is the error of the last poll, ``failures`` the number of failed polls in a row, ``failing_since`` when
     the first of them failed.
     """
@@ -106,6 +109,8 @@ class EnginePoller:
             self.failures += 1
             self.failing_since = self.failing_since or self._clock()
             self.error = error
+            if _is_rate_limit(error):
+                self.interval = max(self.interval, min(2 * self.interval, RATE_LIMIT_WINDOW_SECONDS))
         else:
             self.failures, self.error, self.failing_since = 0, None, None
         now = self._clock()
@@ -136,6 +141,9 @@ class EnginePoller:
         seconds = self.interval
         if self.failures:
             seconds = min(min(seconds, 1.0) * 2 ** min(self.failures - 1, 32), max(MAX_BACKOFF_SECONDS, seconds))
+        if _is_rate_limit(self.error):
+            told = getattr(self.error, "retry_after", None)
+            seconds = max(self.interval, RATE_LIMIT_WINDOW_SECONDS if told is None else min(told, MAX_WAIT_SECONDS))
         return now + timedelta(seconds=seconds)
 
     def close(self) -> None:
@@ -144,6 +152,10 @@ class EnginePoller:
         if engine is not None:
             with suppress(TokctlError, OSError):
                 engine.close()
+
+
+def _is_rate_limit(error: TokctlError | None) -> bool:
+    return isinstance(error, UnreachableError) and error.status == 429
 
 
 def poll_repeatedly(

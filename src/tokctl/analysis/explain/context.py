@@ -37,12 +37,29 @@ _ELEMENT_LABELS = {kind: re.sub("(?=[A-Z])", " ", kind).lower() for kind in ELEM
 _MAX_NAMED_TOKENS = 3  # per sentence
 
 
+class ChainStep(Struct, frozen=True):
+    """A token in the chain of dependencies, ``depth`` steps from the token that is explained.
+
+    ``flow`` is the incoming flow, of the join one step up, that the token has yet to take. ``again`` marks a token
+    that is in the chain already, with its dependencies.
+    """
+
+    depth: int
+    flow: str | None
+    token: Visit
+    verdict: str
+    summary: str
+    can_continue: bool | None
+    again: bool = False
+
+
 class ExplainContext(Struct, frozen=True, kw_only=True):
     """The input of an explanation.
 
     ``visits`` are all tokens of the instance, with their flow histories. ``definition`` is None if it is unknown;
     ``find_definition`` returns the definitions of called processes, by process id. ``context_of`` returns the whole
-    execution context of a token, by token id.
+    execution context of a token, by token id. ``explain_called`` returns the live tokens of a called instance, by its
+    id, with their reasons.
     """
 
     status: InstanceStatus
@@ -51,6 +68,7 @@ class ExplainContext(Struct, frozen=True, kw_only=True):
     definition: Definition | None = None
     find_definition: Callable[[str], Definition | None] = lambda _: None
     context_of: Callable[[str], dict[str, Any]] = lambda _: {}
+    explain_called: Callable[[str], Sequence[ChainStep]] = lambda _: ()
 
 
 class ProcessFrame:

@@ -16,11 +16,12 @@ from shlex import quote
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tokctl.analysis.explain.context import ExplainContext, TokenRelations
+from tokctl.analysis.explain.context import ChainStep, ExplainContext, TokenRelations
 from tokctl.analysis.explain.join_reasons import JoinReasons, explain_unknown_join
 from tokctl.analysis.explain.reasons import (
     VERDICTS,
     WaitReason,
+    explain_called_instance,
     explain_cancelled,
     explain_completed,
     explain_container,
@@ -32,6 +33,7 @@ from tokctl.analysis.explain.reasons import (
     explain_person,
     explain_suspended,
     explain_zombie,
+    wait_kind,
 )
 from tokctl.analysis.joins import MissingFlow, WaitingJoin
 from tokctl.documents.explain import EvidenceDocument
@@ -48,6 +50,17 @@ MAX_STEPS = 1000
 
 _JOBS = frozenset({"task", "serviceTask", "sendTask", "businessRuleTask", "scriptTask"})
 _PERSONS = frozenset({"userTask", "manualTask"})
+_BY_WAIT: dict[str, Callable[[TokenRelations, Visit], WaitReason]] = {
+    "job": explain_job,
+    "retry": explain_job,
+    "external_task": explain_job,
+    "user_task": explain_person,
+    "timer": explain_event,
+    "message": explain_event,
+    "signal": explain_event,
+    "call_activity": explain_called_instance,
+}
+"""By what a token waits for according to the engine."""
 _CATCHING = frozenset({"receiveTask", "intermediateCatchEvent", "boundaryEvent"})
 _ENDED: dict[str, Callable[[TokenRelations, Visit], WaitReason]] = {
     COMPLETED: explain_completed,
@@ -55,22 +68,6 @@ _ENDED: dict[str, Callable[[TokenRelations, Visit], WaitReason]] = {
     FAILED: explain_failed,
 }
 _WORST_FIRST = ("DEADLOCKED_JOIN", FAILED, "ZOMBIE", SUSPENDED, "JOB_TIMED_OUT")
-
-
-class ChainStep(Struct, frozen=True):
-    """A token in the chain of dependencies, ``depth`` steps from the token that is explained.
-
-    ``flow`` is the incoming flow, of the join one step up, that the token has yet to take. ``again`` marks a token
-    that is in the chain already, with its dependencies.
-    """
-
-    depth: int
-    flow: str | None
-    token: Visit
-    verdict: str
-    summary: str
-    can_continue: bool | None
-    again: bool = False
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
@@ -129,7 +126,10 @@ class WaitReasons:
         tokens = self.tokens
         kind, element = tokens.element_type(visit), tokens.element(visit)
         explain: Callable[[TokenRelations, Visit], WaitReason]
-        if visit.token_id in tokens.inner or kind in CONTAINER_TYPES:
+        recorded = _BY_WAIT.get(wait_kind(visit)[0])
+        if recorded is not None and visit.token_id not in tokens.inner:
+            explain = recorded
+        elif visit.token_id in tokens.inner or kind in CONTAINER_TYPES:
             explain = explain_container
         elif visit.token_id in tokens.joins:
             return self.joins.explain(visit)
@@ -155,6 +155,14 @@ def explain(token_id: str, context: ExplainContext, prefix: str = "tokctl") -> E
     """
     wait_reasons = WaitReasons(context)
     return _explain_visit(wait_reasons, wait_reasons.tokens.ancestry.by_id[token_id], prefix)
+
+
+def summarize_live_tokens(context: ExplainContext) -> list[ChainStep]:
+    """Return the live tokens of an instance, each with its reason in a few words, without following others."""
+    wait_reasons = WaitReasons(context)
+    reasons = [(visit, wait_reasons.reason(visit)) for visit in context.visits if visit.live]
+    reasons.sort(key=lambda one: bool(one[1].depends_on))
+    return [ChainStep(1, None, visit, why.verdict, why.summary, why.can_continue) for visit, why in reasons]
 
 
 def explain_live_tokens(context: ExplainContext, prefix: str = "tokctl") -> list[Explanation]:
@@ -313,6 +321,13 @@ def _format_dependents(wait_reasons: WaitReasons, visit: Visit) -> Iterator[str]
         yield f"Other tokens wait for it: {wait_reasons.tokens.format_tokens(waiting)}."
 
 
+_EVIDENCE = (
+    *("job_key", "job_type", "worker_id", "retries_left", "retries_used", "timeout_at", "duration_ms"),
+    *("waiting_for", "due_at", "retry_at", "assignee", "called_instance_id"),
+)
+"""Members of an execution context that are evidence."""
+
+
 def _collect_evidence(wait_reasons: WaitReasons, visit: Visit) -> Iterator[EvidenceDocument]:
     yield EvidenceDocument("state", visit.state, "token")
     yield EvidenceDocument("element_id", visit.element_id, "token")
@@ -326,7 +341,7 @@ def _collect_evidence(wait_reasons: WaitReasons, visit: Visit) -> Iterator[Evide
     if visit.hops and visit.hops[-1].certainty is not Certainty.RECORDED:
         yield EvidenceDocument("certainty", visit.hops[-1].certainty.value, "token")
     context = visit.context
-    for name in ("job_key", "job_type", "worker_id", "retries_left", "retries_used", "timeout_at", "duration_ms"):
+    for name in _EVIDENCE:
         value = getattr(context, name)
         if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
             value = int(value)
@@ -366,6 +381,8 @@ def _suggest_commands(visit: Visit, blockers: tuple[ChainStep, ...], prefix: str
     for step in blockers[:3]:
         if step.token.token_id != token:
             yield command("explain", instance, step.token.token_id)
+    if visit.live and visit.context.called_instance_id:
+        yield command("explain", visit.context.called_instance_id)
     yield command("tokens show", instance, token)
     if visit.live and worker:
         yield command("tokens list", instance, options=f" --worker {quote(escape(worker))} --live")

@@ -31,6 +31,7 @@ from tokctl.model.visits import Visit
 VERDICTS = {
     "WAITS_FOR_JOB": "a job must be completed",
     "JOB_TIMED_OUT": "a job is past its timeout",
+    "WAITS_FOR_RETRY": "a failed job must be tried again",
     "WAITS_FOR_PERSON": "a person must complete a task",
     "WAITS_FOR_MESSAGE": "a message must arrive",
     "WAITS_FOR_SIGNAL": "a signal must arrive",
@@ -38,6 +39,7 @@ VERDICTS = {
     "WAITS_FOR_CONDITION": "a condition must become true",
     "WAITS_FOR_EVENT": "an event must occur",
     "WAITS_FOR_ONE_OF_SEVERAL_EVENTS": "one of several events must occur",
+    "WAITS_FOR_CALLED_INSTANCE": "the called instance must end",
     "WAITS_FOR_INNER_TOKENS": "the tokens inside the activity must end",
     "WAITS_AT_JOIN": "tokens must arrive at the join",
     "JOIN_COMPLETE": "all required tokens have arrived at the join",
@@ -51,6 +53,8 @@ VERDICTS = {
     CANCELLED: "it was cancelled",
 }
 """Every verdict, with its meaning. The ended states and SUSPENDED are verdicts of their own."""
+
+_MAX_CALLED_TOKENS = 3  # that are named
 
 _EVENTS = {
     MESSAGE: "WAITS_FOR_MESSAGE",
@@ -86,6 +90,12 @@ class WaitReason(Struct):
     join: WaitingJoin | None = None
 
 
+def wait_kind(visit: Visit) -> tuple[str, str]:
+    """Return what a token waits for according to the engine, as kind and name; ('', '') if it does not tell."""
+    kind, _, name = (visit.context.waiting_for or "").partition(":")
+    return kind, name
+
+
 def explain_job(tokens: TokenRelations, visit: Visit) -> WaitReason:
     """Return the job that a token waits for, its worker, its timeout and its retries."""
     context = visit.context
@@ -93,9 +103,14 @@ def explain_job(tokens: TokenRelations, visit: Visit) -> WaitReason:
     job = (f"job {context.job_key}" if context.job_key else "a job") + (
         f" of type {context.job_type}" if context.job_type else ""
     )
+    kind = wait_kind(visit)[0]
+    if kind == "retry" or (context.retry_at is not None and context.retry_at > tokens.now):
+        return _explain_retry(tokens, visit, job)
+    free = "No worker has taken it" if kind in {"job", "external_task"} else "No worker is recorded for it"
     sentences = [
         f"It waits for {job} of {tokens.describe_stay(visit)}.",
-        f"It is assigned to worker {worker}." if worker else "No worker is recorded for it.",
+        f"It is assigned to worker {worker}." if worker else f"{free}.",
+        *_describe_last_error(visit),
     ]
     summary = f"waits for {job}, {f'assigned to worker {worker}' if worker else 'without a recorded worker'}"
     late = timeout is not None and timeout < tokens.now
@@ -105,24 +120,62 @@ def explain_job(tokens: TokenRelations, visit: Visit) -> WaitReason:
         summary += f"; its timeout was {tokens.format_relative(timeout)}"
     elif timeout is not None:
         sentences.append(f"Its timeout is {tokens.format_moment(timeout)}.")
-    used, left = context.retries_used, context.retries_left
+    sentences += _describe_retries(visit) + _describe_timers(tokens, visit)
+    return WaitReason(
+        "JOB_TIMED_OUT" if late else "WAITS_FOR_JOB", summary, sentences, can_continue=None if late else True
+    )
+
+
+def _explain_retry(tokens: TokenRelations, visit: Visit, job: str) -> WaitReason:
+    """Return when a failed job is tried again: until then no worker holds it."""
+    at = visit.context.retry_at
+    when = "The engine does not tell when it is tried again." if at is None else ""
+    if at is not None:
+        again = "It should have been tried again" if at <= tokens.now else "It is tried again"
+        when = f"{again} at {tokens.format_moment(at)}."
+    sentences = [
+        f"It waits for the next attempt of {job} of {tokens.describe_stay(visit)}.",
+        *(_describe_last_error(visit) or ["The last attempt failed; no error message was recorded."]),
+        when,
+        *_describe_retries(visit),
+        *_describe_timers(tokens, visit),
+    ]
+    summary = f"waits for the next attempt of {job}{'' if at is None else f' {tokens.format_relative(at)}'}"
+    return WaitReason("WAITS_FOR_RETRY", summary, sentences, can_continue=True)
+
+
+def _describe_last_error(visit: Visit) -> list[str]:
+    """Return a sentence on the error of the last attempt of a job, if there was one."""
+    message = (visit.context.error or "").partition("\n")[0].rstrip()
+    return [f"The last attempt failed: {message}."] if message else []
+
+
+def _describe_retries(visit: Visit) -> list[str]:
+    """Return sentences on the retries of a job."""
+    used, left = visit.context.retries_used, visit.context.retries_left
+    sentences = []
     if used is not None and used > 0:
         sentences.append(f"It has been retried {'once' if used == 1 else f'{used:,} times'}.")
     if left is not None and left <= 0:
         sentences.append("If it fails, it becomes an incident: no retries are left.")
     elif left is not None:
         sentences.append(f"{left:,} {'retry is' if left == 1 else 'retries are'} left.")
-    sentences += _describe_timers(tokens, visit)
-    return WaitReason(
-        "JOB_TIMED_OUT" if late else "WAITS_FOR_JOB", summary, sentences, can_continue=None if late else True
-    )
+    return sentences
 
 
 def explain_person(tokens: TokenRelations, visit: Visit) -> WaitReason:
-    """Return the person who must complete a task, and the timeout."""
-    worker, timeout = visit.context.worker_id, visit.context.timeout_at
+    """Return the person who must complete a task, when it is due, and the timeout."""
+    context = visit.context
+    worker, timeout, due = context.assignee or context.worker_id, context.timeout_at, context.due_at
     who = f"a person, {worker}," if worker else "a person"
-    sentences = [f"It waits for {who} to complete {tokens.describe_stay(visit)}."]
+    task = tokens.frame(visit).graph.elements.get(wait_kind(visit)[1])
+    if task is None or task.id == visit.element_id:
+        sentences = [f"It waits for {who} to complete {tokens.describe_stay(visit)}."]
+    else:  # some engines leave the token at the element before
+        named = tokens.frame(visit).name(task.id)
+        sentences = [f"It waits for {who} to complete the task {named} after {tokens.describe_stay(visit)}."]
+    if due is not None:
+        sentences.append(f"It {'was' if due < tokens.now else 'is'} due {tokens.format_moment(due)}.")
     if timeout is not None:
         sentences.append(f"Its timeout {'was' if timeout < tokens.now else 'is'} {tokens.format_moment(timeout)}.")
     summary = f"waits for a person{f', {worker}' if worker else ''}"
@@ -156,7 +209,7 @@ def _describe_timers(tokens: TokenRelations, visit: Visit) -> list[str]:
 
 def explain_event(tokens: TokenRelations, visit: Visit) -> WaitReason:
     """Return which events a token waits for; any one of them releases it."""
-    events = _events(tokens.detail(visit), tokens.element_type(visit))
+    events = _recorded_events(visit) or _events(tokens.detail(visit), tokens.element_type(visit))
     where = f"at {tokens.describe_stay(visit)}"
     if not events:
         why = "the model does not define it" if tokens.frame(visit).is_known else "the model is unknown"
@@ -176,6 +229,14 @@ def explain_event(tokens: TokenRelations, visit: Visit) -> WaitReason:
     return WaitReason(verdict, f"waits for {wanted}", sentences, can_continue)
 
 
+def _recorded_events(visit: Visit) -> tuple[EventDefinition, ...]:
+    """Return the event that a token waits for according to the engine, if that tells more than the model."""
+    kind, name = wait_kind(visit)
+    if kind in {MESSAGE, SIGNAL} and name:
+        return (EventDefinition(kind, name),)
+    return (EventDefinition(TIMER),) if kind == TIMER and visit.context.due_at is not None else ()
+
+
 def _events(details: ElementDetails, element_type: str) -> tuple[EventDefinition, ...]:
     """Return the events that an element waits for; that of a receive task is a message."""
     return details.events or ((EventDefinition(MESSAGE),) if element_type == "receiveTask" else ())
@@ -185,7 +246,8 @@ def _describe_event(tokens: TokenRelations, event: EventDefinition, visit: Visit
     """Return a phrase for an event, a sentence with details or '', and whether it can occur (None if unknown)."""
     named = f" '{event.name}'" if event.name else ""
     if event.kind == TIMER:
-        when = compute_due_time(event, tokens.reached_at(visit)) or visit.context.timeout_at
+        context = visit.context
+        when = context.due_at or compute_due_time(event, tokens.reached_at(visit)) or context.timeout_at
         if when is None:
             reason = f": its value is {event.expression}" if event.expression else ""
             return "a timer", f"The model does not define when it is due{reason}.", None
@@ -212,6 +274,26 @@ def _describe_competing_events(tokens: TokenRelations, visit: Visit) -> list[str
         return []
     listed = tokens.format_tokens(others)
     return [f"The event-based gateway '{above.name}' continues with the first event: this one or {listed}."]
+
+
+def explain_called_instance(tokens: TokenRelations, visit: Visit) -> WaitReason:
+    """Return the instance that a call activity waits for, and what its tokens wait for."""
+    called = visit.context.called_instance_id or wait_kind(visit)[1]
+    steps = tokens.context.explain_called(called) if called else ()
+    sentences = [
+        f"It waits for the called instance {called or '(unknown)'} to end, at {tokens.describe_stay(visit)}.",
+        *(f"In it, '{step.token.name}' ({step.token.token_id}) {step.summary}." for step in steps[:_MAX_CALLED_TOKENS]),
+    ]
+    if len(steps) > _MAX_CALLED_TOKENS:
+        sentences.append(f"{len(steps) - _MAX_CALLED_TOKENS:,} more of its tokens have not finished.")
+    answers = {step.can_continue for step in steps}
+    summary = f"waits for the called instance {called}" + (
+        f", in which '{steps[0].token.name}' {steps[0].summary}" if steps else ""
+    )
+    can_continue = False if False in answers else None if None in answers or not steps else True
+    return WaitReason(
+        "WAITS_FOR_CALLED_INSTANCE", summary, sentences + _describe_timers(tokens, visit), can_continue=can_continue
+    )
 
 
 def explain_event_gateway(tokens: TokenRelations, visit: Visit) -> WaitReason:
@@ -395,9 +477,17 @@ def explain_failed(tokens: TokenRelations, visit: Visit) -> WaitReason:
     """Return the error of a token that FAILED, and whether it was retried."""
     message = (visit.context.error or "").partition("\n")[0].rstrip()  # the evidence has all lines
     used = visit.context.retries_used
-    tries = f" after {used + 1:,} attempts" if used is not None and used > 0 else ""
+    attempts = visit.context.failed_attempts or (used + 1 if used is not None and used > 0 else 1)
+    tries = f" after {attempts:,} attempts" if attempts > 1 else ""
     sentences = [f"It FAILED at {tokens.element_phrase(visit)}{tries}{_format_end(tokens, visit, duration=False)}."]
     sentences.append(f"The error: {message}." if message else "No error message was recorded.")
+    called = visit.context.called_instance_id
+    if called is not None:
+        steps = [step for step in tokens.context.explain_called(called) if step.token.state == FAILED]
+        sentences.append(f"The incident is one of the called instance {called}.")
+        sentences += [
+            f"In it, '{step.token.name}' ({step.token.token_id}) FAILED." for step in steps[:_MAX_CALLED_TOKENS]
+        ]
     again = tokens.find_retry(visit)
     fired, status = _find_fired_boundary_events(tokens, visit), tokens.context.status
     ended = status.status in {COMPLETED, CANCELLED} and not status.status_derived

@@ -7,10 +7,13 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec import Struct
 
 from tokctl.config.settings import API_KEY
 from tokctl.errors import TokctlError, UsageError
+from tokctl.kinds import BASIC_KINDS
+from tokctl.model.rates import parse_rate
 from tokctl.verbose_log import trace
 
 if TYPE_CHECKING:
@@ -72,7 +75,8 @@ def resolve_connection(
         return build_connection(settings.registry_server, settings, settings.registry_credential, warn=warn)
     if settings.server is None:
         raise UsageError("no server is set.", "Use --server URL, or --context with a context that has a server.")
-    return build_connection(settings.server, settings, settings.credential, warn=warn)
+    connection = build_connection(settings.server, settings, settings.credential, warn=warn)
+    return msgspec.structs.replace(connection, basic=settings.engine_kind in BASIC_KINDS)
 
 
 def build_connection(
@@ -89,6 +93,7 @@ def build_connection(
         insecure=settings.insecure,
         timeout=settings.timeout,
         connect_timeout=settings.connect_timeout,
+        rate=None if settings.rate is None else parse_rate(settings.rate),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from tokctl.errors import InputError, NotAllowedError
@@ -70,11 +70,18 @@ def translate_source_errors(where: str, verb: str, missing: str) -> Iterator[Non
 def parse_secret_line(data: bytes, where: str) -> str:
     """Return the secret on the first line: printable ASCII without blanks, so that it fits into an HTTP header.
 
+    Of the form ``user:password`` it is any printable text in UTF-8; blanks in it count, also at its end.
+
     Raises InputError: there is no such secret. The message does not quote the data.
     """
     if len(data) > MAX_SECRET_BYTES:
         raise InputError(f"{where} is too long for a secret.", f"The maximum is {MAX_SECRET_BYTES:,} bytes.")
-    line = data.lstrip(b"\xef\xbb\xbf").partition(b"\n")[0].strip()
+    line = data.removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0].removesuffix(b"\r")
+    with suppress(UnicodeDecodeError):
+        user, _, password = line.decode().partition(":")
+        if user and password.strip() and line.decode().isprintable():
+            return line.decode()
+    line = line.strip()
     if not line:
         raise InputError(f"{where} is empty.", "The secret must be on the first line.")
     if not all(0x21 <= sign <= 0x7E for sign in line):

@@ -10,7 +10,7 @@ import typer
 
 from tokctl.cli import options as opt
 from tokctl.cli.app import App, command
-from tokctl.cli.auth.common import CredentialCheck, check_secret, open_keyring
+from tokctl.cli.auth.common import CredentialCheck, check_secret, find_api, open_keyring
 from tokctl.cli.prompts import ask_password, ask_secret
 from tokctl.documents.setup import StoredCredential
 from tokctl.errors import InputError, NotAllowedError, NotFoundError, UsageError
@@ -32,6 +32,14 @@ def login(
             show_default=False,
         ),
     ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Save a user name and a password, for HTTP Basic authentication (Camunda, Operaton, Flowable).",
+            show_default=False,
+        ),
+    ] = None,
     stdin: Annotated[bool, typer.Option("--stdin", help="Read the secret or the password from stdin.")] = False,
     registry: opt.Registry = False,
     verify: Annotated[
@@ -40,17 +48,21 @@ def login(
 ) -> Detail:
     """Save the credential for a server in the keyring, after the server has accepted it.
 
-    Type the secret at the prompt, or pass it on stdin. It is never shown. Without a keyring, use TOKCTL_API_KEY, or set
-    the credential of a context to env:NAME, file:PATH or command:WORDS.
+    Type the secret or the password at the prompt, or pass it on stdin. It is never shown. Without a keyring, use
+    TOKCTL_API_KEY, or set the credential of a context to env:NAME, file:PATH or command:WORDS.
     """
     connection, keyring = open_keyring(app, registry=registry)
     keyring.probe()  # before anybody types, and before a server makes a token that would be lost
-    if email is None:
+    if user is not None:
+        secret = _ask_user_password(user, keyring.account, stdin=stdin, email=email)
+    elif email is None:
         secret = ask_secret(f"API key for {keyring.account}", stdin=stdin)
     else:
         secret = _log_in(connection, email, ask_password(f"Password of {email} for {keyring.account}", stdin=stdin))
     expires = expiry_of(secret)
-    verdict = check_secret(connection, secret) if verify else CredentialCheck(None)
+    verdict = CredentialCheck(None)
+    if verify:
+        verdict = check_secret(*find_api(connection, app.settings.engine_kind, secret, registry=registry))
     if verdict.accepted is False:
         raise NotAllowedError(
             f"{keyring.account} rejected the secret (401). Nothing was saved.", "Check the secret and the server."
@@ -68,6 +80,18 @@ def login(
         ),
         title=(Cell(f"Saved the credential for {keyring.account} in the keyring.{until}"),),
     )
+
+
+def _ask_user_password(user: str, account: str, *, stdin: bool, email: str | None) -> str:
+    """Return ``user:password``. Raises UsageError: the user name is invalid; and as ``ask_password``."""
+    if email is not None:
+        raise UsageError("--user and --email cannot be used together.", "Use one of them.")
+    if not user.strip() or ":" in user or not user.isprintable():
+        raise UsageError("--user is empty, or contains a colon or a control character.", "Give the name of the user.")
+    password = ask_password(f"Password of {user} for {account}", stdin=stdin)
+    if not password.isprintable():
+        raise InputError("the password contains a control character or is not valid UTF-8.", "Type it again.")
+    return f"{user}:{password}"
 
 
 def _log_in(connection: Connection, email: str, password: str) -> str:
@@ -131,5 +155,6 @@ app = command(
         "tokctl auth login --server https://engine.example:27555",
         "pass show engine | tokctl auth login --context prod --stdin",
         "tokctl auth login --email me@example.org",
+        "tokctl auth login --server http://operaton.example:8080 --user demo",
     ),
 )

@@ -13,7 +13,7 @@ from tokctl.api_tokens.secrets import MASK_LENGTH, mask
 from tokctl.api_tokens.vaults.credentials import build_connection, format_place
 from tokctl.cli import options as opt
 from tokctl.cli.app import App, command
-from tokctl.cli.auth.common import CredentialCheck, check_secret
+from tokctl.cli.auth.common import CredentialCheck, check_secret, find_api
 from tokctl.config import Settings, resolve_settings
 from tokctl.config.file import read_configuration
 from tokctl.config.settings import API_KEY, VARIABLES
@@ -74,11 +74,19 @@ def _statuses(settings: Settings, *, check: bool) -> Iterator[ServerCredential]:
             if of_context.origins.get(field) == f"context {name}":
                 server = getattr(of_context, field)
                 given = getattr(of_context, place) or (None if current else "keyring")
-                yield _status(name, of_context, server, given, check=check, current=current)
+                registry = field == "registry_server"
+                yield _status(name, of_context, server, given, check=check, current=current, registry=registry)
 
 
 def _status(
-    context: str | None, settings: Settings, server: str, place: str | None, *, check: bool, current: bool = False
+    context: str | None,
+    settings: Settings,
+    server: str,
+    place: str | None,
+    *,
+    check: bool,
+    current: bool = False,
+    registry: bool = False,
 ) -> ServerCredential:
     notes: list[str] = []
     secret = None
@@ -91,7 +99,7 @@ def _status(
         except TokctlError as error:
             notes.append(error.message)
         if check:
-            verdict = check_secret(connection, secret)
+            verdict = check_secret(*find_api(connection, settings.engine_kind, secret, registry=registry))
     except TokctlError as error:  # an invalid URL, or no answer
         notes.append(error.message)
     if secret is None and verdict.accepted:
@@ -103,10 +111,18 @@ def _status(
         current=current,
         server=server,
         credential=format_place(place),
-        secret=None if secret is None else mask(secret if len(secret) >= 2 * MASK_LENGTH else ""),
+        secret=None if secret is None else _mask_credential(secret),
         accepted=verdict.accepted,
         note="; ".join(filter(None, (*(note.rstrip(".") for note in notes), verdict.note))),
     )
+
+
+def _mask_credential(secret: str) -> str:
+    """Return the first characters of a secret; of one with a colon, which may be a password, none after the colon."""
+    user, colon, _ = secret.partition(":")
+    if colon:
+        return f"{user[:MASK_LENGTH]}{colon}..."
+    return mask(secret if len(secret) >= 2 * MASK_LENGTH else "")
 
 
 app = command(

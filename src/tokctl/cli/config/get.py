@@ -43,7 +43,17 @@ def get(app: App, key: opt.ConfigKey) -> Detail | Listing:
     raise NotFoundError(f"{key} is not set.", "See 'tokctl config view'.")
 
 
-EFFECTIVE_NAMES = ("context", "file", "server", "store", "engine_kind", "credential", "ca_file", "registry_server")
+EFFECTIVE_NAMES = (
+    "context",
+    "file",
+    "server",
+    "store",
+    "engine_kind",
+    "credential",
+    "ca_file",
+    "registry_server",
+    "rate",
+)
 """Settings that can be in effect although the top level of the file does not have them."""
 
 

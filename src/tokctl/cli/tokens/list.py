@@ -77,7 +77,7 @@ def list_tokens(
 
     Without INSTANCE, filters such as --state or --since find tokens of all instances. The totals above the table of
     one instance are those of the whole instance, without filters. ~ marks a duration that was derived from timestamps,
-    … a token that is still running.
+    or a state that was not recorded; … a token that is still running.
     """
     where = build_token_filter(
         app,

@@ -15,7 +15,7 @@ def show_token(app: App, ids: opt.Ids) -> Detail:
     """Show all details of a token: state, error, times, context, related tokens and variables."""
     engine = app.engine
     instance_id, token_id = find_token(engine, ids)
-    token = engine.token(instance_id, token_id)
+    token = engine.detailed_token(instance_id, token_id)
     children = engine.children(instance_id, token_id)
     return token_detail(token, engine.instance(instance_id), children, app.out)
 

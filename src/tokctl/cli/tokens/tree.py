@@ -14,6 +14,7 @@ from tokctl.engines.projection import Projection
 from tokctl.model.filters import validate_states
 from tokctl.render.result import Listing
 from tokctl.render.views.tree import tree_listing
+from tokctl.services.inspection import read_tree_rows
 
 TABLE_FORMATS = ("table", "wide")
 
@@ -25,6 +26,9 @@ def tree(
     depth: Annotated[
         int | None, opt.option("N", "Maximum depth. Deeper tokens are only counted.", "-d --depth", min=1)
     ] = None,
+    follow_calls: Annotated[
+        bool, opt.flag("--follow-calls", "Show the tokens of called instances below their call activities.")
+    ] = False,
     expand: Annotated[bool, opt.flag("--expand", "Show every token, also equal branches and loop passes.")] = False,
 ) -> Listing:
     """Show the tokens of an instance as a tree.
@@ -39,7 +43,7 @@ def tree(
     states = set(validate_states(words(state, "--state")))
     engine = app.open_engine(Projection.VISITS_WITH_FLOWS)
     instance_id = resolve_instance(engine, instance)
-    forest = build_forest(engine.tree_rows(instance_id))
+    forest = build_forest(read_tree_rows(engine, instance_id, follow_calls=follow_calls))
     lines = draw_forest(
         forest,
         expand=expand or app.out.query is not None or app.out.format not in TABLE_FORMATS,
@@ -62,6 +66,7 @@ app = command(
     examples=(
         "tokctl tokens tree @latest",
         "tokctl tokens tree srv1-aB3 --state ACTIVE,WAITING",
+        "tokctl tokens tree @latest --follow-calls",
         "curl $URL | tokctl tokens tree --file -",
     ),
 )

@@ -84,6 +84,9 @@ def _instance_columns(out: Output, is_stuck: Callable[[InstanceStatus], bool]) -
             rank=9,
         )
 
+    def number(name: str, title: str, rank: int) -> Column:
+        return Column(name, title, lambda s: getattr(s, name) if s.tokens_known else None, right=True, rank=rank)
+
     return (
         Column("instance_id", "INSTANCE", "instance.instance_id", form=lambda i: Cell(out.shorten_instance_id(i))),
         Column("process_id", "PROCESS", "instance.process_id", fold=True, min_width=20, rank=2),
@@ -92,7 +95,14 @@ def _instance_columns(out: Output, is_stuck: Callable[[InstanceStatus], bool]) -
             "STATUS",
             show=lambda s: overdue_cell(status_cell(s), "stuck") if is_stuck(s) else status_cell(s),
         ),
-        Column("failed_tokens", "INCIDENTS", show=_incidents_cell, right=True, rank=1),
+        Column(
+            "failed_tokens",
+            "INCIDENTS",
+            lambda s: s.failed_tokens if s.tokens_known else None,
+            show=_incidents_cell,
+            right=True,
+            rank=1,
+        ),
         Column(
             "live_elements",
             "WHERE",
@@ -102,8 +112,8 @@ def _instance_columns(out: Output, is_stuck: Callable[[InstanceStatus], bool]) -
             rank=1,
         ),
         Column("first_error", "ERROR", form=error_cell, fold=True, cut=True, min_width=20, rank=1),
-        Column("live_tokens", "LIVE", right=True, rank=4),
-        Column("total_tokens", "TOKENS", right=True, rank=5),
+        number("live_tokens", "LIVE", 4),
+        number("total_tokens", "TOKENS", 5),
         Column(
             "age_seconds",
             "STARTED",
@@ -124,6 +134,8 @@ def _instance_columns(out: Output, is_stuck: Callable[[InstanceStatus], bool]) -
 
 
 def _incidents_cell(status: InstanceStatus) -> Cell:
+    if not status.tokens_known:
+        return Cell("-")
     return Cell(f"{status.failed_tokens:,}", state_style(FAILED)) if status.failed_tokens else Cell("")
 
 

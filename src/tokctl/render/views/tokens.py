@@ -111,10 +111,15 @@ def token_columns(out: Output, *, variables: bool) -> tuple[Column, ...]:
 
 
 def _state_cell(row: TokenRow, out: Output) -> Cell:
-    cell = state_cell(row.token.state, derived=STATE_DERIVED in row.token.extra)
+    cell = state_cell(row.token.state, derived=_is_state_derived(row.token, row.context))
     timeout = row.context.timeout_at if row.token.can_move else None
     is_overdue = timeout is not None and timeout < out.now and (out.tty or out.color)  # in a pipe, a state is one word
     return overdue_cell(cell) if is_overdue else cell
+
+
+def _is_state_derived(token: Token, context: ExecutionContext) -> bool:
+    """Tell whether a state was not recorded: at a past moment, or because the engine does not tell cancellations."""
+    return STATE_DERIVED in token.extra or bool(context.cancellation_derived)
 
 
 def explain_command(id_or_prefix: str, out: Output) -> str:
@@ -237,7 +242,7 @@ def token_detail(token: Token, status: InstanceStatus, children: Iterable[str], 
     return Detail(
         ident=token.token_id,
         document=encode_token(token, instance=True),
-        title=token_title(token, derived=STATE_DERIVED in token.extra),
+        title=token_title(token, derived=_is_state_derived(token, token.context)),
         sections=(
             Section(
                 fields=(
@@ -249,6 +254,7 @@ def token_detail(token: Token, status: InstanceStatus, children: Iterable[str], 
             Section(title="Times", fields=tuple(times)),
             Section(title="Relations", fields=tuple(relations)),
             Section(title="Execution context", fields=_context_fields(token, out.now)),
+            Section(title="Stack trace", block=token.context.stack_trace or ""),
             _flow_section(token, out),
             Section(
                 title="Variables",
@@ -312,6 +318,8 @@ def _context_fields(token: Token, now: datetime) -> tuple[Field, ...]:
         return (Field("", Cell("none", "dim")),)
     shown = []
     for name, value in fields.items():
+        if name == "stack_trace":
+            continue  # it has a section of its own
         if name == "timeout_at" and token.context.timeout_at:
             late = token.can_move and token.context.timeout_at < now
             shown.append(Field(name, Cell(time_cell(token.context.timeout_at, now).text, "bold red" if late else "")))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import msgspec
 
-from tokctl.api_tokens.vaults.credentials import Credential, format_place
+from tokctl.api_tokens.vaults.credentials import format_place
 from tokctl.client import Client, ClientResponse
 from tokctl.client.failures import parse_error_body
 from tokctl.config.settings import API_KEY
+from tokctl.engines.capabilities import CredentialProbe
 from tokctl.errors import TokctlError
+from tokctl.kinds import BASIC_KINDS, SERVER_ENGINES
 from tokctl.services.doctor.results import CheckResult, note, ok, problem
 from tokctl.services.doctor.server import ERROR_STATUSES, CheckedServer, server_unreachable
 
@@ -28,12 +32,19 @@ _ATOMD_PROBES: Mapping[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "bpmn": (("bpmn", "processes"), {"limit": "1"}),
     "job": (("jobs",), {"limit": "1"}),
 }
+_LIMIT_ADVICE = "Its rate limit is used up. Wait a minute, and stop other programs that use the same credential."
 _UNAVAILABLE_WITHOUT = {
     "token": "tokens by id alone",
     "bpmn": "process models",
     "job": "workers, retries and timeouts of jobs",
 }
 """Permission → what is unavailable without it."""
+
+
+_UNKNOWN_PERMISSIONS = {
+    401: note("none, because no credential is accepted."),
+    429: note("unknown, because the server accepts no more requests for now (429).", _LIMIT_ADVICE),
+}
 
 
 class AccessChecks:
@@ -50,7 +61,7 @@ class AccessChecks:
         where = format_place(settings.credential)
         facts: dict[str, Any] = {"origin": settings.origins.get("credential"), "exists": False, "accepted": None}
         try:
-            secret = Credential(settings.server or "", settings.credential, self.server.notes.append)()
+            secret = self.server.credential()
         except TokctlError as error:
             self._unreadable = True
             return problem(error.message, error.hint, place=where, **facts)
@@ -61,13 +72,31 @@ class AccessChecks:
         unknown = f"{there}; not checked, because the server"
         if self.server.health is None:
             return note(f"{unknown} does not respond.", **facts)
-        self._client = self.server.create_client(secret)
-        answer = self._send_probe("process")
-        if answer.status >= 500 or (answer.status not in {401, 403} and self._is_absent(answer)):
+        self._client = self.server.create_client(self.server.credential)
+        return self._judge_credential(self._send_credential_probe(self._client), secret, where, facts)
+
+    def _judge_credential(
+        self, answer: ClientResponse, secret: str | None, where: str, facts: dict[str, Any]
+    ) -> CheckResult:
+        """Return what a response tells: a credential is accepted only if a wrong one is not."""
+        there = f"set ({where})" if secret else "not set"
+        unknown = f"{there}; not checked, because the server"
+        if answer.status == 429:
+            return note(f"{unknown} accepts no more requests for now (429).", _LIMIT_ADVICE, **facts)
+        if answer.status == 403:
+            return self._explain_forbidden(answer, f"the credential from {where}" if secret else "requests", facts)
+        if answer.status != 401 and (answer.status >= 400 or self._is_absent(answer)):
             return note(f"{unknown} returns no processes ({answer.status}).", **facts)
-        accepted = facts["accepted"] = answer.status != 401
+        accepted = answer.status != 401
         if secret is None and accepted:
             return ok("not set; the server requires none.", **facts)
+        if accepted and self._send_credential_probe(self._create_wrong_client()).status < 400:
+            return note(
+                f"{there}; the server accepts any credential from here, so this one was not checked.",
+                "This is usual for a loopback address or a server without authentication. Check it from another host.",
+                **facts,
+            )
+        facts["accepted"] = accepted
         if secret is None:
             why = f" {self.server.notes[-1][:1].upper()}{self.server.notes[-1][1:]}" if self.server.notes else ""
             return problem(
@@ -83,18 +112,46 @@ class AccessChecks:
             )
         return ok(f"the server accepts the credential from {where}.", **facts)
 
+    def _explain_forbidden(self, answer: ClientResponse, what: str, facts: Mapping[str, Any]) -> CheckResult:
+        """Return why a request was forbidden: if a wrong credential is, too, it is not about the credential."""
+        detail = parse_error_body(answer.body, answer.headers, answer.mask_secrets).detail
+        if self._send_credential_probe(self._create_wrong_client()).status == 403:
+            return problem(
+                f"the server forbids access from this address (403{detail}).",
+                "It may be blocked. Ask the operator of the server, or use another network.",
+                **facts,
+            )
+        return note(
+            f"the server forbids {what} to read processes (403{detail}).",
+            "Whether it is valid is unknown. Ask for the permission, or use another credential.",
+            **facts,
+        )
+
+    def _create_wrong_client(self) -> Client:
+        """Return a client with a random credential, which no server knows."""
+        wrong = f"{_UNKNOWN_ID}-{secrets.token_hex(16)}"
+        return self.server.create_client(lambda: wrong)
+
+    def _send_credential_probe(self, client: Client) -> ClientResponse:
+        """Send the request that the kind of server refuses without a valid credential."""
+        module = import_module(SERVER_ENGINES.get(self.server.kind or "", SERVER_ENGINES["rest"]))
+        probe: CredentialProbe = module.CREDENTIAL_PROBE
+        return client.get(probe.segments, probe.params, accept=ERROR_STATUSES)
+
     def check_permissions(self) -> CheckResult:
         """Check what the credential may do, with requests that change nothing."""
         if self.server.health is None:
             return server_unreachable()
         if self._unreadable:
             return note("unknown, because the credential cannot be read.")
+        if self.server.kind in BASIC_KINDS:
+            return ok(f"not checked: servers of kind {self.server.kind} do not tell what a user may do.")
         may: dict[str, bool | None] = {}
         granted_permissions = ""
         for permission in self._probes():
             answer = self._send_probe(permission)
-            if answer.status == 401:
-                return note("none, because no credential is accepted.")
+            if answer.status in {401, 429}:
+                return _UNKNOWN_PERMISSIONS[answer.status]
             may[permission] = answer.status != 403
             if answer.status >= 500 or (answer.status != 403 and self._is_absent(answer)):
                 may[permission] = None
@@ -104,6 +161,9 @@ class AccessChecks:
                 granted_permissions
                 or parse_error_body(answer.body, answer.headers, answer.mask_secrets).granted_permissions
             )
+        return self._judge_permissions(may, granted_permissions)
+
+    def _judge_permissions(self, may: Mapping[str, bool | None], granted_permissions: str) -> CheckResult:
         missing = [one for one, allowed in may.items() if allowed is False]
         found = ", ".join(one for one, allowed in may.items() if allowed) or "none of those checked"
         facts: dict[str, Any] = {

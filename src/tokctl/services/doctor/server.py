@@ -9,10 +9,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from tokctl.api_tokens.vaults.credentials import resolve_connection
+from tokctl.api_tokens.vaults.credentials import Credential, resolve_connection
 from tokctl.client import Client, ClientResponse
+from tokctl.client.credential import SharedCredential
 from tokctl.config import Settings
-from tokctl.engines.connect import detect_engine_kind, display_address, load_remembered_kind, remember_kind
+from tokctl.engines.detection import detect_server, remember
+from tokctl.engines.remembered_servers import load_server
+from tokctl.errors import TokctlError
 from tokctl.model.durations import format_duration
 from tokctl.model.times import format_time
 from tokctl.server_address import ServerAddress, parse_url
@@ -30,8 +33,8 @@ CERTIFICATE_EXPIRY_WARNING = timedelta(days=14)
 class CheckedServer:
     """The server that the settings name.
 
-    ``health`` is its first response, None without one. ``kind`` is its kind, if known. ``notes`` collects warnings
-    about the credential.
+    ``health`` is its first response, None without one. ``kind`` is its kind and ``url`` the root of its API, if known.
+    ``notes`` collects warnings about the credential, which all clients share.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -39,6 +42,8 @@ class CheckedServer:
         self.timeout = TIMEOUT_SECONDS
         self.notes: list[str] = []
         self.kind: str | None = settings.engine_kind
+        self.url: str | None = None
+        self.credential = SharedCredential(Credential(settings.server or "", settings.credential, self.notes.append))
         self.health: ClientResponse | None = None
         self._clients: list[Client] = []
         self._anonymous_client: Client | None = None
@@ -47,16 +52,17 @@ class CheckedServer:
     def client(self) -> Client:
         """A client that sends no credential: the server is not trusted yet."""
         if self._anonymous_client is None:
-            self._anonymous_client = self.create_client(None)
+            self._anonymous_client = self.create_client(lambda: None)
         return self._anonymous_client
 
-    def create_client(self, secret: str | None) -> Client:
+    def create_client(self, credential: Callable[[], str | None]) -> Client:
         """Create a client with this credential, short timeouts and no retries; ``close`` closes it."""
-        connection = resolve_connection(self.settings, warn=self.notes.append)
+        known = replace(self.settings, engine_kind=self.kind, server=self.url or self.settings.server)
+        connection = resolve_connection(known, warn=self.notes.append)
         connection = replace(
             connection,
             retries=0,
-            credential=lambda: secret,
+            credential=credential,
             timeout=min(connection.timeout, self.timeout),
             connect_timeout=min(connection.connect_timeout, self.timeout / 2),
         )
@@ -169,8 +175,11 @@ class ServerChecks:
         """Detect the kind of the server, and remember it."""
         if self.server.health is None:
             return server_unreachable()
-        address, given = display_address(self.server.client), self.server.settings.engine_kind
-        kind, before = detect_engine_kind(self.server.client), load_remembered_kind(address)
+        address, given = self.server.address, self.server.settings.engine_kind
+        found = load_server(address.display_address)
+        before = None if found is None else found.kind
+        detected = detect_server(self.server.create_client(self._choose_credential()).connection, address)
+        kind = detected.kind
         facts: dict[str, Any] = {"kind": kind, "remembered": before, "given": given}
         if given is not None:
             if given != kind:
@@ -179,11 +188,20 @@ class ServerChecks:
                     "Remove --engine-kind, unless you are sure.",
                     **facts,
                 )
+            self.server.url = detected.url
             return ok(f"{kind}, as set.", **facts)
-        self.server.kind = kind
-        remember_kind(address, kind)
+        self.server.kind, self.server.url = kind, detected.url
+        remember(address, detected)
         was = f"; {before} was remembered" if before not in {None, kind} else ""
         return ok(f"{kind}{was}.", **facts)
+
+    def _choose_credential(self) -> Callable[[], str | None]:
+        """Return the credential; none if it cannot be read, which is the finding of another check."""
+        try:
+            self.server.credential()
+        except TokctlError:
+            return lambda: None
+        return self.server.credential
 
     def check_clock(self) -> CheckResult:
         """Compare the server's clock with the local one, which ages and the findings of debug are measured with."""

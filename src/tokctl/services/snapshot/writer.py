@@ -13,7 +13,7 @@ from msgspec.structs import asdict, replace
 
 from tokctl.analysis.redaction import ORIGIN_FIELD, Redactor
 from tokctl.bpmn.element_details import read_element_details
-from tokctl.bpmn.flow_reconstruction import merge_observation
+from tokctl.bpmn.flow_reconstruction import end_visit, merge_observation
 from tokctl.bpmn.graph import ProcessGraph
 from tokctl.engines.protocol import Engine
 from tokctl.errors import NotFoundError
@@ -22,7 +22,7 @@ from tokctl.model.filters import ALL_TOKENS, SortOrder
 from tokctl.model.instance_status import InstanceStatus, derive_status
 from tokctl.model.instances import Instance
 from tokctl.model.times import format_time
-from tokctl.model.tokens import NULL, Token
+from tokctl.model.tokens import NULL, Certainty, Token
 from tokctl.store.protocol import Batch, Store
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _read_concurrently(engine: RemoteEngine, clock: Callable[[], datetime], inst
 # --- models ---------------------------------------------------------------------------------------------
 
 
-class DefinitionCache:
+class DefinitionReader:
     """The process models of instances and those that they call; each is read once."""
 
     def __init__(self) -> None:
@@ -166,6 +166,18 @@ def _called_process_ids(definition: Definition) -> list[str]:
     return [detail.calls for detail in read_element_details(definition).values() if detail.calls]
 
 
+def _is_reconstructed(token: Token) -> bool:
+    """Tell whether the engine has not recorded the flows of a token itself, so that observations may tell more."""
+    return any(hop.certainty is not Certainty.RECORDED for hop in token.hops)
+
+
+def _merge(previous: Token | None, token: Token, graph: ProcessGraph) -> list[Token]:
+    """Return the records of an observed token: the earlier visit, if it has moved since, and the present one."""
+    if previous is not None and (moved := end_visit(previous, token, graph)) is not None:
+        return [*moved]
+    return [merge_observation(previous, token, graph)]
+
+
 # --- writing --------------------------------------------------------------------------------------------
 
 
@@ -189,7 +201,7 @@ class SnapshotWriter:
         self.store = store
         self.source = {"source": source, "kind": kind, "redacted": list(redaction.patterns)}
         self.redaction = redaction
-        self.models = DefinitionCache()
+        self.models = DefinitionReader()
         self.exposed = False
         self._redacted_ids: set[str] = set()  # instances without unredacted values in the store
 
@@ -230,16 +242,22 @@ class SnapshotWriter:
 
     def _tokens(self, instance: Instance, tokens: Iterable[Token], known: Instance | None) -> Iterator[Token]:
         """Return the tokens to write: merged with earlier observations, and redacted."""
-        before: dict[str, Token] | None = None if known is not None else {}
+        if known is None:
+            yield from map(self.redaction.token, tokens) if self.redaction else tokens
+            return
+        before: dict[str, Token] | None = None
+        graph, written = self.models.flow_model(instance), set()
         for token in tokens:
-            new = token
-            if token.flow_history == NULL and before != {}:
+            several = [token]
+            if token.flow_history == NULL or _is_reconstructed(token):
                 if before is None:
-                    before = {
-                        one.token_id: one for one in self.store.tokens(instance.instance_id, ALL_TOKENS, _CREATED)
-                    }
-                new = merge_observation(before.get(token.token_id), token, self.models.flow_model(instance))
-            yield self.redaction.token(new) if self.redaction else new
+                    stored = self.store.tokens(instance.instance_id, ALL_TOKENS, _CREATED)
+                    before = {one.token_id: one for one in stored}
+                several = _merge(before.get(token.token_id), token, graph)
+            for new in several:
+                if new.token_id not in written:  # the engine's own record of an earlier visit comes first
+                    written.add(new.token_id)
+                    yield self.redaction.token(new) if self.redaction else new
 
     def _differs(self, known: Instance, new: Instance) -> bool:
         """Tell whether the instance has new values; absent fields do not count."""

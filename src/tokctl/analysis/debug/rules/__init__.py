@@ -12,6 +12,7 @@ RULES = {
     "RETRIES_EXHAUSTED": "jobs:RetriesExhausted",
     "TIMED_OUT_TOKENS": "jobs:TimedOut",
     "DEADLOCKED_JOIN": "deadlocked_join:DeadlockedJoin",
+    "JOB_NOT_TAKEN": "job_not_taken:JobNotTaken",
     "LONG_RUNNING_TOKENS": "states:LongRunning",
     "STUCK_GATEWAY_TOKENS": "states:StuckGateway",
     "ZOMBIE_TOKENS": "zombie:Zombie",

@@ -11,7 +11,7 @@ from tokctl.analysis.debug.rules.base import HIGH, LOW, Rule, RuleContext, RuleM
 from tokctl.model.durations import format_timedelta
 from tokctl.model.element_types import type_matches
 from tokctl.model.states import ACTIVE, FAILED, SUSPENDED, WAITING
-from tokctl.model.visits import Visit
+from tokctl.model.visits import Visit, waits_for_job
 from tokctl.text import one_line
 
 
@@ -35,7 +35,10 @@ class Failed(Rule):
 
 def _describe_failure(visit: Visit) -> str:
     retries, error = visit.context.retries_used, visit.context.error
+    attempts = visit.context.failed_attempts
     after = f" after {retries:,} {'retry' if retries == 1 else 'retries'}" if retries else ""
+    if attempts is not None:
+        after = f" after {attempts:,} attempts" if attempts > 1 else ""
     return f"failed{after}" + (": " + one_line(error.partition("\n")[0]) if error else "")
 
 
@@ -44,17 +47,22 @@ def _get_retries(visit: Visit) -> dict[str, Any]:
 
 
 class LongRunning(Rule):
-    """A token has been ACTIVE for longer than the threshold (documented)."""
+    """A token has been ACTIVE, or has waited for a job, for longer than the threshold (documented for ACTIVE).
+
+    Some engines have their tokens WAITING while a worker does the job.
+    """
 
     name = "LONG_RUNNING_TOKENS"
     severity = HIGH
-    meaning = "Tokens that have been ACTIVE for too long."
-    thresholds = (duration_threshold("long_running", timedelta(minutes=10), "ACTIVE for longer than this"),)
+    meaning = "Tokens that have been ACTIVE, or WAITING for a job, for too long."
+    thresholds = (
+        duration_threshold("long_running", timedelta(minutes=10), "ACTIVE, or WAITING for a job, for longer than this"),
+    )
     finds_stuck = True
 
     def find(self, context: RuleContext) -> Iterable[RuleMatch]:
-        """Check the ACTIVE tokens."""
-        active = [visit for visit in context.live if visit.state == ACTIVE]
+        """Check the ACTIVE tokens, and those that wait for a job."""
+        active = [visit for visit in context.live if visit.state == ACTIVE or waits_for_job(visit)]
         return _find_older(active, context, self.limits["long_running"], "runningTime")
 
 

@@ -11,13 +11,12 @@ from support.builders import raw
 from support.fake_atomd import SECRET, FakeAtomd, Made
 from tokctl.client import Client, Connection
 from tokctl.engines import connect as opening
-from tokctl.engines.atomd import AtomdEngine
-from tokctl.engines.atomd_documents import parse_moment
+from tokctl.engines.atomd.documents import parse_moment
+from tokctl.engines.atomd.engine import AtomdEngine
 from tokctl.engines.ids import resolve_instance, resolve_token
 from tokctl.engines.projection import Projection
 from tokctl.errors import InputError, NotAllowedError, NotFoundError, UnreachableError
 from tokctl.model.filters import ALL_TOKENS, InstanceFilter, SortOrder, TokenFilter
-from tokctl.model.instance_status import derive_status
 from tokctl.model.tokens import NULL
 
 CREATED = SortOrder("created")
@@ -37,25 +36,40 @@ def engine_of(fake: FakeAtomd, reading: Projection = Projection.TOKENS) -> Atomd
     return AtomdEngine(Client(connection, sleep=lambda _: None), fake.url, reading)
 
 
+ORDER = """<definitions xmlns="http://www.omg.org/spec/BPMN/20100524/MODEL" xmlns:zeebe="urn:zeebe" id="d">
+<process id="order" isExecutable="true"><startEvent id="start"/>
+<serviceTask id="pay" name="Pay">
+<extensionElements><zeebe:taskDefinition type="charge"/></extensionElements></serviceTask>
+<userTask id="review"/><serviceTask id="ship"/><endEvent id="end"/>
+<sequenceFlow id="f1" sourceRef="start" targetRef="pay"/><sequenceFlow id="f2" sourceRef="pay" targetRef="review"/>
+<sequenceFlow id="f3" sourceRef="review" targetRef="ship"/><sequenceFlow id="f4" sourceRef="ship" targetRef="end"/>
+</process></definitions>"""
+
+
 def of_made(made: Made) -> AtomdEngine:
     return engine_of(FakeAtomd(made))
 
 
+@pytest.fixture(autouse=True)
+def _state(monkeypatch, tmp_path):
+    monkeypatch.setenv("TOKCTL_STATE_DIR", str(tmp_path / "state"))
+
+
 def test_the_tokens_of_a_live_instance(fake):
-    split, pay, ship = engine_of(fake).tokens(SECOND, ALL_TOKENS, CREATED)
-    assert [one.element_id for one in (split, pay, ship)] == ["split", "pay", "ship"]  # the answer has ship first
-    assert split.child_tokens == (pay.token_id, ship.token_id)
+    pay, ship, split = sorted(engine_of(fake).tokens(SECOND, ALL_TOKENS, CREATED), key=lambda one: one.element_id)
+    assert set(split.child_tokens) == {pay.token_id, ship.token_id}
     assert pay.child_tokens == ()
     assert (pay.element_type, pay.element_name, split.element_type) == ("serviceTask", "Pay", "parallelGateway")
     assert (pay.state, pay.process_id, pay.parent_token_id) == ("WAITING", "order-proc", split.token_id)
-    assert pay.created_at == datetime(2026, 11, 21, 17, 10, 37, 587740, tzinfo=UTC)
+    assert pay.created_at == datetime(2026, 11, 21, 17, 10, 37, 588474, tzinfo=UTC), "when it arrived, not its creation"
     assert pay.completed_at is None
-    assert pay.flow_history == NULL  # unknown, not empty
+    assert [(hop.from_element, hop.via_flow, hop.certainty) for hop in pay.hops] == [("split", "f2", "reconstructed")]
     assert msgspec.json.decode(pay.execution_context) == {
         "job_key": "srv1-RbZxlSlbpMFKV2239I",
         "job_type": "pay",
         "worker_id": "w1",
         "retries_left": 3,
+        "waiting_for": "job:srv1-RbZxlSlbpMFKV2239I",
     }
     assert split.execution_context == NULL
     assert msgspec.json.decode(pay.variables) == {"amount": 200.5, "orderId": "ORD-2"}
@@ -64,30 +78,30 @@ def test_the_tokens_of_a_live_instance(fake):
 def test_an_instance_that_has_ended(fake):
     engine = engine_of(fake)
     status = engine.instance(DONE)
-    assert (status.status, status.status_derived, status.total_tokens, status.live_tokens) == ("COMPLETED", False, 3, 0)
+    assert (status.status, status.status_derived, status.total_tokens, status.live_tokens) == ("COMPLETED", False, 5, 0)
     assert status.instance.version == 1
-    assert status.started_at == datetime(2026, 11, 21, 17, 10, 37, 598744, tzinfo=UTC)
-    assert status.ended_at == datetime(2026, 11, 21, 17, 10, 38, 780268, tzinfo=UTC)
-    assert [one.element_id for one in engine.tokens(DONE, ALL_TOKENS, CREATED)] == ["split", "end", "join"]
-    # Its token has gone on from the task that had a job: the job says nothing of where it is.
-    assert all(one.execution_context == NULL for one in engine.tokens(DONE, ALL_TOKENS, CREATED))
+    assert status.started_at == datetime(2026, 11, 21, 17, 10, 37, tzinfo=UTC)
+    assert status.ended_at == datetime(2026, 11, 21, 17, 10, 38, 779872, tzinfo=UTC)
+    visits = list(engine.tokens(DONE, ALL_TOKENS, CREATED))
+    assert sorted(one.element_id for one in visits) == ["end", "join", "pay", "ship", "split"]
+    # The tokens have gone on from the tasks: what the jobs tell is about earlier visits.
+    assert {one.element_id for one in visits if one.context.job_key} == {"pay", "ship"}
+    assert all("@" in one.token_id for one in visits if one.context.job_key)
 
 
 def test_lists_ids_and_durations(fake):
     engine = engine_of(fake)
     everyone = list(engine.instances(InstanceFilter(), SortOrder("started", descending=True)))
     assert [one.instance.instance_id for one in everyone] == [DONE, SECOND, FIRST]
-    assert [one.live_tokens for one in everyone] == [0, 2, 2]
-    for one in everyone:
-        assert one == derive_status(one.instance, list(engine.tokens(one.instance.instance_id, ALL_TOKENS, CREATED)))
+    assert [one.tokens_known for one in everyone] == [False] * 3
     assert engine.count_instances(InstanceFilter(live=True)) == 2
     assert engine.latest_instance_id() == DONE
     assert resolve_instance(engine, "srv1-w") == SECOND
     assert resolve_token(engine, "srv1-RWSdZMmVtYdBBWYBfK") == (SECOND, "srv1-RWSdZMmVtYdBBWYBfK")
-    assert resolve_token(engine, "srv1-RWS") == (SECOND, "srv1-RWSdZMmVtYdBBWYBfK")
-    took = list(engine.visit_durations("order-proc", {"join"}, 10))
-    assert [(one[0], one[1]) for one in took] == [(DONE, "join")]
-    assert 1177 < took[0][2] < 1178
+    assert resolve_token(engine, "srv1-RWS", SECOND) == (SECOND, "srv1-RWSdZMmVtYdBBWYBfK")
+    with pytest.raises(NotFoundError):
+        resolve_token(engine, "srv1-RWS")
+    assert list(engine.visit_durations("order-proc", {"join"}, 10)) == []
     assert engine.summary(SECOND).token_states["WAITING"] == 2
     assert engine.count_tokens(SECOND, TokenFilter(workers=("w*",))) == 2
     assert not engine.unread
@@ -96,10 +110,10 @@ def test_lists_ids_and_durations(fake):
 def test_visits_of_all(fake):
     engine = engine_of(fake, Projection.VISITS)
     found = {
-        status.instance.instance_id: [v.element_name for v in visits if v.live]
+        status.instance.instance_id: {v.element_name for v in visits if v.live}
         for status, visits in engine.all_visits(InstanceFilter(open=True))
     }
-    assert found == {FIRST: ["Pay", "Ship"], SECOND: ["Pay", "Ship"]}
+    assert found == {FIRST: {"Pay", "Ship"}, SECOND: {"Pay", "Ship"}}
     assert sum("/jobs" in path for path in fake.asked) <= 2, "jobs are asked for once"
 
 
@@ -127,11 +141,13 @@ def test_the_model(fake):
 
 def test_a_key_that_may_not_see_jobs_or_models(fake, capsys):
     fake.refused = ("jobs", "bpmn")
-    engine = engine_of(fake)
-    tokens = list(engine.tokens(SECOND, ALL_TOKENS, CREATED))
-    assert [one.element_type for one in tokens] == [None] * 3
-    assert [one.execution_context for one in tokens] == [NULL] * 3
-    list(engine.tokens(FIRST, ALL_TOKENS, CREATED))
+    engine = engine_of(fake, Projection.VISITS)
+    for _, visits in engine.all_visits(InstanceFilter()):
+        found = list(visits)
+        assert [one.element_type for one in found] == [None] * len(found)
+        assert [one.context.job_key for one in found] == [None] * len(found)
+        assert {one.context.entered_by for one in found} == {"unknown"}
+        assert [one.parent_token_id for one in found] == [None] * len(found), "without a model no edge is known"
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2, said
     assert any("Workers, retries and timeouts" in line for line in said)
@@ -149,13 +165,13 @@ def test_refusals(fake):
 
 def test_a_server_of_another_kind_is_forgotten(monkeypatch, tmp_path):
     monkeypatch.setenv("TOKCTL_STATE_DIR", str(tmp_path))
-    from tokctl.engines.connect import load_remembered_kind, remember_kind
+    from tokctl.engines.remembered_servers import RememberedServer, load_server, remember_server
 
     fake = FakeAtomd(lambda *_: None)
-    remember_kind(fake.url, "atomd")
+    remember_server(fake.url, RememberedServer("atomd"))
     with pytest.raises(UnreachableError, match="detect the kind again"):
         list(engine_of(fake).instances(InstanceFilter(), SortOrder("started")))
-    assert load_remembered_kind(fake.url) is None
+    assert load_server(fake.url) is None
     fake.close()
 
 
@@ -224,54 +240,56 @@ def test_a_token_in_whose_place_another_came_twice_is_asked_for_again():
     assert asked == ["0", "2", "0", "2"]
 
 
+def job(key: str, token_id: str, **fields) -> dict:
+    return {
+        "key": key,
+        "type": "charge",
+        "process_instance_id": "i1",
+        "variables": {"_tokenID": token_id},
+        "retries": 2,
+        "deadline": 0,
+        "worker": "",
+        "state": "PENDING",
+        "created_at": 1795281037,
+    } | fields
+
+
 def test_states_times_and_jobs():
-    made = Made(page=2)
+    made = Made(page=2, xml=ORDER)
     made.instances = [about(status="CANCELED", completed_at="2026-11-21T17:20:00Z")]
-    made.elements = {"pay": {"type": "serviceTask", "name": "Pay"}, "end": {"type": "endEvent"}}
     made.tokens["i1"] = [
         document(1, status="CANCELED", completed_at="2026-11-21T17:15:00.9Z"),
-        document(2, status="FAILED", updated_at="2026-11-21T17:16:00Z", parent_token_id="t1"),
-        document(3, status="WAITING", parent_token_id="t1"),
+        document(2, status="FAILED", updated_at="2026-11-21T17:16:00Z", completed_at="2026-11-21T17:16:00Z"),
+        document(3, status="WAITING"),
         document(4, status="COMPLETED", element_id="end"),
         document(5, status="ACTIVE"),
     ]
-
-    def job(key: str, token_id: str, **fields) -> dict:
-        return {
-            "key": key,
-            "type": "charge",
-            "process_instance_id": "i1",
-            "variables": {"_tokenID": token_id},
-            "retries": 2,
-            "deadline": 0,
-            "worker": "",
-            "state": "PENDING",
-            "created_at": 1795281037,
-        } | fields
-
     made.jobs = [
-        job("j1", "t3", state="COMPLETED", worker="old"),
         job("j2", "t3", created_at=1795281040, deadline=1795281100, worker="w", state="RUNNING"),
         job("j3", "t3", created_at=1795281039, worker="x"),
+        job("j1", "t3", state="COMPLETED", worker="old"),
         job("j4", "t4", state="COMPLETED"),
         job("j5", "t5", state="COMPLETED"),
         job("j6", "nobody", process_instance_id="other"),
-        {"key": "j7", "variables": None},
+        job("j7", "t2", state="FAILED", created_at=1795281038, error_message="no stock"),
+        {"key": "j8", "variables": None, "state": "COMPLETED", "process_instance_id": "i1"},
     ]
     engine = of_made(made)
-    first, second, third, fourth, fifth = engine.tokens("i1", ALL_TOKENS, CREATED)
-    assert (first.state, first.completed_at) == ("CANCELLED", None)
-    assert first.cancelled_at == datetime(2026, 11, 21, 17, 15, 0, 900000, tzinfo=UTC)
-    assert first.child_tokens == ("t2", "t3")
-    assert second.state == "FAILED"
-    assert third.context.worker_id == "w"
-    assert third.context.retries_left == 2
-    assert third.context.timeout_at == datetime.fromtimestamp(1795281100, UTC)
-    assert fourth.execution_context == NULL  # no job is done at an end event
-    assert fifth.execution_context == NULL  # it waits for what has not been made
+    visits = {one.token_id: one for one in engine.tokens("i1", ALL_TOKENS, CREATED)}
+    assert visits.keys() == {"t1", "t2", "t3", "t3@j1", "t4", "t4@j4", "t5", "t5@j5"}
+    cancelled, failed, waiting, active = (visits[one] for one in ("t1", "t2", "t3", "t5"))
+    assert (cancelled.state, cancelled.completed_at) == ("CANCELLED", None)
+    assert cancelled.cancelled_at == datetime(2026, 11, 21, 17, 15, 0, 900000, tzinfo=UTC)
+    assert cancelled.created_at is None, "when it arrived is unknown"
+    assert (failed.completed_at, failed.finished_at) == (None, datetime(2026, 11, 21, 17, 16, tzinfo=UTC))
+    assert failed.created_at == datetime.fromtimestamp(1795281038, UTC), "when its job was created"
+    assert failed.error == "no stock"
+    assert (waiting.context.worker_id, waiting.context.retries_left) == ("w", 2)
+    assert waiting.context.timeout_at == datetime.fromtimestamp(1795281100, UTC)
+    assert visits["t4"].context.job_key is None, "no job is done at an end event"
+    assert active.context.job_key is None, "it waits for what has not been made"
     status = engine.instance("i1")
     assert (status.status, status.instance.updated_at) == ("CANCELLED", None)
-    assert status.ended_at == datetime(2026, 11, 21, 17, 20, tzinfo=UTC)
 
 
 def test_four_kinds_of_time():

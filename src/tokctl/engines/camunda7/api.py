@@ -1,0 +1,149 @@
+"""Requests to the REST API of Camunda 7: lists page by page, single documents, counts and texts.
+
+The API ignores unknown parameters silently, so callers check what comes back against what they asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from tokctl.client.json_responses import decode_json
+from tokctl.engines.camunda7.documents import CountDocument
+from tokctl.engines.connect import warn, wrong_kind_error
+from tokctl.engines.ordered_pool import map_ordered
+from tokctl.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from tokctl.client import Client
+
+T = TypeVar("T")
+
+PAGE_SIZE = 10_000
+"""Rows per request of lists over all instances. A row has 0.6 to 0.7 KiB."""
+IDS_PER_REQUEST = 100
+"""Ids in one query string: 37 characters each, and servers accept 8 KiB."""
+_LIMIT = re.compile(r"limit of (\d+)")
+_UNBOUNDED = "unbound"
+"""In the message of a server that refuses lists without ``maxResults``."""
+
+
+class RestApi:
+    """Sends requests to one engine. May be used from any thread.
+
+    Raises UnreachableError, NotAllowedError, InputError …, as ``Client.get``.
+    """
+
+    def __init__(self, client: Client, kind: str) -> None:
+        self.client = client
+        self._kind = kind
+        self.page_size: int | None = None
+        """The largest page that the server allows; None if it has no limit, as far as is known."""
+        self._checked_rights = False
+
+    def get_document(self, segments: Sequence[str], shape: type[T], params: Mapping[str, str] | None = None) -> T:
+        """Fetch one document. Raises NotFoundError."""
+        return decode_json(self.client.get(segments, params or {}), shape)
+
+    def get_text(self, *segments: str) -> str | None:
+        """Fetch a text; None if there is none."""
+        try:
+            answer = self.client.get(segments, media_type="text/plain")
+        except NotFoundError:
+            return None
+        return answer.body.decode("utf-8", "replace") or None
+
+    def count(self, path: str, params: Mapping[str, str] | None = None) -> int:
+        """Return the number of rows of a list."""
+        return self.get_document((*path.split("/"), "count"), CountDocument, params).count
+
+    # --- lists ---
+
+    def get_rows(self, path: str, shape: type[T], params: Mapping[str, str] | None = None) -> list[T]:
+        """Fetch a list that is short as a rule, without paging unless the server insists on it."""
+        if self.page_size is None:
+            try:
+                return self._get_page(path, shape, params or {})
+            except UsageError as error:
+                self._learn_limit(error)
+        return self.get_all_rows(path, shape, params)
+
+    def get_all_rows(self, path: str, shape: type[T], params: Mapping[str, str] | None = None) -> list[T]:
+        """Fetch a list that may be long, page by page."""
+        rows: list[T] = []
+        while True:
+            page = self.get_page(path, shape, params or {}, offset=len(rows))
+            rows += page
+            if len(page) < (self.page_size or PAGE_SIZE):
+                return rows
+
+    def get_page(
+        self,
+        path: str,
+        shape: type[T],
+        params: Mapping[str, str] | None = None,
+        *,
+        offset: int = 0,
+        limit: int = PAGE_SIZE,
+    ) -> list[T]:
+        """Fetch one page. A server with a smaller limit sends fewer rows."""
+        while True:
+            size = min(limit, self.page_size or limit)
+            part = {"firstResult": str(offset), "maxResults": str(size)}
+            try:
+                return self._get_page(path, shape, {**(params or {}), **part})
+            except UsageError as error:
+                self._learn_limit(error)
+
+    def _get_page(self, path: str, shape: type[T], params: Mapping[str, str]) -> list[T]:
+        try:
+            answer = self.client.get(tuple(path.split("/")), params)
+        except NotFoundError as error:  # lists are empty rather than missing
+            raise wrong_kind_error(self.client, self._kind, error.message) from None
+        rows: list[T] = decode_json(answer, list[shape])  # type: ignore[valid-type]
+        return rows
+
+    def _learn_limit(self, error: UsageError) -> None:
+        """Read the largest page that a server allows from its message. Raises any other error."""
+        found = _LIMIT.search(error.message)
+        limit = int(found[1]) if found else 1000 if _UNBOUNDED in error.message else 0
+        if not limit or (self.page_size is not None and limit >= self.page_size):
+            raise error
+        self.page_size = limit
+
+    def get_rows_of(
+        self, path: str, shape: type[T], ids: Sequence[str], parameter: str, params: Mapping[str, str] | None = None
+    ) -> list[T]:
+        """Fetch the rows of several ids, in chunks of the query string; several chunks at once."""
+        chunks = [ids[start : start + IDS_PER_REQUEST] for start in range(0, len(ids), IDS_PER_REQUEST)]
+        several = run_together(
+            [partial(self.get_all_rows, path, shape, {**(params or {}), parameter: ",".join(one)}) for one in chunks]
+        )
+        return [row for rows in several for row in rows]
+
+    # --- rights ---
+
+    def check_rights(self) -> None:
+        """Warn, once, if nothing was found perhaps because the credential lacks rights.
+
+        With authorizations on, a list shows what the user may read: nothing at all is 200 and an empty list. Without a
+        credential nothing is hidden, and costs no request.
+        """
+        if self._checked_rights or self.client.connection.credential() is None:
+            return
+        self._checked_rights = True
+        definitions = self.count("process-definition")
+        seen = f"only {definitions:,} process definitions" if definitions else "no process definitions either"
+        warn(
+            f"Nothing was found, but the credential may lack rights: it can read no instances, and {seen}. "
+            "The engine hides what a user may not read."
+        )
+
+
+def run_together(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """Call functions at the same time; return their results in order. Raises the first exception in this order."""
+    if len(calls) == 1:
+        return [calls[0]()]
+    return [result() for _, result in map_ordered(calls, lambda call: call())]

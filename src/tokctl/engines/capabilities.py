@@ -1,0 +1,116 @@
+"""What a kind of engine can tell: one capability for each feature that operators ask for.
+
+Each engine module declares its own as ``CAPABILITIES``. ``tokctl engines`` and docs/engines.md show them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from importlib import import_module
+from types import MappingProxyType
+from typing import NamedTuple
+
+from msgspec import Struct
+
+
+class Support(StrEnum):
+    """How far a feature goes."""
+
+    YES = "yes"
+    """The engine records it, or its API does it."""
+    DERIVED = "derived"
+    """tokctl works it out from what the engine records, and marks it where it may be wrong."""
+    PARTLY = "partly"
+    """Only in the cases that the note names; otherwise it is shown as unknown."""
+    NO = "no"
+    """The engine cannot tell; it is shown as unknown."""
+
+
+class Capability(Struct, frozen=True):
+    """One feature of a kind of engine. The note is a phrase without a full stop; '' if there is nothing to add."""
+
+    support: Support
+    note: str = ""
+
+
+NOT_TOLD = Capability(Support.NO)
+
+
+class EngineCapabilities(Struct, frozen=True, kw_only=True):
+    """What a kind of engine can tell. ``title`` names the products; the other fields are those of ``FEATURES``,
+    and default to ``no``.
+    """
+
+    title: str
+    states: Capability = NOT_TOLD
+    errors: Capability = NOT_TOLD
+    stack_traces: Capability = NOT_TOLD
+    retries: Capability = NOT_TOLD
+    workers: Capability = NOT_TOLD
+    jobs: Capability = NOT_TOLD
+    timers: Capability = NOT_TOLD
+    user_tasks: Capability = NOT_TOLD
+    messages: Capability = NOT_TOLD
+    variables: Capability = NOT_TOLD
+    elements: Capability = NOT_TOLD
+    models: Capability = NOT_TOLD
+    parents: Capability = NOT_TOLD
+    flows: Capability = NOT_TOLD
+    cancellation: Capability = NOT_TOLD
+    called_instances: Capability = NOT_TOLD
+    past_state: Capability = NOT_TOLD
+    server_filters: Capability = NOT_TOLD
+    bounded_debug: Capability = NOT_TOLD
+    changes: Capability = NOT_TOLD
+
+    def __getitem__(self, feature: str) -> Capability:
+        """Return the capability of one of ``FEATURES``."""
+        found: Capability = getattr(self, feature)
+        return found
+
+
+FEATURES: Mapping[str, str] = MappingProxyType(
+    {
+        "states": "States of tokens and instances",
+        "errors": "Error messages of failed work",
+        "stack_traces": "Stack traces",
+        "retries": "Retries left and used",
+        "workers": "Workers that hold a job",
+        "jobs": "Jobs and their types",
+        "timers": "Timers and when they are due",
+        "user_tasks": "User tasks with assignee and due date",
+        "messages": "Messages and signals that a token waits for",
+        "variables": "Variables",
+        "elements": "Names and types of elements",
+        "models": "Process models",
+        "parents": "Parents of tokens",
+        "flows": "Sequence flows taken",
+        "cancellation": "Cancelled or completed",
+        "called_instances": "Called and calling instances",
+        "past_state": "State at an earlier time (--at)",
+        "server_filters": "Filters applied by the server",
+        "bounded_debug": "debug of all instances without a request for each",
+        "changes": "Unchanged data is not sent again (ETag)",
+    }
+)
+"""Feature → what an operator asks for, in the order of the table."""
+
+
+class CredentialProbe(NamedTuple):
+    """A cheap GET request that a server refuses without a valid credential, if it requires one at all.
+
+    ``segments`` are those of the path below the root of the API. Engine modules of servers have one as
+    ``CREDENTIAL_PROBE``.
+    """
+
+    segments: tuple[str, ...]
+    params: Mapping[str, str] = MappingProxyType({})
+
+
+def load_capabilities(kind: str) -> EngineCapabilities:
+    """Return what a kind of engine can tell. Raises KeyError: there is no such kind."""
+    from tokctl.engines import ENGINES
+
+    found: EngineCapabilities = import_module(ENGINES[kind]).CAPABILITIES
+    return found

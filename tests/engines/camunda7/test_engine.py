@@ -1,0 +1,278 @@
+"""Lists, filters, sweeps and their requests; rights, history levels and limits of Camunda 7."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from support.camunda import RECORDED_AT, open_camunda, open_fake
+from support.fake_camunda import FakeCamunda
+from support.paths import RECORDINGS
+from support.replay_server import ReplayServer
+from tokctl.engines.camunda7 import recognizes
+from tokctl.engines.projection import Projection
+from tokctl.errors import InputError, NotAllowedError, NotFoundError
+from tokctl.model.filters import RECORDED_ORDER, InstanceFilter, SortOrder, TokenFilter
+from tokctl.model.states import FAILED
+from tokctl.model.variables import parse_variable_condition
+from tokctl.services.debug import run_debug
+
+FOLDER = RECORDINGS / "operaton"
+NEWEST = SortOrder("started", descending=True)
+FAILED_CASES = {"order4", "order6", "order14", "nested1", "child_of_nested1"}
+RUNNING_CASES = FAILED_CASES | {"order12", "order20", "nested4", "trip4", "waiting7"}
+
+
+@pytest.fixture
+def server():
+    with FakeCamunda(FOLDER) as server:
+        yield server
+
+
+@pytest.fixture
+def engine(server):
+    return open_fake(server)
+
+
+def found(server, engine, where, order=NEWEST, **page):
+    """Return the cases of the instances that match."""
+    names = {instance_id: case for case, instance_id in server.cases.items()}
+    return [names[status.instance.instance_id] for status in engine.instances(where, order, **page)]
+
+
+# --- filters ---
+
+FILTERS = [
+    (InstanceFilter(failed=True), FAILED_CASES),
+    (InstanceFilter(open=True), RUNNING_CASES),
+    (InstanceFilter(live=True, processes=("nested",)), {"nested1", "nested4"}),
+    (InstanceFilter(statuses=("SUSPENDED",)), {"nested4"}),
+    (InstanceFilter(statuses=("CANCELLED",)), {"order24"}),
+    (InstanceFilter(statuses=("COMPLETED", "CANCELLED")), {"trip0", "waiting3", "nested9", "order24"}),
+    (InstanceFilter(processes=("order",), version=2), {"order14"}),
+    (InstanceFilter(processes=("tr*", "wait*")), {"trip0", "trip4", "waiting3", "waiting7"}),
+    (InstanceFilter(processes=("trip", "waiting")), {"trip0", "trip4", "waiting3", "waiting7"}),
+    (InstanceFilter(business_keys=("O-6",)), {"order6"}),
+    (InstanceFilter(business_keys=("O-2*",)), {"order20", "order24"}),
+    (InstanceFilter(business_keys=("N-?",)), {"nested1", "nested4", "nested9", "child_of_nested1"}),
+    (InstanceFilter(until=datetime(2026, 11, 28, 16, 43, 2, tzinfo=UTC)), {"order4"}),
+    (InstanceFilter(since=datetime(2026, 11, 28, 16, 43, 8, 400000, tzinfo=UTC)), {"order12"}),
+    (InstanceFilter(variables=(parse_variable_condition("customer=cust-4"),)), {"order4"}),
+    (InstanceFilter(variables=(parse_variable_condition("amount=90"),)), {"order4"}),
+    (InstanceFilter(variables=(parse_variable_condition("people~*bob*"),)), {"nested4"}),
+    (InstanceFilter(variables=(parse_variable_condition("reserved=true"),), live=True), {"order4", "order6"}),
+]
+
+
+@pytest.mark.parametrize(("where", "cases"), FILTERS)
+def test_filters(server, engine, where, cases):
+    assert set(found(server, engine, where)) == cases
+    assert engine.count_instances(where) == len(cases)
+
+
+@pytest.mark.parametrize(("where", "cases"), FILTERS)
+def test_filters_that_a_server_does_not_know_change_nothing(where, cases):
+    unknown = {"processDefinitionKeyIn", "processInstanceBusinessKeyLike", "processInstanceIds", "processInstanceIdIn"}
+    unknown |= {"incidentStatus", "variableValue", "startedBefore"}
+    with FakeCamunda(FOLDER, ignored=unknown) as server:
+        assert set(found(server, open_fake(server), where)) == cases
+
+
+@pytest.mark.parametrize(
+    ("where", "parameter"),
+    [
+        (InstanceFilter(open=True), "unfinished"),
+        (InstanceFilter(failed=True), "incidentStatus"),
+        (InstanceFilter(statuses=("SUSPENDED",)), "suspended"),
+        (InstanceFilter(processes=("order",)), "processDefinitionKey"),
+        (InstanceFilter(business_keys=("O-6",)), "processInstanceBusinessKey"),
+        (InstanceFilter(business_keys=("O-*",)), "processInstanceBusinessKeyLike"),
+        (InstanceFilter(until=RECORDED_AT), "startedBefore"),
+        (InstanceFilter(variables=(parse_variable_condition("customer=cust-4"),)), "variableValue"),
+    ],
+)
+def test_the_server_filters(server, engine, where, parameter):
+    found(server, engine, where)
+    assert any(parameter in dict(request.query) for request in server.requests)
+
+
+def test_instances_are_sorted_and_paged_by_the_server(server, engine):
+    everything = found(server, engine, InstanceFilter())
+    assert len(everything) == 14
+    assert everything[0] == "child_of_nested1"
+    assert found(server, engine, InstanceFilter(), limit=3, offset=2) == everything[2:5]
+    assert dict(server.requests[-1].query)["maxResults"] == "3"
+    by_status = found(server, engine, InstanceFilter(), SortOrder("status", descending=True))
+    assert by_status[0] == "nested4"  # SUSPENDED
+
+
+def test_a_list_shows_incidents_and_not_the_numbers_of_tokens(server, engine):
+    status = next(one for one in engine.instances(InstanceFilter(), NEWEST) if one.instance.business_key == "O-4")
+    assert (status.status, status.failed_tokens, status.tokens_known) == ("ACTIVE", 1, False)
+    assert status.first_error == "java.lang.IllegalStateException: no route to ship service"
+
+
+def test_unknown_ids(server, engine):
+    with pytest.raises(NotFoundError, match="no process instance 'nope'"):
+        engine.instance("nope")
+    assert engine.instance_ids(server.cases["order4"][:8], 5) == [server.cases["order4"]]
+    assert engine.instance_ids("nope", 5) == []
+    assert engine.token_ids("nope:1", None, 5) == []
+    assert engine.latest_instance_id() == server.cases["child_of_nested1"]
+
+
+def test_tokens_are_found_by_their_ids(server, engine):
+    instance_id = server.cases["order4"]
+    for token in engine.load_instance(instance_id).tokens:
+        assert engine.token_ids(token.token_id, None, 5) == [(instance_id, token.token_id)]
+    beginnings = engine.token_ids("pay:c79e66", None, 9)
+    assert [(one, token.partition("-")[0]) for one, token in beginnings] == [(instance_id, "pay:c79e668c")]
+
+
+# --- requests ---
+
+
+def test_requests_of_one_instance(server):
+    for case in server.cases:
+        engine = open_fake(server)
+        server.requests.clear()
+        engine.instance(server.cases[case])
+        list(engine.tokens(server.cases[case], TokenFilter(), SortOrder("created")))
+        models = len([request for request in server.requests if request.path.endswith("/xml")])
+        assert len(server.requests) - models <= 7, (case, [request.text for request in server.requests])
+        assert models == (2 if case == "order14" else 1)  # it was migrated
+
+
+def test_requests_of_a_list(server, engine):
+    list(engine.instances(InstanceFilter(), NEWEST, limit=10))
+    assert dict(server.counts) == {"history/process-instance": 1, "incident": 1}
+    server.requests.clear()
+    list(engine.instances(InstanceFilter(), NEWEST, limit=10, offset=10))
+    assert dict(server.counts) == {"history/process-instance": 1}
+
+
+def debug_requests(copies):
+    with FakeCamunda(FOLDER) as server:
+        for case in ("order20", "trip4", "order12", "nested4"):
+            server.copy_instance(case, copies)
+        report = run_debug(open_camunda(server.url, reading=Projection.VISITS_WITH_FLOWS), None, RECORDED_AT)
+        return report, len(server.requests)
+
+
+def test_requests_of_debug_do_not_grow_with_healthy_instances():
+    few, requests_for_few = debug_requests(10)
+    many, requests_for_many = debug_requests(250)
+    assert few.instances == 50
+    assert many.instances == 1010
+    assert requests_for_many <= requests_for_few
+    assert requests_for_many <= 30
+
+
+def failed_requests(copies):
+    with FakeCamunda(FOLDER) as server:
+        server.copy_instance("order20", copies)
+        tokens = list(open_fake(server).tokens(None, TokenFilter(states=(FAILED,)), SortOrder(RECORDED_ORDER)))
+        return {token.element_id for token in tokens}, len(tokens), len(server.requests)
+
+
+def test_requests_for_failed_tokens_do_not_grow_with_healthy_instances():
+    assert failed_requests(0) == failed_requests(1000)
+    elements, count, requests = failed_requests(0)
+    assert (elements, count) == ({"ship", "pay", "bill", "invoice"}, 5)
+    assert requests <= 9 + 5  # one for each troubled instance
+
+
+def test_many_troubled_instances_are_read_by_sweeps(server):
+    server.copy_instance("order4", 300)
+    tokens = list(open_fake(server).tokens(None, TokenFilter(states=(FAILED,)), SortOrder(RECORDED_ORDER)))
+    assert len(tokens) == 305
+    assert len(server.requests) <= 25
+
+
+def test_sweeps_and_single_instances_agree(server):
+    """The tokens of all instances are those of each, the number of attempts aside."""
+
+    def facts(token):
+        return token.instance_id, token.token_id, token.state, token.parent_token_id or "", bytes(token.variables)
+
+    everything = open_fake(server)
+    swept = sorted(map(facts, everything.tokens(None, TokenFilter(), SortOrder(RECORDED_ORDER))))
+    one_by_one = [
+        facts(token)
+        for case in server.cases.values()
+        for token in open_fake(server).tokens(case, TokenFilter(), SortOrder("created"))
+    ]
+    assert swept == sorted(one_by_one)
+
+
+# --- what a server keeps back ---
+
+
+def test_a_server_that_limits_pages():
+    with FakeCamunda(FOLDER, max_results=3) as server:
+        engine = open_fake(server)
+        assert len(found(server, engine, InstanceFilter())) == 14
+        assert len(engine.load_instance(server.cases["order4"]).tokens) == 6
+
+
+def test_the_filter_of_an_instance_must_not_be_ignored():
+    ignored = {"processInstanceId"}
+    with FakeCamunda(FOLDER, ignored=ignored) as server, pytest.raises(InputError, match="was not requested"):
+        open_fake(server).load_instance(server.cases["order4"])
+
+
+def test_a_password_is_needed():
+    with FakeCamunda(FOLDER, user="admin:admin") as server, pytest.raises(NotAllowedError):
+        open_camunda(server.url).instance(server.cases["order4"])
+
+
+def test_nothing_is_no_proof_with_a_credential(monkeypatch):
+    warnings = []
+    monkeypatch.setattr("tokctl.engines.camunda7.api.warn", warnings.append)
+    with FakeCamunda(FOLDER, powerless=True) as server:
+        for where in (InstanceFilter(), InstanceFilter(failed=True)):
+            assert list(open_camunda(server.url, credential="jo:jo").instances(where, NEWEST)) == []
+        assert len(warnings) == 2
+        assert all("may lack rights" in text for text in warnings)
+        assert list(open_camunda(server.url).instances(InstanceFilter(), NEWEST)) == []
+        assert len(warnings) == 2  # without a credential nothing is hidden
+
+
+def test_an_engine_without_history_shows_what_is_live(monkeypatch):
+    warnings = []
+    monkeypatch.setattr("tokctl.engines.camunda7.instances.warn", warnings.append)
+    with FakeCamunda(FOLDER, level="none") as server:
+        engine = open_fake(server)
+        assert set(found(server, engine, InstanceFilter())) == RUNNING_CASES
+        assert "no history" in warnings[0]
+        tokens = open_fake(server).load_instance(server.cases["order4"]).tokens
+        assert {token.element_id: token.state for token in tokens} == {"join": "WAITING", "ship": FAILED}
+        assert all(token.created_at is None for token in tokens if token.element_id == "join")
+
+
+def test_history_below_full_has_no_variables_and_no_attempts():
+    with FakeCamunda(FOLDER, level="activity") as server:
+        engine = open_fake(server)
+        (token,) = (one for one in engine.load_instance(server.cases["order4"]).tokens if one.state == FAILED)
+        assert token.context.retries_used is None
+        assert token.context.error == "java.lang.IllegalStateException: no route to ship service"
+
+
+def test_another_engine_of_a_server():
+    with FakeCamunda(FOLDER, root="/engine-rest/engine/second") as server:
+        assert len(found(server, open_fake(server), InstanceFilter())) == 14
+
+
+def test_recognition():
+    assert recognizes([{"name": "default"}])
+    assert not recognizes([])
+    assert not recognizes({"name": "default"})
+    assert not recognizes([{"name": "default", "version": "8"}])
+
+
+def test_the_error_of_an_engine_is_one_line():
+    with ReplayServer(FOLDER, variant="a user without authorizations", lenient=True) as server:
+        with pytest.raises(NotFoundError, match="may not read it") as caught:
+            open_camunda(server.url, credential="jo:jo").instance("c72d1c0d-eb4c-11f1-996d-02fc00000001")
+        assert "\n" not in str(caught.value)

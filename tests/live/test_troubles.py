@@ -1,0 +1,114 @@
+"""Failed work: what an operator finds with nothing but the address of the engine."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from datetime import datetime
+
+import pytest
+
+from live.scenarios import CASES, NO_MONEY
+
+
+def test_failed_tokens_are_the_engines_incidents(live):
+    failed = live.ask("tokens", "list", "-A", "--state", "FAILED")["tokens"]
+    found = sorted((one["instance_id"], one["element_id"], one["execution_context"]["error_message"]) for one in failed)
+    assert found == [tuple(trouble) for trouble in live.raw.troubles()]
+    assert all(one["execution_context"]["retries_left"] == 0 for one in failed if one["element_id"] != "call")
+
+
+def test_incidents_are_the_engines(live):
+    listed = live.ask("incidents", "list")["incidents"]
+    assert sorted((one["instance_id"], one["element_id"], one["error"]) for one in listed) == [
+        tuple(trouble) for trouble in live.raw.troubles()
+    ]
+
+
+def test_debug_finds_all_failed_tokens(live):
+    """Those with the same message together."""
+    report = live.ask("debug")
+    (failed,) = (issue for issue in report["issues"] if issue["type"] == "FAILED_TOKENS")
+    assert sorted((one["instance_id"], one["element_id"]) for one in failed["tokens"]) == sorted(
+        (trouble.instance, trouble.element) for trouble in live.raw.troubles()
+    )
+    (suspended,) = (issue for issue in report["issues"] if issue["type"] == "SUSPENDED_TOKENS")
+    assert {one["instance_id"] for one in suspended["tokens"]} == {
+        live.cases[name] for name, case in CASES.items() if case.status == "SUSPENDED"
+    }
+
+
+def test_debug_finds_the_join_that_waits_for_ever(live):
+    report = live.ask("debug", live.cases["joining-for-ever"])
+    assert {issue["type"] for issue in report["issues"]} == {"DEADLOCKED_JOIN"}
+    for healthy in ("joining-one", "joining-two", "nested-half", "including-half"):
+        assert "DEADLOCKED_JOIN" not in {issue["type"] for issue in live.ask("debug", live.cases[healthy])["issues"]}
+
+
+def test_debug_finds_no_contradictions(live):
+    """What tokctl reconstructs is consistent by its own rules."""
+    found = Counter(issue["type"] for issue in live.ask("debug")["issues"])
+    assert {"BROKEN_LINKS", "ORPHANED_TOKENS", "TIME_ANOMALIES", "ZOMBIE_TOKENS"} & found.keys() == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("failing-1", "Unknown property used in expression: ${nosuchbean.fail()}"),
+        ("worker-failed", NO_MONEY),
+        ("picking-failed", "Not in stock"),
+        ("joining-failed", "No paper"),
+        ("calling-failed/called", "Unknown property used in expression"),
+    ],
+)
+def test_explain_names_the_cause(live, name, message):
+    done = live.run("explain", live.cases[name])
+    assert done.code == 0, done.err
+    assert message in re.sub(r"\s+", " ", done.out)
+
+
+def test_explain_leads_to_the_called_instance(live):
+    (explanation,) = live.ask("explain", live.cases["calling-failed"])["explanations"]
+    assert any(live.cases["calling-failed/called"] in command for command in explanation["next"])
+
+
+def test_from_the_address_to_the_cause_with_two_commands(live):
+    report = live.ask("debug")
+    failed = next(issue for issue in report["issues"] if issue["type"] == "FAILED_TOKENS")
+    words = failed["next"].split()[1:]
+    done = live.run(*[word for word in words if word not in {"--server", live.url}])
+    assert done.code == 0, done.err
+    causes = {trouble.message.split("\n")[0][:30] for trouble in live.raw.troubles()}
+    assert any(cause in done.out for cause in causes), done.out
+
+
+def test_retries(live):
+    for name in ("retrying", "worker-retried"):
+        ((element, (left, again)),) = live.raw.retries(live.cases[name]).items()
+        (token,) = live.live_leaves(name)
+        context = token["execution_context"]
+        assert token["element_id"] == element
+        assert context["retries_left"] == left == 2
+        assert datetime.fromisoformat(context["retry_at"]) == again
+        assert context["error_message"]
+
+
+def test_stack_traces_of_single_tokens(live):
+    for name, line in (("failing-1", "Exception"), ("worker-failed", "  at pay")):
+        (token,) = live.live_leaves(name)
+        shown = live.ask("tokens", "show", live.cases[name], token["token_id"])
+        assert line in shown["execution_context"]["stack_trace"]
+
+
+def test_nothing_failed_is_no_error(live):
+    done = live.run("debug", live.cases["approval-done"], "--fail-on", "low")
+    assert done.code == 0, done.out
+    done = live.run("debug", live.cases["failing-1"], "--fail-on", "high")
+    assert done.code == 1
+
+
+def test_an_unknown_instance_is_an_error_in_one_line(live):
+    done = live.run("tokens", "list", "00000000-0000-11f1-0000-000000000000")
+    assert done.code == 3
+    assert done.err.startswith("error: ")
+    assert "Traceback" not in done.err

@@ -38,8 +38,9 @@ NOT_TOLD = Capability(Support.NO)
 
 
 class EngineCapabilities(Struct, frozen=True, kw_only=True):
-    """What a kind of engine can tell. ``title`` names the products; the other fields are those of ``FEATURES``,
-    and default to ``no``.
+    """What a kind of engine can tell.
+
+    ``title`` names the products; the other fields are those of ``FEATURES``, and default to ``no``.
     """
 
     title: str

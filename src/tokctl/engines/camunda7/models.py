@@ -1,4 +1,7 @@
-"""Process models and job definitions of an engine: each is fetched once, as a version never changes."""
+"""Process models and job definitions of an engine: each is fetched once, as a version never changes.
+
+Models are cached in memory and on disk.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from tokctl.bpmn.graph import ProcessGraph
 from tokctl.bpmn.parser import read_definitions
 from tokctl.engines.camunda7.api import RestApi, run_together
 from tokctl.engines.camunda7.documents import DefinitionRow, DefinitionXml, JobDefinitionRow
-from tokctl.engines.connect import warn
+from tokctl.engines.connect import display_address, warn
+from tokctl.engines.definition_cache import DefinitionCache
 from tokctl.errors import InputError, NotAllowedError, NotFoundError
 from tokctl.model.definitions import Definition
 
@@ -25,6 +29,7 @@ class ModelLoader:
 
     def __init__(self, api: RestApi) -> None:
         self._api = api
+        self._on_disk = DefinitionCache(display_address(api.client))
         self._lock = RLock()
         self._rows: dict[str, tuple[str, int]] = {}  # process id and version by the definition's id
         self._latest: dict[str, str | None] = {}  # the definition's id by process id
@@ -73,9 +78,10 @@ class ModelLoader:
         return self._definitions[definition_id]
 
     def _fetch(self, definition_id: str) -> Definition | None:
+        cached = self._on_disk.get(definition_id)
         try:
-            document = self._api.get_document(("process-definition", definition_id, "xml"), DefinitionXml)
-            several = read_definitions(document.bpmn20_xml, f"model {definition_id}")
+            xml = cached.xml if cached else self._fetch_xml(definition_id)
+            several = read_definitions(xml, f"model {definition_id}")
         except NotFoundError:
             return None
         except NotAllowedError as error:
@@ -85,7 +91,13 @@ class ModelLoader:
             warn(f"Names, types and sequence flows of elements are missing: {error.message}")
             return None
         process_id, version = self._rows.get(definition_id) or (definition_id.partition(":")[0], 1)
-        return next((replace(one, version=version) for one in several if one.process_id == process_id), None)
+        found = next((replace(one, version=version) for one in several if one.process_id == process_id), None)
+        if found is not None and cached is None:
+            self._on_disk.put(definition_id, process_id, version, xml)
+        return found
+
+    def _fetch_xml(self, definition_id: str) -> str:
+        return self._api.get_document(("process-definition", definition_id, "xml"), DefinitionXml).bpmn20_xml
 
     def graphs(self, definition_ids: Collection[str]) -> Mapping[str, ProcessGraph]:
         """Return the graphs of models, fetched at the same time; an unknown model has an empty graph."""

@@ -67,7 +67,8 @@ def explanation_listing(
             yield Section(
                 lines=[(Cell(f"… and {len(found) - _MAX_TOKENS_SHOWN:,} more. Use -o wide to list all.", "yellow"),)]
             )
-        last = f"Next: {prefix} explain TOKEN" if found else "This instance has no live tokens."
+        token = found[0].token.token_id if len(found) == 1 else "TOKEN"
+        last = f"Next: {prefix} explain {token}" if found else "This instance has no live tokens."
         yield Section(lines=[(Cell(last, "dim"),)])
 
     return Listing(

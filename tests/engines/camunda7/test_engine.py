@@ -111,6 +111,7 @@ def test_a_list_shows_incidents_and_not_the_numbers_of_tokens(server, engine):
     status = next(one for one in engine.instances(InstanceFilter(), NEWEST) if one.instance.business_key == "O-4")
     assert (status.status, status.failed_tokens, status.tokens_known) == ("ACTIVE", 1, False)
     assert status.first_error == "java.lang.IllegalStateException: no route to ship service"
+    assert status.incidents == 1
 
 
 def test_unknown_ids(server, engine):

@@ -98,7 +98,7 @@ def _instance_columns(out: Output, is_stuck: Callable[[InstanceStatus], bool]) -
         Column(
             "failed_tokens",
             "INCIDENTS",
-            lambda s: s.failed_tokens if s.tokens_known else None,
+            lambda s: s.incidents,
             show=_incidents_cell,
             right=True,
             rank=1,
@@ -134,7 +134,7 @@ def _instance_columns(out: Output, is_stuck: Callable[[InstanceStatus], bool]) -
 
 
 def _incidents_cell(status: InstanceStatus) -> Cell:
-    if not status.tokens_known:
+    if status.incidents is None:
         return Cell("-")
     return Cell(f"{status.failed_tokens:,}", state_style(FAILED)) if status.failed_tokens else Cell("")
 

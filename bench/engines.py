@@ -1,4 +1,4 @@
-"""Commands over process engines, beside curl and jq that send the same requests.
+"""Commands over process engines, compared with curl and jq that send the same requests.
 
 The engines are those of ``tests/live``: Operaton and Flowable, with the options that JVMs have unless told. Of atomd
 there is only the one of the tests, a Python program that answers as atomd does: its figures say what tokctl takes, and

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random as chance
-import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -159,8 +158,6 @@ class Client:
     def _get_sender(self) -> HttpSender:
         with self._lock:
             if self._sender is None:
-                # httpx imports its own command line, and with it most of Rich: two fifths of the time of its import
-                sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
                 from tokctl.client.sender import HttpSender
 
                 self._sender = HttpSender(self.connection, self._base, self._warn)

@@ -95,14 +95,7 @@ def _instance_columns(out: Output, is_stuck: Callable[[InstanceStatus], bool]) -
             "STATUS",
             show=lambda s: overdue_cell(status_cell(s), "stuck") if is_stuck(s) else status_cell(s),
         ),
-        Column(
-            "failed_tokens",
-            "INCIDENTS",
-            lambda s: s.incidents,
-            show=_incidents_cell,
-            right=True,
-            rank=1,
-        ),
+        Column("failed_tokens", "INCIDENTS", lambda s: s.incidents, show=_incidents_cell, right=True, rank=1),
         Column(
             "live_elements",
             "WHERE",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random as chance
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

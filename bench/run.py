@@ -24,10 +24,11 @@ import masks
 import stores
 from measure import BIN, PYTHON, SQLITE_UTILS, TOKCTL, Line, Side, header, measure
 
+import engines
 import services
 from documents import SMALL, token_lines
 
-PARTS = ("commands", "analyses", "store", "serve", "keys", "mask")
+PARTS = ("commands", "analyses", "store", "serve", "keys", "mask", "engines")
 
 
 def main() -> None:
@@ -67,15 +68,25 @@ def main() -> None:
                 log = masks.prepare(Path(folder) / "requests.log", int(options.log_megabytes * 1e6), every)
                 table(masks.lines(log, max(options.rounds // 3, 1), every), options.only)
                 log.unlink()
+        if "engines" in parts:
+            here = Path(folder) / "engines"
+            here.mkdir()
+            _isolate(here)
+            engines.measure(here, options.rounds, options.only)
         for part, module in (("serve", services), ("keys", keys)):
             if part in parts:
                 here = Path(folder) / part
                 here.mkdir()
-                os.environ |= {"TOKCTL_CONFIG": str(here / "config.yaml"), "TOKCTL_STATE_DIR": str(here)}
-                (here / "config.yaml").write_text("{}")  # where a pepper is made beside
+                _isolate(here)
                 module.measure(here, max(options.rounds // 3, 1))
                 with module.lines(here, options.rounds) as lines:
                     table(lines, options.only)
+
+
+def _isolate(here: Path) -> None:
+    """Keep the user's configuration out of what is measured."""
+    os.environ |= {"TOKCTL_CONFIG": str(here / "config.yaml"), "TOKCTL_STATE_DIR": str(here)}
+    (here / "config.yaml").write_text("{}")  # where a pepper is made beside
 
 
 def _versions(parts: Sequence[str]) -> list[str]:

@@ -10,7 +10,8 @@ from tokctl.config import Settings
 from tokctl.engines import open_engine
 from tokctl.engines.detection import Candidate, detect_server, list_candidates, resolve_server
 from tokctl.engines.remembered_servers import RememberedServer, load_server, remember_server, state_file
-from tokctl.errors import NotAllowedError
+from tokctl.errors import NotAllowedError, NotFoundError
+from tokctl.model.filters import InstanceFilter
 from tokctl.server_address import parse_url
 
 SERVERS = {"camunda7": CAMUNDA, "flowable": FLOWABLE, "packaged flowable": PACKAGED_FLOWABLE}
@@ -231,3 +232,18 @@ def test_detection_needs_no_memory(tmp_path, monkeypatch):
 
 def test_candidates_are_named():
     assert list_candidates(parse_url("http://h/process-api"))[0] == Candidate("flowable", "/process-api")
+
+
+def test_a_server_that_is_no_engine_is_forgotten():
+    with serving({}) as server:
+        engine = open_engine(settings(server.url))
+        assert load_server(server.url) is not None
+        with pytest.raises(NotFoundError, match="not an engine"):
+            list(engine.scan_instances(InstanceFilter()))
+        assert load_server(server.url) is None
+
+
+def test_a_server_whose_probe_fails_is_not_remembered():
+    with serving({}, missing=500) as server:
+        assert resolve_server(settings(server.url)).engine_kind == "rest"
+        assert load_server(server.url) is None

@@ -205,7 +205,7 @@ def _status_fields(status: InstanceStatus) -> dict[str, Any]:
         "status_derived": status.status_derived,
         "total_tokens": status.total_tokens if status.tokens_known else None,
         "live_tokens": status.live_tokens if status.tokens_known else None,
-        "failed_tokens": status.failed_tokens if status.tokens_known else None,
+        "failed_tokens": status.incidents,
         "first_error": status.first_error or UNSET,
         "live_elements": status.live_elements,
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from tokctl.engines.remembered_servers import forget_servers
-from tokctl.errors import UnreachableError
+from tokctl.errors import NotFoundError, UnreachableError
 
 if TYPE_CHECKING:
     from tokctl.client import Client, Connection
@@ -75,6 +75,18 @@ def display_address(client: Client, *segments: str) -> str:
 
     base = parse_url(client.connection.url)
     return base.display_target(build_target(base, segments, {})) if segments else base.display_address
+
+
+def not_engine_error(client: Client, evidence: str) -> NotFoundError:
+    """Forget the kind of a server that has no list of instances; return the error to raise."""
+    global _last_opened  # noqa: PLW0603 - see above
+    address = display_address(client)
+    forget_servers(address)
+    _last_opened = None
+    return NotFoundError(
+        f"{address} is not an engine that tokctl recognizes ({evidence.rstrip('.')}).",
+        "Check the server address, including its path; 'tokctl engines' lists the kinds of engines.",
+    )
 
 
 def wrong_kind_error(client: Client, kind: str, evidence: str) -> UnreachableError:

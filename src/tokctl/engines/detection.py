@@ -35,7 +35,7 @@ APPLICATION_PORTS = frozenset({8080, 8090, 8443})
 """Ports of Java application servers, on which Camunda and Flowable are likely."""
 _NAMED_ENGINE = re.compile(r"/engine/[^/]+$")  # another process engine of a Camunda server
 _RESPONSES = (*range(400, 418), 422, 426, 429, 451, *range(500, 512))
-_TEMPORARY = frozenset({401, 403, 407, 429, 502, 503, 504})
+_TEMPORARY = frozenset({401, 403, 407, 429, 500, 502, 503, 504})
 """Statuses after which the same request may be recognized later."""
 
 

@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tokctl.documents.definitions import decode_definition
-from tokctl.engines.connect import display_address, warn, wrong_kind_error
+from tokctl.engines.connect import display_address, not_engine_error, warn, wrong_kind_error
 from tokctl.engines.etag_cache import CacheKey, FetchResult
 from tokctl.engines.query_params import Params, instance_params, is_expressible
 from tokctl.engines.remote import MAX_SMALL_INSTANCE_TOKENS, ListedInstance, RemoteEngine, instance_of
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 API = ("api", "v1")
+INSTANCES = ("processes",)
 STORE_WIDE_KINDS = frozenset({"list", "count", "instance", "token ids", "token list", "definition", "durations"})
 """Kinds of answers that have the whole store's ETag; the others have that of the instance named after the kind."""
 MIN_STREAMED_TOKENS = 4 * MAX_SMALL_INSTANCE_TOKENS
@@ -77,7 +78,7 @@ class DocumentedEngine(RemoteEngine):
             NotHonouredError: the server does not confirm that it applied every parameter.
         """
         try:
-            answer = self.client.get((*API, *segments), params, etag=etag)
+            answer = self._get(segments, params, etag)
         except UsageError:
             if self.can_filter:
                 raise
@@ -96,8 +97,16 @@ class DocumentedEngine(RemoteEngine):
         self, segments: tuple[str, ...], params: Params, etag: str | None = None
     ) -> ClientResponse | None:
         """Return a response, even if parameters were ignored; None if the one with the ETag is still valid."""
-        answer = self.client.get((*API, *segments), params, etag=etag)
+        answer = self._get(segments, params, etag)
         return None if answer.status == 304 else answer
+
+    def _get(self, segments: tuple[str, ...], params: Params, etag: str | None) -> ClientResponse:
+        try:
+            return self.client.get((*API, *segments), params, etag=etag)
+        except NotFoundError as error:
+            if segments != INSTANCES:
+                raise
+            raise not_engine_error(self.client, error.message) from None
 
     def cached(
         self, key: CacheKey, ask: Callable[[str | None], ClientResponse | None], read: Callable[[ClientResponse], T]
@@ -150,7 +159,7 @@ class DocumentedEngine(RemoteEngine):
     def fetch_page(self, params: Params) -> ResultPage:
         """Fetch a page of instances that the server has filtered and sorted. Raises NotHonouredError."""
         key = ("list", params_key(params))
-        ask = partial(self.fetch_filtered, ("processes",), params)
+        ask = partial(self.fetch_filtered, INSTANCES, params)
         part = self.cached(key, ask, lambda answer: Read(answer).instances())
         for found in part.items:
             self.remember_instance(found, key)
@@ -179,7 +188,7 @@ class DocumentedEngine(RemoteEngine):
 
         def fetch(size: int, start: int) -> ResultPage:
             params: Params = {"limit": str(size), "offset": str(start)}
-            ask = partial(self.fetch_unfiltered, ("processes",), params)
+            ask = partial(self.fetch_unfiltered, INSTANCES, params)
             part = self.cached(("list", params_key(params)), ask, lambda answer: self._read(answer).instances())
             self.listed_total = part.total
             return part
@@ -197,7 +206,7 @@ class DocumentedEngine(RemoteEngine):
         params: Params = {"instance": instance_id, "limit": "1"}
         if self.may_filter and is_expressible(params):
             try:
-                answer = self.fetch_filtered(("processes",), params, etag)
+                answer = self.fetch_filtered(INSTANCES, params, etag)
             except NotHonouredError:
                 etag = None
             else:

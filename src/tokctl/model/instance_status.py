@@ -33,10 +33,15 @@ class InstanceStatus(Struct, frozen=True, kw_only=True):
     """The message of the token that was created first, of those that FAILED with one; the lower id of two."""
     live_elements: tuple[str, ...] = ()
     tokens_known: bool = True
-    """Whether the tokens were counted. If not, the numbers of tokens are 0, and shown as unknown."""
+    """Whether the tokens were counted. If not, the numbers of tokens are unknown if they are 0."""
     started_at: datetime | None
     updated_at: datetime | None
     ended_at: datetime | None
+
+    @property
+    def incidents(self) -> int | None:
+        """The number of FAILED tokens; None if it is unknown. Some servers send incidents without tokens."""
+        return self.failed_tokens if self.tokens_known or self.failed_tokens else None
 
     def elapsed(self, now: datetime) -> timedelta | None:
         """Return how long the instance took, or has been running; None if its start or its end is unknown."""

@@ -22,6 +22,7 @@ from tokctl.analysis.debug.rules.base import (
     duration_threshold,
     integer_threshold,
 )
+from tokctl.analysis.debug.rules.common_cause import describe_share
 from tokctl.analysis.debug.rules.slower_than_usual import nth_excluding
 from tokctl.analysis.debug.runner import DebugLimits, debug, parse_thresholds
 from tokctl.engines.file import FileEngine
@@ -926,3 +927,9 @@ def test_ages_are_rounded_to_minutes():
     tokens = [live(f"t{s}", age=s) for s in (29, 30, 89, 90)]
     hits = look("LONG_RUNNING_TOKENS", *tokens, thresholds={"long_running": "1s"}).values()
     assert {hit.visit.token_id: hit.facts["runningTime"] for hit in hits} == {"t29": 0, "t30": 1, "t89": 1, "t90": 2}
+
+
+@pytest.mark.parametrize(("number", "share"), [(999, "99%"), (1000, "100%")])
+def test_a_share_of_100_percent_is_all_of_them(number, share):
+    cause = {"instances": number, "stuck_instances": 1000, "share": number / 1000}
+    assert describe_share(cause).endswith(f"({share})")

@@ -159,6 +159,7 @@ def test_a_failed_job(server, engine):
     assert token.element_name == "Ship goods"
     assert context.error == "java.lang.IllegalStateException: no route to ship service"
     assert (context.retries_left, context.retries_used, context.failed_attempts) == (0, 3, 3)
+    assert context.retry_at is None
     assert token.token_id == f"ship:{context.job_key}"
     assert context.waiting_for == f"job:{context.job_key}"
     assert [change.state for change in context.state_history] == [FAILED]

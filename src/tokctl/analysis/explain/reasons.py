@@ -153,8 +153,11 @@ def _describe_last_error(visit: Visit) -> list[str]:
 def _describe_retries(visit: Visit) -> list[str]:
     """Return sentences on the retries of a job."""
     used, left = visit.context.retries_used, visit.context.retries_left
+    attempts = visit.context.failed_attempts  # the first one is not a retry
     sentences = []
-    if used is not None and used > 0:
+    if attempts is not None:
+        sentences.append(f"{attempts:,} {'attempt has' if attempts == 1 else 'attempts have'} failed.")
+    elif used is not None and used > 0:
         sentences.append(f"It has been retried {'once' if used == 1 else f'{used:,} times'}.")
     if left is not None and left <= 0:
         sentences.append("If it fails, it becomes an incident: no retries are left.")

@@ -44,7 +44,7 @@ class Credential(Struct, frozen=True):
         """Read the secret. Raises as ``vaults.protocol.SecretSource.read``."""
         from tokctl.api_tokens.vaults import open_source
 
-        trace("the credential for %s: from %s", self.server, format_place(self.place))
+        trace("the credential for %s: looked up in %s", self.server, format_place(self.place))
         if self.place is None and os.environ.get(API_KEY):
             return open_source(f"env:{API_KEY}", "").read()
         if self.place is not None and self.place != "keyring":

@@ -96,7 +96,7 @@ def _instance_columns(out: Output, is_stuck: Callable[[InstanceStatus], bool]) -
             "STATUS",
             show=lambda s: overdue_cell(status_cell(s), "stuck") if is_stuck(s) else status_cell(s),
         ),
-        number("failed_tokens", "INCIDENTS", 1, _incidents_cell),
+        Column("failed_tokens", "INCIDENTS", lambda s: s.incidents, show=_incidents_cell, right=True, rank=1),
         Column("live_elements", "WHERE", lambda s: ", ".join(s.live_elements), fold=True, cut=True, rank=1),
         Column("first_error", "ERROR", form=error_cell, fold=True, cut=True, min_width=20, rank=1),
         number("live_tokens", "LIVE", 4),
@@ -121,7 +121,7 @@ def _instance_columns(out: Output, is_stuck: Callable[[InstanceStatus], bool]) -
 
 
 def _incidents_cell(status: InstanceStatus) -> Cell:
-    if not status.tokens_known:
+    if status.incidents is None:
         return Cell("-")
     return Cell(f"{status.failed_tokens:,}", state_style(FAILED)) if status.failed_tokens else Cell("")
 

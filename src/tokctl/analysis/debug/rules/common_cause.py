@@ -85,8 +85,9 @@ def describe_cause(traits: Mapping[str, Any]) -> str:
 
 def describe_share(cause: Mapping[str, Any]) -> str:
     """Return how many stuck instances a cause explains: ``8 of 10 stuck instances (80%)``."""
-    several = "instance" if cause["stuck_instances"] == 1 else "instances"
-    return f"{cause['instances']:,} of {cause['stuck_instances']:,} stuck {several} ({cause['share']:.0%})"
+    number, total = cause["instances"], cause["stuck_instances"]
+    share = cause["share"] if number == total else min(cause["share"], 0.99)  # 100% means all
+    return f"{number:,} of {total:,} stuck {'instance' if total == 1 else 'instances'} ({share:.0%})"
 
 
 def _exclude_waiting_gateways(matches: list[RuleMatch]) -> list[RuleMatch]:

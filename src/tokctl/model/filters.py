@@ -18,7 +18,7 @@ from tokctl.errors import UsageError
 from tokctl.model.durations import compute_token_duration
 from tokctl.model.element_types import ELEMENT_TYPES, TYPE_FAMILIES, canonical_type, type_matches
 from tokctl.model.instance_status import InstanceStatus
-from tokctl.model.states import ACTIVE, COMPLETED, STATES, WAITING, canonical_state, is_final
+from tokctl.model.states import COMPLETED, STATES, WAITING, canonical_state, is_final
 from tokctl.model.tokens import Token
 from tokctl.model.variables import VariableCondition
 from tokctl.model.visits import Visit
@@ -196,9 +196,7 @@ class StuckLimits(Struct, frozen=True):
             return True
         if created is None:
             return False
-        if (token.state == ACTIVE or token.context.waits_for_job(token.state)) and (
-            self.now - created > self.long_running
-        ):
+        if token.context.is_running(token.state) and self.now - created > self.long_running:
             return True
         at_gateway = token.state == WAITING and type_matches(token.element_type or "", "gateway")
         return at_gateway and self.now - created > self.stuck_gateway

@@ -139,6 +139,10 @@ class ExecutionContext(Struct, frozen=True, gc=False):
         )
         return next((text.strip() for text in messages if text and not text.isspace()), None)
 
+    def is_running(self, state: str) -> bool:
+        """Tell whether a token in this state is at work: ACTIVE, but for what is within it, or waiting for a job."""
+        return (state == ACTIVE and self.waiting_for != SCOPE) or self.waits_for_job(state)
+
     def waits_for_job(self, state: str, *, without_retries: bool = False) -> bool:
         """Tell whether a token in this state waits for a job that a worker does.
 
@@ -152,6 +156,8 @@ class ExecutionContext(Struct, frozen=True, gc=False):
 
 
 _JOB_KINDS = ("job:", "external_task:")
+SCOPE = "scope"
+"""``waiting_for`` of a sub-process or a multi-instance activity: it ends when the tokens within have."""
 
 NO_CONTEXT = ExecutionContext()
 

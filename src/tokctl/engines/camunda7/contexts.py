@@ -60,13 +60,15 @@ class ContextBuilder:
         due = format_time(to_time(job.due_date))
         waits = f"timer:{job.id}" if work.is_timer else f"job:{job.id}"
         failed = job.exception_message is not None
+        is_retry = failed and not work.is_timer
         return {
             "job_key": job.id,
             "retries_left": job.retries,
             **self._attempts(job.id, failed=failed, log=self._rows.job_log),
             "error_message": job.exception_message,
             "waiting_for": waits,
-            "retry_at" if failed and not work.is_timer else "due_at": due,
+            "retry_at": due if is_retry and job.retries else None,  # without retries it keeps its last due date
+            "due_at": None if is_retry else due,
         }
 
     def _external_task_context(self, work: TokenWork, state: str) -> dict[str, Any]:

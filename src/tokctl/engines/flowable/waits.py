@@ -15,9 +15,10 @@ from tokctl.engines.flowable.documents import (
 )
 from tokctl.engines.flowable.links import TokenDraft
 from tokctl.engines.flowable.visits import FlowableModel, FlowableVisit
-from tokctl.model.element_types import CONTAINER_TYPES
+from tokctl.model.element_types import CONTAINER_TYPES, SUB_PROCESS_TYPES
 from tokctl.model.states import ACTIVE, FAILED, SUSPENDED, WAITING
 from tokctl.model.times import format_time, to_utc
+from tokctl.model.tokens import SCOPE
 
 TIMER = "trigger-timer"
 """The handler of jobs that are timers; the others among the timer jobs have failed and will be tried again."""
@@ -71,6 +72,8 @@ class FlowableWork:
         elif task is not None:
             context["waiting_for"] = f"user_task:{task.id}"
             context |= known_members(owner=task.owner, due_at=format_time(task.due_date))
+        elif draft.state == ACTIVE and draft.element_type in SUB_PROCESS_TYPES:
+            context["waiting_for"] = SCOPE
         subscription = self._find_subscription(visit)
         if subscription is not None:
             context["waiting_for"] = f"{subscription.event_type}:{subscription.event_name or ''}".rstrip(":")

@@ -269,6 +269,6 @@ def read_status(row: tuple[Any, ...]) -> InstanceStatus:
     )
 
 
-def read_waits_for_job(state: str, context: str | None) -> bool:
-    """Tell whether a token in this state waits for a job, according to the JSON of its execution context."""
-    return context is not None and decode_context(Raw(context.encode())).waits_for_job(state)
+def read_is_running(state: str, context: str | None) -> bool:
+    """Tell whether a token in this state is at work, according to the JSON of its execution context."""
+    return (NO_CONTEXT if context is None else decode_context(Raw(context.encode()))).is_running(state)

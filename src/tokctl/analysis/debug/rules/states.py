@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 from tokctl.analysis.debug.rules.base import HIGH, LOW, Rule, RuleContext, RuleMatch, duration_threshold
 from tokctl.model.durations import format_timedelta
-from tokctl.model.element_types import SUB_PROCESS_TYPES, type_matches
-from tokctl.model.states import ACTIVE, FAILED, SUSPENDED, WAITING
+from tokctl.model.element_types import type_matches
+from tokctl.model.states import FAILED, SUSPENDED, WAITING
 from tokctl.model.visits import Visit
 from tokctl.text import one_line
 
@@ -62,10 +62,8 @@ class LongRunning(Rule):
 
     def find(self, context: RuleContext) -> Iterable[RuleMatch]:
         """Check the ACTIVE tokens, and those that wait for a job; of a scope, only the tokens within."""
-        running = [v for v in context.live if v.state == ACTIVE or v.context.waits_for_job(v.state)]
-        scopes = _find_open_scopes(context.live)
-        active = [v for v in running if v.token_id not in scopes] if scopes else running
-        return _find_older(active, context, self.limits["long_running"], "runningTime")
+        running = [v for v in context.live if v.context.is_running(v.state)]
+        return _find_older(running, context, self.limits["long_running"], "runningTime")
 
 
 class StuckGateway(Rule):
@@ -106,17 +104,6 @@ class Suspended(Rule):
                 yield RuleMatch(visit, "SUSPENDED", since)
             elif lasted >= self.limits["suspended"]:
                 yield RuleMatch(visit, f"SUSPENDED for {format_timedelta(lasted)}", since, lasted.total_seconds())
-
-
-def _find_open_scopes(live: Sequence[Visit]) -> set[str]:
-    """Return the ids of the live tokens that only enclose others: of sub-processes and of multi-instance activities.
-
-    Parents do not tell which tokens are within a sub-process, so any token at a flow node of another kind counts.
-    """
-    sub_processes = {v.token_id for v in live if v.element_type in SUB_PROCESS_TYPES}
-    scopes = sub_processes if len(sub_processes) < len(live) else set()
-    instances = {(v.parent_token_id, v.element_id) for v in live if v.parent_token_id is not None}
-    return scopes | {v.token_id for v in live if (v.token_id, v.element_id) in instances}
 
 
 def _find_older(visits: Iterable[Visit], context: RuleContext, limit: timedelta, member: str) -> list[RuleMatch]:

@@ -10,7 +10,7 @@ from typing import Any
 from tokctl.analysis.debug.rules.base import HIGH, LOW, Rule, RuleContext, RuleMatch, duration_threshold
 from tokctl.model.durations import format_timedelta
 from tokctl.model.element_types import SUB_PROCESS_TYPES, type_matches
-from tokctl.model.states import ACTIVE, FAILED, SUSPENDED, WAITING
+from tokctl.model.states import FAILED, SUSPENDED, WAITING
 from tokctl.model.visits import Visit
 from tokctl.text import one_line
 
@@ -62,14 +62,17 @@ class LongRunning(Rule):
 
     def find(self, context: RuleContext) -> Iterable[RuleMatch]:
         """Check the ACTIVE tokens, and those that wait for a job; of a scope, only the tokens within."""
-        running = [v for v in context.live if v.state == ACTIVE or v.context.waits_for_job(v.state)]
+        running = [v for v in context.live if v.context.is_running(v.state)]
         scopes = _find_open_scopes(context.live)
         active = [v for v in running if v.token_id not in scopes] if scopes else running
         return _find_older(active, context, self.limits["long_running"], "runningTime")
 
 
 class StuckGateway(Rule):
-    """A token has been WAITING at a gateway for longer than the threshold (documented)."""
+    """A token has been WAITING at a gateway for longer than the threshold (documented).
+
+    One that waits for events which the engine names may wait for as long as it takes.
+    """
 
     name = "STUCK_GATEWAY_TOKENS"
     severity = HIGH
@@ -83,7 +86,8 @@ class StuckGateway(Rule):
     def find(self, context: RuleContext) -> Iterable[RuleMatch]:
         """Check the WAITING tokens."""
         waiting = [v for v in context.live if v.state == WAITING and type_matches(v.element_type or "", "gateway")]
-        return _find_older(waiting, context, self.limits["stuck_gateway"], "waitingTime")
+        stuck = [v for v in waiting if not v.context.waits_for_event]
+        return _find_older(stuck, context, self.limits["stuck_gateway"], "waitingTime")
 
 
 class Suspended(Rule):
@@ -111,7 +115,8 @@ class Suspended(Rule):
 def _find_open_scopes(live: Sequence[Visit]) -> set[str]:
     """Return the ids of the live tokens that only enclose others: of sub-processes and of multi-instance activities.
 
-    Which tokens are within a sub-process is not told by their parents, so any token at a flow node of another kind counts.
+    Which tokens are within a sub-process is not told by their parents, so any token at a flow node of another kind
+    counts.
     """
     sub_processes = {v.token_id for v in live if v.element_type in SUB_PROCESS_TYPES}
     scopes = sub_processes if len(sub_processes) < len(live) else set()

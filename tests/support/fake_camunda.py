@@ -114,7 +114,7 @@ FILTERS: dict[str, dict[str, Callable[[Row, str], bool]]] = {
     "subscriptions": {"processInstanceId": _equals("processInstanceId")},
     "tasks": {"processInstanceId": _equals("processInstanceId"), "processInstanceIdIn": _among("processInstanceId")},
     "definitions": {"key": _equals("key"), "version": lambda row, value: row["version"] == int(value)},
-    "runtime": {},
+    "runtime": {"processInstanceIds": _among("id")},
 }
 SORT_COLUMNS = {"startTime": "startTime", "endTime": "endTime", "definitionKey": "processDefinitionKey"}
 
@@ -130,6 +130,7 @@ class FakeCamunda(LoopbackServer):
         ignored: parameters that this server does not know.
         user: the only one that may ask, ``name:password``.
         powerless: whether the user has no rights, and so sees empty lists.
+        history_only: whether the user may read the history and nothing else.
     """
 
     def __init__(
@@ -142,12 +143,14 @@ class FakeCamunda(LoopbackServer):
         ignored: Iterable[str] = (),
         user: str | None = None,
         powerless: bool = False,
+        history_only: bool = False,
     ) -> None:
         self.root = root
         self.level = level
         self.max_results = max_results
         self.ignored = frozenset(ignored)
         self.powerless = powerless
+        self.history_only = history_only
         self.cases: dict[str, str] = json.loads((folder / "instances.json").read_text())
         self.tables: dict[str, dict[str, Row]] = {name: {} for name in TABLES.values()}
         self.trees: dict[str, Row] = {}
@@ -269,6 +272,8 @@ class FakeCamunda(LoopbackServer):
     def select(self, table: str, query: dict[str, str]) -> list[Row]:
         """Return the rows of a table that match a query, in the order that it asks for."""
         if self.powerless or (table in HISTORY and self.level == "none"):
+            return []
+        if self.history_only and table not in HISTORY:
             return []
         if table in FULL_ONLY and self.level == "activity":
             return []

@@ -180,7 +180,7 @@ class StuckLimits(Struct, frozen=True):
     """When a token counts as stuck: its timeout has passed, or it is older than a threshold of ``tokctl debug``.
 
     Those are the rules TIMED_OUT_TOKENS, LONG_RUNNING_TOKENS (ACTIVE, or WAITING for a job) and STUCK_GATEWAY_TOKENS
-    (WAITING at a gateway). A FAILED token is not stuck but an incident.
+    (WAITING at a gateway, but not for known events). A FAILED token is not stuck but an incident.
     """
 
     now: datetime
@@ -199,6 +199,7 @@ class StuckLimits(Struct, frozen=True):
         if token.context.is_running(token.state) and self.now - created > self.long_running:
             return True
         at_gateway = token.state == WAITING and type_matches(token.element_type or "", "gateway")
+        at_gateway = at_gateway and not token.context.waits_for_event
         return at_gateway and self.now - created > self.stuck_gateway
 
 

@@ -115,6 +115,7 @@ class ExecutionContext(Struct, frozen=True, gc=False):
     error_object: str | _ErrorObject | None = msgspec.field(default=None, name="error")
     state_history: tuple[StateChange, ...] | None = None
     waiting_for: str | None = None
+    waits_for: tuple[str, ...] | None = None
     due_at: datetime | None = None
     retry_at: datetime | None = None
     assignee: str | None = None
@@ -139,9 +140,10 @@ class ExecutionContext(Struct, frozen=True, gc=False):
         )
         return next((text.strip() for text in messages if text and not text.isspace()), None)
 
-    def is_running(self, state: str) -> bool:
-        """Tell whether a token in this state is at work: ACTIVE, but for what is within it, or waiting for a job."""
-        return (state == ACTIVE and self.waiting_for != SCOPE) or self.waits_for_job(state)
+    @property
+    def waits_for_event(self) -> bool:
+        """Whether the engine names the event that the token waits for, or several, of which the first one counts."""
+        return bool(self.waits_for) or (self.waiting_for or "").startswith(_EVENT_KINDS)
 
     def waits_for_job(self, state: str, *, without_retries: bool = False) -> bool:
         """Tell whether a token in this state waits for a job that a worker does.
@@ -150,11 +152,23 @@ class ExecutionContext(Struct, frozen=True, gc=False):
         """
         if state not in {ACTIVE, WAITING}:
             return False
+        if self.waits_for_event:
+            return False
         if self.waiting_for is not None:
             return self.waiting_for.startswith(_JOB_KINDS if without_retries else (*_JOB_KINDS, "retry:"))
         return self.job_key is not None
 
+    def is_running(self, state: str) -> bool:
+        """Tell whether a token in this state is ACTIVE or waits for a job.
 
+        Not so a scope, which takes as long as the tokens within, and not a call activity, which takes as long as the
+        instance that it has called: those are looked at on their own.
+        """
+        within = self.waiting_for == SCOPE or self.called_instance_id is not None
+        return self.waits_for_job(state) or (state == ACTIVE and not within)
+
+
+_EVENT_KINDS = ("message:", "signal:", "timer:", "conditional:")
 _JOB_KINDS = ("job:", "external_task:")
 SCOPE = "scope"
 """``waiting_for`` of a sub-process or a multi-instance activity: it ends when the tokens within have."""

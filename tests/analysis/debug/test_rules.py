@@ -81,6 +81,8 @@ _CONTEXT = {
     "job_type",
     "job_key",
     "waiting_for",
+    "waits_for",
+    "called_instance_id",
     "retry_at",
     "retries_used",
     "retries_left",
@@ -169,6 +171,10 @@ CASES: dict[str, dict[str, tuple]] = {
         "a job whose attempt is overdue": ([live(age=HOUR, job_key="1", retry_at=format_time(ago_s(1)))], {"t1"}),
         "a failed job": ([live(age=HOUR, state="FAILED", job_key="1")], set()),
         "a timer": ([live(age=HOUR, state="WAITING", waiting_for="timer:1", job_key="1")], set()),
+        "several events, one of them a timer": (
+            [live(age=HOUR, state="WAITING", waits_for=["message:m", "timer:1"], job_key="1")],
+            set(),
+        ),
         "no job": ([live(age=HOUR)], set()),
         "over now": ([done(took=HOUR, job_key="1")], set()),
         "as set": ([live(age=61, job_key="1"), live("t2", age=59, job_key="1")], {"t1"}, {"job_not_taken": "1m"}),
@@ -180,6 +186,7 @@ CASES: dict[str, dict[str, tuple]] = {
         "waiting for a job": ([live(age=601, state="WAITING", waiting_for="job:1")], {"t1"}),
         "waiting for a job that has a key alone": ([live(age=601, state="WAITING", job_key="1")], {"t1"}),
         "waiting for a message": ([live(age=HOUR, state="WAITING", waiting_for="message:m", job_key="1")], set()),
+        "a called instance that runs": ([live(age=HOUR, called_instance_id="i2", element_type="callActivity")], set()),
         "failed at a job": ([live(age=HOUR, state="FAILED", job_key="1")], set()),
         "a state that nobody knows": ([live(age=HOUR, state="STUCK")], set()),
         "over now": ([done(took=HOUR)], set()),
@@ -195,6 +202,14 @@ CASES: dict[str, dict[str, tuple]] = {
         "active at a gateway": ([live(age=HOUR, element_type="exclusiveGateway")], set()),
         "a gateway of an unknown kind": ([live(age=HOUR, state="WAITING", element_type="fuzzyGateway")], {"t1"}),
         "an element of no type": ([live(age=HOUR, state="WAITING")], set()),
+        "one that waits for several events": (
+            [live(age=HOUR, state="WAITING", element_type="eventBasedGateway", waits_for=["message:m", "signal:s"])],
+            set(),
+        ),
+        "one that waits for an event": (
+            [live(age=HOUR, state="WAITING", element_type="eventBasedGateway", waiting_for="signal:s")],
+            set(),
+        ),
         "as set": ([live(age=301, **GATEWAY)], set(), {"stuck_gateway": "302s"}),
     },
     "HIGH_RETRY_TOKENS": {

@@ -259,6 +259,28 @@ def test_nothing_is_no_proof_with_a_credential(monkeypatch):
         assert len(warnings) == 2  # without a credential nothing is hidden
 
 
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda engine, _: list(engine.instances(InstanceFilter(), NEWEST)),
+        lambda engine, _: list(engine.scan_instances(InstanceFilter(failed=True))),
+        lambda engine, _: list(engine.suspect_visits(InstanceFilter(live=True))),
+        lambda engine, _: list(engine.suspect_visits(InstanceFilter(live=True), TokenFilter(states=(FAILED,)))),
+        lambda engine, cases: engine.load_instance(cases["order4"]),
+    ],
+)
+def test_no_incident_is_no_proof_without_the_right_to_read_them(monkeypatch, read):
+    warnings = []
+    monkeypatch.setattr("tokctl.engines.camunda7.api.warn", warnings.append)
+    with FakeCamunda(FOLDER, history_only=True) as server:
+        read(open_camunda(server.url, credential="jo:jo"), server.cases)
+        assert len(warnings) == 1
+        assert "lacks rights" in warnings[0]
+    with FakeCamunda(FOLDER) as server:
+        read(open_camunda(server.url, credential="jo:jo"), server.cases)
+        assert len(warnings) == 1
+
+
 def test_an_engine_without_history_shows_what_is_live(monkeypatch):
     warnings = []
     monkeypatch.setattr("tokctl.engines.camunda7.instances.warn", warnings.append)

@@ -42,6 +42,7 @@ class RestApi:
         self.page_size: int | None = None
         """The largest page that the server allows; None if it has no limit, as far as is known."""
         self._checked_rights = False
+        self._checked_live_rights = False
 
     def get_document(self, segments: Sequence[str], shape: type[T], params: Mapping[str, str] | None = None) -> T:
         """Fetch one document. Raises NotFoundError."""
@@ -140,6 +141,25 @@ class RestApi:
             f"Nothing was found, but the credential may lack rights: it can read no instances, and {seen}. "
             "The engine hides what a user may not read."
         )
+
+    def check_live_rights(self, instance_ids: Sequence[str]) -> None:
+        """Warn, once, if live instances are in the history, but their jobs, tasks and incidents are hidden.
+
+        The engine asks for ``READ_HISTORY`` for the one, for ``READ_INSTANCE`` for the other. An instance that the
+        history has as live after the runtime did not have it is hidden; one that has ended meanwhile is not counted.
+        """
+        if self._checked_live_rights or not instance_ids or self.client.connection.credential() is None:
+            return
+        self._checked_live_rights = True
+        params = {"processInstanceIds": ",".join(instance_ids[:IDS_PER_REQUEST])}
+        shown = self.count("process-instance", params)
+        if shown == len(instance_ids[:IDS_PER_REQUEST]):
+            return
+        if self.count("history/process-instance", params | {"unfinished": "true"}) > shown:
+            warn(
+                "The credential lacks rights: it can read the history of some live instances, but not their jobs, "
+                "tasks and incidents. What has failed there is not shown."
+            )
 
 
 def run_together(calls: Sequence[Callable[[], T]]) -> list[T]:

@@ -127,7 +127,9 @@ class Camunda7Engine(RemoteEngine):
             return
         found = self._finder.page(where, order, limit=limit, offset=offset)
         if found is not None:
-            for instance in found:
+            listed = list(found)
+            self._reader.check_rights(one for one in listed if one.instance_id not in self._reader.all_incidents())
+            for instance in listed:
                 self._remember(instance)
                 yield self._finder.status(instance)
             return

@@ -34,6 +34,8 @@ from tokctl.model.variables import VariableCondition
 INSTANCES = "history/process-instance"
 _RUNTIME = "process-instance"
 _BY_START = {"sortBy": "startTime", "sortOrder": "asc"}
+_CHECKED_INSTANCES = 1000
+"""Maximum number of live instances that rights are checked for if incidents are looked for."""
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -75,6 +77,7 @@ class InstanceFinder:
         variables = [self._find_variables(condition) for condition in where.variables]
         chosen: list[Iterable[str]] = [*variables]
         if where.failed:
+            self._check_rights_to_incidents()
             chosen.append(self._reader.all_incidents())
         if touched is not None:
             chosen.append(touched)
@@ -209,6 +212,13 @@ class InstanceFinder:
         return found
 
     # --- nothing found ---
+
+    def _check_rights_to_incidents(self) -> None:
+        """Warn if there are no incidents because those of live instances are hidden."""
+        if not self._reader.all_incidents() and self._api.client.connection.credential() is not None:
+            params = {"unfinished": "true", "sortBy": "startTime", "sortOrder": "desc"}
+            rows = self._api.get_page(INSTANCES, HistoricInstanceRow, params, limit=_CHECKED_INSTANCES)
+            self._reader.check_rights([self._read(row) for row in rows])
 
     def _find_elsewhere(self, where: InstanceFilter) -> Iterator[Instance]:
         """Explain an empty list: nothing matches, the engine keeps no history, or the credential lacks rights."""

@@ -103,6 +103,14 @@ class InstanceReader:
             self._root_causes[incident_id] = next((row for row in found if row.id == incident_id), None)
         return self._root_causes[incident_id]
 
+    def check_rights(self, instances: Iterable[Instance]) -> None:
+        """Warn if jobs and incidents of live instances are hidden; one instance of each process is checked.
+
+        Only those matter that no such row was found of.
+        """
+        live = {one.process_key: one.instance_id for one in instances if not is_ended(one)}
+        self._api.check_live_rights(list(live.values()))
+
     # --- one instance ---
 
     def read_one(self, instance: Instance, *, variables: bool = False, log: bool = True) -> InstanceRows:
@@ -137,6 +145,8 @@ class InstanceReader:
             lambda: self._read_job_definitions(job for job in jobs if job.id not in subjects),
         ]
         external, tasks, subscriptions, job_log, _, _ = run_together(second)
+        if not (jobs or incidents or external or subscriptions):
+            self.check_rights([instance])
         external_log = []
         if log and any(task.error_message is not None for task in external):
             external_log = rows("history/external-task-log", ExternalTaskLogRow, sortBy="timestamp", sortOrder="asc")()
@@ -211,6 +221,8 @@ class InstanceReader:
             partial(self._sweep_variables, variable_ids),
         ]
         jobs, external, tasks, subscriptions, found_variables = run_together(sweeps)
+        seen = {*jobs, *external, *subscriptions, *incidents}
+        self.check_rights(one for one in instances if one.instance_id not in seen)
         subjects = {one.configuration for several in incidents.values() for one in several}
         self._read_job_definitions(job for several in jobs.values() for job in several if job.id not in subjects)
         models = {row.process_definition_id for rows in histories.values() for row in rows}

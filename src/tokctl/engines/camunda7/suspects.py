@@ -34,6 +34,7 @@ def find_suspects(
     """
     incidents = reader.all_incidents() if instances else {}
     if failed_only:
+        reader.check_rights(one for one in instances if one.instance_id not in incidents)
         failed = [one for one in instances if one.instance_id in incidents]
         read = {rows.instance.instance_id: rows for rows in reader.read_many(failed)}
         yield from (read.get(one.instance_id) or InstanceRows(instance=one, whole=False) for one in instances)

@@ -44,6 +44,7 @@ from tokctl.store.sqlite.rows import (
     read_token,
     read_tree_row,
     read_visit,
+    read_waits_for_event,
     token_columns,
     visit_columns,
 )
@@ -148,7 +149,8 @@ def _stuck_condition(limits: StuckLimits) -> tuple[str, list[Any]]:
     condition = f"""live_tokens > 0 AND EXISTS (
         SELECT 1 FROM token WHERE token.instance = instance.pk AND {LIVE} AND state != 'FAILED' AND (
             timeout_at < ? OR (created_at < ? AND is_running(state, execution_context))
-            OR (state = 'WAITING' AND created_at < ? AND {is_gateway})))"""
+            OR (state = 'WAITING' AND created_at < ? AND {is_gateway}
+                AND NOT waits_for_event(execution_context))))"""
     return condition, [now, *older_than]
 
 
@@ -219,6 +221,7 @@ class SQLiteInstanceQueries(Store):
         connection.create_function("matches", 2, _matches, deterministic=True)
         connection.create_function("error_message", 1, read_error, deterministic=True)
         connection.create_function("is_running", 2, read_is_running, deterministic=True)
+        connection.create_function("waits_for_event", 1, read_waits_for_event, deterministic=True)
         connection.create_function("matches_value", 2, matches_value, deterministic=True)
         self.connection = connection
 

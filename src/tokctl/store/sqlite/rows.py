@@ -13,7 +13,7 @@ from tokctl.model.instance_status import MAX_LIVE_ELEMENTS, InstanceStatus
 from tokctl.model.instances import Instance
 from tokctl.model.states import is_final
 from tokctl.model.times import from_micros, to_micros
-from tokctl.model.tokens import NO_CONTEXT, NULL, Token, decode_context, read_certainty
+from tokctl.model.tokens import NO_CONTEXT, NULL, ExecutionContext, Token, decode_context, read_certainty
 from tokctl.model.visits import Visit
 from tokctl.store.sqlite.schema import FAILED, LIVE
 
@@ -270,5 +270,14 @@ def read_status(row: tuple[Any, ...]) -> InstanceStatus:
 
 
 def read_is_running(state: str, context: str | None) -> bool:
-    """Tell whether a token in this state is at work, according to the JSON of its execution context."""
-    return (NO_CONTEXT if context is None else decode_context(Raw(context.encode()))).is_running(state)
+    """Tell whether a token is ACTIVE or waits for a job, according to the JSON of its execution context."""
+    return _read_context(context).is_running(state)
+
+
+def read_waits_for_event(context: str | None) -> bool:
+    """Tell whether a token waits for known events, according to the JSON of its execution context."""
+    return _read_context(context).waits_for_event
+
+
+def _read_context(context: str | None) -> ExecutionContext:
+    return NO_CONTEXT if context is None else decode_context(Raw(context.encode()))

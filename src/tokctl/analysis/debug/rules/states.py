@@ -67,7 +67,10 @@ class LongRunning(Rule):
 
 
 class StuckGateway(Rule):
-    """A token has been WAITING at a gateway for longer than the threshold (documented)."""
+    """A token has been WAITING at a gateway for longer than the threshold (documented).
+
+    One that waits for events which the engine names may wait for as long as it takes.
+    """
 
     name = "STUCK_GATEWAY_TOKENS"
     severity = HIGH
@@ -81,7 +84,8 @@ class StuckGateway(Rule):
     def find(self, context: RuleContext) -> Iterable[RuleMatch]:
         """Check the WAITING tokens."""
         waiting = [v for v in context.live if v.state == WAITING and type_matches(v.element_type or "", "gateway")]
-        return _find_older(waiting, context, self.limits["stuck_gateway"], "waitingTime")
+        stuck = [v for v in waiting if not v.context.waits_for_event]
+        return _find_older(stuck, context, self.limits["stuck_gateway"], "waitingTime")
 
 
 class Suspended(Rule):

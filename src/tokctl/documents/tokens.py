@@ -34,7 +34,7 @@ class TokenDocument(Struct, kw_only=True, frozen=True, gc=False):
     The engines of tokctl add these members to the execution context, as far as the server provides them:
     ``waiting_for``, what the token waits for (``job:KEY``, ``external_task:TOPIC``, ``timer:ID``, ``message:NAME``,
     ``signal:NAME``, ``user_task:ID``, ``call_activity:INSTANCE_ID``, or ``scope`` for the tokens within);
-    ``waits_for``, the list of several events of which it waits for the first; ``due_at``, when the timer fires or the
+    ``waits_for``, several events, if the first one ends the wait; ``due_at``, when the timer fires or the
     user task is due; ``retry_at``, when a failed job is tried again; ``failed_attempts``, the number of attempts of the
     job that failed, where the engine counts the first one among the retries; ``assignee``; ``called_instance_id``;
     ``entered_by``, how the element was entered, if not by a sequence flow; ``cancellation_derived``, true if the state

@@ -605,6 +605,18 @@ def test_a_server_without_a_path_has_no_second_root():
         derive_external_url("nonsense")
 
 
+def test_a_list_of_instances_has_their_incidents(fake):
+    page = engine_of(fake).instances(InstanceFilter(), SortOrder("started", descending=True), limit=100)
+    listed = {one.instance.instance_id: one for one in page}
+    dead = [(one["processInstanceId"], one["exceptionMessage"]) for one in fake.lists["management/deadletter-jobs"]]
+    assert dead
+    for instance_id, message in dead:
+        assert listed[instance_id].failed_tokens == 1
+        assert listed[instance_id].first_error == message
+        assert listed[instance_id].live_elements
+    assert all(one.incidents is None for one in listed.values() if one.instance.instance_id not in dict(dead))
+
+
 def test_a_suspended_instance_stays_so_in_a_list_of_others(fake):
     engine = engine_of(fake)
     listed = {

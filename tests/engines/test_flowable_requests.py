@@ -31,10 +31,11 @@ def ask(server, tokctl, monkeypatch, tmp_path):
     return call
 
 
-def test_a_page_of_instances_takes_one_request_and_one_for_the_suspended(ask):
+def test_a_page_of_instances_takes_one_request_and_two_for_all_pages(ask):
     assert ask("instances", "list", "--limit", "5") == [
         "/process-api/history/historic-process-instances",
         "/process-api/runtime/process-instances",
+        "/process-api/management/deadletter-jobs",
     ]
 
 

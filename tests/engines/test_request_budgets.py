@@ -38,7 +38,7 @@ class Budget(NamedTuple):
 
 
 BUDGETS = {
-    "instances list": Budget(2, 1, 3, 2),
+    "instances list": Budget(2, 1, 3, 3),
     "instances list --failed": Budget(1, 7 + 2 * FAILED, 2, 16),
     "instances list --process p* --limit 0 -o json": Budget(1, 1, 1, 2),
     "instances show INSTANCE": Budget(2, 3, 7, 8),

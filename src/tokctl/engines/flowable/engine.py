@@ -1,11 +1,11 @@
 """Flowable as an engine: instances, tokens and models from its REST API.
 
-Requests: a page of instances takes one, and one for all pages tells which instances are suspended. A running instance
-takes 8 or 9 as a rule: the instance with its variables, and its executions; then at once its activities, jobs, timer
-jobs, dead letters, local variables and model; then those of these lists that it may have rows in: suspended jobs,
-external jobs, event subscriptions, user tasks, the history of user tasks. One that has ended takes 5 or 6. Many
-instances are read from the lists of the whole server: 10 requests for all that are running, and 3 for the history if
-many of them have ended. The model of each version is requested once.
+Requests: a page of instances takes one; for all pages, one tells which instances are suspended, and one the dead
+letters. A running instance takes 8 or 9 as a rule: the instance with its variables, and its executions; then at once
+its activities, jobs, timer jobs, dead letters, local variables and model; then those of these lists that it may have
+rows in: suspended jobs, external jobs, event subscriptions, user tasks, the history of user tasks. One that has ended
+takes 5 or 6. Many instances are read from the lists of the whole server: 10 requests for all that are running, and 3
+for the history if many of them have ended. The model of each version is requested once.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tokctl.engines.etag_cache import FetchResult
 from tokctl.engines.flowable.api import HISTORIC_INSTANCES, RUNTIME_INSTANCES, FlowableApi
 from tokctl.engines.flowable.documents import (
     FlowableInstance,
+    FlowableJob,
     FlowableRows,
     FlowableRuntimeInstance,
     to_instance,
@@ -40,7 +41,7 @@ from tokctl.engines.remote import ListedInstance, RemoteEngine, instance_of
 from tokctl.errors import NotFoundError
 from tokctl.model.definitions import Definition
 from tokctl.model.filters import InstanceFilter, SortOrder, TokenFilter, sort_tokens
-from tokctl.model.instance_status import InstanceStatus, status_without_tokens
+from tokctl.model.instance_status import MAX_LIVE_ELEMENTS, InstanceStatus, status_without_tokens
 from tokctl.model.instances import Instance
 from tokctl.model.states import FAILED
 from tokctl.model.tokens import Token
@@ -80,7 +81,7 @@ class FlowableEngine(RemoteEngine):
     def list_candidates(self, where: InstanceFilter) -> Iterator[ListedInstance]:
         """Yield the instances that may match by when they started; FAILED tokens are those of dead letters."""
         params = {**instance_params(where), "sort": "startTime", "order": "asc"}
-        failed = self._rows.instances_with_dead_letters() if where.failed else None
+        failed = self._rows.dead_letters() if where.failed else None
         if failed is not None and not failed:
             return
         key = ("list", *sorted(params.items()))
@@ -129,7 +130,12 @@ class FlowableEngine(RemoteEngine):
         sort = {"sort": "startTime", "order": "desc" if order.descending else "asc"}
         rows, total = self.api.get_page(HISTORIC_INSTANCES, FlowableInstance, params | sort, start=offset, size=limit)
         self._totals[where] = total
-        return filter(where.matches, map(status_without_tokens, self._to_instances(rows)))
+        return filter(where.matches, map(self._to_status, self._to_instances(rows)))
+
+    def _to_status(self, instance: Instance) -> InstanceStatus:
+        has_ended = instance.completed_at is not None or instance.cancelled_at is not None
+        dead_letters = () if has_ended else self._rows.dead_letters().get(instance.instance_id, ())
+        return _status_with_incidents(instance, dead_letters)
 
     def scan_instances(self, where: InstanceFilter) -> Iterator[InstanceStatus]:
         """Yield every instance that matches; when a running one was last updated follows from its tokens."""
@@ -274,3 +280,17 @@ class FlowableEngine(RemoteEngine):
     def definition(self, process_id: str, version: int | None) -> Definition | None:
         """Return a process model with its XML, the newest version unless one is named; None where it is unknown."""
         return self._models.find(process_id, version).definition
+
+
+def _status_with_incidents(instance: Instance, dead_letters: Sequence[FlowableJob]) -> InstanceStatus:
+    """Return the status of an instance with its incidents; nothing else is known of its tokens."""
+    status = status_without_tokens(instance)
+    if not dead_letters:
+        return status
+    elements = dict.fromkeys(name for job in dead_letters if (name := job.element_name or job.element_id))
+    return replace(
+        status,
+        failed_tokens=len({(job.execution_id, job.element_id) for job in dead_letters}),
+        first_error=next((job.exception_message for job in dead_letters if job.exception_message), None),
+        live_elements=tuple(elements)[:MAX_LIVE_ELEMENTS],
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 
 from tokctl.engines.flowable.api import (
     ACTIVITIES,
@@ -16,7 +17,7 @@ from tokctl.engines.flowable.api import (
     FlowableApi,
     RowSource,
 )
-from tokctl.engines.flowable.documents import FlowableExecution, FlowableRows, JobQueue
+from tokctl.engines.flowable.documents import FlowableExecution, FlowableJob, FlowableRows, JobQueue
 from tokctl.engines.flowable.tokens import has_untold_user_tasks
 from tokctl.engines.flowable.visits import FlowableModel
 from tokctl.model.instances import Instance
@@ -38,7 +39,7 @@ class RowReader:
         self._api = api
         self._running: dict[str, FlowableRows] | None = None
         self._ended: dict[str, FlowableRows] | None = None
-        self._dead_letters: frozenset[str] | None = None
+        self._dead_letters: dict[str, list[FlowableJob]] | None = None
         self._executions: dict[str, list[FlowableExecution]] = {}  # of single instances
 
     def forget(self) -> None:
@@ -112,13 +113,13 @@ class RowReader:
         lists = self._ended if _has_ended(instance) else self._running
         return None if lists is None else lists.get(instance.instance_id)
 
-    def instances_with_dead_letters(self) -> frozenset[str]:
-        """Return the ids of the instances that have a dead letter."""
+    def dead_letters(self) -> Mapping[str, Sequence[FlowableJob]]:
+        """Return the dead letters of the server by instance."""
         if self._dead_letters is None:
-            jobs = self._api.get_jobs(JobQueue.DEAD_LETTERS, {})
-            self._dead_letters = frozenset(
-                job.process_instance_id for job in jobs if job.process_instance_id is not None
-            )
+            found: dict[str, list[FlowableJob]] = defaultdict(list)
+            for job in self._api.get_jobs(JobQueue.DEAD_LETTERS, {}):
+                found[job.process_instance_id or ""].append(job)
+            self._dead_letters = dict(found)
         return self._dead_letters
 
     def fetch_finished(self, definition_id: str) -> dict[str, FlowableRows]:

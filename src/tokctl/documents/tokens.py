@@ -37,6 +37,7 @@ class TokenDocument(Struct, kw_only=True, frozen=True, gc=False):
     which it waits for the first; ``due_at``, when the timer fires or the user
     task is due; ``retry_at``, when a failed job is tried again; ``failed_attempts``, the number of attempts of the job
     that failed, where the engine counts the first one among the retries; ``assignee``; ``called_instance_id``;
+    ``is_scope``, true if the token only encloses others, as that of a sub-process or of a multi-instance activity;
     ``entered_by``, how the element was entered, if not by a sequence flow; ``cancellation_derived``, true if the state
     CANCELLED was derived; ``stack_trace``, of a single token.
     """

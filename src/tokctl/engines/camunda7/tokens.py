@@ -179,6 +179,8 @@ class TokenBuilder:
             context["called_instance_id"] = row.called_process_instance_id
             if row.end_time is None:
                 context["waiting_for"] = f"call_activity:{row.called_process_instance_id}"
+        if row.end_time is None and (row.is_body or kind in CONTAINER_TYPES):
+            context["is_scope"] = True
         if row.end_time is not None:
             context["duration_ms"] = row.duration_in_millis
         if row.assignee and work.user_task is None:

@@ -65,6 +65,8 @@ class FlowableWork:
         if visit is None:
             return
         row = visit.row
+        if draft.element_type in CONTAINER_TYPES and not row.called_process_instance_id:
+            context["is_scope"] = True
         task = self.tasks.get(row.task_id or "")
         if row.called_process_instance_id:
             context["waiting_for"] = f"call_activity:{row.called_process_instance_id}"

@@ -33,8 +33,8 @@ class TokenDocument(Struct, kw_only=True, frozen=True, gc=False):
 
     The engines of tokctl add these members to the execution context, as far as the server provides them:
     ``waiting_for``, what the token waits for (``job:KEY``, ``external_task:TOPIC``, ``timer:ID``, ``message:NAME``,
-    ``signal:NAME``, ``user_task:ID`` or ``call_activity:INSTANCE_ID``); ``waits_for``, the list of several events of
-    which it waits for the first; ``due_at``, when the timer fires or the user
+    ``signal:NAME``, ``user_task:ID`` or ``call_activity:INSTANCE_ID``); ``waits_for``, a list, if it
+    waits for the first of several events; ``due_at``, when the timer fires or the user
     task is due; ``retry_at``, when a failed job is tried again; ``failed_attempts``, the number of attempts of the job
     that failed, where the engine counts the first one among the retries; ``assignee``; ``called_instance_id``;
     ``is_scope``, true if the token only encloses others, as that of a sub-process or of a multi-instance activity;

@@ -143,7 +143,7 @@ class ExecutionContext(Struct, frozen=True, gc=False):
 
     @property
     def waits_for_event(self) -> bool:
-        """Whether the engine names the event that the token waits for, or several, of which the first one counts."""
+        """Whether the engine names the event that the token waits for, or several: then it waits for the first one."""
         return bool(self.waits_for) or (self.waiting_for or "").startswith(_EVENT_KINDS)
 
     def waits_for_job(self, state: str, *, without_retries: bool = False) -> bool:

@@ -54,7 +54,7 @@ def need_java() -> None:
 
 def build(name: str) -> Path:
     """Return the jar of an application, beside its libraries, built with Maven unless it is in the cache."""
-    sources = [APPS / "pom.xml", APPS / name / "pom.xml", *sorted((APPS / "java").rglob("*.java"))]
+    sources = [APPS / "pom.xml", APPS / name / "pom.xml", *sorted(APPS.glob("*/app/*.java"))]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tokctl-tests"
     built = cache / f"{name}-{digest.hexdigest()[:16]}"
@@ -108,9 +108,10 @@ def start(name: str, stdin: int, folder: Path, *options: str, port: int | None =
 
 
 def answers(name: str, url: str) -> bool:
-    """Whether an engine answers at an address."""
+    """Whether an engine answers at an address, be it that it wants a password."""
     with suppress(httpx.HTTPError):
-        return httpx.get(url + PROBES[name], timeout=10).is_success
+        answer = httpx.get(url + PROBES[name], timeout=10)
+        return answer.is_success or answer.status_code == httpx.codes.UNAUTHORIZED
     return False
 
 

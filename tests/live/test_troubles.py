@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -43,6 +44,28 @@ def test_debug_finds_the_join_that_waits_for_ever(live):
     assert {issue["type"] for issue in report["issues"]} == {"DEADLOCKED_JOIN"}
     for healthy in ("joining-one", "joining-two", "nested-half", "including-half"):
         assert "DEADLOCKED_JOIN" not in {issue["type"] for issue in live.ask("debug", live.cases[healthy])["issues"]}
+
+
+PATIENT = (
+    *("approval-new", "approval-refused", "approval-of-tenant", "waiting-message", "waiting-signal", "waiting-receive"),
+    *("choosing-open", "choosing-answered", "guarded-armed", "signing-first", "signing-last", "inspecting-new"),
+    *("nested-through", "calling-waiting", "changing-recalled", "ending-new", "looping", "moving-migrated"),
+)
+"""Cases in which people, messages, signals and later times are waited for, and nothing else."""
+
+
+@pytest.mark.parametrize("words", [("debug",), ("instances", "list", "--stuck")])
+def test_patience_is_no_trouble(live, tokctl, words):
+    """Three hours later, in lists over all instances and of each."""
+    later = datetime.now(UTC) + timedelta(hours=3)
+    patient = {live.cases[name] for name in PATIENT} | {live.cases["calling-waiting/called"]}
+    report = json.loads(tokctl(*words, "--server", live.url, "-o", "json", now=later).out)
+    found = report["instances"] if "instances" in report else [t for one in report["issues"] for t in one["tokens"]]
+    assert found
+    assert {one["instance_id"] for one in found} & patient == set()
+    for instance in patient if words == ("debug",) else ():
+        done = tokctl("debug", instance, "--server", live.url, "--fail-on", "low", now=later)
+        assert done.code == 0, done.out
 
 
 def test_debug_finds_no_contradictions(live):

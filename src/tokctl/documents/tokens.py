@@ -33,10 +33,11 @@ class TokenDocument(Struct, kw_only=True, frozen=True, gc=False):
 
     The engines of tokctl add these members to the execution context, as far as the server provides them:
     ``waiting_for``, what the token waits for (``job:KEY``, ``external_task:TOPIC``, ``timer:ID``, ``message:NAME``,
-    ``signal:NAME``, ``user_task:ID``, ``call_activity:INSTANCE_ID``, or ``scope`` for the tokens within);
-    ``waits_for``, several events, if the first one ends the wait; ``due_at``, when the timer fires or the
-    user task is due; ``retry_at``, when a failed job is tried again; ``failed_attempts``, the number of attempts of the
-    job that failed, where the engine counts the first one among the retries; ``assignee``; ``called_instance_id``;
+    ``signal:NAME``, ``user_task:ID`` or ``call_activity:INSTANCE_ID``); ``waits_for``, several events, if the first one
+    ends the wait; ``due_at``, when the timer fires or the user task is due; ``retry_at``, when a failed job is tried
+    again; ``failed_attempts``, the number of attempts of the job that failed, where the engine counts the first one
+    among the retries; ``assignee``; ``called_instance_id``; ``is_scope``, true if the token only encloses others, as
+    that of a sub-process or of a multi-instance activity;
     ``entered_by``, how the element was entered, if not by a sequence flow; ``cancellation_derived``, true if the state
     CANCELLED was derived; ``stack_trace``, of a single token.
     """

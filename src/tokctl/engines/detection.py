@@ -122,7 +122,8 @@ def list_candidates(address: ServerAddress, kind: str | None = None) -> list[Can
     ]
     if named:  # the path says what it is: a root below it is unlikely
         others = [one for one in others if one.kind not in BASIC_KINDS]
-    return list(dict.fromkeys(named + others))
+    beyond = [Candidate(one, root) for one in kinds if not named and (root := _find_root_within(address, one))]
+    return list(dict.fromkeys(named + beyond + others))
 
 
 def _is_named(address: ServerAddress, kind: str) -> bool:
@@ -131,6 +132,13 @@ def _is_named(address: ServerAddress, kind: str) -> bool:
         return address.path.endswith(API_PREFIX)
     path = _NAMED_ENGINE.sub("", address.path)
     return any(root and path.endswith(root) for root in _usual_roots(kind))
+
+
+def _find_root_within(address: ServerAddress, kind: str) -> str | None:
+    """Return the part of a path that ends with a usual root, if the address is that of a resource below it."""
+    roots = _usual_roots(kind) if kind in BASIC_KINDS else []
+    places = [address.path.index(f"{root}/") + len(root) for root in roots if root and f"{root}/" in address.path]
+    return address.path[: max(places)] if places else None
 
 
 def _usual_roots(kind: str) -> list[str]:

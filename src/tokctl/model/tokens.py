@@ -120,6 +120,7 @@ class ExecutionContext(Struct, frozen=True, gc=False):
     retry_at: datetime | None = None
     assignee: str | None = None
     called_instance_id: str | None = None
+    is_scope: bool | None = None
     entered_by: str | None = None
     stack_trace: str | None = None
     cancellation_derived: bool | None = None
@@ -161,17 +162,15 @@ class ExecutionContext(Struct, frozen=True, gc=False):
     def is_running(self, state: str) -> bool:
         """Tell whether a token in this state is ACTIVE or waits for a job.
 
-        Not so a scope, which takes as long as the tokens within, and not a call activity, which takes as long as the
-        instance that it has called: those are looked at on their own.
+        Not so a call activity or a scope: it takes as long as what it has called or encloses, whose tokens tell.
         """
-        within = self.waiting_for == SCOPE or self.called_instance_id is not None
-        return self.waits_for_job(state) or (state == ACTIVE and not within)
+        if self.is_scope or self.called_instance_id is not None:
+            return False
+        return state == ACTIVE or self.waits_for_job(state)
 
 
 _EVENT_KINDS = ("message:", "signal:", "timer:", "conditional:")
 _JOB_KINDS = ("job:", "external_task:")
-SCOPE = "scope"
-"""``waiting_for`` of a sub-process or a multi-instance activity: it ends when the tokens within have."""
 
 NO_CONTEXT = ExecutionContext()
 

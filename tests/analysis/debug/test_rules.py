@@ -83,6 +83,7 @@ _CONTEXT = {
     "waiting_for",
     "waits_for",
     "called_instance_id",
+    "is_scope",
     "retry_at",
     "retries_used",
     "retries_left",
@@ -187,6 +188,7 @@ CASES: dict[str, dict[str, tuple]] = {
         "waiting for a job that has a key alone": ([live(age=601, state="WAITING", job_key="1")], {"t1"}),
         "waiting for a message": ([live(age=HOUR, state="WAITING", waiting_for="message:m", job_key="1")], set()),
         "a called instance that runs": ([live(age=HOUR, called_instance_id="i2", element_type="callActivity")], set()),
+        "a scope that the engine names": ([live(age=HOUR, is_scope=True)], set()),
         "failed at a job": ([live(age=HOUR, state="FAILED", job_key="1")], set()),
         "a state that nobody knows": ([live(age=HOUR, state="STUCK")], set()),
         "over now": ([done(took=HOUR)], set()),
@@ -498,12 +500,6 @@ def test_contradicting_data_breaks_nothing(rule):
     ]
     look(rule, *ring, *odd)
     look(rule, *odd, thresholds={"clock_skew": "3650000d", "loops": 1})
-
-
-def test_a_scope_runs_as_long_as_the_tokens_within():
-    scope = live("scope", age=2 * HOUR, element_type="subProcess", waiting_for="scope")
-    alone = live("alone", age=2 * HOUR, element_type="subProcess")
-    assert [*look("LONG_RUNNING_TOKENS", scope, alone)] == [("i1", "alone")]
 
 
 def test_what_hits_carry():

@@ -288,6 +288,7 @@ def test_an_engine_without_history_shows_what_is_live(monkeypatch):
         engine = open_fake(server)
         assert set(found(server, engine, InstanceFilter())) == RUNNING_CASES
         assert "no history" in warnings[0]
+        assert engine.count_instances(InstanceFilter()) == len(RUNNING_CASES)
         tokens = open_fake(server).load_instance(server.cases["order4"]).tokens
         assert {token.element_id: token.state for token in tokens} == {"join": "WAITING", "ship": FAILED}
         assert all(token.created_at is None for token in tokens if token.element_id == "join")

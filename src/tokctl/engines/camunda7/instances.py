@@ -139,7 +139,9 @@ class InstanceFinder:
     def count(self, where: InstanceFilter) -> int | None:
         """Count the instances that match; None if the server cannot tell without sending them."""
         pushed = push_down(where)
-        return self._api.count(INSTANCES, pushed.params) if pushed.exact and not where.failed else None
+        if not pushed.exact or where.failed or self._reader.without_history:
+            return None
+        return self._api.count(INSTANCES, pushed.params)
 
     # --- checks on instances ---
 

@@ -24,11 +24,11 @@ from tokctl.engines.camunda7.documents import (
 )
 from tokctl.engines.camunda7.scopes import VariableScopes, encode_variables
 from tokctl.engines.camunda7.work import InstanceRows, LiveWork, PendingActivity, TokenWork
-from tokctl.model.element_types import CONTAINER_TYPES, ELEMENT_TYPES, SUB_PROCESS_TYPES
+from tokctl.model.element_types import CONTAINER_TYPES, ELEMENT_TYPES
 from tokctl.model.instances import Instance
 from tokctl.model.states import ACTIVE, CANCELLED, COMPLETED, FAILED, SUSPENDED, WAITING
 from tokctl.model.times import format_time
-from tokctl.model.tokens import NULL, SCOPE, Token
+from tokctl.model.tokens import NULL, Token
 
 _TYPES = set(ELEMENT_TYPES)
 
@@ -179,8 +179,8 @@ class TokenBuilder:
             context["called_instance_id"] = row.called_process_instance_id
             if row.end_time is None:
                 context["waiting_for"] = f"call_activity:{row.called_process_instance_id}"
-        if state == ACTIVE and (kind in SUB_PROCESS_TYPES or row.activity_type == "multiInstanceBody"):
-            context["waiting_for"] = SCOPE
+        if row.end_time is None and (row.is_body or kind in CONTAINER_TYPES):
+            context["is_scope"] = True
         if row.end_time is not None:
             context["duration_ms"] = row.duration_in_millis
         if row.assignee and work.user_task is None:

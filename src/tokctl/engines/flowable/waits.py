@@ -15,10 +15,9 @@ from tokctl.engines.flowable.documents import (
 )
 from tokctl.engines.flowable.links import TokenDraft
 from tokctl.engines.flowable.visits import FlowableModel, FlowableVisit
-from tokctl.model.element_types import CONTAINER_TYPES, SUB_PROCESS_TYPES
+from tokctl.model.element_types import CONTAINER_TYPES
 from tokctl.model.states import ACTIVE, FAILED, SUSPENDED, WAITING
 from tokctl.model.times import format_time, to_utc
-from tokctl.model.tokens import SCOPE
 
 TIMER = "trigger-timer"
 """The handler of jobs that are timers; the others among the timer jobs have failed and will be tried again."""
@@ -66,14 +65,14 @@ class FlowableWork:
         if visit is None:
             return
         row = visit.row
+        if draft.element_type in CONTAINER_TYPES and not row.called_process_instance_id:
+            context["is_scope"] = True
         task = self.tasks.get(row.task_id or "")
         if row.called_process_instance_id:
             context["waiting_for"] = f"call_activity:{row.called_process_instance_id}"
         elif task is not None:
             context["waiting_for"] = f"user_task:{task.id}"
             context |= known_members(owner=task.owner, due_at=format_time(task.due_date))
-        elif draft.state == ACTIVE and draft.element_type in SUB_PROCESS_TYPES:
-            context["waiting_for"] = SCOPE
         subscription = self._find_subscription(visit)
         if subscription is not None:
             context["waiting_for"] = f"{subscription.event_type}:{subscription.event_name or ''}".rstrip(":")

@@ -17,6 +17,7 @@ from support.commandline import Ran
 
 PASSWORD = "pass word:ü"
 WRONG = "pass word:x"
+"""Of a user that no other test needs: the engine locks users after it."""
 OPTIONS = {
     "operaton": (
         "--operaton.bpm.authorization.enabled=true",
@@ -51,13 +52,13 @@ def guarded(request, tmp_path_factory) -> Iterator[tuple[str, str]]:
 
 
 def prepare_operaton(url: str) -> None:
-    """Let an instance fail, and make a user who may see nothing and one who may see the history."""
+    """Let an instance fail; make users who may see nothing, may see the history, and give a wrong password."""
     driver = DRIVERS["operaton"](url)
     driver.client.auth = (b"admin", PASSWORD.encode())
     driver.deploy("failing.bpmn", (MODELS / "failing.bpmn").read_text(encoding="utf-8"))
     driver.start("failing", "guarded")
     driver.settle()
-    for user in ("nobody", "auditor"):
+    for user in ("nobody", "auditor", "careless"):
         body = {"profile": {"id": user}, "credentials": {"password": PASSWORD}}
         driver.ask("POST", "/user/create", json=body)
     driver.ask("POST", "/authorization/create", json=READ_HISTORY)
@@ -84,7 +85,7 @@ def test_a_password_is_asked_for(run_as):
 
 
 def test_a_wrong_password_is_sent_once(run_as):
-    done = run_as(f"admin:{WRONG}", "debug", "-v")
+    done = run_as(f"careless:{WRONG}", "debug", "-v")
     assert done.code == 4
     assert "rejected the user name or the password" in done.err
     sent = [line for line in done.err.splitlines() if "GET" in line and line.partition(": 401")[1]]
@@ -100,7 +101,7 @@ def test_the_right_password_opens_everything(run_as, guarded):
         done = run_as(f"admin:{PASSWORD}", *words, "-o", "json")
         assert PASSWORD not in done.out + done.err
     assert run_as(f"admin:{PASSWORD}", "auth", "status").code == 0
-    assert run_as(f"admin:{WRONG}", "auth", "status").code == 1
+    assert run_as(f"careless:{WRONG}", "auth", "status").code == 1
 
 
 @pytest.mark.parametrize("words", ["debug", "incidents list", "instances list", "tokens list -A --state FAILED"])

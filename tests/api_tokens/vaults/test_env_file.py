@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tokctl.api_tokens.vaults.env_file import EnvFile
-from tokctl.errors import InputError
+from tokctl.errors import InputError, UsageError
 
 FIRST, SECOND = "xvc_hunter1hunter1", "xvc_hunter2hunter2"
 PLAIN = st.text("abcXYZ019_./:+=@%-", min_size=1, max_size=8)
@@ -78,7 +78,7 @@ def test_one_variable_is_replaced_and_a_shell_finds_it_and_all_others(tmp_path, 
     path.write_bytes(text_of(pieces).encode())
     path.chmod(0o600)
     before = variables(path)
-    keeper = EnvFile(path, "KEY")
+    keeper = EnvFile(path, "KEY", replace=True)
     keeper.write(secret)
     assert keeper.read_current() == secret
     assert variables(path) == before | {"KEY": secret.encode()}
@@ -98,7 +98,7 @@ def test_every_other_byte_stays_as_it_was(tmp_path, lines, ending, is_ended, mar
     text = mark + text_of(pieces)
     path.write_bytes(text.encode())
     path.chmod(0o600)
-    EnvFile(path, "KEY").write(SECOND)
+    EnvFile(path, "KEY", replace=True).write(SECOND)
     ours = [number for number, piece in enumerate(pieces) if piece[1] == "KEY"]
     if ours:
         before, name, _, behind = pieces[ours[-1]]
@@ -135,6 +135,30 @@ def test_what_a_variable_holds(tmp_path, text, read_current):
     assert EnvFile(path, "KEY").read_current() == read_current
 
 
+@pytest.mark.parametrize("text", ["KEY=abc\n", "export KEY = 'abc' # of ci\n", "KEY=\nKEY=abc", 'KEY="a b'])
+def test_a_value_that_is_there_is_kept_unless_it_may_be_replaced(tmp_path, text):
+    path = tmp_path / "variables"
+    path.write_text(text)
+    path.chmod(0o600)
+    for call in (EnvFile(path, "KEY").probe, lambda: EnvFile(path, "KEY").write(FIRST)):
+        with pytest.raises(UsageError):
+            call()
+    assert path.read_text() == text
+    EnvFile(path, "OTHER").write(FIRST)
+    EnvFile(path, "KEY", replace=True).write(SECOND)
+    assert (EnvFile(path, "OTHER").read_current(), EnvFile(path, "KEY").read_current()) == (FIRST, SECOND)
+
+
+@pytest.mark.parametrize("text", ["KEY=\n", "KEY=''\n", 'KEY=""  # nothing yet', "KEY=abc\nKEY=\n"])
+def test_a_variable_without_a_value_may_be_set(tmp_path, text):
+    path = tmp_path / "variables"
+    path.write_text(text)
+    path.chmod(0o600)
+    EnvFile(path, "KEY").probe()
+    EnvFile(path, "KEY").write(FIRST)
+    assert EnvFile(path, "KEY").read_current() == FIRST
+
+
 def test_a_file_that_is_no_text_or_too_large_stays_as_it_was(tmp_path):
     path = tmp_path / "variables"
     path.touch(0o600)
@@ -151,5 +175,5 @@ def test_many_variables_do_not_take_long(tmp_path):
     path.touch(0o600)
     path.write_text("NAME='a value'\n" * 20_000 + "KEY=x")
     begin = time.monotonic()
-    EnvFile(path, "KEY").write(FIRST)
+    EnvFile(path, "KEY", replace=True).write(FIRST)
     assert time.monotonic() - begin < 5

@@ -97,7 +97,13 @@ def test_where_it_is_saved_is_told(create, own, tmp_path, monkeypatch, kind):
 def test_a_variable_in_a_file_of_others(create, tmp_path):
     (tmp_path / ".env").write_text("# ours\nexport TOKCTL_API_KEY='old' # of ci\nPORT=1\n")
     (tmp_path / ".env").chmod(0o600)
-    assert create("ci", "--save", f"env-file:{tmp_path}/.env").code == 0
+    place = f"env-file:{tmp_path}/.env"
+    before = (tmp_path / ".env").read_text()
+    ran = create("ci", "--save", place)
+    assert (ran.code, (tmp_path / ".env").read_text()) == (2, before)
+    assert "already has a value" in ran.err
+    assert "--replace" in ran.err
+    assert create("ci", "--save", place, "--replace").code == 0
     before, _, rest = (tmp_path / ".env").read_text().partition("xvc_")
     assert before == "# ours\nexport TOKCTL_API_KEY="
     assert rest.partition(" ")[2] == "# of ci\nPORT=1\n"

@@ -32,24 +32,27 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./:+=@%-]+")
 class EnvFile:
     """A variable in an env file. Implements ``protocol.SecretSink``."""
 
-    def __init__(self, path: Path, variable: str) -> None:
+    def __init__(self, path: Path, variable: str, *, replace: bool = False) -> None:
         self.path = path
         self.variable = variable
+        self.replace = replace
         self.name = f"env-file:{path}#{variable}"
         self.where = f"{variable} in the file {path}"
 
     def probe(self) -> None:
-        """Check that the file can be read and rewritten."""
+        """Check that the file can be read and rewritten, and that no value is there that must not be overwritten."""
         text, _ = self._read()
+        self._check_value(text)
         with translate_write_errors(self.where):
             check_free_space(self.path, len(text.encode()))
 
     def write(self, secret: str) -> None:
-        """Set the variable, replacing its current value, and read it back."""
+        """Set the variable and read it back."""
         with translate_write_errors(self.where):
             path = resolve_links(self.path)
             with file_lock(path.parent, LOCK_TIMEOUT_SECONDS):  # other processes may set other variables of the file
                 before, owner = self._read()
+                self._check_value(before)  # another process may have set it meanwhile
                 after = _replace_value(before, self.variable, _quote_value(secret))
                 write_atomically(path, after.encode(), owner=owner)
         if self.read_current() != secret:
@@ -66,6 +69,15 @@ class EnvFile:
             with suppress(ValueError):  # an unclosed quote is part of the value
                 value = "".join(shlex.split(value)[:1])
         return parse_secret_line(value.encode(), self.where) if value else None
+
+    def _check_value(self, text: str) -> None:
+        """Raise UsageError if the variable has a value that must stay: it may be the only copy of another secret."""
+        found = _find_assignments(text).get(self.variable)
+        if not self.replace and found is not None and text[found.value : found.end].strip("'\""):
+            raise UsageError(
+                f"{self.where} already has a value.",
+                f"Use another variable, such as env-file:{self.path}#NAME, or --replace.",
+            )
 
     def _read(self) -> tuple[str, os.stat_result | None]:
         """Return the text of the file and its status; an empty text and None if there is no file."""
@@ -170,4 +182,4 @@ def open_sink(place: str, account: str, *, replace: bool) -> EnvFile:  # noqa: A
         path, name = place, DEFAULT_VARIABLE
     if not path or re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None:
         raise UsageError(f"invalid place '{place}'.", "Use env-file:PATH or env-file:PATH#NAME.")
-    return EnvFile(expand_user(path).absolute(), name)
+    return EnvFile(expand_user(path).absolute(), name, replace=replace)

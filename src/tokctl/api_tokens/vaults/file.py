@@ -103,7 +103,7 @@ def translate_write_errors(where: str) -> Iterator[None]:
 
 
 def _exists_error(where: str) -> UsageError:
-    return UsageError(f"{where} already exists.", "Use a path that does not exist.")
+    return UsageError(f"{where} already exists.", "Use a path that does not exist, or --replace.")
 
 
 def open_source(place: str, account: str) -> SecretFile:  # noqa: ARG001 - the same for every kind

@@ -35,6 +35,9 @@ def create(
         str, typer.Option(metavar="WHEN", help="Expiry: a duration such as 90d, a date, or never.")
     ] = DEFAULT_LIFETIME,
     save: opt.Save = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Overwrite the file or the variable that --save names.")
+    ] = False,
     show_secret: opt.ShowSecret = False,
     allow_duplicate: Annotated[
         bool, typer.Option("--allow-duplicate", help="Create the token even if the name is in use.")
@@ -56,7 +59,7 @@ def create(
     kind, scopes = ropt.check_type(type_), validate_scopes(words(scope, "--scope"))
     until = ropt.parse_expiry(expires, app.now)
     registry = app.open_registry(write=True)
-    place = choose_sink(app, registry, save, show_secret=show_secret)
+    place = choose_sink(app, registry, save, show_secret=show_secret, replace=replace)
     validate_query(app.out)
     spec = ApiTokenSpec(
         name=name,

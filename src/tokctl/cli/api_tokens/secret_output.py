@@ -39,10 +39,12 @@ def open_custody(app: App, registry: Registry) -> Custody:
     return Custody(registry, Ledger(), app.clock)
 
 
-def choose_sink(app: App, registry: Registry, save: str | None, *, show_secret: bool) -> TokenSecretSink:
+def choose_sink(
+    app: App, registry: Registry, save: str | None, *, show_secret: bool, replace: bool = False
+) -> TokenSecretSink:
     """Return where a new secret goes. Raises UsageError: two places are named, or an invalid one."""
     if not show_secret:
-        return VaultSink(save or KEYRING, registry.origin)
+        return VaultSink(save or KEYRING, registry.origin, replace=replace)
     if save is not None:
         raise UsageError(
             "--save and --show-secret cannot be used together.", f"Use --show-secret, or --save with {SINK_SYNTAX}."

@@ -265,6 +265,17 @@ def test_how_an_instance_stands_is_derived_from_its_tokens(several, about):
         assert store.summary("i1") == summarize((one.state, one.element_type, 1) for one in several)
 
 
+def test_totals_are_the_status_without_live_elements(store):
+    several = [token("a", state="FAILED", execution_context=raw({"error": "no route"})), token("b", state="ACTIVE")]
+    with store.write() as batch:
+        batch.put(instance("i1"), several)
+    assert store.instance("i1").live_elements
+    whole = msgspec.structs.replace(store.instance("i1"), live_elements=())
+    assert msgspec.structs.replace(store.instance_totals("i1"), live_elements=()) == whole
+    with pytest.raises(NotFoundError):
+        store.instance_totals("i2")
+
+
 @pytest.mark.parametrize("created", [None, 0, 1])
 def test_of_tokens_created_together_the_lower_id_is_first(store, created):
     time = None if created is None else at(created)

@@ -17,6 +17,7 @@ from msgspec import Struct
 from tokctl.engines.protocol import Engine
 from tokctl.errors import StoreError
 from tokctl.model.definitions import Definition
+from tokctl.model.instance_status import InstanceStatus
 from tokctl.model.instances import Instance
 from tokctl.model.tokens import Token
 
@@ -191,6 +192,10 @@ class Store(Engine):
     @abstractmethod
     def audit(self) -> AuditTable:
         """The audit log of the API tokens."""
+
+    def instance_totals(self, instance_id: str) -> InstanceStatus:
+        """Return one instance; ``live_elements``, which take longest, may be left out. Raises NotFoundError."""
+        return self.instance(instance_id)
 
     @abstractmethod
     def revisions(self) -> Revisions:

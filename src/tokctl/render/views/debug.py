@@ -14,6 +14,7 @@ from tokctl.analysis.encoding.debug import encode_debug_summary, encode_finding,
 from tokctl.model.times import format_time
 from tokctl.render.result import Cell, Column, Footer, Listing, Output, Section, table
 from tokctl.render.text import age_cell, count, format_zoned_time, moment_cell, state_cell, time_cell
+from tokctl.render.views.groups import group_columns
 from tokctl.render.views.tokens import explain_command
 
 TOKENS_WITH_EVIDENCE = 2
@@ -243,23 +244,7 @@ def group_listing(
     columns = (
         Column("severity", "SEVERITY", show=lambda g: severity_cell(g.severity)),
         Column("tokens", "TOKENS", right=True),
-        Column("instances", "INSTANCES", right=True, rank=2),
-        Column(
-            "value",
-            by.upper(),
-            form=lambda value: Cell(value) if value is not None else Cell(f"no {by}", "dim"),
-            fold=True,
-            cut=True,
-        ),
-        Column("since", "SINCE", lambda g: format_time(g.since), show=lambda g: age_cell(g.since, out.now), right=True),
-        Column(
-            "instance_id",
-            "EXAMPLE",
-            form=lambda i: Cell(out.shorten_instance_id(i)),
-            fold=out.cuts,
-            cut=True,
-            rank=1,
-        ),
+        *group_columns(by, out),
     )
     return Listing(
         key="groups",

@@ -8,6 +8,7 @@ from tokctl.documents.incidents import IncidentDocument, IncidentGroupDocument
 from tokctl.model.times import format_time
 from tokctl.render.result import Cell, Column, Footer, Listing, Output
 from tokctl.render.text import age_cell, error_cell, retries_cell
+from tokctl.render.views.groups import group_columns
 from tokctl.render.views.tokens import explain_command
 from tokctl.services.incidents import Incident, IncidentGroup
 
@@ -73,23 +74,7 @@ def incident_group_listing(groups: Sequence[IncidentGroup], by: str, out: Output
     """Return a list of groups of incidents."""
     columns = (
         Column("incidents", "INCIDENTS", right=True),
-        Column("instances", "INSTANCES", right=True, rank=2),
-        Column(
-            "value",
-            by.upper(),
-            form=lambda value: Cell(value) if value is not None else Cell(f"no {by}", "dim"),
-            fold=True,
-            cut=True,
-        ),
-        Column("since", "SINCE", lambda g: format_time(g.since), show=lambda g: age_cell(g.since, out.now), right=True),
-        Column(
-            "instance_id",
-            "EXAMPLE",
-            form=lambda i: Cell(out.shorten_instance_id(i)),
-            fold=out.cuts,
-            cut=True,
-            rank=1,
-        ),
+        *group_columns(by, out),
     )
     return Listing(
         key="groups",

@@ -36,10 +36,10 @@ def encode_members(fields: dict[str, Any]) -> bytes:
     return encode(fields)[1:-1]
 
 
-def get_instance(store: Store, instance_id: str) -> InstanceStatus:
-    """Return the status of an instance. Raises HTTPError if there is none."""
+def get_instance(store: Store, instance_id: str, *, live_elements: bool = False) -> InstanceStatus:
+    """Return the status of an instance, with ``live_elements`` only if asked. Raises HTTPError if there is none."""
     try:
-        return store.instance(instance_id)
+        return store.instance(instance_id) if live_elements else store.instance_totals(instance_id)
     except NotFoundError:
         raise instance_not_found(instance_id) from None
 

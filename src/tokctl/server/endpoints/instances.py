@@ -44,7 +44,7 @@ COMPLETED_ACTIVITIES = TokenFilter(states=(COMPLETED,), types=ACTIVITY_TYPES)
 
 
 def _read_instance(store: Store, query: Query) -> Iterator[bytes]:
-    status = get_instance(store, query.id)
+    status = get_instance(store, query.id, live_elements=True)
     live = list(store.tokens(query.id, TokenFilter(live=True), SortOrder("created"), limit=MAX_ACTIVITIES))
     done = list(
         store.tokens(query.id, COMPLETED_ACTIVITIES, SortOrder("finished", descending=True), limit=MAX_ACTIVITIES)

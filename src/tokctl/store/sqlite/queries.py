@@ -268,6 +268,9 @@ class SQLiteInstanceQueries(Store):
     def instance(self, instance_id: str) -> InstanceStatus:
         return read_status(self._find(", ".join(READ_STATUS), instance_id))
 
+    def instance_totals(self, instance_id: str) -> InstanceStatus:
+        return read_status(self._find(", ".join(READ_TOTALS), instance_id))
+
     def scan_instances(self, where: InstanceFilter) -> Iterator[InstanceStatus]:
         return self.instances(where, SortOrder(RECORDED_ORDER))
 

@@ -279,6 +279,7 @@ def test_a_server_without_valid_tokens_prints_a_warning(tmp_path):
         make_secret(store, "own", "*") if pepper != PEPPER else None
         with serving(store, env={"TOKCTL_PEPPER": pepper}) as served:
             assert served.get("/health").status_code == 200
+            assert served.end() == 0  # then all of its lines have been read
             assert said in served.lines[1]
 
 

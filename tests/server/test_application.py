@@ -35,12 +35,15 @@ def test_requests_leave_no_reference_cycles(tmp_path):
         paths = ["/api/v1/processes", "/api/v1/processes/unknown/tokens"]
         for path in paths:
             await ask(application, path)
-        gc.collect()
-        gc.disable()
+        cycles = []
         try:
-            for path in paths * (REQUESTS // 2):
-                await ask(application, path)
-            return gc.collect()
+            for _ in range(3):  # what threads of other tests leave behind is not in every round
+                gc.collect()
+                gc.disable()
+                for path in paths * (REQUESTS // 2):
+                    await ask(application, path)
+                cycles.append(gc.collect())
+            return min(cycles)
         finally:
             gc.enable()
             await application.services.close()

@@ -10,12 +10,13 @@ import json
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from support.builders import FIXTURES
+from support.replay_server import ManyConnections
 
 RECORDED_ORDER = FIXTURES / "atomd"
 RECORDED_SITUATIONS = FIXTURES / "recordings" / "atomd-2"
@@ -69,7 +70,7 @@ class FakeAtomd:
                 self.end_headers()
                 self.wfile.write(data)
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ManyConnections(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()

@@ -7,8 +7,10 @@ import threading
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
+
+from support.replay_server import ManyConnections
 
 
 class SentRequest(NamedTuple):
@@ -18,7 +20,7 @@ class SentRequest(NamedTuple):
     authorization: str | None
 
 
-class GuardedServer(ThreadingHTTPServer):
+class GuardedServer(ManyConnections):
     """Answers paths with JSON documents, others with ``missing`` and a JSON document.
 
     With ``password`` (``user:password``) all paths need it, except those in ``public``. After a wrong password even the

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -52,6 +53,11 @@ class ManyConnections(ThreadingHTTPServer):
     """Accepts all connections that a client opens at once; a refused one would be tried again after a second."""
 
     request_queue_size = 64
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Write a traceback, unless the client has closed the connection."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class LoopbackServer(ABC):

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import keyring
 import pytest
 from hypothesis import HealthCheck, settings
+from keyring.backends import fail
 
 from support.builders import DOCUMENTED
 from support.paths import TESTS
@@ -29,6 +31,10 @@ settings.load_profile("regular")
 
 os.environ["TZ"] = "UTC"
 time.tzset()
+
+# No test in this process uses the machine's keyring; and none finds the one that an earlier test chose, as keyring
+# remembers its first choice.
+keyring.set_keyring(fail.Keyring())
 
 SLOW_FOLDERS = {"client", "custody", "docs", "engines", "recorder", "registries", "server", "vaults"}
 SLOW_PATHS = tuple(

@@ -8,6 +8,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -208,7 +209,7 @@ class Terminal:
         return re.findall(r"<<(.*)>>", shown)[-1], shown
 
     def close(self):
-        os.write(self.terminal, b"\x15exit\n")
+        os.kill(self.process, signal.SIGKILL)  # asked to exit, an interactive shell may still refuse
         os.waitpid(self.process, 0)
         os.close(self.terminal)
 

@@ -18,7 +18,7 @@ from threading import Thread
 from typing import IO
 
 from tokctl.api_tokens.secrets import mask
-from tokctl.api_tokens.vaults.protocol import MAX_SECRET_BYTES, parse_secret_line, translate_source_errors
+from tokctl.api_tokens.vaults.protocol import MAX_SECRET_BYTES, MayReplace, parse_secret_line, translate_source_errors
 from tokctl.errors import InputError, NotAllowedError, UnreachableError, UsageError
 
 READ_TIMEOUT_SECONDS = 30.0  # the program may have to ask its user
@@ -166,7 +166,7 @@ def open_source(place: str, account: str) -> CommandSource:  # noqa: ARG001 - th
     return CommandSource(_split_words(place, "invalid command for the credential."))
 
 
-def open_sink(place: str, account: str, *, replace: bool) -> CommandSink:  # noqa: ARG001 - the same for every kind
+def open_sink(place: str, account: str, *, may_replace: MayReplace) -> CommandSink:  # noqa: ARG001 - the same for every kind
     """Open a command line as a sink. Raises UsageError: it is empty, or a quote is missing."""
     return CommandSink(_split_words(place, "invalid command for the secret."))
 

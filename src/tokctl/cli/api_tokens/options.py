@@ -33,6 +33,9 @@ _filter = partial(typer.Option, rich_help_panel="Filters")
 TokenArgument = Annotated[str, _token(metavar="TOKEN", help="Id or name of an API token.")]
 TokenArguments = Annotated[list[str] | None, _token(metavar="[TOKEN]...", help="Ids or names of API tokens.")]
 NewType = Annotated[str, typer.Option("--type", metavar="TYPE", help="Type of the token: read-only or full-access.")]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Overwrite another secret in the file or the variable of --save.")
+]
 Expired = Annotated[bool, _filter("--expired", help="Only expired tokens.")]
 Expiring = Annotated[
     str | None, _filter(help="Only tokens that expire within this time, such as 30d.", metavar="DURATION")

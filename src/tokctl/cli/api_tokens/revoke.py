@@ -18,6 +18,7 @@ from tokctl.model.api_tokens import REVOKED, UNKNOWN, ApiToken
 from tokctl.render import validate_query
 from tokctl.render.result import Listing, select_columns
 from tokctl.render.views.api_tokens import revocation_listing
+from tokctl.services.api_tokens.ledger_report import format_stale, format_uncertain
 from tokctl.services.api_tokens.lookup import ApiTokenFilter, check_text, find_api_token
 from tokctl.services.api_tokens.revocation import RevocationResult
 
@@ -122,13 +123,18 @@ def _find_tokens(app: App, registry: Registry, names: Sequence[str]) -> tuple[li
 
 
 def _find_orphans(app: App, registry: Registry) -> list[ApiToken]:
-    """Return the API tokens in the ledger whose secret is lost."""
-    from tokctl.api_tokens.custody.ledger import Ledger, reconcile
+    """Return the API tokens in the ledger whose secret is lost, and warn about entries that are unclear."""
+    from tokctl.api_tokens.custody.ledger import Ledger
+    from tokctl.api_tokens.custody.reconciliation import reconcile
 
-    orphans, foreign_entries = reconcile(registry, Ledger(), app.now)
-    for origin in sorted({entry.origin for entry in foreign_entries}):
+    found = reconcile(registry, Ledger(), app.now)
+    for origin in sorted({entry.origin for entry in found.elsewhere}):
         app.notify(f"There are unfinished operations at {origin}, too. Run the command with --server or --store.")
-    return [*{str(token.id): token for token in orphans}.values()]
+    if found.uncertain:
+        app.warn(f"{format_uncertain(found.uncertain)} Revoke it by id.")
+    if found.stale:
+        app.warn(f"{format_stale(found.stale, registry)} They are ignored.")
+    return found.orphans
 
 
 def _require_token(registry: Registry, verdict: VerificationResult) -> ApiToken:

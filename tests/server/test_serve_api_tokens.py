@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
 
@@ -77,6 +79,7 @@ def test_pages(manager):
         every = [msgspec.to_builtins(encode_api_token(token)) for token in store.api_tokens.list()]
     whole = manager("GET", "?pageSize=100").json()
     assert whole["meta"]["permissions"] == [*PERMISSIONS]
+    assert re.fullmatch("[0-9a-f]{32}", whole["meta"]["store"])
     assert [one | {"lastUsedAt": None} for one in whole["data"]] == [one | {"lastUsedAt": None} for one in every][:100]
     total = len(every)
     assert whole["meta"]["pagination"] == {"page": 1, "pageSize": 100, "total": total}

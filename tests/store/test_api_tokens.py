@@ -167,7 +167,7 @@ def test_a_store_of_before_gets_the_tables(store: Store, store_path):
     store.close()
     with sqlite3.connect(store_path) as connection:
         connection.executescript(
-            "DROP TABLE audit; DROP TABLE audit_head; DROP TABLE api_token;"
+            "DROP TABLE identity; DROP TABLE audit; DROP TABLE audit_head; DROP TABLE api_token;"
             "DROP TABLE revision; ALTER TABLE instance DROP COLUMN revision;"
             "DROP TABLE variable; DROP INDEX instance_by_business_key; ALTER TABLE instance DROP COLUMN business_key;"
             "DROP INDEX instance_failed; DROP INDEX token_failed; ALTER TABLE instance DROP COLUMN failed_tokens;"
@@ -177,6 +177,16 @@ def test_a_store_of_before_gets_the_tables(store: Store, store_path):
     with open_store(str(store_path)) as opened:
         assert opened.revision_of("a") == (1, 0)
         assert list(opened.api_tokens.list()) == []
+
+
+def test_the_identity_stays_with_the_store(store: Store, store_path, tmp_path):
+    identity = store.api_tokens.identity()
+    assert len(identity) == 32
+    store.backup(tmp_path / "copy.db")
+    store.close()
+    for path, create in ((store_path, False), (tmp_path / "copy.db", False), (tmp_path / "other.db", True)):
+        with open_store(str(path), write=True, create=create) as opened:
+            assert (opened.api_tokens.identity() == identity) is not create
 
 
 def test_a_secret_in_a_name_or_a_description_is_not_kept(store: Store):

@@ -40,6 +40,7 @@ from tokctl.store.sqlite.schema import MIGRATIONS, SCHEMA_VERSION
 
 CREATED = SortOrder("created")
 BEFORE_VARIABLES = (
+    "DROP TABLE identity",
     "DROP TABLE variable",
     "DROP INDEX instance_by_business_key",
     "ALTER TABLE instance DROP COLUMN business_key",

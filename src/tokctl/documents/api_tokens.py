@@ -135,10 +135,15 @@ class RevocationList(Struct, kw_only=True, frozen=True, rename="camel"):
 
 
 class ApiTokenListMeta(Struct, kw_only=True, frozen=True):
-    """Metadata of a list of API tokens; ``permissions`` are the scopes that the caller may grant."""
+    """Metadata of a list of API tokens.
+
+    ``permissions`` are the scopes that the caller may grant, ``store`` is the identity of the store: a new store has
+    another one.
+    """
 
     pagination: PaginationDocument
     permissions: list[str]
+    store: str
 
 
 class ApiTokenList(Struct, kw_only=True, frozen=True):

@@ -94,6 +94,9 @@ class ApiTokenTable(Protocol):
 
     requesting_token: ApiToken | None
 
+    def identity(self) -> str:
+        """Return the identity of the store, a random text: a new store at the same place has another one."""
+
     def find_by_digest(self, digest: bytes) -> ApiToken | None:
         """Return the API token with this digest of its secret, also an expired or revoked one."""
 

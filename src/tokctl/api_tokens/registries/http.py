@@ -73,6 +73,7 @@ class HttpRegistry(Registry):
         self._warn = warn
         self._possible_kinds = tuple(kinds)
         self._kind: ServerKind | None = None
+        self._page: ApiTokenPage | None = None  # the last one that was fetched
         self.client = Client(self._connection, warn=warn)
         self.clock = clock
         self.where = check_url(connection.url)
@@ -90,6 +91,11 @@ class HttpRegistry(Registry):
         kind = next((one for one in self._possible_kinds if one.detect(page)), self._possible_kinds[-1])
         self._kind, self._possible_kinds = kind, (kind,)
         return kind
+
+    def identity(self) -> str | None:
+        """Return the identity that pages of the list name; requests a page if none was read."""
+        found = (self._page or self._fetch_page(1, 1)).meta.get("store")
+        return found if isinstance(found, str) else None
 
     # --- reading ---
 
@@ -124,6 +130,7 @@ class HttpRegistry(Registry):
         page = decode_page(answer)
         if self._kind is None:
             self._choose_kind(page)
+        self._page = page
         return page
 
     def _fetch_token(self, token_id: str) -> FetchedToken:

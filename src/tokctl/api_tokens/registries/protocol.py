@@ -163,6 +163,10 @@ class Registry(Protocol):
         """Return the end of the audit's hash chain. Raises UnsupportedChangeError: the registry keeps no audit."""
         raise self._no_audit_error()
 
+    def identity(self) -> str | None:
+        """Return a random text that another registry at the same place would not have; None if it has none."""
+        return None
+
     def close(self) -> None:
         """Release connections and files."""
 

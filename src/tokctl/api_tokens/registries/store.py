@@ -82,6 +82,10 @@ class StoreRegistry(Registry):
         """Return that a store can do everything."""
         return RegistryCapabilities()
 
+    def identity(self) -> str:
+        """Return the identity of the store."""
+        return self.store.api_tokens.identity()
+
     def page(self, page: int, size: int) -> tuple[Sequence[ApiToken], int]:
         """Return a page, and the number of all API tokens."""
         return self.store.api_tokens.page(page, size)

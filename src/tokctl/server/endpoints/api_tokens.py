@@ -72,13 +72,16 @@ def _conflict_error(query: Query) -> HTTPError:
 
 async def _list(services: Services, query: Query) -> Response:
     page, size, name = (query.values[part] for part in ("page", "pageSize", "name"))
-    tokens, total = await services.readers.read(lambda store: store.api_tokens.page(page, size, name))
+    (tokens, total), identity = await services.readers.read(
+        lambda store: (store.api_tokens.page(page, size, name), store.api_tokens.identity())
+    )
     return DocumentResponse(
         {
             "data": [encode_api_token(token) for token in tokens],
             "meta": ApiTokenListMeta(
                 pagination=PaginationDocument(page=page, page_size=size, total=total),
                 permissions=[*query.authenticated.grants],
+                store=identity,
             ),
         }
     )

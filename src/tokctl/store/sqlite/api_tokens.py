@@ -41,6 +41,11 @@ class SQLiteApiTokens:
         self.location = location
         self.requesting_token: ApiToken | None = None
 
+    def identity(self) -> str:
+        with translate_errors(self.location):
+            (value,) = self.connection.execute("SELECT value FROM identity").fetchone()
+        return str(value)
+
     def find_by_digest(self, digest: bytes) -> ApiToken | None:
         with translate_errors(self.location):
             row = self.connection.execute(

@@ -10,7 +10,8 @@ not look at tokens; the end of each transaction brings it up to date.
 ``revision`` holds the number of the last transaction that changed process instances (``process``) or API
 tokens (``access``; a use is not a change); an instance has the number of the last one that changed it. Of an
 API token's secret only the digest is kept, with the pepper's id (``api_tokens.secrets``), and its mask. ``audit`` is
-the chain of ``api_tokens.audit``, ``audit_head`` its end.
+the chain of ``api_tokens.audit``, ``audit_head`` its end. ``identity`` is a random value that no other store has, but
+copies of this one.
 """
 
 from __future__ import annotations
@@ -182,6 +183,13 @@ MIGRATIONS: tuple[str | Callable[[sqlite3.Connection], None], ...] = (
     CREATE INDEX variable_by_instance ON variable (instance);
     """,
     fill_variables,
+    """
+    CREATE TABLE identity (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        value TEXT NOT NULL
+    );
+    INSERT INTO identity VALUES (1, lower(hex(randomblob(16))));
+    """,
 )
 """Step n, statements or a function of the connection, brings a store of schema version n to n + 1."""
 

@@ -2,9 +2,9 @@
 
 It masks too much rather than too little: ``xvc_`` followed by 16 characters or more, and a JWT from its header on. The
 first 8 characters stay. UTF-16 of both byte orders is recognized by the secrets themselves, anywhere in the stream: it
-needs no byte order mark, and the rest of the stream stays as it is. The result does not depend on how the stream is cut
-into pieces. Memory does not grow with the length of a secret: only the beginning of a possible secret is held back, from
-its 9th character on.
+needs no byte order mark, and the rest of the stream stays as it is. The result does not depend on how the stream is
+cut into pieces. Memory does not grow with the length of a secret: only the beginning of a possible secret is held back,
+from its 9th character on.
 """
 
 from __future__ import annotations

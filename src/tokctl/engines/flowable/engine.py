@@ -4,10 +4,10 @@ Requests: a page of instances takes one; for all pages, one tells which instance
 letters. A running instance takes 8 or 9 as a rule: the instance with its variables, and its executions; then at once
 its activities, jobs, timer jobs, dead letters, local variables and model; then those of these lists that it may have
 rows in: suspended jobs, external jobs, event subscriptions, user tasks, the history of user tasks. One that has ended
-takes 5 or 6. Many instances are read from the lists of the whole server: 9 requests for all that are running, one or more
-for the executions of those that may need them, and 3 for the history if many of them have ended. FAILED tokens take the
-dead letters, and three requests for each instance that has some, unless these are many. The model of each version is
-requested once.
+takes 5 or 6. Many instances are read from the lists of the whole server: 9 requests for all that are running, one or
+more for the executions of those that may need them, and 3 for the history if many of them have ended. FAILED tokens
+take the dead letters, and three requests for each instance that has some, unless these are many. The model of each
+version is requested once.
 """
 
 from __future__ import annotations

@@ -132,7 +132,8 @@ async def _update(services: Services, query: Query) -> Response:
         expiry = changes.get("expires_at")
         if expiry is not None and expiry <= query.now and expiry != before.expires_at:
             raise _past_expiry_error()
-        query.authenticated.check_grant(changes.get("scopes", before.scopes or ()))
+        query.authenticated.check_change(before)
+        query.authenticated.check_grant(changes.get("scopes", ()))
         at = max(query.now, (before.updated_at or before.created_at) + _TICK)  # each version has another time
         try:
             return table.update(number, changes, at, by=query.authenticated.actor, known=before.updated_at)
@@ -149,6 +150,7 @@ async def _revoke(services: Services, query: Query) -> Response:
     def revoke(table: ApiTokenTable) -> None:
         before = _get_token(table, number)
         _check_match(query, before)
+        query.authenticated.check_change(before)
         known = None if query.if_match is None else before.updated_at
         try:
             if not table.revoke(number, query.now, by=query.authenticated.actor, why=why, known=known):
@@ -209,7 +211,7 @@ UPDATE = Endpoint(
     method="PUT",
     name="updateApiToken",
     text="Change an API token. Members that are not in the body are not changed. If-Match accepts the ETag of an "
-    "earlier response. You can grant only scopes that you hold.",
+    "earlier response. You can grant only scopes that you hold, and change only API tokens that have no others.",
     schema="ApiToken",
     permissions=PERMISSIONS,
     errors=(404, 409, 412),
@@ -221,7 +223,8 @@ REVOKE = Endpoint(
     path=_ONE_PATH,
     method="DELETE",
     name="deleteApiToken",
-    text="Revoke an API token. It is rejected from now on. If-Match accepts the ETag of an earlier response.",
+    text="Revoke an API token. It is rejected from now on. If-Match accepts the ETag of an earlier response. You can "
+    "revoke only API tokens that have no scopes that you do not hold, and your own.",
     schema="Message",
     permissions=PERMISSIONS,
     parameters=par.table(par.text("reason", "The reason, for the audit log.", maximum=MAX_REASON_LENGTH)),

@@ -80,7 +80,7 @@ class FindingDocument(Struct, kw_only=True, frozen=True):
 
 
 class DebugSummary(Struct, kw_only=True, frozen=True):
-    """The highest severity, and what was checked."""
+    """The highest severity, and what was checked. ``notes`` are sentences on what was not, and on wrong clocks."""
 
     total_issues: Count = field(name="totalIssues")
     severity: str
@@ -90,6 +90,7 @@ class DebugSummary(Struct, kw_only=True, frozen=True):
     live_tokens: Count
     troubled_tokens: Count
     troubled_instances: Count
+    notes: list[str]
 
 
 class DebugDocument(Struct, kw_only=True, frozen=True):

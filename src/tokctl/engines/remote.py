@@ -66,7 +66,7 @@ class RemoteEngine(Engine):
     """
 
     def __init__(self, client: Client, server: str, reading: Projection) -> None:
-        self.client = client
+        self.client, self.server_clock = client, client.server_clock
         self.server = server
         self.reading = reading
         self.cache = ETagCache()

@@ -187,7 +187,8 @@ class Camunda7Engine(RemoteEngine):
     def _build(self, rows: InstanceRows, *, flows: bool = True) -> list[Token]:
         models = {row.process_definition_id for row in rows.activities} | {rows.instance.process_key}
         graphs = self._models.graphs({one for one in models if one is not None})
-        return TokenBuilder(rows, graphs, self._models.known_job_definitions, self._clock(), flows=flows).build()
+        now = self._clock() + self.client.server_clock.offset
+        return TokenBuilder(rows, graphs, self._models.known_job_definitions, now, flows=flows).build()
 
     def detailed_token(self, instance_id: str, token_id: str) -> Token:
         """Return one token, with the stack trace of its last failed attempt."""

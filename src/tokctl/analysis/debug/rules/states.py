@@ -87,10 +87,10 @@ class StuckGateway(Rule):
 
     name = "STUCK_GATEWAY_TOKENS"
     severity = HIGH
-    meaning = "Tokens that have been WAITING at a gateway for too long, unless others can still arrive."
+    meaning = "Tokens that have been WAITING at a gateway for too long."
     thresholds = (
         duration_threshold("stuck_gateway", timedelta(minutes=5), "WAITING at a gateway for longer than this"),
-        integer_threshold("waiting_joins", 0, "1 to include joins at which tokens can still arrive", maximum=1),
+        integer_threshold("waiting_joins", 0, "1: also at joins where tokens can still arrive", maximum=1),
     )
     needs_finished = True
     needs_flow_history = True

@@ -106,6 +106,16 @@ class CredentialProbe(NamedTuple):
     params: Mapping[str, str] = MappingProxyType({})
 
 
+class ReadingProbes(NamedTuple):
+    """GET requests that count what a credential may read, by what they count, in the singular.
+
+    ``hides``: the server leaves out what the user may not read, instead of refusing the request.
+    """
+
+    probes: Mapping[str, CredentialProbe]
+    hides: bool = False
+
+
 def load_capabilities(kind: str) -> EngineCapabilities:
     """Return what a kind of engine can tell. Raises KeyError: there is no such kind."""
     from tokctl.engines import ENGINES

@@ -317,7 +317,7 @@ def test_an_engine_that_is_not_there_is_an_error_with_those_that_are(root):
             lambda: engine.instance(server.cases["order4"]),
             lambda: engine.definition("order", None),
         ):
-            with pytest.raises(UsageError, match=r"there is no engine 'nö' on http://[^/]+/engine-rest\.$") as caught:
+            with pytest.raises(UsageError, match=r"there is no engine 'nö' on http://[^/]+/engine-rest\. ") as caught:
                 ask()
             assert caught.value.hint == "Engines there: default, second."
 

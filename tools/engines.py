@@ -44,16 +44,16 @@ def comparison(found: dict[str, EngineCapabilities]) -> Iterator[str]:
     """Yield the lines of the table of features, with a column for each kind of engine."""
     yield from row(["feature", *(f"`{kind}`" for kind in found)])
     yield from row(["---"] * (len(found) + 1))
-    for feature, meaning in FEATURES.items():
-        yield from row([escape(meaning), *(strong(able[feature].support) for able in found.values())])
+    for name, feature in FEATURES.items():
+        yield from row([escape(feature.meaning), *(strong(able[name].support) for able in found.values())])
 
 
 def notes(capabilities: EngineCapabilities) -> Iterator[str]:
     """Yield the rows of the features of one kind of engine that need a note."""
-    for feature, meaning in FEATURES.items():
-        able = capabilities[feature]
+    for name, feature in FEATURES.items():
+        able = capabilities[name]
         if able.note:
-            yield from row([escape(meaning), strong(able.support), escape(able.note)])
+            yield from row([escape(feature.meaning), strong(able.support), escape(able.note)])
 
 
 def strong(support: str) -> str:

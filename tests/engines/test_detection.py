@@ -8,7 +8,7 @@ from support.guarded_server import CAMUNDA, FLOWABLE, PACKAGED_FLOWABLE, serving
 from tokctl.client import Connection
 from tokctl.config import Settings
 from tokctl.engines import open_engine
-from tokctl.engines.detection import Candidate, detect_server, list_candidates, resolve_server
+from tokctl.engines.detection import Candidate, DetectedServer, detect_server, list_candidates, resolve_server
 from tokctl.engines.remembered_servers import RememberedServer, load_server, remember_server, state_file
 from tokctl.errors import NotAllowedError, NotFoundError
 from tokctl.model.filters import InstanceFilter
@@ -230,7 +230,7 @@ def test_detection_needs_no_memory(tmp_path, monkeypatch):
     with serving(CAMUNDA) as server:
         assert resolve_server(settings(server.url)).engine_kind == "camunda7"
         detected = detect_server(Connection(server.url), parse_url(server.url))
-        assert detected == ("camunda7", f"{server.url}/engine-rest", True)
+        assert detected == DetectedServer("camunda7", f"{server.url}/engine-rest", certain=True, recognized=True)
 
 
 def test_candidates_are_named():

@@ -239,6 +239,10 @@ class FakeCamunda(LoopbackServer):
     def respond(self, request: Request) -> Answer:
         path = request.path.removeprefix(self.root + "/")
         query = {name: value for name, value in request.query if name not in self.ignored}
+        if request.path == "/engine-rest/engine":
+            return Answer(200, [{"name": name} for name in ("default", "second")])
+        if path.startswith("engine/") or (path == request.path and path.startswith("/engine-rest/engine/")):
+            return Answer(400, {"type": "InvalidRequestException", "message": "No process engine available"})
         if path == request.path:
             return _missing("HTTP 404 Not Found", kind="NotFoundException")
         try:
@@ -247,7 +251,7 @@ class FakeCamunda(LoopbackServer):
             return Answer(400, {"type": "InvalidRequestException", "message": str(error), "code": None})
 
     def _answer(self, path: str, query: dict[str, str]) -> Answer:
-        fixed = {"engine": [{"name": "default"}], "version": {"version": "1.0.3"}}
+        fixed = {"version": {"version": "1.0.3"}}
         parent, _, name = path.rpartition("/")
         if path in fixed:
             return Answer(200, fixed[path])

@@ -106,6 +106,7 @@ class FakeFlowable(LoopbackServer):
             found = self._single(path)
             if found is not None:
                 return found
+        if request.path.startswith((PROCESS_ROOT, EXTERNAL_ROOT)):
             return Answer(500, {"message": "Internal server error", "exception": f"No endpoint GET {request.path}."})
         return Answer(404, {"status": 404, "error": "Not Found", "path": request.path})
 

@@ -42,9 +42,9 @@ def _encode_engine(kind: str) -> EngineDocument:
     found = load_capabilities(kind)
     capabilities = [
         CapabilityDocument(
-            feature=feature, meaning=meaning, support=found[feature].support, note=found[feature].note or None
+            feature=name, meaning=feature.meaning, support=found[name].support, note=found[name].note or None
         )
-        for feature, meaning in FEATURES.items()
+        for name, feature in FEATURES.items()
     ]
     return EngineDocument(kind=kind, engine=found.title, server=kind in SERVER_ENGINES, capabilities=capabilities)
 
@@ -78,8 +78,8 @@ def _list_engines() -> Listing:
 def _compare(found: list[EngineDocument]) -> Listing:
     """Return a table of features, with a column for each kind of engine."""
     rows = [
-        {"feature": meaning, **{one.kind: one.capabilities[number].support for one in found}}
-        for number, meaning in enumerate(FEATURES.values())
+        {"feature": feature.label, **{one.kind: one.capabilities[number].support for one in found}}
+        for number, feature in enumerate(FEATURES.values())
     ]
     kinds = (Column(one.kind, one.kind.upper(), itemgetter(one.kind), form=_support_cell) for one in found)
     return table(rows, (Column("feature", "FEATURE", itemgetter("feature"), fold=True, min_width=20), *kinds))

@@ -45,6 +45,9 @@ UNSENT_ERRORS = (
 TRANSIENT_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 """Statuses that may be transient. 500 is included: servers send it while a store is locked."""
 
+_NO_ENDPOINT = "No endpoint "
+"""The beginning of what Flowable says, with status 500, for a path that it does not have."""
+
 REDIRECTS = {301, 302, 303, 307, 308}
 MAX_ERROR_BODY_BYTES = 1 << 16
 """Maximum number of bytes read of the body of an error response."""
@@ -249,7 +252,7 @@ def status_error(
         return _not_allowed_error(status, headers, body, place, url, scheme=scheme)
     name = " ".join(filter(None, (str(status), body.code)))
     text = f"{body.detail} ({name}){body.request}."
-    if status == 404:
+    if status == 404 or (status == 500 and body.message.startswith(_NO_ENDPOINT)):
         return NotFoundError(f"{url}{body.detail or ': not found'} ({name}){body.request}.", code=body.code or None)
     if status in TRANSIENT_STATUSES:
         delay = parse_retry_after(headers)

@@ -68,31 +68,43 @@ class EngineCapabilities(Struct, frozen=True, kw_only=True):
         return found
 
 
-FEATURES: Mapping[str, str] = MappingProxyType(
+class Feature(NamedTuple):
+    """What an operator may ask of an engine: in a few words, which fit into a table of 80 columns, and in full."""
+
+    label: str
+    text: str = ""
+
+    @property
+    def meaning(self) -> str:
+        """The feature in full."""
+        return self.text or self.label
+
+
+FEATURES: Mapping[str, Feature] = MappingProxyType(
     {
-        "states": "States of tokens and instances",
-        "errors": "Error messages of failed work",
-        "stack_traces": "Stack traces",
-        "retries": "Retries left and used",
-        "workers": "Workers that hold a job",
-        "jobs": "Jobs and their types",
-        "timers": "Timers and when they are due",
-        "user_tasks": "User tasks with assignee and due date",
-        "messages": "Messages and signals that a token waits for",
-        "variables": "Variables",
-        "elements": "Names and types of elements",
-        "models": "Process models",
-        "parents": "Parents of tokens",
-        "flows": "Sequence flows taken",
-        "cancellation": "Cancelled or completed",
-        "called_instances": "Called and calling instances",
-        "past_state": "State at an earlier time (--at)",
-        "server_filters": "Filters applied by the server",
-        "bounded_debug": "debug of all instances without a request for each",
-        "changes": "Unchanged data is not sent again (ETag)",
+        "states": Feature("States", "States of tokens and instances"),
+        "errors": Feature("Error messages", "Error messages of failed work"),
+        "stack_traces": Feature("Stack traces"),
+        "retries": Feature("Retries left and used"),
+        "workers": Feature("Workers of jobs", "Workers that hold a job"),
+        "jobs": Feature("Jobs and their types"),
+        "timers": Feature("Timers", "Timers and when they are due"),
+        "user_tasks": Feature("User tasks", "User tasks with assignee and due date"),
+        "messages": Feature("Messages and signals", "Messages and signals that a token waits for"),
+        "variables": Feature("Variables"),
+        "elements": Feature("Names of elements", "Names and types of elements"),
+        "models": Feature("Process models"),
+        "parents": Feature("Parents of tokens"),
+        "flows": Feature("Sequence flows taken"),
+        "cancellation": Feature("Cancelled or completed"),
+        "called_instances": Feature("Called instances", "Called and calling instances"),
+        "past_state": Feature("Earlier states (--at)", "State at an earlier time (--at)"),
+        "server_filters": Feature("Filters by the server", "Filters applied by the server"),
+        "bounded_debug": Feature("Bounded debug", "debug of all instances without a request for each"),
+        "changes": Feature("Changes only (ETag)", "Unchanged data is not sent again (ETag)"),
     }
 )
-"""Feature → what an operator asks for, in the order of the table."""
+"""The features by name, in the order of the table."""
 
 
 class CredentialProbe(NamedTuple):
@@ -104,6 +116,16 @@ class CredentialProbe(NamedTuple):
 
     segments: tuple[str, ...]
     params: Mapping[str, str] = MappingProxyType({})
+
+
+class ReadingProbes(NamedTuple):
+    """GET requests that count what a credential may read, by what they count, in the singular.
+
+    ``hides``: the server leaves out what the user may not read, instead of refusing the request.
+    """
+
+    probes: Mapping[str, CredentialProbe]
+    hides: bool = False
 
 
 def load_capabilities(kind: str) -> EngineCapabilities:

@@ -40,11 +40,15 @@ _TEMPORARY = frozenset({401, 403, 407, 429, 500, 502, 503, 504})
 
 
 class DetectedServer(NamedTuple):
-    """The kind of a server and the root of its API. It is ``certain`` if a probe showed it, or none may later."""
+    """The kind of a server and the root of its API. It is ``certain`` if a probe showed it, or none may later.
+
+    ``recognized``: a probe showed it.
+    """
 
     kind: str
     url: str
     certain: bool = True
+    recognized: bool = False
 
 
 class Candidate(NamedTuple):
@@ -176,7 +180,7 @@ def detect_server(connection: Connection, address: ServerAddress, kind: str | No
             module = import_module(SERVER_ENGINES[candidate.kind])
             base = _NAMED_ENGINE.sub("", candidate.root) if candidate.kind in BASIC_KINDS else candidate.root
             if module.recognizes(prober.fetch(base, module.PROBE, candidate.kind)):
-                return DetectedServer(candidate.kind, _url(address, candidate.root))
+                return DetectedServer(candidate.kind, _url(address, candidate.root), recognized=True)
     finally:
         prober.close()
     if prober.asks_for_password:

@@ -8,11 +8,12 @@ import pytest
 
 from support.camunda import RECORDED_AT, open_camunda, open_fake
 from support.fake_camunda import FakeCamunda
+from support.fake_flowable import FakeFlowable
 from support.paths import RECORDINGS
 from support.replay_server import ReplayServer
 from tokctl.engines.camunda7 import recognizes
 from tokctl.engines.projection import Projection
-from tokctl.errors import InputError, NotAllowedError, NotFoundError
+from tokctl.errors import InputError, NotAllowedError, NotFoundError, UnreachableError, UsageError
 from tokctl.model.filters import RECORDED_ORDER, InstanceFilter, SortOrder, TokenFilter
 from tokctl.model.states import FAILED
 from tokctl.model.variables import parse_variable_condition
@@ -305,6 +306,35 @@ def test_history_below_full_has_no_variables_and_no_attempts():
 def test_another_engine_of_a_server():
     with FakeCamunda(FOLDER, root="/engine-rest/engine/second") as server:
         assert len(found(server, open_fake(server), InstanceFilter())) == 14
+
+
+@pytest.mark.parametrize("root", ["/engine-rest", "/engine-rest/engine/second"])
+def test_an_engine_that_is_not_there_is_an_error_with_those_that_are(root):
+    with FakeCamunda(FOLDER, root=root) as server:
+        engine = open_camunda(server.url, root="/engine-rest/engine/n%C3%B6")
+        for ask in (
+            lambda: list(engine.instances(InstanceFilter(), NEWEST)),
+            lambda: engine.instance(server.cases["order4"]),
+            lambda: engine.definition("order", None),
+        ):
+            with pytest.raises(UsageError, match=r"there is no engine 'nö' on http://[^/]+/engine-rest\. ") as caught:
+                ask()
+            assert caught.value.hint == "Engines there: default, second."
+
+
+@pytest.mark.parametrize("root", ["/process-api", "/external-job-api"])
+def test_a_flowable_server_is_of_another_kind(root):
+    """It answers a path that it does not have with status 500."""
+    with FakeFlowable() as server:
+        engine = open_camunda(server.url, root=root)
+        for ask in (
+            lambda: list(engine.instances(InstanceFilter(), NEWEST)),
+            lambda: engine.instance("nope"),
+            lambda: list(engine.suspect_visits(InstanceFilter())),
+        ):
+            with pytest.raises(UnreachableError, match="does not respond like a server of kind camunda7") as caught:
+                ask()
+            assert "--engine-kind" in caught.value.hint
 
 
 def test_recognition():

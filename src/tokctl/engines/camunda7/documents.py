@@ -289,3 +289,9 @@ class CountDocument(_Row, frozen=True, kw_only=True, gc=False):
     """``…/count``."""
 
     count: int
+
+
+class EngineRow(_Row, frozen=True, kw_only=True, gc=False):
+    """``/engine``: an engine of the server."""
+
+    name: str

@@ -16,6 +16,7 @@ from tokctl.config import Settings
 from tokctl.engines.detection import detect_server, remember
 from tokctl.engines.remembered_servers import load_server
 from tokctl.errors import TokctlError
+from tokctl.kinds import FALLBACK_ENGINE
 from tokctl.model.durations import format_duration
 from tokctl.model.times import format_time
 from tokctl.server_address import ServerAddress, parse_url
@@ -27,6 +28,7 @@ ERROR_STATUSES = (*range(400, 418), 422, 426, 428, 429, 431, 451, *range(500, 51
 """Statuses that are results of a check, not errors."""
 MAX_CLOCK_SKEW_SECONDS = 2.0
 """How far two clocks may differ before ages and findings are wrong."""
+_ADDRESS_ADVICE = "Check the server address, including its path. 'tokctl engines' lists the kinds of engines."
 CERTIFICATE_EXPIRY_WARNING = timedelta(days=14)
 
 
@@ -182,16 +184,20 @@ class ServerChecks:
         kind = detected.kind
         facts: dict[str, Any] = {"kind": kind, "remembered": before, "given": given}
         if given is not None:
-            if given != kind:
+            if given != kind and detected.recognized:
                 return note(
                     f"it looks like {kind}, but {given} is set.",
                     "Remove --engine-kind, unless you are sure.",
                     **facts,
                 )
             self.server.url = detected.url
-            return ok(f"{kind}, as set.", **facts)
+            if not detected.recognized and given != FALLBACK_ENGINE:
+                return note(f"{given}, as set; the server is not recognized as one.", _ADDRESS_ADVICE, **facts)
+            return ok(f"{given}, as set.", **facts)
         self.server.kind, self.server.url = kind, detected.url
         remember(address, detected)
+        if not detected.recognized:
+            return note(f"not recognized; used as {kind}, which tokctl assumes then.", _ADDRESS_ADVICE, **facts)
         was = f"; {before} was remembered" if before not in {None, kind} else ""
         return ok(f"{kind}{was}.", **facts)
 

@@ -16,7 +16,7 @@ from live.driving import DRIVERS
 from live.engine_programs import shared
 from live.live_engines import LiveEngine
 from live.scenarios import MORE_ENGINES, drive_all, drive_more
-from support.commandline import Ran, tokctl  # noqa: F401 - a fixture
+from support.commandline import Ran, shell, tokctl  # noqa: F401 - fixtures
 
 ENGINES = ("operaton", "flowable")
 """Those that all tests run on; Camunda 7, which has the same API as Operaton, has one test of its own."""

@@ -157,7 +157,7 @@ class OperatonDriver(Driver):
     def typed(variables: dict[str, Any] | None) -> dict[str, Any]:
         """Return variables as the API takes them; this engine has no JSON type, its clients send text."""
         return {
-            name: {"value": json.dumps(value) if isinstance(value, dict) else value}
+            name: {"value": json.dumps(value) if isinstance(value, dict | list) else value}
             for name, value in (variables or {}).items()
         }
 
@@ -277,7 +277,7 @@ class FlowableDriver(Driver):
 
     @staticmethod
     def typed(variables: dict[str, Any] | None) -> list[dict[str, Any]]:
-        """Return variables as the API takes them."""
+        """Return variables as the API takes them; a list becomes an object that the engine serializes."""
         return [
             {"name": name, "value": value} | ({"type": "json"} if isinstance(value, dict) else {})
             for name, value in (variables or {}).items()

@@ -59,7 +59,9 @@ CASES: dict[str, Case] = {
     "worker-retried": Case("worker", waits("pay"), ((FAIL, "pay", NO_MONEY, 2),)),
     "worker-failed": Case("worker", (("pay", "FAILED"),), ((FAIL, "pay", NO_MONEY, 0),), variables=ORDER),
     "worker-failed-later": Case("worker", (("ship", "FAILED"),), ((WORK, "pay"), (FAIL, "ship", "No\ntruck", 0))),
-    "worker-halfway": Case("worker", waits("ship"), ((WORK, "pay", {"paid": 12}),)),
+    "worker-halfway": Case(
+        "worker", waits("ship"), ((WORK, "pay", {"paid": 12}),), variables={"parcels": [1, 2], "nothing": None}
+    ),
     "worker-refused": Case("worker", waits("ask"), ((THROW, "pay", "REFUSED"),)),
     "worker-given-up": Case("worker", (), ((THROW, "pay", "REFUSED"), (COMPLETE, "ask")), "COMPLETED"),
     "worker-done": Case("worker", (), ((WORK, "pay"), (WORK, "ship")), "COMPLETED"),

@@ -90,6 +90,8 @@ def test_a_socket_has_no_path():
         ("camunda7", "/engine-rest", "/engine-rest", 1),
         ("camunda7", "/engine-rest/", "/engine-rest", 1),
         ("camunda7", "/engine-rest/engine/second", "/engine-rest/engine/second", 1),
+        ("camunda7", "/api/v1", "/engine-rest", 2),
+        ("camunda7", "/engine-rest/api/v1", "/engine-rest", 2),
         ("flowable", "", "/process-api", 3),
         ("flowable", "/process-api", "/process-api", 1),
         ("packaged flowable", "/flowable-rest/service", "/flowable-rest/service", 1),

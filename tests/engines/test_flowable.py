@@ -14,7 +14,7 @@ from tokctl.client import Client, Connection
 from tokctl.engines import connect
 from tokctl.engines.flowable import FlowableEngine, recognizes, rows
 from tokctl.engines.flowable.api import HISTORIC_INSTANCES, derive_external_url
-from tokctl.engines.flowable.documents import FlowableActivity, FlowableInstance
+from tokctl.engines.flowable.documents import FlowableActivity, FlowableInstance, FlowableValue, encode_variables
 from tokctl.engines.ids import resolve_instance, resolve_token
 from tokctl.engines.projection import Projection
 from tokctl.errors import InputError, NotAllowedError, NotFoundError, UnreachableError, UsageError
@@ -383,6 +383,19 @@ def test_variables_of_an_instance(fake):
         "broken": "ship",
         "customer": "cust-4",
         "reserved": True,
+    }
+
+
+def test_a_value_that_is_not_sent_is_unknown_and_not_null():
+    values = [
+        FlowableValue(name="box", type="serializable"),
+        FlowableValue(name="nothing", type="null"),
+        FlowableValue(name="amount", type="integer", value=msgspec.Raw(b"3")),
+    ]
+    assert msgspec.json.decode(encode_variables(values)) == {
+        "box": {"unknown": "serializable"},
+        "nothing": None,
+        "amount": 3,
     }
 
 

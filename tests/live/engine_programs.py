@@ -116,13 +116,16 @@ def answers(name: str, url: str) -> bool:
 
 
 @contextmanager
-def shared(name: str, folder: Path, prepare: Callable[[str], dict[str, Any]]) -> Iterator[RunningProgram]:
+def shared(
+    name: str, folder: Path, prepare: Callable[[str], dict[str, Any]], *options: str
+) -> Iterator[RunningProgram]:
     """Use the engine of a test run, which the first user starts and prepares.
 
     Args:
         name: the application.
         folder: the same for all users in a test run, and for no others.
         prepare: drives the new engine at an address; what it returns is handed to every user.
+        options: what the application is started with.
     """
     need_java()
     folder.mkdir(parents=True, exist_ok=True)
@@ -135,7 +138,7 @@ def shared(name: str, folder: Path, prepare: Callable[[str], dict[str, Any]]) ->
         if held is None:
             held, stdin = make_pipe(pipe)
             try:
-                _, url = start(name, stdin, folder)
+                _, url = start(name, stdin, folder, *options)
                 marker.write_text(json.dumps({"url": url, "prepared": prepare(url)}), encoding="utf-8")
             except BaseException:
                 os.close(held)

@@ -95,14 +95,33 @@ def test_explain_leads_to_the_called_instance(live):
     assert any(live.cases["calling-failed/called"] in command for command in explanation["next"])
 
 
-def test_from_the_address_to_the_cause_with_two_commands(live):
-    report = live.ask("debug")
-    failed = next(issue for issue in report["issues"] if issue["type"] == "FAILED_TOKENS")
-    words = failed["next"].split()[1:]
-    done = live.run(*[word for word in words if word not in {"--server", live.url}])
-    assert done.code == 0, done.err
-    causes = {trouble.message.split("\n")[0][:30] for trouble in live.raw.troubles()}
-    assert any(cause in done.out for cause in causes), done.out
+def cause(message: str) -> str:
+    """The first line of an error message, whose other lines are a stack trace as a rule; wrapped as it may be."""
+    return " ".join(message.partition("\n")[0].split())
+
+
+def test_from_the_address_to_the_cause_with_two_commands(live, shell, tmp_path):
+    """As on the first day: two command lines, each a process, and of the engine nothing is known but its address."""
+    state = {"TOKCTL_STATE_DIR": str(tmp_path / "state")}
+    first = shell("debug", "--server", live.url, env=state)
+    assert (first.code, first.err.count("error")) == (0, 0), first
+    (words,) = re.findall(r"Next: tokctl (.+)", first.out)
+    second = shell(*words.split(), env=state)
+    assert (second.code, second.err) == (0, ""), second
+    (instance,) = {instance for instance in live.instances if instance in words}
+    causes = {cause(one.message) for one in live.raw.troubles() if one.instance == instance}
+    assert any(one in " ".join(second.out.split()) for one in causes), second.out
+
+
+def test_the_cause_of_every_failed_instance_is_two_commands_away(live):
+    """debug names each of them with its id; explain of this id ends at the message of the engine."""
+    listed = live.run("debug", "--limit", "0").out
+    for trouble in live.raw.troubles():
+        (line, *_) = (line for line in listed.splitlines() if trouble.instance in line and "failed:" in line)
+        (instance,) = {word for word in line.split() if word in live.instances}
+        explained = live.run("explain", instance)
+        assert explained.code == 0
+        assert cause(trouble.message) in " ".join(explained.out.split()), trouble
 
 
 def test_retries(live):

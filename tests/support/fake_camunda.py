@@ -284,7 +284,8 @@ class FakeCamunda(LoopbackServer):
         rows = list(self.tables[table].values())
         for name, value in query.items():
             if name == "incidentStatus":
-                failed = {row["processInstanceId"] for row in self.tables["incidents"].values()}
+                known = self.tables["incidents"].values() if self.level == "full" else ()  # those of the history
+                failed = {row["processInstanceId"] for row in known}
                 rows = [row for row in rows if row["id"] in failed]
             elif name == "latestVersion":
                 newest = {row["key"]: row["version"] for row in sorted(rows, key=lambda row: row["version"])}

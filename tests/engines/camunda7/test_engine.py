@@ -75,7 +75,7 @@ def test_filters(server, engine, where, cases):
 @pytest.mark.parametrize(("where", "cases"), FILTERS)
 def test_filters_that_a_server_does_not_know_change_nothing(where, cases):
     unknown = {"processDefinitionKeyIn", "processInstanceBusinessKeyLike", "processInstanceIds", "processInstanceIdIn"}
-    unknown |= {"incidentStatus", "variableValue", "startedBefore"}
+    unknown |= {"variableValue", "startedBefore"}
     with FakeCamunda(FOLDER, ignored=unknown) as server:
         assert set(found(server, open_fake(server), where)) == cases
 
@@ -84,7 +84,7 @@ def test_filters_that_a_server_does_not_know_change_nothing(where, cases):
     ("where", "parameter"),
     [
         (InstanceFilter(open=True), "unfinished"),
-        (InstanceFilter(failed=True), "incidentStatus"),
+        (InstanceFilter(failed=True), "processInstanceIds"),
         (InstanceFilter(statuses=("SUSPENDED",)), "suspended"),
         (InstanceFilter(processes=("order",)), "processDefinitionKey"),
         (InstanceFilter(business_keys=("O-6",)), "processInstanceBusinessKey"),
@@ -298,6 +298,7 @@ def test_an_engine_without_history_shows_what_is_live(monkeypatch):
 def test_history_below_full_has_no_variables_and_no_attempts():
     with FakeCamunda(FOLDER, level="activity") as server:
         engine = open_fake(server)
+        assert "order4" in found(server, engine, InstanceFilter(failed=True))
         (token,) = (one for one in engine.load_instance(server.cases["order4"]).tokens if one.state == FAILED)
         assert token.context.retries_used is None
         assert token.context.error == "java.lang.IllegalStateException: no route to ship service"

@@ -261,8 +261,11 @@ class InstanceReader:
 
         More than a few are read by one sweep, unless it would send many times as much as is needed.
         """
-        if self.without_history:
-            return None
+        lost = [one for one in instances if one.instance_id in self.without_history]
+        if lost:
+            rest = [one for one in instances if one.instance_id not in self.without_history]
+            found = self.read_histories(rest, unfinished=unfinished) if rest else None
+            return None if found is None else found | self.read_single_histories(lost)
         wanted = {one.instance_id for one in instances}
         if unfinished:
             return _group(

@@ -10,6 +10,9 @@ from tokctl.errors import UsageError
 from tokctl.model.durations import format_timedelta
 from tokctl.model.time_expressions import parse_time_or_age
 
+_NOTED = timedelta(seconds=10)
+"""Differences are told in multiples of this: responses show the server's clock to a second at best."""
+
 
 class CommandClock:
     """The time that ages are measured with.
@@ -50,7 +53,8 @@ class CommandClock:
 
     def adopt(self, offset: timedelta) -> None:
         """Measure ages with the clock of a server from now on, unless the time is that of ``--at``."""
-        apart = f"{format_timedelta(abs(offset))} {'ahead of' if offset > timedelta() else 'behind'} the local one"
+        rounded = round(abs(offset) / _NOTED) * _NOTED
+        apart = f"about {format_timedelta(rounded)} {'ahead of' if offset > timedelta() else 'behind'} the local one"
         self.note = f"The server's clock is {apart}."
         if self._at is None:
             self._offset = offset

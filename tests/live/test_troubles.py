@@ -29,8 +29,13 @@ def test_incidents_are_the_engines(live):
 def test_debug_finds_all_failed_tokens(live):
     """Those with the same message together."""
     report = live.ask("debug")
-    (failed,) = (issue for issue in report["issues"] if issue["type"] == "FAILED_TOKENS")
-    assert sorted((one["instance_id"], one["element_id"]) for one in failed["tokens"]) == sorted(
+    failed = [
+        one
+        for issue in report["issues"]
+        if issue["type"] in {"FAILED_TOKENS", "FAILED_CALLS"}
+        for one in issue["tokens"]
+    ]
+    assert sorted((one["instance_id"], one["element_id"]) for one in failed) == sorted(
         (trouble.instance, trouble.element) for trouble in live.raw.troubles()
     )
     (suspended,) = (issue for issue in report["issues"] if issue["type"] == "SUSPENDED_TOKENS")

@@ -27,6 +27,7 @@ class FindingToken(Struct, kw_only=True, frozen=True):
     waiting_time: int | UnsetType = field(name="waitingTime", default=UNSET)
     retries: int | UnsetType = UNSET
     retries_left: int | UnsetType = UNSET
+    called_instance_id: str | UnsetType = UNSET
     parent_token_id: str | UnsetType | None = UNSET
     anomalies: list[str | LinkAnomaly] | UnsetType = UNSET
     missing_flows: list[str] | UnsetType = UNSET

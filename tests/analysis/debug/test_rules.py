@@ -245,8 +245,14 @@ CASES: dict[str, dict[str, tuple]] = {
     },
     "FAILED_TOKENS": {
         "failed": ([live(state="FAILED", updated_at=ago_s(5))], {"t1"}),
+        "the incident of a called instance": ([live(state="FAILED", called_instance_id="i2")], set()),
         "cancelled": ([cancelled()], set()),
         "at work after failing before": ([live(retries_used=2)], set()),
+    },
+    "FAILED_CALLS": {
+        "the called instance failed": ([live(state="FAILED", called_instance_id="i2")], {"t1"}),
+        "it runs": ([live(called_instance_id="i2")], set()),
+        "a failure of its own": ([live(state="FAILED")], set()),
     },
     "RETRIES_EXHAUSTED": {
         "the last attempt": ([live(retries_left=0, retries_used=3)], {"t1"}),

@@ -282,6 +282,28 @@ def test_no_incident_is_no_proof_without_the_right_to_read_them(monkeypatch, rea
         assert len(warnings) == 1
 
 
+@pytest.mark.parametrize("credential", [None, "jo:jo"])
+def test_no_incidents_are_known_to_be_none_if_nothing_can_be_hidden(server, credential):
+    """With a credential, those of a process without any incident may be hidden, unless they can be no more."""
+    names = {instance_id: case for case, instance_id in server.cases.items()}
+    engine = open_camunda(server.url, root=server.root, credential=credential)
+    incidents = {names[one.instance.instance_id]: one.incidents for one in engine.instances(InstanceFilter(), NEWEST)}
+    unknown = {case for case, number in incidents.items() if number is None}
+    assert unknown == (set() if credential is None else {"trip4", "waiting7"})
+    assert {case for case, number in incidents.items() if number} == FAILED_CASES
+
+
+def test_the_incident_of_a_called_instance_counts_once(engine, server):
+    findings = {one.type: one for one in run_debug(engine, None, RECORDED_AT).findings}
+    cases = {instance_id: case for case, instance_id in server.cases.items()}
+    assert {cases[one.visit.instance_id] for one in findings["FAILED_TOKENS"].matches} == FAILED_CASES - {"nested1"}
+    [call] = findings["FAILED_CALLS"].matches
+    assert (cases[call.visit.instance_id], call.visit.element_id) == ("nested1", "bill")
+    called = server.cases["child_of_nested1"]
+    assert call.text.startswith(f"the called instance {called} failed: java.lang.IllegalStateException")
+    assert call.facts == {"called_instance_id": called}
+
+
 def test_an_engine_without_history_shows_what_is_live(monkeypatch):
     warnings = []
     monkeypatch.setattr("tokctl.engines.camunda7.instances.warn", warnings.append)

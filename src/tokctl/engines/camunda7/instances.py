@@ -163,7 +163,7 @@ class InstanceFinder:
         status = status_without_tokens(instance)
         incidents = [] if is_ended(instance) else self._reader.all_incidents().get(instance.instance_id, [])
         if not incidents:
-            return status
+            return replace(status, incidents_known=is_ended(instance) or self._reader.sees_incidents(instance))
         ordered = sorted(incidents, key=lambda one: (one.incident_timestamp or "", one.id))
         elements = dict.fromkeys(one.activity_id for one in ordered if one.activity_id)
         return replace(

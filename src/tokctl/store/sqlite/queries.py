@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Iterator
 from datetime import timedelta
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from tokctl.model.filters import (
     StuckLimits,
     TokenFilter,
     asks_for_live,
+    matches_glob,
 )
 from tokctl.model.instance_status import InstanceStatus
 from tokctl.model.instances import Instance, Summary, summarize
@@ -201,10 +201,6 @@ def _instance_table(where: InstanceFilter) -> str:
     return "instance INDEXED BY instance_live" if where.stuck is not None else "instance"
 
 
-def _matches(value: str | None, glob: str) -> bool:
-    return value is not None and fnmatchcase(value, glob)
-
-
 def _page(limit: int | None, offset: int) -> str:
     return f" LIMIT {-1 if limit is None else int(limit)} OFFSET {int(offset)}"
 
@@ -218,7 +214,7 @@ class SQLiteInstanceQueries(Store):
 
     def _use(self, connection: sqlite3.Connection) -> None:
         """Read from this connection from now on."""
-        connection.create_function("matches", 2, _matches, deterministic=True)
+        connection.create_function("matches", 2, matches_glob, deterministic=True)
         connection.create_function("error_message", 1, read_error, deterministic=True)
         connection.create_function("is_running", 2, read_is_running, deterministic=True)
         connection.create_function("waits_for_event", 1, read_waits_for_event, deterministic=True)

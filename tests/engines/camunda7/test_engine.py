@@ -21,6 +21,7 @@ from tokctl.services.debug import run_debug
 
 FOLDER = RECORDINGS / "operaton"
 NEWEST = SortOrder("started", descending=True)
+RECORDED = SortOrder(RECORDED_ORDER)
 FAILED_CASES = {"order4", "order6", "order14", "nested1", "child_of_nested1"}
 RUNNING_CASES = FAILED_CASES | {"order12", "order20", "nested4", "trip4", "waiting7"}
 
@@ -302,6 +303,41 @@ def test_the_incident_of_a_called_instance_counts_once(engine, server):
     called = server.cases["child_of_nested1"]
     assert call.text.startswith(f"the called instance {called} failed: java.lang.IllegalStateException")
     assert call.facts == {"called_instance_id": called}
+
+
+@pytest.fixture(scope="module")
+def crowded():
+    """A server with more instances at other elements, and all live tokens."""
+    with FakeCamunda(FOLDER) as server:
+        server.copy_instance("trip4", 4)
+        engine = open_fake(server)
+        live = [one.instance.instance_id for one in engine.scan_instances(InstanceFilter(live=True))]
+        yield server, [token for one in live for token in engine.load_instance(one).tokens if token.live]
+
+
+ELEMENTS = ["pay", "Approve order", "ship", "prepare", "bill", "review", "nothing", "pay|Take the payment|join", "p?y"]
+
+
+@pytest.mark.parametrize("words", ELEMENTS)
+def test_live_tokens_are_found_by_their_elements(crowded, words):
+    """By ids and by names; what has not begun, scopes and calls are found, too."""
+    server, live = crowded
+    where = TokenFilter(live=True, elements=tuple(words.split("|")))
+    before = len(server.requests)
+    found = {token.token_id for token in open_fake(server).tokens(None, where, RECORDED)}
+    assert found == {token.token_id for token in live if where.matches(token)}
+    assert bool(found) == (words != "nothing")
+    lists = [dict(one.query) for one in server.requests[before:] if one.path.endswith("/history/process-instance")]
+    assert all(("processInstanceIds" in query) == ("?" not in words) for query in lists)
+
+
+@pytest.mark.parametrize("options", [{"level": "none"}, {"max_results": 3}])
+def test_elements_are_searched_in_all_instances_if_the_server_may_not_find_them(monkeypatch, options):
+    monkeypatch.setattr("tokctl.engines.camunda7.instances.warn", lambda _: None)
+    with FakeCamunda(FOLDER, **options) as server:
+        where = TokenFilter(live=True, elements=("join", "ship"))
+        found = {token.instance_id for token in open_fake(server).tokens(None, where, RECORDED)}
+        assert found >= {server.cases[case] for case in ("order4", "order6", "order14")}
 
 
 def test_an_engine_without_history_shows_what_is_live(monkeypatch):

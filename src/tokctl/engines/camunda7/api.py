@@ -139,7 +139,7 @@ class RestApi:
             try:
                 return self._get_page(path, shape, {**(params or {}), **part})
             except UsageError as error:
-                self._learn_limit(error)
+                self._learn_limit(error, size)
 
     def _get_page(self, path: str, shape: type[T], params: Mapping[str, str]) -> list[T]:
         try:
@@ -149,11 +149,14 @@ class RestApi:
         rows: list[T] = decode_json(answer, list[shape])  # type: ignore[valid-type]
         return rows
 
-    def _learn_limit(self, error: UsageError) -> None:
-        """Read the largest page that a server allows from its message. Raises any other error."""
+    def _learn_limit(self, error: UsageError, size: int | None = None) -> None:
+        """Read the largest page that a server allows from its message; ``size`` is what it refused.
+
+        Raises any other error. Another thread may have learned the limit meanwhile.
+        """
         found = _LIMIT.search(error.message)
         limit = int(found[1]) if found else 1000 if _UNBOUNDED in error.message else 0
-        if not limit or (self.page_size is not None and limit >= self.page_size):
+        if not limit or (size is not None and limit >= size):
             raise error
         self.page_size = limit
 

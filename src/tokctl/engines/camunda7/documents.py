@@ -291,6 +291,13 @@ class CountDocument(_Row, frozen=True, kw_only=True, gc=False):
     count: int
 
 
+class StatisticsRow(_Row, frozen=True, kw_only=True, gc=False):
+    """``/process-definition/statistics``: how many live instances a version of a process has."""
+
+    id: str
+    instances: int
+
+
 class EngineRow(_Row, frozen=True, kw_only=True, gc=False):
     """``/engine``: an engine of the server."""
 

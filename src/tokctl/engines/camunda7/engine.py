@@ -20,6 +20,7 @@ from tokctl.engines.camunda7.documents import ActivityRow, JobRow
 from tokctl.engines.camunda7.durations import read_durations
 from tokctl.engines.camunda7.instances import InstanceFinder
 from tokctl.engines.camunda7.models import ModelLoader
+from tokctl.engines.camunda7.places import find_instances_at
 from tokctl.engines.camunda7.reader import ACTIVITIES, InstanceReader
 from tokctl.engines.camunda7.scopes import encode_variables
 from tokctl.engines.camunda7.suspects import find_suspects
@@ -82,9 +83,9 @@ class Camunda7Engine(RemoteEngine):
 
     # --- instances ---
 
-    def list_candidates(self, where: InstanceFilter) -> Iterator[ListedInstance]:
-        """Yield every instance that matches. Conditions on tokens are not checked."""
-        for instance in self._finder.find(where):
+    def list_candidates(self, where: InstanceFilter, among: Collection[str] | None = None) -> Iterator[ListedInstance]:
+        """Yield every instance that matches, of those ``among`` some. Conditions on tokens are not checked."""
+        for instance in self._finder.find(where, among):
             self._remember(instance)
             yield instance
 
@@ -243,9 +244,15 @@ class Camunda7Engine(RemoteEngine):
                 yield InstanceTokens(status.instance, visits, status=status)
 
     def _sweep_tokens(
-        self, where: InstanceFilter, *, flows: bool, unfinished: bool = False, variables: bool = False
+        self,
+        where: InstanceFilter,
+        among: Collection[str] | None = None,
+        *,
+        flows: bool,
+        unfinished: bool = False,
+        variables: bool = False,
     ) -> Iterator[tuple[InstanceRows, list[Token]]]:
-        instances = [instance_of(found) for found in self.list_candidates(where)]
+        instances = [instance_of(found) for found in self.list_candidates(where, among)]
         several = self._reader.read_many(instances, unfinished=unfinished, variables=variables)
         for done, rows in enumerate(several, start=1):
             yield rows, self._build(rows, flows=flows)
@@ -260,8 +267,9 @@ class Camunda7Engine(RemoteEngine):
         live = asks_for_live(where)
         instances = InstanceFilter(live=live, failed=where.states == (FAILED,), since=where.since, until=where.until)
         unfinished = live and not instances.failed and projection is not Projection.TOKENS
+        among = find_instances_at(self._api, self._models, where.elements) if live and not instances.failed else None
         for _, tokens in self._sweep_tokens(
-            instances, flows=True, unfinished=unfinished, variables=projection is Projection.TOKENS
+            instances, among, flows=True, unfinished=unfinished, variables=projection is Projection.TOKENS
         ):
             yield from sort_tokens(filter(where.matches, tokens), _CREATED)
 

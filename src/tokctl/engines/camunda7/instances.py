@@ -73,8 +73,11 @@ class InstanceFinder:
 
     # --- many instances ---
 
-    def find(self, where: InstanceFilter) -> Iterator[Instance]:
-        """Yield every instance that matches, in order of start. Conditions on tokens are not checked."""
+    def find(self, where: InstanceFilter, among: Iterable[str] | None = None) -> Iterator[Instance]:
+        """Yield every instance that matches, in order of start; only some ids if ``among`` has them.
+
+        Conditions on tokens are not checked.
+        """
         touched = None if where.since is None else self._find_touched(where.since)
         variables = [self._find_variables(condition) for condition in where.variables]
         chosen: list[Iterable[str]] = [*variables]
@@ -83,6 +86,8 @@ class InstanceFinder:
             chosen.append(self._reader.all_incidents())
         if touched is not None:
             chosen.append(touched)
+        if among is not None:
+            chosen.append(among)
         params = push_down(where).params
         if chosen:
             ids = sorted(set.intersection(*map(set, chosen)))

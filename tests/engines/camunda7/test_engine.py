@@ -353,6 +353,28 @@ def test_an_engine_without_history_shows_what_is_live(monkeypatch):
         assert all(token.created_at is None for token in tokens if token.element_id == "join")
 
 
+def test_a_live_instance_whose_history_was_cleaned_up_is_found_by_its_incident(monkeypatch):
+    warnings = []
+    monkeypatch.setattr("tokctl.engines.camunda7.instances.warn", warnings.append)
+    with FakeCamunda(FOLDER) as server:
+        lost = server.cases["order4"]
+        del server.tables["instances"][lost]
+
+        def listed(where):
+            return [one.instance.instance_id for one in open_fake(server).scan_instances(where)]
+
+        for where in (
+            InstanceFilter(failed=True),
+            InstanceFilter(live=True),
+            InstanceFilter(processes=("order",), business_keys=("O-4",)),
+        ):
+            assert lost in listed(where)
+        assert len(warnings) == 3
+        for where in (InstanceFilter(processes=("trip",)), InstanceFilter(statuses=("COMPLETED",))):
+            assert lost not in listed(where)
+        assert len(warnings) == 3
+
+
 def test_history_below_full_has_no_variables_and_no_attempts():
     with FakeCamunda(FOLDER, level="activity") as server:
         engine = open_fake(server)

@@ -250,13 +250,14 @@ class InstanceFinder:
         """
         if where.statuses and not {ACTIVE, SUSPENDED} & set(where.statuses):
             return
-        suspects = sorted(self._reader.all_incidents().keys() - listed)
+        suspects = self._reader.all_incidents().keys() - listed
         if not suspects:
             return
-        known = {row.id for row in self._api.get_rows_of(INSTANCES, HistoricInstanceRow, suspects, _BY_IDS)}
-        lost = [one for one in suspects if one not in known]
-        rows = self._api.get_rows_of(_RUNTIME, RuntimeInstanceRow, lost, _BY_IDS)
-        yield from (one for one in self._without_history(rows) if self._matches(where, one))
+        live = self._api.get_all_rows(_RUNTIME, RuntimeInstanceRow, {"withIncident": "true"})
+        fitting = [row for row in live if row.id in suspects and self._matches(where, self._read(row.to_historic()))]
+        ids = [row.id for row in fitting]
+        known = {row.id for row in self._api.get_rows_of(INSTANCES, HistoricInstanceRow, ids, _BY_IDS)}
+        yield from self._without_history([row for row in fitting if row.id not in known])
 
     def _without_history(self, rows: Sequence[RuntimeInstanceRow]) -> list[Instance]:
         if rows:

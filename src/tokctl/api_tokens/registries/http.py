@@ -32,6 +32,7 @@ from tokctl.api_tokens.registries.protocol import (
     RegistryCapabilities,
     UnsupportedChangeError,
     VerificationResult,
+    check_fields,
 )
 from tokctl.api_tokens.registries.server_kind import TOKENS_PATH, AuditLog, ServerKind
 from tokctl.api_tokens.vaults.credentials import server_account_name
@@ -154,7 +155,9 @@ class HttpRegistry(Registry):
         values: dict[str, Any] = {"type": spec.type, "expires_at": spec.expires_at}
         if spec.scopes is not None:
             values["scopes"] = spec.scopes
-        self._check_supported(values)
+        if spec.allowed_cidrs:
+            values["allowed_cidrs"] = spec.allowed_cidrs
+        _check_supported(self, values)
         body = {"name": spec.name, "description": spec.description} | encode_fields(values)
         with self._translate_lost_answers("Check with 'tokctl api-tokens list' whether it was created."):
             answer = self.client.post(TOKENS_PATH, {name: value for name, value in body.items() if value is not None})
@@ -170,9 +173,11 @@ class HttpRegistry(Registry):
 
     def update(self, token_id: str, changes: Mapping[str, Any]) -> ApiToken:
         """Change fields of an API token: the whole object is read, merged with the changes and written."""
+        _check_supported(self, changes)
         fetched = self._fetch_token(token_id)
-        self._check_supported(changes)
-        cleared = [name for name, value in changes.items() if not value and getattr(fetched.token, name)]
+        cleared = [
+            name for name, value in changes.items() if not value and name != "disabled" and getattr(fetched.token, name)
+        ]
         if cleared and not self.capabilities().can_clear_fields:
             raise UnsupportedChangeError(
                 f"{self.where} cannot clear fields of an API token: {_format_names(cleared)}.",
@@ -214,19 +219,6 @@ class HttpRegistry(Registry):
             answer = self.client.delete((*TOKENS_PATH, token_id), params, accept=(404,))
         if answer.status == 404:
             raise self._not_found_error(token_id)
-
-    def _check_supported(self, values: Mapping[str, Any]) -> None:
-        """Refuse values that servers are known to accept and then ignore."""
-        if values.get("type", API_TOKEN_TYPES[0]) not in API_TOKEN_TYPES:
-            raise UnsupportedChangeError(
-                f"unknown API token type '{format_field('type', values['type'])}'.",
-                f"Valid: {', '.join(API_TOKEN_TYPES)}.",
-            )
-        if "scopes" in values and not self.capabilities().scopes:
-            raise UnsupportedChangeError(
-                f"{self.where} does not support scopes: its API tokens have full access.",
-                "Nothing was changed. Remove the scopes.",
-            )
 
     @contextmanager
     def _translate_lost_answers(self, hint: str) -> Iterator[None]:
@@ -311,6 +303,16 @@ class HttpRegistry(Registry):
     def close(self) -> None:
         """Close the connections."""
         self.client.close()
+
+
+def _check_supported(registry: Registry, values: Mapping[str, Any]) -> None:
+    """Refuse values that servers are known to accept and then ignore."""
+    if values.get("type", API_TOKEN_TYPES[0]) not in API_TOKEN_TYPES:
+        raise UnsupportedChangeError(
+            f"unknown API token type '{format_field('type', values['type'])}'.",
+            f"Valid: {', '.join(API_TOKEN_TYPES)}.",
+        )
+    check_fields(registry, values)
 
 
 def _format_names(fields: Sequence[str]) -> str:

@@ -40,6 +40,17 @@ from tokctl.store.sqlite.schema import MIGRATIONS, SCHEMA_VERSION
 
 CREATED = SortOrder("created")
 BEFORE_VARIABLES = (
+    "DROP TABLE api_token_count",
+    "DROP TRIGGER api_token_is_created",
+    "DROP TRIGGER api_token_is_revoked",
+    "DROP TRIGGER api_token_is_deleted",
+    "DROP INDEX api_token_by_creation_key",
+    "DROP INDEX api_token_with_salt",
+    "DROP INDEX api_token_by_pepper",
+    *(
+        f"ALTER TABLE api_token DROP COLUMN {name}"
+        for name in ("allowed_cidrs", "disabled", "last_use", "creation_key", "creation_salt")
+    ),
     "DROP TABLE identity",
     "DROP TABLE variable",
     "DROP INDEX instance_by_business_key",

@@ -28,7 +28,9 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def put(path: Path, name: str, *scopes: str, type_: str = "full-access", lasts: timedelta = HOUR) -> tuple[str, str]:
+def put(
+    path: Path, name: str, *scopes: str, type_: str = "full-access", lasts: timedelta | None = None
+) -> tuple[str, str]:
     """Put an API token into a store; returns its id and its secret."""
     secret, began = generate(), now()
     with open_store(str(path), write=True, create=True) as store:
@@ -39,7 +41,7 @@ def put(path: Path, name: str, *scopes: str, type_: str = "full-access", lasts: 
                 type=type_,
                 scopes=scopes,
                 created_at=began - 2 * HOUR,
-                expires_at=began + lasts,
+                expires_at=None if lasts is None else began + lasts,
                 created_by=CreatedBy(id="tester"),
             ),
             digest(PEPPER.key, secret),

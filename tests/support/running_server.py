@@ -112,7 +112,9 @@ def multiply(store: Path, instance_id: str, count: int) -> None:
     connection.close()
 
 
-def make_secret(path: Path, name: str, *scopes: str, type_: str = "read-only", lasts: float = 3600) -> tuple[str, int]:
+def make_secret(
+    path: Path, name: str, *scopes: str, type_: str = "read-only", lasts: float | None = None
+) -> tuple[str, int]:
     """Create an API token; returns its secret and its id."""
     pepper = load_pepper(ENVIRONMENT)
     secret = generate()
@@ -125,7 +127,7 @@ def make_secret(path: Path, name: str, *scopes: str, type_: str = "read-only", l
                 type=type_,
                 scopes=scopes,
                 created_at=now - timedelta(days=2),
-                expires_at=now + timedelta(seconds=lasts),
+                expires_at=None if lasts is None else now + timedelta(seconds=lasts),
             ),
             digest(pepper.key, secret),
             pepper.id,

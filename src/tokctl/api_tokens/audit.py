@@ -22,6 +22,8 @@ from tokctl.model.times import format_time
 
 CREATE = "create"
 UPDATE = "update"
+DISABLE = "disable"
+ENABLE = "enable"
 REVOKE = "revoke"
 GENESIS_HASH = "0" * 64
 """The hash before the first entry."""

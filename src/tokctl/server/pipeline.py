@@ -43,7 +43,7 @@ class Pipeline:
         caller = None if resource.is_open else self._authenticate(request)
         if caller is not None and (endpoint is None or not endpoint.authorizes_itself):
             if caller.token is not None:
-                self.services.usage.record_use(caller.token, request.now)
+                self.services.usage.record_use(caller.token, request.use)
             caller.check_method(method)
             if endpoint is not None:
                 caller.check_permission(endpoint.permissions)
@@ -64,7 +64,7 @@ class Pipeline:
             ids=tuple(map(_decode, request.path_parameters.values())),
             values=values,
             applied=applied,
-            now=request.now,
+            use=request.use,
             stats=ResponseStats(),
             caller=caller,
             body=body,

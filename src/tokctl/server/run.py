@@ -19,6 +19,7 @@ from tokctl.api_tokens.pepper import Pepper
 from tokctl.errors import UsageError
 from tokctl.server.access_log import AccessLog
 from tokctl.server.authentication import create_jwt_verifier
+from tokctl.server.lifetimes import MaxLifetimes
 from tokctl.server.settings import ServeSettings
 from tokctl.server.sockets import BACKLOG, create_tls_context, format_address, listen, read_socket_inode, remove_socket
 from tokctl.server.stores import open_reader
@@ -47,6 +48,7 @@ def serve(store: str, pepper: Pepper, settings: ServeSettings, notify: Notify) -
         peppers = opened.api_tokens.peppers()
     AccessLog(settings.access_log).close()  # opened here too, so that errors are raised once, not in each worker
     create_jwt_verifier(settings)
+    MaxLifetimes(settings.max_lifetimes)
     create_tls_context(settings)
     sock = listen(settings)
     address, inode = format_address(settings, sock), read_socket_inode(settings)

@@ -9,6 +9,7 @@ from tokctl.server.access_log import AccessLog
 from tokctl.server.authentication import Authenticator
 from tokctl.server.cache import ResponseCache
 from tokctl.server.client_address import TrustedProxies
+from tokctl.server.lifetimes import MaxLifetimes
 from tokctl.server.metrics import Metrics
 from tokctl.server.settings import ServeSettings
 from tokctl.server.stores import LiveStore, ReaderPool
@@ -34,8 +35,9 @@ class Services:
         self.readers = ReaderPool(store, self.limits.long_answers)
         self.writer = Writer(store)
         self.cache = ResponseCache(self.limits.cache)
+        self.lifetimes = MaxLifetimes(settings.max_lifetimes)
         throttle = Throttle(monotonic, burst=self.limits.failures, shares=settings.workers)
-        self.authenticator = Authenticator(pepper, self.live_store, throttle, self.metrics, settings)
+        self.authenticator = Authenticator(pepper, self.live_store, throttle, self.metrics, self.lifetimes, settings)
         self.usage = UsageRecorder(store, log.log_event)
         self.openapi = b""
 

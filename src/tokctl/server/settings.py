@@ -55,6 +55,7 @@ class ServeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     jwt_jwks_file: str | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
+    max_lifetimes: tuple[str, ...] = ()  # of API tokens, such as full-access=30d
     limits: Limits = Limits()
 
     @property

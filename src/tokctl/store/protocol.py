@@ -23,7 +23,7 @@ from tokctl.model.tokens import Token
 
 if TYPE_CHECKING:
     from tokctl.api_tokens.audit import Actor, AuditEntry, ChainHead
-    from tokctl.model.api_tokens import ApiToken, NewApiToken
+    from tokctl.model.api_tokens import ApiToken, LastUse, NewApiToken
 
 
 class ChangedError(StoreError):
@@ -130,11 +130,12 @@ class ApiTokenTable(Protocol):
     def update(
         self, token_id: int, changes: Mapping[str, Any], at: datetime, *, by: Actor, known: datetime | None = None
     ) -> ApiToken:
-        """Change members of an API token: of ``name``, ``description``, ``type``, ``scopes``, ``expires_at``.
+        """Change members of an API token.
 
         Args:
             token_id: which one.
-            changes: the new values by member; expiry None is never.
+            changes: new values of ``name``, ``description``, ``type``, ``scopes``, ``allowed_cidrs``, ``disabled``,
+                ``expires_at``; expiry None is never.
             at: when.
             by: the caller.
             known: the time of its last change when the caller read it.
@@ -151,8 +152,11 @@ class ApiTokenTable(Protocol):
             ChangedError: it was changed after ``known``.
         """
 
-    def touch(self, used: Mapping[int, datetime]) -> None:
-        """Write when API tokens were used last, by id. A use is not a change: the revision stays the same."""
+    def touch(self, used: Mapping[int, tuple[datetime, LastUse]]) -> None:
+        """Write when and from where API tokens were used last, by id.
+
+        A use is not a change: the revision stays the same.
+        """
 
 
 class AuditTable(Protocol):

@@ -56,6 +56,8 @@ COMMANDS: dict[str, list[str]] = {
     "api-tokens list": ["--all", "-o json --all", "-o csv --all", "--expiring 365d -o yaml"],
     "api-tokens show": ["one", "two -o json", "nobody", ONES_OWN],
     "api-tokens update": ["one --description new", "one --expires never -o json"],
+    "api-tokens disable": ["one", "nobody", ONES_OWN],
+    "api-tokens enable": ["one -o json", ONES_OWN],
     "api-tokens rotate": ["one", "two --grace 0", "three", "four"],
     "api-tokens secret": ["nobody"],
     "api-tokens exec": ["-- sh -c 'ps -eo args >> {folder}/ps'", "-- false", "-- no-such-program"],

@@ -8,10 +8,15 @@ import pytest
 
 from support.registry_kinds import HOUR, Kind, now
 from tokctl.api_tokens.audit import ChainHead, check_chain
-from tokctl.api_tokens.registries.protocol import ApiTokenSpec, RegistryCapabilities, UnsupportedChangeError
+from tokctl.api_tokens.registries.protocol import (
+    ALL_CAPABILITIES,
+    ApiTokenSpec,
+    RegistryCapabilities,
+    UnsupportedChangeError,
+)
 from tokctl.api_tokens.secrets import generate, mask
 from tokctl.errors import NotFoundError
-from tokctl.model.api_tokens import EXPIRED, FULL_ACCESS, READ_ONLY, UNKNOWN, VALID
+from tokctl.model.api_tokens import DISABLED, EXPIRED, FULL_ACCESS, READ_ONLY, UNKNOWN, VALID
 
 NAMES = ("ci", "CI", "ci ", "c", "ключ \U0001f511 é", "'\"\\<>&;%2F\t", "n" * 255)
 ODD_IDS = ("999999", "nope", "../7", "a/b", "a?b=c&d", "%2F", "#x", "٣", "introspect", "audit", ".", "..", "1e3", " ")
@@ -155,6 +160,44 @@ def test_scopes(kind: Kind):
     assert make(kind, "none", scopes=()).token.scopes == ()
 
 
+def test_networks(kind: Kind):
+    networks = ("10.0.0.0/8", "2001:db8::/32")
+    if not kind.registry.capabilities().allowed_cidrs:
+        made = make(kind)
+        before = [dict(one) for one in kind.records()]
+        with pytest.raises(UnsupportedChangeError, match="cannot limit API tokens to networks"):
+            make(kind, "limited", allowed_cidrs=networks)
+        with pytest.raises(UnsupportedChangeError, match="cannot limit API tokens to networks"):
+            kind.registry.update(str(made.token.id), {"allowed_cidrs": networks, "name": "b"})
+        assert kind.records() == before
+        assert made.token.allowed_cidrs is None
+        return
+    made = make(kind, allowed_cidrs=networks).token
+    assert made.allowed_cidrs == networks
+    assert kind.registry.update(str(made.id), {"allowed_cidrs": networks[:1]}).allowed_cidrs == networks[:1]
+    assert kind.registry.update(str(made.id), {"allowed_cidrs": ()}).allowed_cidrs == ()
+    assert kind.registry.get(str(made.id)).allowed_cidrs == ()
+
+
+def test_a_disabled_one_can_be_enabled(kind: Kind):
+    made = make(kind)
+    ident = str(made.token.id)
+    if not kind.registry.capabilities().can_disable:
+        before = [dict(one) for one in kind.records()]
+        for disabled in (True, False):
+            with pytest.raises(UnsupportedChangeError, match="cannot disable API tokens"):
+                kind.registry.update(ident, {"disabled": disabled})
+        assert kind.records() == before
+        assert made.token.disabled is None
+        return
+    assert kind.registry.update(ident, {"disabled": True}).state(now()) == DISABLED
+    assert kind.registry.verify(made.secret).state == DISABLED
+    assert kind.registry.get(ident).disabled
+    assert kind.registry.update(ident, {"disabled": False}).state(now()) == VALID
+    assert kind.registry.verify(made.secret).state == VALID
+    assert [one.action for one in kind.registry.audit(token_id=ident)] == ["create", "disable", "enable"]
+
+
 @pytest.mark.parametrize("ident", ODD_IDS)
 def test_what_is_not_there(kind: Kind, ident: str):
     make(kind)
@@ -251,7 +294,7 @@ def test_the_audit(kind: Kind):
 
 
 def test_what_it_can_do(kind: Kind):
-    able = kind.scopes
-    assert kind.registry.capabilities() == RegistryCapabilities(scopes=able, can_clear_fields=able, has_audit=able)
+    least = RegistryCapabilities(scopes=False, can_clear_fields=False, has_audit=False)
+    assert kind.registry.capabilities() == (ALL_CAPABILITIES if kind.scopes else least)
     assert kind.registry.origin.startswith(("file:///", "http://127.0.0.1:"))
     assert kind.registry.where

@@ -10,13 +10,21 @@ import pytest
 
 from support.commandline import NOW
 from support.keyrings import backends, entries
-from support.own_api_tokens import DAY
+from support.own_api_tokens import DAY, USE
 from support.terminal import PATIENCE, Terminal
 from tokctl.api_tokens.custody.ledger import Ledger, LedgerEntry
 from tokctl.api_tokens.secrets import generate
 
 pytestmark = pytest.mark.slow
 
+LAST_USE = {
+    "lastUse": {
+        "at": "2025-01-11T07:40:00.000Z",
+        "address": USE.address,
+        "userAgent": USE.user_agent,
+        "endpoint": USE.endpoint,
+    }
+}
 ALL = ["admin", "gone", "soon", "grafana", "idle"]
 
 
@@ -30,7 +38,7 @@ def test_by_id_and_name(tokctl, keys):
     assert [keys.get(number).revoked_at for number in (1, 2)] == [NOW, NOW]
     assert [(one.action, one.token_id, one.details) for one in keys.audit()[5:]] == [
         ("revoke", 1, {"why": "spring clean"}),
-        ("revoke", 2, {"why": "spring clean"}),
+        ("revoke", 2, {"why": "spring clean"} | LAST_USE),
     ]
 
 

@@ -11,7 +11,7 @@ import pytest
 from support.commandline import NOW
 from tokctl.api_tokens.pepper import load_pepper
 from tokctl.api_tokens.secrets import digest, mask
-from tokctl.model.api_tokens import VALID
+from tokctl.model.api_tokens import VALID, LastUse
 from tokctl.store import open_store
 
 DAY = timedelta(days=1)
@@ -216,7 +216,7 @@ def test_it_is_revoked_when_nobody_uses_it_any_more(own, kept, clock, capsys, mo
 
     def use() -> None:
         with open_store(str(own.path), write=True) as store:
-            store.api_tokens.touch({1: clock.now})
+            store.api_tokens.touch({1: (clock.now, LastUse())})
 
     clock.at(600, use)
     assert run(own, monkeypatch, ["keys", "rotate", "1", "--wait-until-unused", "1h"], clock) == 0
@@ -228,7 +228,7 @@ def test_it_is_revoked_when_nobody_uses_it_any_more(own, kept, clock, capsys, mo
 def test_one_that_is_used_to_its_end_is_told(own, kept, clock, capsys, monkeypatch):
     def use() -> None:
         with open_store(str(own.path), write=True) as store:
-            store.api_tokens.touch({1: clock.now})
+            store.api_tokens.touch({1: (clock.now, LastUse())})
 
     for minute in range(1, 20):
         clock.at(minute * 60, use)

@@ -32,6 +32,7 @@ from tokctl.api_tokens.registries.protocol import (
     RegistryCapabilities,
     UnsupportedChangeError,
     VerificationResult,
+    check_fields,
 )
 from tokctl.api_tokens.registries.server_kind import TOKENS_PATH, AuditLog, ServerKind
 from tokctl.api_tokens.vaults.credentials import server_account_name
@@ -154,6 +155,8 @@ class HttpRegistry(Registry):
         values: dict[str, Any] = {"type": spec.type, "expires_at": spec.expires_at}
         if spec.scopes is not None:
             values["scopes"] = spec.scopes
+        if spec.allowed_cidrs:
+            values["allowed_cidrs"] = spec.allowed_cidrs
         _check_supported(self, values)
         body = {"name": spec.name, "description": spec.description} | encode_fields(values)
         with self._translate_lost_answers("Check with 'tokctl api-tokens list' whether it was created."):
@@ -170,9 +173,11 @@ class HttpRegistry(Registry):
 
     def update(self, token_id: str, changes: Mapping[str, Any]) -> ApiToken:
         """Change fields of an API token: the whole object is read, merged with the changes and written."""
-        fetched = self._fetch_token(token_id)
         _check_supported(self, changes)
-        cleared = [name for name, value in changes.items() if not value and getattr(fetched.token, name)]
+        fetched = self._fetch_token(token_id)
+        cleared = [
+            name for name, value in changes.items() if not value and name != "disabled" and getattr(fetched.token, name)
+        ]
         if cleared and not self.capabilities().can_clear_fields:
             raise UnsupportedChangeError(
                 f"{self.where} cannot clear fields of an API token: {_format_names(cleared)}.",
@@ -307,11 +312,7 @@ def _check_supported(registry: Registry, values: Mapping[str, Any]) -> None:
             f"unknown API token type '{format_field('type', values['type'])}'.",
             f"Valid: {', '.join(API_TOKEN_TYPES)}.",
         )
-    if "scopes" in values and not registry.capabilities().scopes:
-        raise UnsupportedChangeError(
-            f"{registry.where} does not support scopes: its API tokens have full access.",
-            "Nothing was changed. Remove the scopes.",
-        )
+    check_fields(registry, values)
 
 
 def _format_names(fields: Sequence[str]) -> str:

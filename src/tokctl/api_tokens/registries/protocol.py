@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +21,7 @@ class ApiTokenSpec(Struct, frozen=True, kw_only=True):
     type: str = READ_ONLY
     description: str | None = None
     scopes: tuple[str, ...] | None = None
+    allowed_cidrs: tuple[str, ...] = ()
     expires_at: datetime | None = None
 
 
@@ -40,10 +41,16 @@ class RegistryCapabilities(Struct, frozen=True, kw_only=True):
     scopes: bool = True  # stores and returns the scopes of API tokens
     can_clear_fields: bool = True  # an expiry or a description can be removed
     has_audit: bool = True
+    allowed_cidrs: bool = False  # limits API tokens to networks
+    can_disable: bool = False  # API tokens can be disabled, and enabled again
+
+
+ALL_CAPABILITIES = RegistryCapabilities(allowed_cidrs=True, can_disable=True)
+"""Those of a store and of tokctl's own server."""
 
 
 class VerificationResult(Struct, frozen=True, kw_only=True):
-    """The state of a secret (VALID, EXPIRED, REVOKED or UNKNOWN), and its API token if the registry returns it."""
+    """The state of a secret, as in ``model.api_tokens``, and its API token if the registry returns it."""
 
     state: str
     token: ApiToken | None = None
@@ -105,8 +112,9 @@ class Registry(Protocol):
 
         Args:
             token_id: its id.
-            changes: new values of ``name``, ``description``, ``type``, ``scopes`` or ``expires_at``; fields that
-                are missing here keep their values, and None removes a description or an expiry.
+            changes: new values of ``name``, ``description``, ``type``, ``scopes``, ``allowed_cidrs``, ``disabled``
+                or ``expires_at``; fields that are missing here keep their values, and None removes a description or
+                an expiry.
 
         Raises:
             NotFoundError: there is no such API token.
@@ -175,3 +183,20 @@ class Registry(Protocol):
 
     def _not_found_error(self, token_id: str) -> NotFoundError:
         return NotFoundError(f"API token {token_id} not found in {self.where}.", "See 'tokctl api-tokens list'.")
+
+
+_FIELD_NEEDS = {
+    "scopes": ("scopes", "does not support scopes: its API tokens have full access.", "Remove the scopes."),
+    "allowed_cidrs": ("allowed_cidrs", "cannot limit API tokens to networks.", "Remove the networks."),
+    "disabled": ("can_disable", "cannot disable API tokens.", "Revoke the API token, or rotate it."),
+}
+"""Field of an API token → the capability that a registry needs for it, and the error without it."""
+
+
+def check_fields(registry: Registry, fields: Iterable[str]) -> None:
+    """Raise UnsupportedChangeError if a registry does not support a field, before anything is sent to it."""
+    for field in fields:
+        if field in _FIELD_NEEDS:
+            capability, problem, hint = _FIELD_NEEDS[field]
+            if not getattr(registry.capabilities(), capability):
+                raise UnsupportedChangeError(f"{registry.where} {problem}", f"Nothing was changed. {hint}")

@@ -11,6 +11,7 @@ from typing import Any
 from tokctl.api_tokens.audit import Actor, AuditEntry, ChainHead
 from tokctl.api_tokens.pepper import Pepper, load_pepper
 from tokctl.api_tokens.registries.protocol import (
+    ALL_CAPABILITIES,
     ApiTokenSpec,
     CreatedToken,
     Registry,
@@ -80,7 +81,7 @@ class StoreRegistry(Registry):
 
     def capabilities(self) -> RegistryCapabilities:
         """Return that a store can do everything."""
-        return RegistryCapabilities()
+        return ALL_CAPABILITIES
 
     def identity(self) -> str:
         """Return the identity of the store."""
@@ -115,6 +116,7 @@ class StoreRegistry(Registry):
             token=mask(secret),
             type=spec.type,
             scopes=spec.scopes if spec.scopes is not None else DEFAULT_SCOPES,
+            allowed_cidrs=spec.allowed_cidrs,
             created_by=CreatedBy(id=self._actor.id),
             created_at=self.clock(),
             expires_at=spec.expires_at,

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from tokctl.api_tokens.audit import AuditEntry, ChainHead, decode_entry
 from tokctl.api_tokens.registries.documents import ApiTokenPage, decode_verification
-from tokctl.api_tokens.registries.protocol import RegistryCapabilities
+from tokctl.api_tokens.registries.protocol import ALL_CAPABILITIES
 from tokctl.api_tokens.registries.server_kind import TOKENS_PATH, IntrospectionAnswer, ServerKind
 from tokctl.client import Client, decode_json
 from tokctl.client.json_responses import wrong_shape_error
@@ -24,7 +24,7 @@ _ERROR_STATUSES = range(400, 600)  # a server of another kind may answer with an
 class TokctlKind(ServerKind):
     """Supports every feature of a registry."""
 
-    capabilities = RegistryCapabilities()
+    capabilities = ALL_CAPABILITIES
     reserved_ids = frozenset({INTROSPECT, AUDIT})
     filters_by_name = True
 

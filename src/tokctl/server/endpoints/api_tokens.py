@@ -5,16 +5,20 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from msgspec.structs import replace
+
 from tokctl.api_tokens.secrets import digest, generate, mask
 from tokctl.documents.api_tokens import ApiTokenListMeta, MessageDocument, PaginationDocument, encode_api_token
-from tokctl.errors import StoreError
+from tokctl.errors import StoreError, UsageError
 from tokctl.model.api_tokens import ApiToken, NewApiToken
+from tokctl.model.networks import validate_networks
 from tokctl.model.scopes import validate_scopes
 from tokctl.model.times import to_micros
 from tokctl.server import parameters as par
 from tokctl.server.cache import Headers
 from tokctl.server.endpoint import DocumentResponse, Endpoint, Query, Response
 from tokctl.server.http_errors import HTTPError
+from tokctl.server.lifetimes import ends_by
 from tokctl.server.request import API_TOKENS_PATH
 from tokctl.server.request_bodies import ApiTokenChanges, NewApiTokenBody, invalid_member
 from tokctl.server.services import Services
@@ -77,7 +81,7 @@ async def _list(services: Services, query: Query) -> Response:
     )
     return DocumentResponse(
         {
-            "data": [encode_api_token(token) for token in tokens],
+            "data": [encode_api_token(services.lifetimes.limit(token)) for token in tokens],
             "meta": ApiTokenListMeta(
                 pagination=PaginationDocument(page=page, page_size=size, total=total),
                 permissions=[*query.authenticated.grants],
@@ -89,26 +93,26 @@ async def _list(services: Services, query: Query) -> Response:
 
 async def _get(services: Services, query: Query) -> Response:
     token = _get_token(services.live_store.get_store().api_tokens, _parse_token_id(query))
-    return DocumentResponse(encode_api_token(token), [_make_etag(token)])
+    return DocumentResponse(encode_api_token(services.lifetimes.limit(token)), [_make_etag(token)])
 
 
 async def _create(services: Services, query: Query) -> Response:
     body: NewApiTokenBody = query.body
     if body.expires_at is not None and body.expires_at <= query.now:
         raise _past_expiry_error()
-    scopes = validate_scopes(body.scopes)
-    query.authenticated.check_grant(scopes)
     pepper, secret = services.pepper, generate()
     wanted = NewApiToken(
         name=body.name,
         token=mask(secret),
         type=body.type,
         description=body.description,
-        scopes=scopes,
+        scopes=validate_scopes(body.scopes),
+        allowed_cidrs=_validate_networks(body.allowed_cidrs),
         created_by=query.authenticated.created_by,
         created_at=query.now,
         expires_at=body.expires_at,
     )
+    _check_rights(services, query, wanted)
 
     def create(table: ApiTokenTable) -> ApiToken:
         if table.peppers() - {pepper.id}:
@@ -125,15 +129,19 @@ async def _update(services: Services, query: Query) -> Response:
     changes: dict[str, Any] = body.get_changes()
     if "scopes" in changes:
         changes["scopes"] = validate_scopes(changes["scopes"])
+    if "allowed_cidrs" in changes:
+        changes["allowed_cidrs"] = _validate_networks(changes["allowed_cidrs"])
 
     def update(table: ApiTokenTable) -> ApiToken:
         before = _get_token(table, number)
         _check_match(query, before)
+        if "expires_at" in changes and changes["expires_at"] == services.lifetimes.limit(before).expires_at:
+            del changes["expires_at"]  # as it was read
         expiry = changes.get("expires_at")
         if expiry is not None and expiry <= query.now and expiry != before.expires_at:
             raise _past_expiry_error()
         query.authenticated.check_change(before)
-        query.authenticated.check_grant(changes.get("scopes", ()))
+        _check_rights(services, query, replace(before, **changes), before)
         at = max(query.now, (before.updated_at or before.created_at) + _TICK)  # each version has another time
         try:
             return table.update(number, changes, at, by=query.authenticated.actor, known=before.updated_at)
@@ -141,7 +149,7 @@ async def _update(services: Services, query: Query) -> Response:
             raise _conflict_error(query) from None
 
     token = await services.writer.change(query.authenticated.token, update)
-    return DocumentResponse(encode_api_token(token), [_make_etag(token)])
+    return DocumentResponse(encode_api_token(services.lifetimes.limit(token)), [_make_etag(token)])
 
 
 async def _revoke(services: Services, query: Query) -> Response:
@@ -160,6 +168,28 @@ async def _revoke(services: Services, query: Query) -> Response:
 
     await services.writer.change(query.authenticated.token, revoke)
     return DocumentResponse(MessageDocument(message="The API token was revoked."))
+
+
+def _check_rights(services: Services, query: Query, wanted: NewApiToken, before: ApiToken | None = None) -> None:
+    """Check that the caller and the server's maximum lifetimes allow an API token as it would be.
+
+    Raises:
+        HTTPError: it has scopes that the caller lacks, or networks or an expiry that it cannot give.
+    """
+    caller = query.authenticated
+    caller.check_grant(wanted.scopes or ())
+    if before is None or wanted.allowed_cidrs != before.allowed_cidrs:
+        caller.check_networks(wanted.allowed_cidrs or ())
+    if before is None or not ends_by(wanted.expires_at, before.expires_at):
+        caller.check_expiry(wanted.expires_at)
+    services.lifetimes.check(wanted, before)
+
+
+def _validate_networks(texts: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return validate_networks(texts)
+    except UsageError as error:
+        raise invalid_member("allowedCidrs", f"'allowedCidrs': {error}") from None
 
 
 def _past_expiry_error() -> HTTPError:

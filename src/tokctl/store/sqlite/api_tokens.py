@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tokctl.api_tokens.audit import CREATE, REVOKE, UPDATE, Actor
+from tokctl.api_tokens.audit import CREATE, DISABLE, ENABLE, REVOKE, UPDATE, Actor
 from tokctl.api_tokens.masking import mask_text
 from tokctl.errors import NotFoundError
-from tokctl.model.api_tokens import ApiToken, CreatedBy, NewApiToken
+from tokctl.model.api_tokens import ApiToken, CreatedBy, LastUse, NewApiToken
 from tokctl.model.times import format_time, from_micros, to_micros, to_utc
 from tokctl.store.protocol import CallerChangedError, ChangedError
 from tokctl.store.sqlite.audit import SQLiteAudit
@@ -22,12 +22,22 @@ from tokctl.store.sqlite.connection import transaction, translate_errors
 from tokctl.store.sqlite.schema import INCREMENT_REVISION
 
 _COLUMNS = (
-    "id, name, description, type, scopes, token, created_by,"
-    " created_at, updated_at, expires_at, last_used_at, revoked_at"
+    "id, name, description, type, scopes, allowed_cidrs, disabled, token, created_by,"
+    " created_at, updated_at, expires_at, last_used_at, last_use, revoked_at"
 )
 _NEWEST_FIRST = "ORDER BY created_at DESC, id DESC"
-_scopes_decoder = msgspec.json.Decoder(tuple[str, ...])
+_DISTINCT_PEPPERS = """
+    WITH RECURSIVE known (pepper) AS (
+        SELECT min(pepper) FROM api_token WHERE revoked_at IS NULL
+        UNION ALL
+        SELECT (SELECT min(pepper) FROM api_token WHERE revoked_at IS NULL AND pepper > known.pepper)
+        FROM known WHERE pepper IS NOT NULL
+    )
+    SELECT pepper FROM known WHERE pepper IS NOT NULL"""
+"""One search of the index for each pepper: DISTINCT would read the whole index."""
+_texts_decoder = msgspec.json.Decoder(tuple[str, ...])
 _creator_decoder = msgspec.json.Decoder(CreatedBy)
+_use_decoder = msgspec.json.Decoder(LastUse)
 
 
 Token = TypeVar("Token", bound=NewApiToken)
@@ -58,8 +68,7 @@ class SQLiteApiTokens:
 
     def peppers(self) -> set[str]:
         with translate_errors(self.location):
-            rows = self.connection.execute("SELECT DISTINCT pepper FROM api_token WHERE revoked_at IS NULL")
-            return {pepper for (pepper,) in rows}
+            return {pepper for (pepper,) in self.connection.execute(_DISTINCT_PEPPERS)}
 
     def list(self) -> Iterator[ApiToken]:
         return self._select(f"FROM api_token WHERE revoked_at IS NULL {_NEWEST_FIRST}")
@@ -74,8 +83,9 @@ class SQLiteApiTokens:
 
     def count(self, name: str | None = None) -> int:
         valid, values = _valid(name)
+        counted = "number FROM api_token_count" if name is None else f"count(*) {valid}"
         with translate_errors(self.location):
-            (number,) = self.connection.execute(f"SELECT count(*) {valid}", values).fetchone()
+            (number,) = self.connection.execute(f"SELECT {counted}", values).fetchone()
         return int(number)
 
     def page(self, page: int, size: int, name: str | None = None) -> tuple[Sequence[ApiToken], int]:
@@ -101,7 +111,8 @@ class SQLiteApiTokens:
             "name": token.name,
             "description": token.description,
             "type": token.type,
-            "scopes": _encode_scopes(token.scopes),
+            "scopes": _encode_texts(token.scopes),
+            "allowed_cidrs": _encode_texts(token.allowed_cidrs),
             "token": token.token,
             "digest": digest,
             "pepper": pepper,
@@ -128,24 +139,30 @@ class SQLiteApiTokens:
             if before is None:
                 raise NotFoundError(f"API token {token_id} not found.")
             after = _mask_texts(msgspec.structs.replace(before, **changes, updated_at=at))
-            old, new = _audit_details(before), _audit_details(after)
+            old, new = (_audit_details(one) | {"disabled": bool(one.disabled)} for one in (before, after))
             changed = {name: [old[name], new[name]] for name in new if old[name] != new[name]}
             if not changed:
                 return before
             self.connection.execute(
-                "UPDATE api_token SET name = ?, description = ?, type = ?, scopes = ?, expires_at = ?, updated_at = ?"
-                " WHERE id = ?",
+                "UPDATE api_token SET name = ?, description = ?, type = ?, scopes = ?, allowed_cidrs = ?, disabled = ?,"
+                " expires_at = ?, updated_at = ? WHERE id = ?",
                 [
                     after.name,
                     after.description,
                     after.type,
-                    _encode_scopes(after.scopes),
+                    _encode_texts(after.scopes),
+                    _encode_texts(after.allowed_cidrs),
+                    bool(after.disabled),
                     to_micros(to_utc(after.expires_at)),
                     to_micros(at),
                     token_id,
                 ],
             )
-            audit.append(UPDATE, (token_id, after.name), by, at, changed)
+            action = UPDATE
+            if [*changed] == ["disabled"]:
+                action = DISABLE if after.disabled else ENABLE
+                changed |= _describe_last_use(before)
+            audit.append(action, (token_id, after.name), by, at, changed)
         return after
 
     def revoke(self, token_id: int, at: datetime, *, by: Actor, why: str = "", known: datetime | None = None) -> bool:
@@ -156,7 +173,8 @@ class SQLiteApiTokens:
             self.connection.execute(
                 "UPDATE api_token SET revoked_at = ?1, updated_at = ?1 WHERE id = ?2", [to_micros(at), token_id]
             )
-            audit.append(REVOKE, (token_id, token.name), by, at, {"why": mask_text(why)} if why else {})
+            details = {"why": mask_text(why)} if why else {}
+            audit.append(REVOKE, (token_id, token.name), by, at, details | _describe_last_use(token))
         return True
 
     def _find_to_change(self, token_id: int, known: datetime | None) -> ApiToken | None:
@@ -167,11 +185,12 @@ class SQLiteApiTokens:
             raise ChangedError(f"API token {token_id} was changed by another process.", "Check it and try again.")
         return token
 
-    def touch(self, used: Mapping[int, datetime]) -> None:
+    def touch(self, used: Mapping[int, tuple[datetime, LastUse]]) -> None:
         with translate_errors(self.location), transaction(self.connection):
             self.connection.executemany(
-                "UPDATE api_token SET last_used_at = ?1 WHERE id = ?2 AND coalesce(last_used_at, 0) < ?1",
-                [(to_micros(at), number) for number, at in used.items()],
+                "UPDATE api_token SET last_used_at = ?1, last_use = ?3"
+                " WHERE id = ?2 AND coalesce(last_used_at, 0) < ?1",
+                [(to_micros(at), number, msgspec.json.encode(use).decode()) for number, (at, use) in used.items()],
             )
 
     @contextmanager
@@ -202,8 +221,8 @@ def _mask_texts(token: Token) -> Token:
     return msgspec.structs.replace(token, name=mask_text(token.name), description=description)
 
 
-def _encode_scopes(scopes: tuple[str, ...] | None) -> str:
-    return msgspec.json.encode(scopes or ()).decode()
+def _encode_texts(texts: tuple[str, ...] | None) -> str:
+    return msgspec.json.encode(texts or ()).decode()
 
 
 def _audit_details(token: NewApiToken) -> dict[str, Any]:
@@ -213,23 +232,43 @@ def _audit_details(token: NewApiToken) -> dict[str, Any]:
         "description": token.description,
         "type": token.type,
         "scopes": [*(token.scopes or ())],
+        "allowedCidrs": [*(token.allowed_cidrs or ())],
         "expiresAt": format_time(token.expires_at),
     }
 
 
+def _describe_last_use(token: ApiToken) -> dict[str, Any]:
+    """Return what the audit records of the last use of an API token that ends or pauses: nothing if it was unused."""
+    if token.last_used_at is None:
+        return {}
+    use = token.last_use or LastUse()
+    return {
+        "lastUse": {
+            "at": format_time(token.last_used_at),
+            "address": use.address,
+            "userAgent": use.user_agent,
+            "endpoint": use.endpoint,
+        }
+    }
+
+
 def _read_record(row: tuple[Any, ...]) -> ApiToken:
-    (number, name, description, kind, scopes, token, creator, created, updated, expires, used, revoked) = row
+    (number, name, description, kind, scopes, networks, disabled, token, creator, *times, use, revoked) = row
+    created, updated, expires, used = map(from_micros, times)
     return ApiToken(
         id=number,
         name=name,
         description=description,
         type=kind,
-        scopes=_scopes_decoder.decode(scopes),
+        scopes=_texts_decoder.decode(scopes),
+        allowed_cidrs=_texts_decoder.decode(networks),
+        disabled=bool(disabled),
         token=token,
         created_by=_creator_decoder.decode(creator) if creator else None,
-        created_at=from_micros(created),
-        updated_at=from_micros(updated),
-        expires_at=from_micros(expires),
-        last_used_at=from_micros(used),
+        created_at=created,
+        updated_at=updated,
+        expires_at=expires,
+        last_used_at=used,
+        last_use=_use_decoder.decode(use) if use else None,
         revoked_at=from_micros(revoked),
     )

@@ -137,6 +137,11 @@ class SQLiteStore(SQLiteQueries):
                     f"instance {instance_id}: the counters say {total} tokens, {live} live; "
                     f"found {real_total}, {real_live} live"
                 )
+            kept, counted = self.connection.execute(
+                "SELECT (SELECT number FROM api_token_count), count(*) FROM api_token WHERE revoked_at IS NULL"
+            ).fetchone()
+            if kept != counted:
+                yield f"the counter says {kept} API tokens; found {counted}"
             for instance_id in find_stale_variables(self.connection):
                 yield f"instance {instance_id}: the searchable variables differ from its variables"
 

@@ -78,7 +78,11 @@ def scan(
 
     The history of a repository is scanned if its top directory is in a path: all branches, tags, stashes and
     unreachable objects. If several versions of a file contain the same secret, the oldest is shown. Links are not
-    followed. Compressed files are not opened, except those of git.
+    followed. Decoded are base64, percent-encoding, the escapes of JSON strings and UTF-16; opened are gzip, bzip2, xz,
+    tar and zip files (also jar, whl, docx).
+
+    What is not searched is reported with the reason, and the exit code is 7 if no secret is found: files that cannot be
+    read, other and encrypted archives, shallow and partial clones, the history if only a subdirectory is scanned.
     """
     fails = fail_on.strip().lower()
     if fails not in FAIL_ON_CHOICES:
@@ -159,6 +163,9 @@ def _revoke_live(app: App, registry: Registry, leaks: list[Leak], code: int, *, 
             f"{registry.where} does not report the API tokens of {count(nameless, 'live secret')}. "
             "Revoke them by id. 'tokctl api-tokens list' shows all."
         )
+        for leak in {leak.secret: leak for leak in leaks if leak.live and leak.candidates}.values():
+            names = " or ".join(f"{one.id} ({one.name})" for one in leak.candidates)
+            app.notify(f"{leak.secret} may belong to {names}.")
     live = list_live_tokens(leaks)
     question = f"The secrets of these API tokens are leaked. Revoke them in {registry.where}?"
     if not live or not (yes or confirm_revocation(app, live, question)):

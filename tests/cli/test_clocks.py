@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -43,6 +44,8 @@ def engine() -> Made:
 
 
 INSTANCE = "srv1-" + "0" * 18
+AGE = re.compile(r"1m [345]\ds")
+"""100 seconds, and how long a busy machine takes for the response that shows the server's clock."""
 
 
 @pytest.fixture(params=[APART, -APART], ids=["ahead", "behind"])
@@ -70,8 +73,8 @@ def test_debug_finds_nothing_that_only_the_clocks_explain(ask):
     assert "No problems found" in ask("debug").out
     assert "No problems found" in ask("debug", INSTANCE).out
     assert "No problems found" in ask("debug", "--since", "5m").out
-    assert "1m 40s" in ask("debug", "-T", "long_running=1m").out
-    assert "1m 40s" in ask("debug", "-T", "long_running=1m", "--since", "2m").out
+    assert AGE.search(ask("debug", "-T", "long_running=1m").out)
+    assert AGE.search(ask("debug", "-T", "long_running=1m", "--since", "2m").out)
     assert "No problems found" in ask("debug", "-T", "long_running=1m", "--since", "1m").out
     summary = json.loads(ask("debug", "-o", "json").out)["summary"]
     assert summary["totalIssues"] == 0
@@ -84,7 +87,7 @@ def test_debug_finds_nothing_that_only_the_clocks_explain(ask):
 )
 def test_ages_are_those_of_the_servers_clock(ask, words):
     out = ask(*words).out
-    assert "1m 40s" in out
+    assert AGE.search(out)
     assert "-8m" not in out
 
 

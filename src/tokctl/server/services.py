@@ -31,7 +31,7 @@ class Services:
         self.metrics = Metrics()
         self.proxies = TrustedProxies(settings.trusted_proxies)
         self.live_store = LiveStore(store)
-        self.readers = ReaderPool(store, self.limits.long_answers)
+        self.readers = ReaderPool(store, self.limits.long_answers, self.limits.answer_seconds)
         self.writer = Writer(store)
         self.cache = ResponseCache(self.limits.cache)
         throttle = Throttle(monotonic, burst=self.limits.failures, shares=settings.workers)

@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 
 from tokctl.errors import StoreError
 from tokctl.store import open_store, store_file
-from tokctl.store.protocol import Store
+from tokctl.store.protocol import Store, find_damage
 from tokctl.version import __version__
 
+LOOP_QUERY_SECONDS = 5.0  # the maximum time of a query on the event loop; the expected one is a few milliseconds
 LOOP_BUSY_TIMEOUT_MS = 100  # the event loop's wait for a lock; the default of 30 s would stall every request
 THREADS = 3
 PIECE_THREADS = 2
@@ -25,9 +26,10 @@ CLOSE_TIMEOUT_SECONDS = 5.0
 _Result = TypeVar("_Result")
 
 
-def open_reader(url: str, busy_timeout_ms: int | None = None) -> Store:
-    """Open a store for reading."""
+def open_reader(url: str, query_seconds: float, busy_timeout_ms: int | None = None) -> Store:
+    """Open a store for reading; a query may take ``query_seconds``."""
     store = open_store(url)
+    store.set_query_limit(query_seconds)
     if busy_timeout_ms is not None:
         store.set_busy_timeout(busy_timeout_ms)
     return store
@@ -73,7 +75,7 @@ class LiveStore:
         try:
             store = self._store
             if store is None:
-                store = self._store = open_reader(self.url, LOOP_BUSY_TIMEOUT_MS)
+                store = self._store = open_reader(self.url, LOOP_QUERY_SECONDS, LOOP_BUSY_TIMEOUT_MS)
                 changed = True
                 store.refresh()
             else:
@@ -118,8 +120,9 @@ class ReaderPool:
     threads, so that a slow start does not delay others.
     """
 
-    def __init__(self, url: str, capacity: int) -> None:
+    def __init__(self, url: str, capacity: int, query_seconds: float) -> None:
         self.url = url
+        self.query_seconds = query_seconds
         self.slots = asyncio.Semaphore(capacity)
         self._idle: list[Store] = []
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="reader")
@@ -163,9 +166,14 @@ class ReaderPool:
                 store.close()
             else:
                 return store
-        store = open_reader(self.url)
+        store = open_reader(self.url, self.query_seconds)
         store.refresh()
         return store
+
+    def find_damage(self) -> StoreError | None:
+        """Return the error for a damaged store; called in a thread."""
+        with open_reader(self.url, self.query_seconds) as store:
+            return find_damage(store)
 
     def return_store(self, store: Store, sound: bool) -> None:
         """Take a store back, or close it if the response is not complete; called in a thread."""

@@ -227,6 +227,6 @@ class SQLiteStore(SQLiteQueries):
         with (
             translate_errors(str(self.path)),
             suppress(sqlite3.OperationalError),
-        ):  # while another writer is active, free pages are kept and used again
+        ):
             self.connection.executescript("PRAGMA incremental_vacuum")  # execute would free a single page
         return counted

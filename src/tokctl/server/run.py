@@ -23,6 +23,7 @@ from tokctl.server.settings import ServeSettings
 from tokctl.server.sockets import BACKLOG, create_tls_context, format_address, listen, read_socket_inode, remove_socket
 from tokctl.server.workers import METRICS_FOLDER, Workers, get_end_signals
 from tokctl.store import open_store
+from tokctl.store.seen_heads import find_rollback, remember_head
 
 SWITCH_INTERVAL_SECONDS = 0.001  # after this time a thread that makes a long response yields to the event loop
 REPEATED_SIGNAL_SECONDS = 0.5  # within this time it is the same signal: terminals and systemd signal parent and workers
@@ -46,6 +47,8 @@ def serve(store: str, pepper: Pepper, settings: ServeSettings, notify: Notify) -
         for change in opened.find_damage(0):
             raise StoreError(f"{change}, so it is not served.", "Restore a backup.")
         peppers = opened.api_tokens.peppers()
+        rollback = find_rollback(opened)
+        remember_head(opened)
     AccessLog(settings.access_log).close()  # opened here too, so that errors are raised once, not in each worker
     create_jwt_verifier(settings)
     create_tls_context(settings)
@@ -56,6 +59,8 @@ def serve(store: str, pepper: Pepper, settings: ServeSettings, notify: Notify) -
         workers = f" with {settings.workers} workers" if settings.workers > 1 else ""
         notify(f"Listening on {address}{workers}, serving {store}. Press Ctrl-C to stop.")
         _warn_if_locked_out(pepper, peppers, settings, notify)
+        if rollback is not None:
+            notify(f"warning: the store {store}: {rollback.message} {rollback.advice}")
 
     def work(ready: Callable[[], object]) -> int:
         return _run_worker(store, pepper, settings, sock, ready)

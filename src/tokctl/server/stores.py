@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from tokctl.errors import StoreError
 from tokctl.store import open_store, store_file
 from tokctl.store.protocol import Store, find_damage
+from tokctl.store.seen_heads import find_rollback
 from tokctl.version import __version__
 
 LOOP_QUERY_SECONDS = 5.0  # the maximum time of a query on the event loop; the expected one is a few milliseconds
@@ -50,11 +51,12 @@ class LiveStore:
     """The current state of the store, for small responses on the event loop.
 
     It is refreshed once per round of the event loop, for all the requests received in that round. It holds no snapshot
-    between rounds, so that a writer can restart the write-ahead log.
+    between rounds, so that a writer can restart the write-ahead log. ``log_event`` gets a store that went back.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, log_event: Callable[..., Any]) -> None:
         self.url = url
+        self.log_event = log_event
         self.moment = 0  # counts the refreshes that may have changed something
         self.access = 0  # counts those that may have changed API tokens
         self.files = 0  # counts the files that were the store; a later file may have the same tags as an earlier one
@@ -92,8 +94,10 @@ class LiveStore:
     def _record_change(self, store: Store) -> None:
         self.moment += 1
         revisions, salt = store.revisions(), compute_etag_salt(self.url)
-        if salt != self.salt:
-            self.files += 1
+        is_replaced = salt != self.salt
+        self.files += is_replaced
+        if (is_replaced or revisions.access < self._access) and self.files > 1 and (rollback := find_rollback(store)):
+            self.log_event("store went back", problem=rollback.message)
         if (revisions.access, salt) != (self._access, self.salt):
             self.access += 1
         self._access, self.process, self.salt = revisions.access, revisions.process, salt

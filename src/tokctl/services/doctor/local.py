@@ -57,6 +57,7 @@ def check_store(settings: Settings) -> CheckResult:
     """Check the local store. Raises StoreError."""
     from tokctl.store import open_store, store_file
     from tokctl.store.protocol import find_damage
+    from tokctl.store.seen_heads import find_rollback
 
     location = settings.store_location
     file = store_file(location)
@@ -77,6 +78,8 @@ def check_store(settings: Settings) -> CheckResult:
             if damage := find_damage(opened):
                 raise damage from None
             raise
+        if rollback := find_rollback(opened):
+            return problem(f"{location}: {rollback.message}", rollback.advice, location=location)
     found = f"{location}: {count(info.instances, 'instance')}, {size(info.size_bytes)}, schema {info.schema_version}"
     facts = {name: getattr(info, name) for name in ("location", "schema_version", "size_bytes", "instances", "tokens")}
     if file is not None and _file_mode(file) & 0o077:

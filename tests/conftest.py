@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +34,10 @@ settings.load_profile("regular")
 
 os.environ["TZ"] = "UTC"
 time.tzset()
+
+# No test finds the state of the user who runs them, nor leaves something there.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="tokctl-state-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 # No test in this process uses the machine's keyring; and none finds the one that an earlier test chose, as keyring
 # remembers its first choice.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tokctl.cli.progress import ReadingProgress
     from tokctl.engines.projection import Projection
     from tokctl.engines.protocol import Engine
+    from tokctl.errors import StoreError
     from tokctl.render.result import Output, Result
     from tokctl.store.protocol import Store
 
@@ -62,6 +63,19 @@ class Invocation:
     def debug_traceback(self, arguments: Sequence[str]) -> bool:
         """Return whether errors are raised; works for command lines that could not be parsed, too."""
         return bool(self.flags.get("debug_traceback")) or "--debug-traceback" in arguments
+
+    def find_damage(self) -> StoreError | None:
+        """Return the error for an opened store that is damaged: it may be why a command failed as it should never do.
+
+        Checking every value when it is read would take longer than reading it.
+        """
+        from tokctl.store.protocol import Store, find_damage
+
+        for opened in self.opened:
+            source = getattr(opened, "store", getattr(opened, "engine", opened))  # of a registry, of an engine --at
+            if isinstance(source, Store) and (error := find_damage(source)):
+                return error
+        return None
 
     def close(self) -> None:
         """Close what has been opened, the newest first."""

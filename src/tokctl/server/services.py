@@ -31,9 +31,9 @@ class Services:
         self.log = log
         self.metrics = Metrics()
         self.proxies = TrustedProxies(settings.trusted_proxies)
-        self.live_store = LiveStore(store)
-        self.readers = ReaderPool(store, self.limits.long_answers)
-        self.writer = Writer(store)
+        self.live_store = LiveStore(store, log.log_event)
+        self.readers = ReaderPool(store, self.limits.long_answers, self.limits.answer_seconds)
+        self.writer = Writer(store, log.log_event)
         self.cache = ResponseCache(self.limits.cache)
         self.lifetimes = MaxLifetimes(settings.max_lifetimes)
         throttle = Throttle(monotonic, burst=self.limits.failures, shares=settings.workers)

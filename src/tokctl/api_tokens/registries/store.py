@@ -25,6 +25,7 @@ from tokctl.model.api_tokens import UNKNOWN, ApiToken, CreatedBy, NewApiToken
 from tokctl.model.scopes import DEFAULT_SCOPES
 from tokctl.store import open_store, store_file
 from tokctl.store.protocol import Store
+from tokctl.store.seen_heads import remember_head
 
 
 def open_registry(
@@ -122,20 +123,24 @@ class StoreRegistry(Registry):
             expires_at=spec.expires_at,
         )
         made = self.store.api_tokens.create(token, digest(pepper.key, secret), pepper.id, by=self._actor)
+        remember_head(self.store)
         return CreatedToken(made, secret)
 
     def update(self, token_id: str, changes: Mapping[str, Any]) -> ApiToken:
         """Change fields of an API token."""
         token = self.get(token_id)
-        return self.store.api_tokens.update(
+        changed = self.store.api_tokens.update(
             int(token.id), changes, self.clock(), by=self._actor, known=token.updated_at
         )
+        remember_head(self.store)
+        return changed
 
     def revoke(self, token_id: str, *, reason: str = "") -> None:
         """Revoke an API token."""
         number = _parse_token_id(token_id)
         if number is None or not self.store.api_tokens.revoke(number, self.clock(), by=self._actor, why=reason):
             raise self._not_found_error(token_id)
+        remember_head(self.store)
 
     def verify(self, secret: str) -> VerificationResult:
         """Return the state of a secret, of revoked API tokens, too. Does not count as a use."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Iterator
 from datetime import timedelta
 from functools import partial
@@ -32,7 +31,7 @@ from tokctl.model.times import to_micros
 from tokctl.model.tokens import Token
 from tokctl.model.visits import Visit
 from tokctl.store.protocol import Revisions, Store
-from tokctl.store.sqlite.connection import translate_errors
+from tokctl.store.sqlite.connection import LimitedConnection, translate_errors
 from tokctl.store.sqlite.rows import (
     READ_STATUS,
     READ_STAY,
@@ -208,11 +207,11 @@ def _page(limit: int | None, offset: int) -> str:
 class SQLiteInstanceQueries(Store):
     """Queries about instances, changes and definitions."""
 
-    def __init__(self, connection: sqlite3.Connection, location: str) -> None:
+    def __init__(self, connection: LimitedConnection, location: str) -> None:
         self.location = location
         self._use(connection)
 
-    def _use(self, connection: sqlite3.Connection) -> None:
+    def _use(self, connection: LimitedConnection) -> None:
         """Read from this connection from now on."""
         connection.create_function("matches", 2, matches_glob, deterministic=True)
         connection.create_function("error_message", 1, read_error, deterministic=True)
@@ -224,7 +223,7 @@ class SQLiteInstanceQueries(Store):
     def query(self, sql: str, values: list[Any] | tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a result as they are found."""
         with translate_errors(self.location):
-            yield from self.connection.execute(sql, values)
+            yield from self.connection.rows(sql, values)
 
     # --- changes ---
 
@@ -434,6 +433,7 @@ class SQLiteQueries(SQLiteInstanceQueries):
             rows = self.connection.execute(f"SELECT {columns} FROM token WHERE instance = ?", values)
             while chunk := rows.fetchmany(BATCH_SIZE):
                 yield VisitBatch(*zip(*chunk, strict=True))
+                self.connection.limit.has_row = True
 
     def count_tokens(self, instance_id: str | None, where: TokenFilter) -> int:
         table, pk = (_all_tokens_table(where), None) if instance_id is None else ("token", self.find(instance_id)[0])

@@ -23,6 +23,7 @@ from tokctl.model.times import format_time
 CREATE = "create"
 UPDATE = "update"
 REVOKE = "revoke"
+ROTATE = "rotate"  # the entry of the old API token; that of its successor is a creation
 GENESIS_HASH = "0" * 64
 """The hash before the first entry."""
 

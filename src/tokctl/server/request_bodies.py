@@ -28,6 +28,7 @@ from tokctl.text import shorten, suggest
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 MAX_FORM_FIELDS = 100
+MAX_ID = (1 << 63) - 1
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_LENGTH, pattern=r"\S")]
 Description = Annotated[str, Meta(max_length=MAX_DESCRIPTION_LENGTH)] | None
@@ -41,6 +42,7 @@ MEMBER_RULES = {
     "type": f"one of {', '.join(API_TOKEN_TYPES)}",
     "expiresAt": "an RFC 3339 time with its zone, such as 2027-01-31T12:00:00Z, or null",
     "scopes": f"a list of permissions: {', '.join(PERMISSIONS)}",
+    "replaces": "the id of an API token, or null",
     "token": "a text",
     "token_type_hint": "a text",
     "use": "true or false",
@@ -62,13 +64,17 @@ READ_ONLY_MEMBERS = tuple(field.encode_name for field in msgspec.structs.fields(
 
 
 class NewApiTokenBody(_ReadOnlyMembers, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """An API token to create. It expires in the future, or never (null). Read-only members are ignored."""
+    """An API token to create. It expires in the future, or never (null). Read-only members are ignored.
+
+    ``replaces`` is the id of the API token that is rotated to it, for the audit.
+    """
 
     name: Name
     description: Description = None
     type: Type = READ_ONLY
     scopes: Scopes = DEFAULT_SCOPES
     expires_at: Moment = None
+    replaces: Annotated[int, Meta(ge=1, le=MAX_ID)] | None = None
 
 
 class ApiTokenChanges(_ReadOnlyMembers, kw_only=True, rename="camel", forbid_unknown_fields=True):

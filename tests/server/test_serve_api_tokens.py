@@ -53,6 +53,25 @@ def test_defaults_of_a_new_api_token(manager):
     assert manager.make(made["name"])["id"] != made["id"]  # names need not be unique
 
 
+def test_the_audit_records_what_it_replaces(manager):
+    old = manager.make("ci")
+    new = manager.make("ci", replaces=old["id"])
+    assert "replaces" not in new
+    created, rotated = manager("GET", "/audit?newest=1&limit=2").json()["data"][::-1]
+    assert (created["action"], created["token"]["id"]) == ("create", new["id"])
+    assert created["details"]["replaces"] == old["id"]
+    assert (rotated["action"], rotated["token"]["id"]) == ("rotate", old["id"])
+    assert rotated["details"] == {"successor": new["id"]}
+    manager("DELETE", f"/{old['id']}")
+    for wrong in (old["id"], 999999, 0, "1", -1, 1 << 63):
+        fault = fault_of(manager("POST", json={"name": "ci", "replaces": wrong}, status=400))
+        assert fault["details"] == {"member": "replaces"}
+    _, number = make_secret(manager.store, "admin", "*", type_="full-access")
+    secret, _ = make_secret(manager.store, "small", "api-tokens", type_="full-access")
+    small = Manager(manager.served, manager.store, secret)
+    small("POST", json={"name": "ci", "scopes": [], "replaces": int(number)}, status=403)
+
+
 def test_who_created_it(manager):
     users = {
         "number": (signed(), {"id": 7, "email": "ada@example.org"}),

@@ -70,9 +70,14 @@ class ApiTokenDocument(ApiTokenRecord, kw_only=True, frozen=True, rename="camel"
 
 
 class ApiTokenOverview(ApiTokenRecord, kw_only=True, frozen=True, rename="camel"):
-    """An API token with its state: valid, disabled, expired or revoked."""
+    """An API token with its state: valid, disabled, expired or revoked.
+
+    ``rotatedFrom`` and ``rotatedTo`` are the ids of its predecessor and its successor, if they are known here.
+    """
 
     state: str
+    rotated_from: str | UnsetType = UNSET
+    rotated_to: str | UnsetType = UNSET
 
 
 class ReplacedApiToken(Struct, kw_only=True, frozen=True, rename="camel"):

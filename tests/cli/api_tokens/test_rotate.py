@@ -56,6 +56,18 @@ def test_without_grace_the_old_one_is_revoked(own, kept, tokctl):
     assert own.audit()[-1].details == {"why": "rotated to 2"}
 
 
+def test_the_audit_calls_it_rotate(own, kept, tokctl):
+    assert tokctl("keys", "rotate", "1").code == 0
+    told = [(entry.action, entry.token_id) for entry in own.audit()]
+    assert told == [("create", 1), ("create", 2), ("rotate", 1), ("update", 1)]
+    assert own.audit()[1].details["replaces"] == 1
+    assert own.audit()[2].details == {"successor": 2}
+    told = tokctl("keys", "audit", width=200).out
+    assert "expires 2025-04-11; replaces 1\n" in told
+    assert [line.split()[-2:] for line in told.splitlines() if " rotate " in line] == [["to", "2"]]
+    assert tokctl("keys", "audit", "verify").code == 0
+
+
 def test_what_is_over_is_not_done_again(own, kept, tokctl):
     assert tokctl("keys", "rotate", "1").code == 0
     secret = kept.read_text()

@@ -158,7 +158,9 @@ class HttpRegistry(Registry):
         if spec.allowed_cidrs:
             values["allowed_cidrs"] = spec.allowed_cidrs
         _check_supported(self, values)
-        body = {"name": spec.name, "description": spec.description} | encode_fields(values)
+        body: Document = {"name": spec.name, "description": spec.description} | encode_fields(values)
+        if spec.replaces is not None and self.identity() is not None:  # our server, which has an audit of rotations
+            body["replaces"] = int(spec.replaces)
         with self._translate_lost_answers("Check with 'tokctl api-tokens list' whether it was created."):
             answer = self.client.post(TOKENS_PATH, {name: value for name, value in body.items() if value is not None})
         created = decode_created(answer.body)

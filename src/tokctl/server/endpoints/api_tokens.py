@@ -117,7 +117,13 @@ async def _create(services: Services, query: Query) -> Response:
     def create(table: ApiTokenTable) -> ApiToken:
         if table.peppers() - {pepper.id}:
             raise StoreError("the store's API tokens were created with another pepper than the server's.")
-        return table.create(wanted, digest(pepper.key, secret), pepper.id, by=query.authenticated.actor)
+        if body.replaces is not None:
+            old = table.by_id(body.replaces)
+            if old is None or old.revoked_at is not None:
+                raise invalid_member("replaces", f"'replaces': API token {body.replaces} not found.")
+            query.authenticated.check_grant(old.scopes or ())
+        actor = query.authenticated.actor
+        return table.create(wanted, digest(pepper.key, secret), pepper.id, by=actor, replaces=body.replaces)
 
     made = await services.writer.change(query.authenticated.token, create)
     headers: Headers = [(b"location", f"{API_TOKENS_PATH}/{made.id}".encode()), _make_etag(made)]
@@ -218,7 +224,8 @@ CREATE = Endpoint(
     path=API_TOKENS_PATH,
     method="POST",
     name="createApiToken",
-    text="Create an API token. Only this response contains its secret. You can grant only scopes that you hold.",
+    text="Create an API token. Only this response contains its secret. You can grant only scopes that you hold. With "
+    "'replaces', the audit log records the rotation of that API token.",
     schema="ApiToken",
     status=201,
     permissions=PERMISSIONS,

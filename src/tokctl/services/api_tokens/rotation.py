@@ -110,7 +110,12 @@ class Rotation:
             return result
         is_new = entry is None
         spec = ApiTokenSpec(
-            name=old.name, type=old.type, description=old.description, scopes=old.scopes, expires_at=until
+            name=old.name,
+            type=old.type,
+            description=old.description,
+            scopes=old.scopes,
+            expires_at=until,
+            replaces=str(old.id),
         )
         superseded = self._superseded_digests(old, begun)
         entry = entry or self._plan(old, place, spec, superseded, DEFAULT_GRACE if grace is None else grace)

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from tokctl.api_tokens.audit import CREATE, DISABLE, ENABLE, REVOKE, UPDATE, Actor
+from tokctl.api_tokens.audit import CREATE, DISABLE, ENABLE, REVOKE, ROTATE, UPDATE, Actor
 from tokctl.api_tokens.masking import mask_text
 from tokctl.errors import NotFoundError, StoreError
 from tokctl.model.api_tokens import API_TOKEN_TYPES, ApiToken, CreatedBy, LastUse, NewApiToken
@@ -127,7 +127,9 @@ class SQLiteApiTokens:
 
     # --- changes, each with its entry in the audit ---
 
-    def create(self, token: NewApiToken, digest: bytes, pepper: str, *, by: Actor) -> ApiToken:
+    def create(
+        self, token: NewApiToken, digest: bytes, pepper: str, *, by: Actor, replaces: int | None = None
+    ) -> ApiToken:
         token = _mask_texts(token)
         values = {
             "name": token.name,
@@ -144,13 +146,19 @@ class SQLiteApiTokens:
             "expires_at": to_micros(to_utc(token.expires_at)),  # in another zone, the year 9999 may be 10000
         }
         with self._audited_transaction() as audit:
+            old = None if replaces is None else self._find_to_change(replaces, None)
+            if replaces is not None and old is None:
+                raise NotFoundError(f"API token {replaces} not found.")
             (row,) = self.connection.execute(
                 f"INSERT INTO api_token ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})"
                 f" RETURNING {_COLUMNS}",
                 list(values.values()),
             ).fetchall()
             made = _read_record(row, self.location)
-            audit.append(CREATE, (int(made.id), made.name), by, token.created_at, _audit_details(token))
+            details = _audit_details(token) | ({} if old is None else {"replaces": replaces})
+            audit.append(CREATE, (int(made.id), made.name), by, token.created_at, details)
+            if old is not None:
+                audit.append(ROTATE, (int(old.id), old.name), by, token.created_at, {"successor": made.id})
             self._read_back(int(made.id), values)
         return made
 

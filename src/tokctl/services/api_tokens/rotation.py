@@ -87,6 +87,7 @@ class Rotation:
 
         Raises:
             UnreachableError: another run is rotating this API token.
+            UsageError: it is disabled; a successor would not be.
             NotAllowedError: the registry did not accept the new secret; the successor is revoked, and the old API
                 token and its saved secret are as before.
             TokctlError: as ``Custody.create``; the hint tells whether the rotation can be continued.
@@ -101,6 +102,10 @@ class Rotation:
             result = RotationResult(old=old, new=self.registry.get(str(entry.token_id)), entry=entry, resumed=True)
             report(result)
             return result
+        if entry is None and old.disabled:
+            raise UsageError(
+                f"API token {old.id} is disabled.", "Enable it first, with 'tokctl api-tokens enable', or revoke it."
+            )
         is_new = entry is None
         entry = entry or self._plan(old, place, grace)
         with ExitStack() as run:
@@ -163,7 +168,12 @@ class Rotation:
         if entry.step in {PLANNED, CREATED}:
             saved_before = read_saved_secret(entry.place, entry.origin, str(old.id))
             spec = ApiTokenSpec(
-                name=old.name, type=old.type, description=old.description, scopes=old.scopes, expires_at=expires_at
+                name=old.name,
+                type=old.type,
+                description=old.description,
+                scopes=old.scopes,
+                allowed_cidrs=old.allowed_cidrs or (),
+                expires_at=expires_at,
             )
             issued = self.custody.create_and_save(spec, self.open_sink(entry.place), entry)
             new, entry = issued.token, issued.entry

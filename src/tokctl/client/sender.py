@@ -33,6 +33,7 @@ from tokctl.client.retries import OutcomeUnknownError, TransientError
 from tokctl.client.transport import TARGET, Deadline, DeadlineTransport, create_ssl_context, proxy_for
 from tokctl.errors import InputError, TokctlError, UnreachableError, UsageError
 from tokctl.input_files import decompress
+from tokctl.model.api_tokens import EXPIRES_HEADER
 from tokctl.server_address import ServerAddress
 from tokctl.server_clock import ServerClock
 from tokctl.text import one_line
@@ -141,6 +142,8 @@ class HttpSender:
         if credential and self._credential.is_password:
             self._credential.shared.note_password_result(status)
         trace("%s: %s in %.0f ms", called, status, (monotonic() - begin) * 1000)
+        if credential and (expiry := response.headers.get(EXPIRES_HEADER)):
+            self._credential.announce_expiry(expiry)
         if response.is_success or status in request.accept:
             return response
         refusal = self._status_error(response, request.target, scheme=_scheme(credential))

@@ -41,6 +41,7 @@ class Query(Struct, frozen=True, kw_only=True):
     caller: Caller | None = None
     body: Any = None
     if_match: bytes | None = None
+    idempotency_key: bytes | None = None
 
     @property
     def now(self) -> datetime:

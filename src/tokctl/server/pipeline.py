@@ -69,6 +69,7 @@ class Pipeline:
             caller=caller,
             body=body,
             if_match=request.headers.get(b"if-match"),
+            idempotency_key=request.headers.get(b"idempotency-key"),
         )
         await self._call(request, endpoint, query)
 

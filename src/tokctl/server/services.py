@@ -11,6 +11,7 @@ from tokctl.server.cache import ResponseCache
 from tokctl.server.client_address import TrustedProxies
 from tokctl.server.lifetimes import MaxLifetimes
 from tokctl.server.metrics import Metrics
+from tokctl.server.salts import SaltRemover
 from tokctl.server.settings import ServeSettings
 from tokctl.server.stores import LiveStore, ReaderPool
 from tokctl.server.throttle import Throttle
@@ -39,10 +40,12 @@ class Services:
         throttle = Throttle(monotonic, burst=self.limits.failures, shares=settings.workers)
         self.authenticator = Authenticator(pepper, self.live_store, throttle, self.metrics, self.lifetimes, settings)
         self.usage = UsageRecorder(store, log.log_event)
+        self.salts = SaltRemover(store, log.log_event)
         self.openapi = b""
 
     async def close(self) -> None:
         """Write the last uses of API tokens, and close every store."""
+        await self.salts.finish()
         await self.usage.finish()
         await self.readers.close()
         self.writer.close()

@@ -13,7 +13,7 @@ from tokctl.errors import StoreError
 from tokctl.model.api_tokens import ApiToken
 from tokctl.server.http_errors import RETRY_SECONDS, retry_later
 from tokctl.store import open_store
-from tokctl.store.protocol import ApiTokenTable, CallerChangedError, ChangedError
+from tokctl.store.protocol import ApiTokenTable, CallerChangedError, ChangedError, RepeatedCreationError
 from tokctl.store.seen_heads import remember_head
 
 WRITE_TIMEOUT_SECONDS = 2.0  # for earlier changes and other writers
@@ -36,7 +36,7 @@ class Writer:
         Raises:
             HTTPError: the store cannot be written, or another writer takes too long.
             CallerChangedError: ``token`` has been changed or revoked since it was authenticated.
-            ChangedError, and the errors of the function.
+            ChangedError, RepeatedCreationError, and the errors of the function.
         """
         deadline = monotonic() + WRITE_TIMEOUT_SECONDS
         result, head = await asyncio.get_running_loop().run_in_executor(
@@ -58,7 +58,7 @@ class Writer:
                 table.requesting_token = token
                 result = function(table)
                 return result, remember_head(store)
-        except (CallerChangedError, ChangedError):
+        except (CallerChangedError, ChangedError, RepeatedCreationError):
             raise
         except StoreError as error:
             message = "The store cannot be written. Try again later."

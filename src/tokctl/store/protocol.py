@@ -23,6 +23,7 @@ from tokctl.model.tokens import Token
 
 if TYPE_CHECKING:
     from tokctl.api_tokens.audit import Actor, AuditEntry, ChainHead
+    from tokctl.api_tokens.idempotency import CreationKey
     from tokctl.model.api_tokens import ApiToken, LastUse, NewApiToken
 
 
@@ -85,6 +86,20 @@ class Batch(Protocol):
         """Write tokens; missing instances are created."""
 
 
+class RepeatedCreationError(StoreError):
+    """An API token was created with the same key before: ``token``, as it is now.
+
+    ``salt`` is that of its secret, None if it has been removed. ``is_same`` tells whether the token is still what is
+    asked for now.
+    """
+
+    def __init__(self, token: ApiToken, salt: bytes | None, *, is_same: bool) -> None:
+        super().__init__(f"API token {token.id} was created with the same key.")
+        self.token = token
+        self.salt = salt
+        self.is_same = is_same
+
+
 class ApiTokenTable(Protocol):
     """The API tokens of a store: records and digests, never secrets. Each change has an entry in the audit.
 
@@ -119,7 +134,14 @@ class ApiTokenTable(Protocol):
         """Return a page (from 1) of those that are not revoked, the newest first, and the total number."""
 
     def create(
-        self, token: NewApiToken, digest: bytes, pepper: str, *, by: Actor, replaces: int | None = None
+        self,
+        token: NewApiToken,
+        digest: bytes,
+        pepper: str,
+        *,
+        by: Actor,
+        replaces: int | None = None,
+        creation: CreationKey | None = None,
     ) -> ApiToken:
         """Write a new API token with the digest of its secret and the id of the pepper behind the digest.
 
@@ -129,7 +151,14 @@ class ApiTokenTable(Protocol):
         Raises:
             NotFoundError: there is no API token to replace, or it is revoked; nothing was created.
             StoreError: it cannot be written.
+            RepeatedCreationError: an API token was created with the key of ``creation`` already.
         """
+
+    def has_salts(self) -> bool:
+        """Return whether there are salts, from which secrets can be derived (``api_tokens.idempotency``)."""
+
+    def forget_salts(self, before: datetime) -> None:
+        """Remove the salts of the secrets of API tokens that were created before a time."""
 
     def update(
         self, token_id: int, changes: Mapping[str, Any], at: datetime, *, by: Actor, known: datetime | None = None

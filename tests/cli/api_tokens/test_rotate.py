@@ -48,6 +48,18 @@ def test_the_successor_is_where_the_old_one_was_and_may_do_the_same(own, kept, t
     assert kept.stat().st_mode & 0o777 == 0o600
 
 
+def test_the_successor_has_the_same_networks_and_is_not_of_a_disabled_one(own, kept, tokctl):
+    assert tokctl("keys", "update", "1", "--allowed-cidr", "10.0.0.0/8").code == 0
+    assert tokctl("keys", "disable", "1").code == 0
+    first = kept.read_text()
+    ran = tokctl("keys", "rotate", "1", "--grace", "0")
+    assert (ran.code, kept.read_text()) == (2, first)
+    assert "API token 1 is disabled. Enable it first" in ran.err
+    assert tokctl("keys", "enable", "1").code == 0
+    assert tokctl("keys", "rotate", "1", "--grace", "0").code == 0
+    assert whose(own, kept.read_text()).allowed_cidrs == ("10.0.0.0/8",)
+
+
 def test_without_grace_the_old_one_is_revoked(own, kept, tokctl):
     first = kept.read_text()
     assert "which is revoked" in tokctl("keys", "rotate", "1", "--grace", "0").out

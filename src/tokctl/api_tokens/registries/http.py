@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache, partial
+from secrets import token_hex
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -71,7 +72,6 @@ class HttpRegistry(Registry):
         warn: Callable[[str], object],
     ) -> None:
         self._connection = replace(connection, credential=cache(connection.credential))
-        self._warn = warn
         self._possible_kinds = tuple(kinds)
         self._kind: ServerKind | None = None
         self._page: ApiTokenPage | None = None  # the last one that was fetched
@@ -151,18 +151,21 @@ class HttpRegistry(Registry):
     # --- changing ---
 
     def create(self, spec: ApiTokenSpec) -> CreatedToken:
-        """Create an API token. One that differs from the request, or has no usable secret, is revoked at once."""
-        values: dict[str, Any] = {"type": spec.type, "expires_at": spec.expires_at}
-        if spec.scopes is not None:
-            values["scopes"] = spec.scopes
-        if spec.allowed_cidrs:
-            values["allowed_cidrs"] = spec.allowed_cidrs
+        """Create an API token. One that differs from the request, or has no usable secret, is revoked at once.
+
+        After a lost response, a server that supports it is asked again for the same API token.
+        """
+        values = _list_values(spec)
         _check_supported(self, values)
         body: Document = {"name": spec.name, "description": spec.description} | encode_fields(values)
         if spec.replaces is not None and self.identity() is not None:  # our server, which has an audit of rotations
             body["replaces"] = int(spec.replaces)
         with self._translate_lost_answers("Check with 'tokctl api-tokens list' whether it was created."):
-            answer = self.client.post(TOKENS_PATH, {name: value for name, value in body.items() if value is not None})
+            answer = self.client.post(
+                TOKENS_PATH,
+                {name: value for name, value in body.items() if value is not None},
+                idempotency_key=token_hex(16) if _knows_repetitions(self, self._kind) else None,
+            )
         created = decode_created(answer.body)
         if created.id is None:
             raise CreationOutcomeUnknownError(f"{answer.url}: cannot read the server's response to the creation.")
@@ -257,7 +260,8 @@ class HttpRegistry(Registry):
         with suppress(NotAllowedError):
             self._detect_kind()
         # Every API token may introspect itself; the credential of this registry may lack the right to do so.
-        with Client(replace(self._connection, credential=lambda: secret), warn=self._warn) as own_client:
+        # Its warnings would be about another secret than the user's credential, or the same as before.
+        with Client(replace(self._connection, credential=lambda: secret), warn=lambda _text: None) as own_client:
             return (
                 self._introspect(self.client, secret)
                 or self._introspect(own_client, secret)
@@ -305,6 +309,21 @@ class HttpRegistry(Registry):
     def close(self) -> None:
         """Close the connections."""
         self.client.close()
+
+
+def _list_values(spec: ApiTokenSpec) -> dict[str, Any]:
+    """Return the fields of an API token that the registry must give it, without those that it may choose."""
+    values: dict[str, Any] = {"type": spec.type, "expires_at": spec.expires_at}
+    if spec.scopes is not None:
+        values["scopes"] = spec.scopes
+    if spec.allowed_cidrs:
+        values["allowed_cidrs"] = spec.allowed_cidrs
+    return values
+
+
+def _knows_repetitions(registry: Registry, kind: ServerKind | None) -> bool:
+    """Return whether a server is known to support idempotency keys: older ones do not name their store."""
+    return kind is not None and kind.capabilities.idempotent_creation and registry.identity() is not None
 
 
 def _check_supported(registry: Registry, values: Mapping[str, Any]) -> None:

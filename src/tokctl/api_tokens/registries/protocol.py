@@ -47,9 +47,10 @@ class RegistryCapabilities(Struct, frozen=True, kw_only=True):
     has_audit: bool = True
     allowed_cidrs: bool = False  # limits API tokens to networks
     can_disable: bool = False  # API tokens can be disabled, and enabled again
+    idempotent_creation: bool = False  # after a lost response, a creation can be repeated safely
 
 
-ALL_CAPABILITIES = RegistryCapabilities(allowed_cidrs=True, can_disable=True)
+ALL_CAPABILITIES = RegistryCapabilities(allowed_cidrs=True, can_disable=True, idempotent_creation=True)
 """Those of a store and of tokctl's own server."""
 
 
@@ -102,7 +103,7 @@ class Registry(Protocol):
 
     @abstractmethod
     def create(self, spec: ApiTokenSpec) -> CreatedToken:
-        """Create an API token. A failed attempt is never repeated.
+        """Create an API token. A failed attempt is repeated only if the registry recognizes the repetition.
 
         Raises:
             UnsupportedChangeError: the registry cannot create such an API token.

@@ -7,10 +7,20 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from tokctl.api_tokens.idempotency import (
+    IDEMPOTENCY_KEY,
+    REPEAT_WINDOW,
+    CreationKey,
+    derive_secret,
+    digest_key,
+    generate_salt,
+    parse_key,
+)
 from tokctl.api_tokens.secrets import digest, generate, mask
 from tokctl.documents.api_tokens import ApiTokenListMeta, MessageDocument, PaginationDocument, encode_api_token
 from tokctl.errors import StoreError, UsageError
 from tokctl.model.api_tokens import ApiToken, NewApiToken
+from tokctl.model.durations import format_timedelta
 from tokctl.model.networks import validate_networks
 from tokctl.model.scopes import validate_scopes
 from tokctl.model.times import to_micros
@@ -22,7 +32,7 @@ from tokctl.server.lifetimes import ends_by
 from tokctl.server.request import API_TOKENS_PATH
 from tokctl.server.request_bodies import ApiTokenChanges, NewApiTokenBody, invalid_member
 from tokctl.server.services import Services
-from tokctl.store.protocol import ApiTokenTable, ChangedError
+from tokctl.store.protocol import ApiTokenTable, ChangedError, RepeatedCreationError
 
 MAX_PAGE_SIZE = 100
 MAX_ID_LENGTH = 18  # digits
@@ -100,7 +110,13 @@ async def _create(services: Services, query: Query) -> Response:
     body: NewApiTokenBody = query.body
     if body.expires_at is not None and body.expires_at <= query.now:
         raise _past_expiry_error()
-    pepper, secret = services.pepper, generate()
+    pepper, key = services.pepper, _parse_idempotency_key(query)
+    creation = None
+    if key is None:
+        secret = generate()
+    else:
+        creation = CreationKey(digest_key(pepper.key, query.authenticated.actor, key), generate_salt())
+        secret = derive_secret(pepper.key, creation.salt, key)
     wanted = NewApiToken(
         name=body.name,
         token=mask(secret),
@@ -122,12 +138,53 @@ async def _create(services: Services, query: Query) -> Response:
             if old is None or old.revoked_at is not None:
                 raise invalid_member("replaces", f"'replaces': API token {body.replaces} not found.")
             query.authenticated.check_grant(old.scopes or ())
-        actor = query.authenticated.actor
-        return table.create(wanted, digest(pepper.key, secret), pepper.id, by=actor, replaces=body.replaces)
+        return table.create(
+            wanted,
+            digest(pepper.key, secret),
+            pepper.id,
+            by=query.authenticated.actor,
+            replaces=body.replaces,
+            creation=creation,
+        )
 
-    made = await services.writer.change(query.authenticated.token, create)
+    try:
+        made = await services.writer.change(query.authenticated.token, create)
+    except RepeatedCreationError as repeated:
+        made = _check_repetition(repeated, query)
+        secret = derive_secret(pepper.key, repeated.salt or b"", key or "")
+    if creation is not None:
+        services.salts.note()
     headers: Headers = [(b"location", f"{API_TOKENS_PATH}/{made.id}".encode()), _make_etag(made)]
     return DocumentResponse(encode_api_token(made, secret=secret), headers)
+
+
+def _parse_idempotency_key(query: Query) -> str | None:
+    if query.idempotency_key is None:
+        return None
+    try:
+        return parse_key(query.idempotency_key)
+    except UsageError as error:
+        raise HTTPError(400, "VALIDATION_ERROR", str(error), {"header": IDEMPOTENCY_KEY}) from None
+
+
+def _check_repetition(repeated: RepeatedCreationError, query: Query) -> ApiToken:
+    """Return the API token of an earlier request with the same key, if its secret can still be repeated.
+
+    Raises:
+        HTTPError: it was changed or revoked, it is too old, or the earlier request asked for another one.
+    """
+    token = repeated.token
+    if token.revoked_at is not None or token.updated_at != token.created_at:
+        problem = "was changed or revoked since. Its secret is not repeated."
+    elif repeated.salt is None or query.now - token.created_at > REPEAT_WINDOW:
+        problem = f"was created more than {format_timedelta(REPEAT_WINDOW)} ago. Its secret is not repeated."
+    elif not repeated.is_same:
+        message = f"{IDEMPOTENCY_KEY} was used for API token {token.id}, which differs from this request."
+        raise HTTPError(422, "UNPROCESSABLE_CONTENT", message, {"id": token.id})
+    else:
+        return token
+    message = f"API token {token.id}, created with this {IDEMPOTENCY_KEY}, {problem}"
+    raise HTTPError(409, "CONFLICT", message, {"id": token.id})
 
 
 async def _update(services: Services, query: Query) -> Response:
@@ -225,10 +282,12 @@ CREATE = Endpoint(
     method="POST",
     name="createApiToken",
     text="Create an API token. Only this response contains its secret. You can grant only scopes that you hold. With "
-    "'replaces', the audit log records the rotation of that API token.",
+    "'replaces', the audit log records the rotation of that API token. "
+    "A request with the Idempotency-Key and body of an earlier one gets the same response, for 10 minutes.",
     schema="ApiToken",
     status=201,
     permissions=PERMISSIONS,
+    errors=(409, 422),
     body=NewApiTokenBody,
     handler=_create,
 )

@@ -92,6 +92,7 @@ class Rotation:
         Raises:
             UsageError: the place has another secret; nothing was created.
             UnreachableError: another run is rotating this API token.
+            UsageError: it is disabled; a successor would not be.
             NotAllowedError: the registry did not accept the new secret; the successor is revoked, and the old API
                 token and its saved secret are as before.
             TokctlError: as ``Custody.create``; the hint tells whether the rotation can be continued.
@@ -108,12 +109,17 @@ class Rotation:
             result = RotationResult(old=old, new=self.registry.get(str(entry.token_id)), entry=entry, resumed=True)
             report(result)
             return result
+        if entry is None and old.disabled:
+            raise UsageError(
+                f"API token {old.id} is disabled.", "Enable it first, with 'tokctl api-tokens enable', or revoke it."
+            )
         is_new = entry is None
         spec = ApiTokenSpec(
             name=old.name,
             type=old.type,
             description=old.description,
             scopes=old.scopes,
+            allowed_cidrs=old.allowed_cidrs or (),
             expires_at=until,
             replaces=str(old.id),
         )

@@ -11,11 +11,12 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from tokctl.api_tokens.audit import CREATE, DISABLE, ENABLE, REVOKE, ROTATE, UPDATE, Actor
+from tokctl.api_tokens.idempotency import CreationKey
 from tokctl.api_tokens.masking import mask_text
 from tokctl.errors import NotFoundError, StoreError
 from tokctl.model.api_tokens import API_TOKEN_TYPES, ApiToken, CreatedBy, LastUse, NewApiToken
 from tokctl.model.times import format_time, from_micros, to_micros, to_utc
-from tokctl.store.protocol import CallerChangedError, ChangedError
+from tokctl.store.protocol import CallerChangedError, ChangedError, RepeatedCreationError
 from tokctl.store.sqlite.audit import SQLiteAudit, not_kept_error, read_back
 from tokctl.store.sqlite.connection import LimitedConnection, translate_errors
 from tokctl.store.sqlite.migration import transaction
@@ -128,7 +129,14 @@ class SQLiteApiTokens:
     # --- changes, each with its entry in the audit ---
 
     def create(
-        self, token: NewApiToken, digest: bytes, pepper: str, *, by: Actor, replaces: int | None = None
+        self,
+        token: NewApiToken,
+        digest: bytes,
+        pepper: str,
+        *,
+        by: Actor,
+        replaces: int | None = None,
+        creation: CreationKey | None = None,
     ) -> ApiToken:
         token = _mask_texts(token)
         values = {
@@ -140,12 +148,16 @@ class SQLiteApiTokens:
             "token": token.token,
             "digest": digest,
             "pepper": pepper,
+            "creation_key": creation and creation.digest,
+            "creation_salt": creation and creation.salt,
             "created_by": msgspec.json.encode(token.created_by).decode() if token.created_by else None,
             "created_at": to_micros(token.created_at),
             "updated_at": to_micros(token.created_at),
             "expires_at": to_micros(to_utc(token.expires_at)),  # in another zone, the year 9999 may be 10000
         }
         with self._audited_transaction() as audit:
+            if creation is not None:
+                self._refuse_repetition(token, creation)
             old = None if replaces is None else self._find_to_change(replaces, None)
             if replaces is not None and old is None:
                 raise NotFoundError(f"API token {replaces} not found.")
@@ -161,6 +173,28 @@ class SQLiteApiTokens:
                 audit.append(ROTATE, (int(old.id), old.name), by, token.created_at, {"successor": made.id})
             self._read_back(int(made.id), values)
         return made
+
+    def _refuse_repetition(self, token: NewApiToken, creation: CreationKey) -> None:
+        row = self.connection.execute(
+            f"SELECT creation_salt, {_COLUMNS} FROM api_token WHERE creation_key = ?", [creation.digest]
+        ).fetchone()
+        if row is not None:
+            found = _read_record(row[1:], self.location)
+            raise RepeatedCreationError(found, row[0], is_same=_audit_details(found) == _audit_details(token))
+
+    def has_salts(self) -> bool:
+        with translate_errors(self.location):
+            statement = "SELECT EXISTS (SELECT 1 FROM api_token WHERE creation_salt IS NOT NULL)"
+            return bool(self.connection.execute(statement).fetchone()[0])
+
+    def forget_salts(self, before: datetime) -> None:
+        with translate_errors(self.location):
+            self.connection.execute("PRAGMA secure_delete = ON")  # otherwise they would stay in the file
+        with translate_errors(self.location), transaction(self.connection):
+            self.connection.execute(
+                "UPDATE api_token SET creation_salt = NULL WHERE creation_salt IS NOT NULL AND created_at < ?",
+                [to_micros(before)],
+            )
 
     def update(
         self, token_id: int, changes: Mapping[str, Any], at: datetime, *, by: Actor, known: datetime | None = None

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from support.builders import answer as answer_of
+from support.builders import instance, token
 from support.fake_atomd import SECRET, FakeAtomd, Made
 
 NOW = datetime(2026, 11, 28, 18, 0, 30, tzinfo=UTC)
@@ -95,3 +97,15 @@ def test_a_list_of_stuck_and_recent_instances(ask):
     assert "srv1-0" not in ask("instances", "list", "--stuck").out
     assert "srv1-0" in ask("instances", "list", "--since", "2m").out
     assert "srv1-0" not in ask("instances", "list", "--since", "1m").out
+
+
+@pytest.mark.parametrize("words", [("tokens", "list"), ("tokens", "tree"), ("flow",), ("tokens", "show", "future")])
+def test_a_negative_duration_is_no_fact(tokctl, words):
+    """As in a file of a machine whose clock is ahead."""
+    times = {"created_at": NOW + APART, "updated_at": NOW + APART}
+    backwards = token("back", state="COMPLETED", created_at=NOW, updated_at=NOW, completed_at=NOW - APART)
+    several = [token("future", state="ACTIVE", **times), backwards]
+    ran = tokctl(*words, "--file", "-", stdin=answer_of(instance(), several), now=NOW, width=200, tty=True)
+    assert ran.code == 0, ran.err
+    assert not re.search(r"[^\d]-\d+m", ran.out), ran.out
+    assert "?" in ran.out

@@ -47,7 +47,7 @@ def test_debug_finds_all_failed_tokens(live):
 def test_debug_finds_the_join_that_waits_for_ever(live):
     report = live.ask("debug", live.cases["joining-for-ever"], "--skip", "STUCK_GATEWAY_TOKENS")  # after five minutes
     assert {issue["type"] for issue in report["issues"]} == {"DEADLOCKED_JOIN"}
-    for healthy in ("joining-one", "joining-two", "nested-half", "including-half"):
+    for healthy in JOINING:
         assert "DEADLOCKED_JOIN" not in {issue["type"] for issue in live.ask("debug", live.cases[healthy])["issues"]}
 
 
@@ -71,6 +71,20 @@ def test_patience_is_no_trouble(live, tokctl, words):
     for instance in patient if words == ("debug",) else ():
         done = tokctl("debug", instance, "--server", live.url, "--fail-on", "low", now=later)
         assert done.code == 0, done.out
+
+
+JOINING = ("joining-one", "joining-two", "nested-half", "including-half")
+"""Cases in which a join waits for a user task."""
+
+
+def test_a_join_that_a_token_can_still_reach_is_not_stuck(live, tokctl):
+    """Three hours later; the document's check, on request, finds it."""
+    later = datetime.now(UTC) + timedelta(hours=3)
+    for name in JOINING:
+        words = ("debug", live.cases[name], "--rule", "STUCK_GATEWAY_TOKENS", "--server", live.url)
+        assert "No problems found" in tokctl(*words, now=later).out, name
+        found = tokctl(*words, "-T", "waiting_joins=1", now=later).out
+        assert ("can continue when tokens arrive on" in found) or name == "including-half", name
 
 
 def test_debug_finds_no_contradictions(live):

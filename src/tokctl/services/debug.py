@@ -156,7 +156,9 @@ def run_debug(
         prefix=prefix,
     )
     not_compared = [] if engine.compares_durations or SlowerThanUsual.name not in shown else [_NOT_COMPARED]
-    return replace(report, notes=(*engine.limitations, *not_compared))
+    found = {finding.type for finding in report.findings}
+    of_rules = [note for rule in run if rule.name in found for note in rule.notes()]
+    return replace(report, notes=(*of_rules, *engine.limitations, *not_compared))
 
 
 _NOT_COMPARED = (

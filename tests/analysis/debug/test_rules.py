@@ -562,6 +562,16 @@ def test_a_deadlocked_join_names_the_branch_that_no_token_can_come_from():
     assert hit.text == "no token can arrive on b>join (from 'b'), because Pay FAILED; has waited 1h"
 
 
+def test_times_in_the_future_point_to_the_clock_once():
+    records = [live(f"t{number}", f"i{number}", age=-60 * number) for number in range(10)]
+    report = run_debug(FileEngine(records, name="records"), None, NOW, DebugQuery(rules=("TIME_ANOMALIES",)))
+    [finding] = report.findings
+    assert finding.count == 8
+    assert report.notes == ("Times are up to 9m in the future. Check the clock of the source.",)
+    report = run_debug(FileEngine([done(duration_ms=-5)], name="records"), None, NOW, DebugQuery(ended=True))
+    assert (len(report.findings), report.notes) == (1, ())
+
+
 def test_what_hits_carry():
     [hit] = look("LONG_RUNNING_TOKENS", live(age=630)).values()
     assert (hit.text, hit.facts, hit.since) == ("ACTIVE for 10m 30s", {"runningTime": 11}, ago_s(630))

@@ -608,7 +608,8 @@ def test_a_server_with_small_pages_is_read_to_the_end(fake):
 
 def test_a_filter_by_id_that_is_ignored_shows_no_other_instance(fake):
     fake.unfiltered = frozenset({"history/historic-process-instances"})
-    failed = engine_of(fake).tokens(None, TokenFilter(states=(FAILED,)), CREATED)
+    failed = list(engine_of(fake).tokens(None, TokenFilter(states=(FAILED,)), CREATED))
+    assert len({one.token_id for one in failed}) == len(failed)
     dead = {row["processInstanceId"] for row in fake.lists["management/deadletter-jobs"]}
     assert {one.instance_id for one in failed} <= dead
 

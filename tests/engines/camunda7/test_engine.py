@@ -305,6 +305,28 @@ def test_the_incident_of_a_called_instance_counts_once(engine, server):
     assert call.facts == {"called_instance_id": called}
 
 
+PROCESSES = ("order", "trip", "nested", "waiting", "billing")
+
+
+def test_durations_of_several_processes_are_read_at_once(server, monkeypatch):
+    alone = {one: list(open_fake(server).visit_durations(one, None, 2)) for one in PROCESSES}
+    engine = open_fake(server)
+    before = len(server.requests)
+    found = {one: list(engine.visit_durations(one, None, 2)) for one in PROCESSES}
+    assert {one: sorted(several) for one, several in found.items()} == {
+        one: sorted(several) for one, several in alone.items()
+    }
+    assert [key for key, _, _ in found["trip"]] == [key for key, _, _ in alone["trip"]]  # the last one first
+    paths = [one.text.removeprefix("/engine-rest/") for one in server.requests[before:]]
+    assert len([path for path in paths if "processDefinitionKey" in path]) == 2
+    assert paths[-2:-1] == ["history/activity-instance/count?finished=true"]
+    monkeypatch.setattr("tokctl.engines.camunda7.durations.MAX_COMPARED_VISITS", 3)
+    engine.refresh()
+    for one in PROCESSES:
+        list(engine.visit_durations(one, None, 2))
+    assert len([one for one in server.requests[before:] if "processDefinitionKey" in one.text]) == 2 + 5
+
+
 @pytest.fixture(scope="module")
 def crowded():
     """A server with more instances at other elements, and all live tokens."""

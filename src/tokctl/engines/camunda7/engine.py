@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from tokctl.engines.camunda7.api import RestApi
 from tokctl.engines.camunda7.documents import ActivityRow, JobRow
-from tokctl.engines.camunda7.durations import read_durations
+from tokctl.engines.camunda7.durations import CamundaDurations
 from tokctl.engines.camunda7.instances import InstanceFinder
 from tokctl.engines.camunda7.models import ModelLoader
 from tokctl.engines.camunda7.places import find_instances_at
@@ -74,11 +74,12 @@ class Camunda7Engine(RemoteEngine):
         self._models = ModelLoader(self._api, display_address(client))
         self._reader = InstanceReader(self._api, self._models)
         self._finder = InstanceFinder(self._api, self._models, self._reader)
+        self._durations = CamundaDurations(self._api, self._finder)
         self._limitations: list[str] = []
 
     def refresh(self) -> bool:
         self._reader.forget()
-        self._limitations.clear()
+        self._durations.forget()
         return super().refresh()
 
     # --- instances ---
@@ -155,8 +156,7 @@ class Camunda7Engine(RemoteEngine):
 
     def latest_instance_id(self) -> str | None:
         """Return the id of the instance that started last; of several, the last id."""
-        latest = self._finder.latest()
-        if latest is None:
+        if (latest := self._finder.latest()) is None:
             return None
         self._remember(latest)
         return latest.instance_id
@@ -306,5 +306,5 @@ class Camunda7Engine(RemoteEngine):
     def visit_durations(
         self, process_id: str | None, elements: Collection[str] | None, instances: int
     ) -> Iterator[tuple[str, str, float]]:
-        """Yield durations of the last instances of a process, from one sweep for each of its versions."""
-        return read_durations(self._api, self._finder, process_id, elements, instances)
+        """Yield durations of the last instances of a process; see ``durations``."""
+        return self._durations.read(process_id, elements, instances)

@@ -172,9 +172,29 @@ def requests_of(live: LiveEngine, *words: str) -> list[Forwarded]:
     return proxy.forwarded
 
 
+FILTERS = {
+    "--process worker": {"camunda7": "processDefinitionKey", "flowable": "processDefinitionKey"},
+    "--business-key guarded-armed": {"camunda7": "processInstanceBusinessKey", "flowable": "businessKey"},
+    "--live": {"camunda7": "unfinished", "flowable": "finished"},
+    "--status CANCELLED": {"camunda7": "finished", "flowable": "finished"},
+    "--until 1h": {"camunda7": "startedBefore", "flowable": "startedBefore"},
+}
+"""Words of ``instances list`` → the parameter of the engine's list of instances."""
+
+
 def filters_instances(live: LiveEngine) -> bool:
-    requests = requests_of(live, "instances", "list", "--business-key", "guarded-armed")
-    return any("guarded-armed" in one.target for one in requests)
+    """Whether the parameters are sent, and the engine sends less for them."""
+    path = "/history/historic-process-instances?" if live.name == "flowable" else "/history/process-instance?"
+
+    def lists(words: str) -> list[Forwarded]:
+        return [one for one in requests_of(live, "instances", "list", *words.split()) if path in one.target]
+
+    whole = sum(one.size for one in lists(""))
+    return all(
+        f"{names[KINDS[live.name]]}=" in one.target and one.size < whole
+        for words, names in FILTERS.items()
+        for one in lists(words)
+    )
 
 
 def filters_not_all(live: LiveEngine) -> bool:

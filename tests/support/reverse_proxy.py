@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 import ssl
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import httpx
 
@@ -16,12 +17,16 @@ NOT_FORWARDED = {"connection", "host", "accept-encoding", "transfer-encoding", "
 
 
 class Forwarded(NamedTuple):
-    """A request that was forwarded, with its path and query as the engine got them, and the response."""
+    """A request that was forwarded, with its path and query as the engine got them; and the response.
+
+    ``size`` is that of its body in bytes.
+    """
 
     target: str
     headers: httpx.Headers
     status: int
     answer_headers: httpx.Headers
+    size: int
 
 
 class ReverseProxy(ThreadingHTTPServer):
@@ -39,8 +44,10 @@ class ReverseProxy(ThreadingHTTPServer):
         self.client = httpx.Client(base_url=upstream, timeout=60)
         self.forwarded: list[Forwarded] = []
 
-    def handle_error(self, request: object, client_address: object) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of clients that do not trust the certificate."""
+        if not isinstance(sys.exception(), ssl.SSLError | ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -58,9 +65,9 @@ class _Handler(BaseHTTPRequestHandler):
     def forward(self, target: str) -> None:
         sent = {name: value for name, value in self.headers.items() if name.lower() not in NOT_FORWARDED}
         answer = self.server.client.get(target, headers=sent)
-        self.server.forwarded.append(
-            Forwarded(target, httpx.Headers(self.headers.items()), answer.status_code, answer.headers)
-        )
+        asked = httpx.Headers(self.headers.items())
+        seen = Forwarded(target, asked, answer.status_code, answer.headers, len(answer.content))
+        self.server.forwarded.append(seen)
         headers = {name: value for name, value in answer.headers.items() if name.lower() not in NOT_FORWARDED}
         self.answer(answer.status_code, headers, answer.content)
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from live.live_engines import LiveEngine
-from tokctl.engines.capabilities import Support, load_capabilities
+from tokctl.capabilities import Support
+from tokctl.engines.capabilities import load_capabilities
 
 KINDS = {"operaton": "camunda7", "flowable": "flowable"}
 

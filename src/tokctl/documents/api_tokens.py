@@ -50,9 +50,13 @@ class ApiTokenDocument(ApiTokenRecord, kw_only=True, frozen=True, rename="camel"
 
 
 class ApiTokenOverview(ApiTokenRecord, kw_only=True, frozen=True, rename="camel"):
-    """An API token with its state: valid, expired or revoked."""
+    """An API token with its state: valid, expired or revoked.
+
+    ``unrestricted`` is true if its type allows everything on this server, although it is not full-access.
+    """
 
     state: str
+    unrestricted: bool | UnsetType = UNSET
 
 
 class ReplacedApiToken(Struct, kw_only=True, frozen=True, rename="camel"):
@@ -187,7 +191,8 @@ def encode_api_token_overview(
     token: ApiToken, now: datetime, kind: type[ApiTokenOverview] = ApiTokenOverview, **more: Any
 ) -> Document:
     """Return the JSON object of an API token with its state, and with ``more`` members of another kind of document."""
-    return _with_extra(kind(**_record_fields(token) | {"state": token.state(now)} | more), token)
+    fields = _record_fields(token) | {"state": token.state(now), "unrestricted": token.unrestricted or UNSET}
+    return _with_extra(kind(**fields | more), token)
 
 
 def _with_extra(document: ApiTokenRecord, token: ApiToken) -> Document:

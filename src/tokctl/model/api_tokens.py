@@ -12,6 +12,8 @@ from tokctl.model.scopes import WILDCARD_SCOPE
 READ_ONLY = "read-only"
 FULL_ACCESS = "full-access"
 API_TOKEN_TYPES = (READ_ONLY, FULL_ACCESS)
+CUSTOM = "custom"
+"""A type of other servers: restricted by scopes on some, unrestricted on others."""
 
 MAX_NAME_LENGTH = 255  # characters
 MAX_DESCRIPTION_LENGTH = 4096
@@ -56,6 +58,7 @@ class ApiToken(NewApiToken, frozen=True, kw_only=True, rename="camel"):
     updated_at: datetime | None = None
     last_used_at: datetime | None = None
     revoked_at: datetime | None = None
+    unrestricted: bool = False  # whether a type that sounds restricted allows everything
     extra: dict[str, Any] = {}
 
     def state(self, now: datetime) -> str:

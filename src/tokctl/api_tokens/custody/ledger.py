@@ -60,6 +60,11 @@ class LedgerEntry(Struct, frozen=True, kw_only=True):
     grace: float = 0.0
     proven_at: datetime | None = None
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether it is an unfinished rotation that replaces the secret of the same API token."""
+        return self.replaces is not None and self.replaces == self.token_id
+
 
 class Ledger:
     """The entries of one user on one machine, in ``folder/api-tokens`` (default: the state directory)."""
@@ -202,16 +207,23 @@ def list_unfinished(ledger: Ledger) -> list[LedgerEntry]:
     return [
         entry
         for entry in ledger.entries()
-        if (entry.step in {PLANNED, CREATED} or entry.place == ENVIRONMENT) and not ledger.is_in_progress(entry)
+        if (entry.step in {PLANNED, CREATED} or entry.place == ENVIRONMENT)
+        and not entry.is_in_place  # its API token is no orphan: another rotation gives it a new secret
+        and not ledger.is_in_progress(entry)
     ]
 
 
 def list_unfinished_rotations(ledger: Ledger, origin: str) -> list[LedgerEntry]:
-    """Return the entries of interrupted rotations: the successor is saved, and the old token is unchanged."""
+    """Return the entries of interrupted rotations that another run completes.
+
+    The successor is saved, and the old token is unchanged; or the secret was to be replaced in place, and may be lost.
+    """
     return [
         entry
         for entry in ledger.entries(origin)
-        if entry.replaces is not None and entry.step in {SAVED, PROVEN} and not ledger.is_in_progress(entry)
+        if entry.replaces is not None
+        and (entry.step in {SAVED, PROVEN} or entry.is_in_place)
+        and not ledger.is_in_progress(entry)
     ]
 
 

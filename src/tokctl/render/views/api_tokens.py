@@ -27,6 +27,7 @@ EXPIRY_WARNING = timedelta(days=14)
 
 _STATES = {VALID: "green", EXPIRED: "red", REVOKED: "dim", UNKNOWN: "red"}
 _NEVER = Cell("never", "dim")
+_NOT_REPORTED = Cell("not reported by the server", "dim")
 
 
 def api_token_columns(now: datetime) -> tuple[Column, ...]:
@@ -48,7 +49,7 @@ def api_token_columns(now: datetime) -> tuple[Column, ...]:
         Column(key="state", title="STATE", value=lambda t: t.state(now), show=state_cell, wide=True, rank=8),
         Column(key="type", title="TYPE", value=lambda t: t.type, show=_type_cell, rank=2),
         Column(key="scopes", title="SCOPES", value=lambda t: t.scopes, show=_scopes_cell, fold=True, rank=3),
-        Column(key="token", title="TOKEN", value=lambda t: t.token, rank=5),
+        Column(key="token", title="TOKEN", value=lambda t: t.token, show=_mask_cell, rank=5),
         time_column("lastUsedAt", "LAST USED", lambda t: t.last_used_at, rank=4),
         time_column("expiresAt", "EXPIRES", lambda t: t.expires_at, show=lambda t: _expiry_cell(t, now), rank=1),
         Column(key="createdBy", title="CREATED BY", value=_creator, fold=True, rank=7),
@@ -84,7 +85,7 @@ def api_token_detail(token: ApiToken, now: datetime) -> Detail:
     extra = tuple(Field(name, Cell(format_value(value))) for name, value in token.extra.items())
     fields = (
         *_rights(token),
-        Field("token", Cell(token.token)),
+        Field("token", Cell(token.token) if token.token else _NOT_REPORTED),
         Field("description", Cell(token.description or "none", "" if token.description else "dim")),
         Field("created by", Cell(_creator(token) or "unknown", "" if token.created_by else "dim")),
     )
@@ -239,12 +240,18 @@ def _title(token: ApiToken, last: Cell) -> tuple[Cell, ...]:
 
 
 def _rights(token: ApiToken) -> tuple[Field, Field]:
-    scopes = Cell("not reported by the server", "dim") if token.scopes is None else _scopes_cell(token)
+    scopes = _NOT_REPORTED if token.scopes is None else _scopes_cell(token)
     return Field("type", _type_cell(token)), Field("scopes", scopes)
 
 
 def _type_cell(token: ApiToken) -> Cell:
+    if token.unrestricted:
+        return Cell(f"{token.type} (unrestricted)", "yellow")
     return Cell(token.type, "yellow" if token.type == FULL_ACCESS else "")
+
+
+def _mask_cell(token: ApiToken) -> Cell:
+    return Cell(token.token) if token.token else Cell("?", "dim")
 
 
 def _scopes_cell(token: ApiToken) -> Cell:

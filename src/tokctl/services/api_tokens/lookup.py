@@ -53,13 +53,14 @@ def check_token_ref(word: str) -> None:
 
 
 def find_api_token(registry: Registry, word: str) -> ApiToken:
-    """Return an API token by its id or its name; the id takes precedence.
+    """Return an API token by its id or its name; the id takes precedence. Names are looked up in the list.
 
     Raises as ``check_token_ref``, and NotFoundError: there is no such API token; AmbiguousIdError: several.
     """
     check_token_ref(word)
-    with suppress(NotFoundError):
-        return registry.get(word)
+    if is_api_token_id(word):
+        with suppress(NotFoundError):
+            return registry.get(word)
     named = registry.find_by_name(word)
     if len(named) > 1:
         raise AmbiguousNameError(word, [str(token.id) for token in named], registry.where)

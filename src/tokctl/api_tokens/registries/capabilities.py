@@ -1,0 +1,80 @@
+"""What a kind of registry can do: one capability for each feature of API tokens.
+
+Each registry declares its own as ``CAPABILITIES``, servers in their ``KIND``. ``tokctl api-tokens kinds`` and
+docs/api-tokens.md show them. A new feature is a field and a line of ``FEATURES``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from types import MappingProxyType
+
+from msgspec import Struct
+
+from tokctl.capabilities import NOT_TOLD, Capability
+from tokctl.kinds import SERVER_REGISTRIES
+
+
+class RegistryCapabilities(Struct, frozen=True, kw_only=True):
+    """What a kind of registry can do. ``title`` names the product; the features (default: no) are in ``FEATURES``."""
+
+    title: str
+    login: Capability = NOT_TOLD
+    token_access: Capability = NOT_TOLD
+    scopes: Capability = NOT_TOLD
+    restricted_types: Capability = NOT_TOLD
+    free_expiry: Capability = NOT_TOLD
+    change_expiry: Capability = NOT_TOLD
+    clear_fields: Capability = NOT_TOLD
+    grace: Capability = NOT_TOLD
+    unique_names: Capability = NOT_TOLD
+    pages: Capability = NOT_TOLD
+    masks: Capability = NOT_TOLD
+    creators: Capability = NOT_TOLD
+    last_use: Capability = NOT_TOLD
+    introspection: Capability = NOT_TOLD
+    owners: Capability = NOT_TOLD
+    expired_secrets: Capability = NOT_TOLD
+    revoked_secrets: Capability = NOT_TOLD
+    audit: Capability = NOT_TOLD
+
+    def __getitem__(self, feature: str) -> Capability:
+        """Return the capability of one of ``FEATURES``."""
+        found: Capability = getattr(self, feature)
+        return found
+
+
+FEATURES: Mapping[str, str] = MappingProxyType(
+    {
+        "login": "Log in with email and password (auth login --email)",
+        "token_access": "API tokens may manage API tokens",
+        "scopes": "Scopes",
+        "restricted_types": "Every type but full-access is restricted",
+        "free_expiry": "Any time of expiry",
+        "change_expiry": "Change the expiry",
+        "clear_fields": "Remove an expiry or a description",
+        "grace": "Rotate with a grace period",
+        "unique_names": "Names are unique on the server",
+        "pages": "Pages of the list come from the server",
+        "masks": "First characters of each secret",
+        "creators": "Who created an API token",
+        "last_use": "When an API token was last used",
+        "introspection": "Check a secret without using it",
+        "owners": "API token of a secret",
+        "expired_secrets": "Expired secrets are told from unknown ones",
+        "revoked_secrets": "Revoked secrets are told from unknown ones",
+        "audit": "Audit log",
+    }
+)
+"""Feature → what an operator asks for, in the order of the table."""
+
+REGISTRIES = {"store": "tokctl.api_tokens.registries.store"} | SERVER_REGISTRIES
+"""Kind of registry → module."""
+
+
+def load_capabilities(kind: str) -> RegistryCapabilities:
+    """Return what a kind of registry can do. Raises KeyError: there is no such kind."""
+    module = import_module(REGISTRIES[kind])
+    found: RegistryCapabilities = module.KIND.capabilities if kind in SERVER_REGISTRIES else module.CAPABILITIES
+    return found

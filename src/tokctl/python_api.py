@@ -130,6 +130,7 @@ def open_registry(
     *,
     store: str | None = None,
     server: str | None = None,
+    kind: str | None = None,
     credential: str | None = None,
     ca_file: str | None = None,
     insecure: bool = False,
@@ -145,6 +146,7 @@ def open_registry(
     Args:
         store: the path of a store; the user's default store unless ``server`` is given.
         server: the URL of a server.
+        kind: the kind of the server: ``tokctl``, ``xivercms`` or ``strapi``; detected if it is not given.
         credential: where the server's credential is; see ``open_engine``.
         ca_file: a PEM file with the certificates to trust.
         insecure: do not verify TLS certificates.
@@ -156,8 +158,9 @@ def open_registry(
         warn: receives warnings for the user; the default issues a Python warning.
 
     Raises:
-        UsageError: more than one registry is given, or the rate is invalid.
+        UsageError: more than one registry is given, the kind is unknown, or the rate is invalid.
         StoreError: the store cannot be opened.
+        UnreachableError: the kind of the server must be detected, but the server does not respond.
     """
     from tokctl.api_tokens.registries import open_registry
 
@@ -165,6 +168,7 @@ def open_registry(
     settings = Settings(
         store=store,
         server=server,
+        registry_kind=kind,
         credential=credential,
         ca_file=ca_file,
         insecure=insecure,

@@ -379,7 +379,6 @@ def test_a_flag_wins_over_the_environment():
                 "capabilities",
                 "definition_cache",
                 "detection",
-                "remembered_servers",
                 "documented_api",
                 "etag_cache",
                 "ids",

@@ -19,7 +19,8 @@ from live.conftest import ENGINES
 from live.live_engines import LiveEngine
 from live.scenarios import CALLED, CASES, NO_MONEY
 from support.reverse_proxy import Forwarded, reverse_proxy
-from tokctl.engines.capabilities import FEATURES, Support, load_capabilities
+from tokctl.capabilities import Support
+from tokctl.engines.capabilities import FEATURES, load_capabilities
 from tokctl.model.states import FAILED
 
 DUE = "2031-12-24T12:00:00.000Z"

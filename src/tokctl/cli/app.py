@@ -18,7 +18,7 @@ import typer
 from msgspec.structs import replace
 
 from tokctl.cli.clock import CommandClock
-from tokctl.cli.options import CONNECTION, GLOBAL, SHARED, reject_invalid_bytes
+from tokctl.cli.options import GLOBAL, SERVER, SHARED, reject_invalid_bytes
 from tokctl.config import Settings, resolve_settings
 from tokctl.errors import TokctlError, UsageError
 from tokctl.kinds import COLORS
@@ -129,7 +129,7 @@ class App:
     def prefix(self) -> str:
         """The beginning of a command line that reads from the same source as this one."""
         settings, words = self.settings, ["tokctl"]
-        for name in ("store", "file", *CONNECTION, "at"):
+        for name in ("store", "file", *SERVER, "at"):
             field = "timeout" if name == "request_timeout" else name
             if field not in settings.flag_names:
                 continue

@@ -239,7 +239,7 @@ class HttpSender:
                 body += piece
                 if len(body) >= MAX_ERROR_BODY_BYTES:
                     break
-        return status_error(
+        error = status_error(
             response.status_code,
             response.headers,
             parse_error_body(body, response.headers, self._credential.mask),
@@ -247,6 +247,9 @@ class HttpSender:
             url=self._credential.mask(self._base.display_target(target)),
             scheme=scheme,
         )
+        if response.status_code == 401:
+            error.hint = self._connection.rejection_hint(self._credential.get() if scheme else None) or error.hint
+        return error
 
 
 def _scheme(headers: Mapping[str, str]) -> str:

@@ -6,35 +6,14 @@ Each engine module declares its own as ``CAPABILITIES``. ``tokctl engines`` and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from importlib import import_module
 from types import MappingProxyType
 from typing import NamedTuple
 
 from msgspec import Struct
 
-
-class Support(StrEnum):
-    """How far a feature goes."""
-
-    YES = "yes"
-    """The engine records it, or its API does it."""
-    DERIVED = "derived"
-    """tokctl works it out from what the engine records, and marks it where it may be wrong."""
-    PARTLY = "partly"
-    """Only in the cases that the note names; otherwise it is shown as unknown."""
-    NO = "no"
-    """The engine cannot tell; it is shown as unknown."""
-
-
-class Capability(Struct, frozen=True):
-    """One feature of a kind of engine. The note is a phrase without a full stop; '' if there is nothing to add."""
-
-    support: Support
-    note: str = ""
-
-
-NOT_TOLD = Capability(Support.NO)
+from tokctl.capabilities import NOT_TOLD, Capability, Feature
+from tokctl.client.connection import CredentialProbe
 
 
 class EngineCapabilities(Struct, frozen=True, kw_only=True):
@@ -68,18 +47,6 @@ class EngineCapabilities(Struct, frozen=True, kw_only=True):
         return found
 
 
-class Feature(NamedTuple):
-    """What an operator may ask of an engine: in a few words, which fit into a table of 80 columns, and in full."""
-
-    label: str
-    text: str = ""
-
-    @property
-    def meaning(self) -> str:
-        """The feature in full."""
-        return self.text or self.label
-
-
 FEATURES: Mapping[str, Feature] = MappingProxyType(
     {
         "states": Feature("States", "States of tokens and instances"),
@@ -105,17 +72,6 @@ FEATURES: Mapping[str, Feature] = MappingProxyType(
     }
 )
 """The features by name, in the order of the table."""
-
-
-class CredentialProbe(NamedTuple):
-    """A cheap GET request that a server refuses without a valid credential, if it requires one at all.
-
-    ``segments`` are those of the path below the root of the API. Engine modules of servers have one as
-    ``CREDENTIAL_PROBE``.
-    """
-
-    segments: tuple[str, ...]
-    params: Mapping[str, str] = MappingProxyType({})
 
 
 class ReadingProbes(NamedTuple):

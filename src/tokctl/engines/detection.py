@@ -18,8 +18,8 @@ from msgspec.structs import replace
 
 from tokctl.client.credential import LOGIN_HINT, wants_password
 from tokctl.config.keys import ENGINE_KINDS
+from tokctl.config.remembered_servers import ENGINE_SERVERS, RememberedServer
 from tokctl.engines.connect import adopt_server, adopted_settings, create_client, warn
-from tokctl.engines.remembered_servers import RememberedServer, load_server, remember_server
 from tokctl.errors import NotAllowedError, UsageError
 from tokctl.kinds import BASIC_KINDS, FALLBACK_ENGINE, SERVER_ENGINES
 from tokctl.server_address import ServerAddress, parse_url
@@ -77,7 +77,7 @@ def resolve_server(settings: Settings) -> Settings:
 
 def find_server(connection: Connection, address: ServerAddress, kind: str | None) -> DetectedServer:
     """Return the kind and the root of a server: as remembered, or else as ``detect_server``, and remember them."""
-    known = load_server(address.display_address)
+    known = ENGINE_SERVERS.load(address.display_address)
     if known is not None and kind in {None, known.kind}:
         return DetectedServer(known.kind, known.url or _url(address, _root_path(address)))
     detected = detect_server(connection, address, kind)
@@ -97,7 +97,7 @@ def remember(address: ServerAddress, detected: DetectedServer) -> None:
     """Remember a server that was detected with certainty."""
     if detected.certain:
         same = detected.url == _url(address, address.path)
-        remember_server(address.display_address, RememberedServer(detected.kind, "" if same else detected.url))
+        ENGINE_SERVERS.remember(address.display_address, RememberedServer(detected.kind, "" if same else detected.url))
 
 
 def _root_path(address: ServerAddress) -> str:

@@ -86,11 +86,12 @@ COMMANDS: dict[str, list[str]] = {
     "simulate": ["{folder}/nothing.bpmn --store {folder}/own.db"],
     "completion": ["bash"],
     "engines": ["", "atomd"],
+    "api-tokens kinds": ["", "strapi"],
     "demo": ["--store {folder}/nowhere/demo.db --no-such-option"],
     "serve": ["--host 192.0.2.1 --store {folder}/own.db"],
 }
 """Command lines for each command, in an order in which they find what they need."""
-ALONE = ("config", "store", "simulate", "demo", "serve", "api-tokens mask", "completion", "engines")
+ALONE = ("config", "store", "simulate", "demo", "serve", "api-tokens mask", "completion", "engines", "api-tokens kinds")
 """Those that ask no server."""
 
 
@@ -178,7 +179,8 @@ def test_nothing_is_said_and_nothing_written(scene):
 
 @pytest.mark.parametrize("wrong", ["refused", "unauthorised", "redirected", "garbled"])
 def test_no_traceback_tells_one(scene, wrong):
-    from support.fake_xiver import GARBLED, FakeXiver, Fault
+    from support.fake_cms import GARBLED, Fault
+    from support.fake_xiver import FakeXiver
 
     place = scene
     with FakeXiver() as fake:

@@ -10,10 +10,8 @@ from tokctl.cli import options as opt
 from tokctl.cli.api_tokens import options as ropt
 from tokctl.cli.app import App, command
 from tokctl.cli.completion import complete_permission
-from tokctl.cli.filters import words
 from tokctl.errors import UsageError
 from tokctl.model.api_tokens import MAX_NAME_LENGTH, READ_ONLY
-from tokctl.model.scopes import validate_scopes
 from tokctl.render import validate_query
 from tokctl.services.api_tokens.lookup import check_text
 
@@ -56,7 +54,7 @@ def create(
     description = description and check_text(description, "--description")
     if not name:
         raise UsageError("NAME is empty.", "Give a name that says who uses the API token.")
-    kind, scopes = ropt.check_type(type_), validate_scopes(words(scope, "--scope"))
+    kind, scopes = ropt.check_type(type_), ropt.parse_scopes(scope)
     networks = ropt.parse_networks(allowed_cidr or [ropt.ANY])
     until = ropt.parse_expiry(expires, app.now)
     registry = app.open_registry(write=True)
@@ -66,7 +64,7 @@ def create(
     validate_query(app.out)
     spec = ApiTokenSpec(
         name=name,
-        type=kind,
+        type=registry.check_type(kind),
         description=description,
         expires_at=until,
         allowed_cidrs=networks,

@@ -17,7 +17,7 @@ from tokctl.cli.api_tokens.revocation import confirm_revocation, revoke_all
 from tokctl.cli.app import App, command
 from tokctl.cli.progress import progress
 from tokctl.cli.prompts import is_interactive
-from tokctl.errors import InputError, UsageError
+from tokctl.errors import InputError, UnreachableError, UsageError
 from tokctl.render.result import Listing, select_columns
 from tokctl.render.text import count
 from tokctl.render.views.scan import leak_listing
@@ -98,9 +98,14 @@ def scan(
         )
     nothing = ScanTotals(files=0, objects=0, repositories=0, octets=0, unread=(), complete=True)
     select_columns(leak_listing([], nothing, exit_code=0), app.out)  # reports invalid output options before the scan
-    registry = None if offline else _open_registry(app, revoke=revoke)
+    registry, unreachable = None, None
+    try:
+        registry = None if offline else _open_registry(app, revoke=revoke)
+    except UnreachableError as failure:  # the search is worth a report, all the same
+        unreachable = failure
     hits, totals = _search(app, paths, history=history)
     leaks, error = verify_hits(registry, hits)
+    error = error or unreachable
     code = 0
     if error is not None:
         app.warn(f"Cannot look up the secrets: {error}")

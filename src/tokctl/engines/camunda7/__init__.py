@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tokctl.engines.capabilities import Capability, CredentialProbe, EngineCapabilities, ReadingProbes, Support
+from tokctl.capabilities import Capability, Support
+from tokctl.client.connection import CredentialProbe
+from tokctl.engines.capabilities import EngineCapabilities, ReadingProbes
 
 if TYPE_CHECKING:
     from tokctl.config import Settings

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tokctl.engines.capabilities import Capability, CredentialProbe, EngineCapabilities, ReadingProbes, Support
+from tokctl.capabilities import Capability, Support
+from tokctl.client.connection import CredentialProbe
+from tokctl.engines.capabilities import EngineCapabilities, ReadingProbes
 from tokctl.engines.connect import create_client
 from tokctl.engines.flowable.engine import FlowableEngine
 from tokctl.engines.projection import Projection

@@ -12,9 +12,10 @@ import msgspec
 
 from tokctl.api_tokens.vaults.credentials import format_place
 from tokctl.client import Client, ClientResponse
+from tokctl.client.connection import CredentialProbe
 from tokctl.client.failures import parse_error_body
 from tokctl.config.settings import API_KEY
-from tokctl.engines.capabilities import CredentialProbe, ReadingProbes
+from tokctl.engines.capabilities import ReadingProbes
 from tokctl.errors import TokctlError
 from tokctl.kinds import BASIC_KINDS, SERVER_ENGINES
 from tokctl.services.doctor.results import CheckResult, note, ok, problem

@@ -13,8 +13,8 @@ from tokctl.api_tokens.vaults.credentials import Credential, resolve_connection
 from tokctl.client import Client, ClientResponse
 from tokctl.client.credential import SharedCredential
 from tokctl.config import Settings
+from tokctl.config.remembered_servers import ENGINE_SERVERS
 from tokctl.engines.detection import detect_server, remember
-from tokctl.engines.remembered_servers import load_server
 from tokctl.errors import TokctlError
 from tokctl.kinds import FALLBACK_ENGINE
 from tokctl.model.durations import format_duration
@@ -178,7 +178,7 @@ class ServerChecks:
         if self.server.health is None:
             return server_unreachable()
         address, given = self.server.address, self.server.settings.engine_kind
-        found = load_server(address.display_address)
+        found = ENGINE_SERVERS.load(address.display_address)
         before = None if found is None else found.kind
         detected = detect_server(self.server.create_client(self._choose_credential()).connection, address)
         kind = detected.kind

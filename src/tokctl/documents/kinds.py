@@ -1,4 +1,4 @@
-"""The kinds of engines and what each can tell, as JSON."""
+"""The kinds of engines and of registries of API tokens, and what each can do, as JSON."""
 
 from __future__ import annotations
 
@@ -27,3 +27,18 @@ class EngineList(Struct, kw_only=True, frozen=True):
     """The kinds of engines (``tokctl engines``)."""
 
     engines: list[EngineDocument]
+
+
+class RegistryDocument(Struct, kw_only=True, frozen=True):
+    """A kind of store or server with API tokens, and what it can do (``tokctl api-tokens kinds KIND``)."""
+
+    kind: str
+    product: str
+    server: bool
+    capabilities: list[CapabilityDocument]
+
+
+class RegistryList(Struct, kw_only=True, frozen=True):
+    """The kinds of stores and servers with API tokens (``tokctl api-tokens kinds``)."""
+
+    kinds: list[RegistryDocument]

@@ -23,6 +23,7 @@ from tokctl.api_tokens.registries.protocol import (
     Registry,
     UnsupportedChangeError,
     VerificationResult,
+    check_fields,
 )
 from tokctl.api_tokens.registries.server import SHOW_HINT, ServerRegistry
 from tokctl.api_tokens.registries.server_kind import (
@@ -195,6 +196,7 @@ class StrapiRegistry(ServerRegistry):
 
     def create(self, spec: ApiTokenSpec) -> CreatedToken:
         """Create an API token. One that differs from the request, or has no usable secret, is revoked at once."""
+        check_fields(self, ("allowed_cidrs",) if spec.allowed_cidrs else ())
         values = _choose_type({"type": self.check_type(spec.type), "scopes": spec.scopes})
         lifespan = self._find_lifespan(spec.expires_at)
         document = {
@@ -223,6 +225,7 @@ class StrapiRegistry(ServerRegistry):
 
     def update(self, token_id: str, changes: Mapping[str, Any]) -> ApiToken:
         """Change fields of an API token; only those are sent."""
+        check_fields(self, changes)
         token = self.get(token_id)
         changes = {name: value for name, value in changes.items() if value or getattr(token, name)}
         if "expires_at" in changes:

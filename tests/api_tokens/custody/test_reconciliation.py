@@ -219,6 +219,16 @@ def test_the_old_one_without_a_secret_is_named_once_its_successor_is_gone(run, d
     assert doctor()["state"] == "ok"
 
 
+def test_of_a_chain_all_are_named_once_no_secret_of_it_is_there(run, doctor, tmp_path):
+    file = tmp_path / "kept"
+    assert run("create", "ci", "--save", f"file:{file}").code == 0
+    for _ in range(2):
+        assert run("rotate", "ci").code == 0
+    assert doctor()["state"] == "ok"
+    file.unlink()
+    assert sorted(one["id"] for one in doctor()["lost"]) == [1, 2, 3]
+
+
 # --- what is said and what the ledger says ---
 
 

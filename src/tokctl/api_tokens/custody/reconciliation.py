@@ -183,8 +183,10 @@ def _list_stale(registry: Registry, ledger: Ledger) -> list[LedgerEntry]:
     for entry in ledger.entries(registry.origin):
         if ledger.is_in_progress(entry):
             continue
-        if entry.key not in about or not _is_comparable(entry):
+        if entry.key not in about:
             stale.append(entry)
+        elif not _is_comparable(entry):
+            stale += [] if _complete_entry(registry, ledger, entry) else [entry]
         elif entry.token_id is not None and _find_token(registry, entry) is None:
             try:
                 registry.get(entry.token_id)
@@ -193,6 +195,18 @@ def _list_stale(registry: Registry, ledger: Ledger) -> list[LedgerEntry]:
             else:
                 stale.append(entry)
     return stale
+
+
+def _complete_entry(registry: Registry, ledger: Ledger, entry: LedgerEntry) -> bool:
+    """Complete an entry of tokctl 0.1 if its secret is in its place and that of its API token; return whether it is."""
+    try:
+        token = registry.get(entry.token_id or "")
+    except NotFoundError:
+        return False
+    saved = find_saved(registry, ledger, entry, token) if token.name == entry.name else None
+    if saved is not None:
+        ledger.put(replace(saved, step=entry.step))
+    return saved is not None
 
 
 def find_lost_secrets(registry: Registry, ledger: Ledger, now: datetime) -> list[LostSecret]:

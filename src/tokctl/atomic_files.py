@@ -140,7 +140,7 @@ def make_folder(path: Path) -> None:
 def make_own_folder(path: Path) -> None:
     """Create a folder for private files, or check the one that is there.
 
-    One of this user that others can write is closed to them.
+    One of this user that others can write is closed to them, unless it is shared as ``/tmp`` is.
 
     Raises:
         PermissionError: it, or a link to it, belongs to another user (root may own it).
@@ -150,7 +150,8 @@ def make_own_folder(path: Path) -> None:
     for status in (path.lstat(), path.stat()):
         if is_foreign(status):
             raise PermissionError(0, f"it belongs to another user (uid {status.st_uid})", str(path))
-    if status.st_uid == os.geteuid() and status.st_mode & OTHERS_CAN_WRITE:
+    is_shared = status.st_mode & stat.S_ISVTX  # as /tmp is: only the owner of a file can replace it
+    if status.st_uid == os.geteuid() and status.st_mode & OTHERS_CAN_WRITE and not is_shared:
         path.chmod(stat.S_IMODE(status.st_mode) & ~OTHERS_CAN_WRITE)
 
 

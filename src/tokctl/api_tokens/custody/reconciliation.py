@@ -232,7 +232,8 @@ def find_lost_secrets(registry: Registry, ledger: Ledger, now: datetime) -> list
         why = _explain_absence(registry, entry, token)
         if not why or any(_is_there(place, entry) for place in places):
             return ""
-        successors = [other.key for other in entries.values() if other.is_successor_of(token) and find(other.key)]
+        others = (other for other in entries.values() if other.token_id != entry.token_id)
+        successors = [other.key for other in others if other.is_successor_of(token) and find(other.key)]
         return "" if any(not explain(successor) for successor in successors) else why
 
     return [LostSecret(token, why) for key in entries if (token := find(key)) is not None and (why := explain(key))]

@@ -641,6 +641,46 @@ def test_only_the_owner_can_read_a_store(tmp_path):
     assert "delete" not in sqlite3.connect(path).execute("PRAGMA journal_mode").fetchone()
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o777])
+def test_no_umask_opens_a_store(tmp_path, umask):
+    path = tmp_path / "new" / "tokctl.db"
+    before = os.umask(umask)
+    try:
+        with closing(open_store(str(path), write=True, create=True)) as store:
+            put(store, *tokens(3))
+            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert modes["tokctl.db"] == 0o600
+    assert not any(mode & 0o077 for mode in modes.values())
+
+
+def test_a_store_that_others_can_write_is_closed_to_them(tmp_path, capsys):
+    path = tmp_path / "s.db"
+    path.touch()
+    path.chmod(0o666)  # by somebody who waits for it to be used
+    open_store(str(path), write=True, create=True).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert f"the store {path} was open to other users (mode 0666)" in capsys.readouterr().err
+    path.chmod(0o646)
+    open_store(str(path)).close()  # it is only read
+    assert capsys.readouterr().err == ""
+    open_store(str(path), write=True).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert "(mode 0646); it is closed now." in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to make files of others")
+def test_an_empty_file_of_another_user_does_not_become_a_store(tmp_path):
+    path = tmp_path / "s.db"
+    path.touch(0o666)
+    os.chown(path, 1234, -1)
+    with pytest.raises(StoreError, match="belongs to another user"):
+        open_store(str(path), write=True, create=True)
+    assert path.stat().st_size == 0
+
+
 def test_a_name_with_signs_that_mean_something_in_a_url(tmp_path):
     path = tmp_path / "50% of #1?mode=memory&x.db"
     with closing(open_store(str(path), write=True, create=True)) as store:

@@ -191,8 +191,10 @@ def _list_stale(registry: Registry, ledger: Ledger) -> list[LedgerEntry]:
     for entry in ledger.entries(registry.origin):
         if ledger.is_in_progress(entry):
             continue
-        if entry.key not in about or not _is_comparable(entry):
+        if entry.key not in about:
             stale.append(entry)
+        elif not _is_comparable(entry):
+            stale += [] if _complete_entry(registry, ledger, entry) else [entry]
         elif entry.token_id is not None and _find_token(registry, entry) is None:
             try:
                 registry.get(entry.token_id)
@@ -203,28 +205,46 @@ def _list_stale(registry: Registry, ledger: Ledger) -> list[LedgerEntry]:
     return stale
 
 
+def _complete_entry(registry: Registry, ledger: Ledger, entry: LedgerEntry) -> bool:
+    """Complete an entry of tokctl 0.1 if its secret is in its place and that of its API token; return whether it is."""
+    try:
+        token = registry.get(entry.token_id or "")
+    except NotFoundError:
+        return False
+    saved = find_saved(registry, ledger, entry, token) if token.name == entry.name else None
+    if saved is not None:
+        ledger.put(replace(saved, step=entry.step))
+    return saved is not None
+
+
 def find_lost_secrets(registry: Registry, ledger: Ledger, now: datetime) -> list[LostSecret]:
     """Return the valid API tokens of the ledger whose secret is not where it was saved, and in no other known place.
 
-    The old API token of a rotation is not among them while it has a successor. A keyring that does not respond is left
-    to the check of the keyring.
+    The old API token of a rotation is not among them while the secret of its successor is there. A keyring that does
+    not respond is left to the check of the keyring.
     """
-    entries = [entry for entry in ledger.entries_about(registry) if entry.step in {SAVED, PROVEN, DONE}]
-    places = {"keyring", *(entry.place for entry in entries)}
-    find = cache(lambda key: _find_token(registry, next(entry for entry in entries if entry.key == key)))
-    lost = []
-    for entry in entries:
-        if not is_readable(entry.place) or ledger.is_in_progress(entry):
-            continue
-        token = find(entry.key)
-        if token is None or token.state(now) != VALID:
-            continue
-        if any(other.is_successor_of(token) and find(other.key) is not None for other in entries):
-            continue
+    entries = {entry.key: entry for entry in ledger.entries_about(registry) if entry.step in {SAVED, PROVEN, DONE}}
+    places = {"keyring", *(entry.place for entry in entries.values())}
+
+    @cache
+    def find(key: str) -> ApiToken | None:
+        token = _find_token(registry, entries[key])
+        return token if token is not None and token.state(now) == VALID else None
+
+    @cache
+    def explain(key: str) -> str:
+        """Return why the secret of an entry is lost; empty if it is not, also through its successor."""
+        entry, token = entries[key], find(key)
+        if token is None or not is_readable(entry.place) or ledger.is_in_progress(entry):
+            return ""
         why = _explain_absence(registry, entry, token)
-        if why and not any(_is_there(place, entry) for place in places):
-            lost.append(LostSecret(token, why))
-    return lost
+        if not why or any(_is_there(place, entry) for place in places):
+            return ""
+        others = (other for other in entries.values() if other.token_id != entry.token_id)
+        successors = [other.key for other in others if other.is_successor_of(token) and find(other.key)]
+        return "" if any(not explain(successor) for successor in successors) else why
+
+    return [LostSecret(token, why) for key in entries if (token := find(key)) is not None and (why := explain(key))]
 
 
 def _is_there(place: str, entry: LedgerEntry) -> bool:

@@ -233,10 +233,11 @@ def _create(path: Path) -> None:
     """Create an empty store that only its owner can read."""
     try:
         make_folder(path.parent)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, PRIVATE_FILE))
-        if is_foreign(path.stat()):  # it was there, and empty
-            raise PermissionError(0, "it belongs to another user")
-        _close_to_others(path, stat.S_IRWXG | stat.S_IRWXO)
+        with open(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, PRIVATE_FILE)) as file:  # noqa: PTH123 - modes
+            if is_foreign(os.fstat(file.fileno())):  # it was there, and empty
+                raise PermissionError(0, "it belongs to another user")
+            _close_to_others(path, stat.S_IRWXG | stat.S_IRWXO)
+            os.fchmod(file.fileno(), PRIVATE_FILE)  # the umask may have removed bits
     except OSError as error:
         raise StoreError(
             f"cannot create the store {path}: {error.strerror}.", "Use another path with --store."

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokctl.api_tokens.masking import MAX_JWT_HEADER_BYTES, mask_secrets
+from tokctl.api_tokens.masking import MAX_JWT_HEADER_LENGTH, mask_secrets
 from tokctl.api_tokens.secrets import BASE62_DIGITS, generate
 
 JWT = b"eyJhbGciOiJIUzI1NiJ9.eyJ1c2VySWQiOjF9.c2lnbmF0dXJl_-s"
@@ -38,6 +38,16 @@ _WORDS = st.sampled_from(
     ]
 ) | st.binary(max_size=6)
 TEXTS = st.lists(_WORDS, max_size=10).map(b"".join)
+_ENCODINGS = st.sampled_from(["utf-8", "utf-16-le", "utf-16-be"])
+MIXED = st.lists(
+    st.tuples(_WORDS, _ENCODINGS).map(lambda pair: _encode(*pair)) | st.sampled_from([b"\xff\xfe", b"\xfe\xff", b"\0"]),
+    max_size=10,
+).map(b"".join)
+"""What a stream of several programs can hold: words of several encodings in any order."""
+
+
+def _encode(word: bytes, encoding: str) -> bytes:
+    return word.decode("latin-1").encode(encoding) if encoding != "utf-8" else word
 
 
 def mask_all(*pieces: bytes) -> bytes:
@@ -74,6 +84,25 @@ def test_the_pieces_do_not_matter_and_no_secret_survives(text, cuts):
     assert not [secret for secret in _SECRETS if secret in whole]
     assert not re.search(rb"xvc_[0-9A-Za-z]{16}", whole)
     assert mask_all(whole) == whole
+
+
+@given(text=MIXED, cuts=st.lists(st.integers(0, 400), max_size=8))
+def test_no_secret_survives_in_a_stream_of_several_encodings(text, cuts):
+    whole = mask_all(text)
+    ends = sorted({min(cut, len(text)) for cut in cuts})
+    pieces = [text[begin:end] for begin, end in zip([0, *ends], [*ends, len(text)], strict=True)]
+    assert mask_all(*pieces) == whole
+    assert not [one for one in _SECRETS for how in ("utf-8", "utf-16-le", "utf-16-be") if _encode(one, how) in whole]
+    assert not re.search(rb"x\0v\0c\0_(?:\0[0-9A-Za-z]){16}", whole)
+    assert mask_all(whole) == whole
+
+
+@given(text=st.text(max_size=60), secret=st.sampled_from(_SECRETS), encoding=_ENCODINGS, mark=st.booleans())
+def test_the_output_has_the_encoding_of_the_input(text, secret, encoding, mark):
+    given = ("\ufeff" if mark else "") + f"{text} {secret.decode()} {text}"
+    masked = mask_all(given.encode(encoding))
+    assert masked.decode(encoding) == mask_all(given.encode()).decode()
+    assert secret.decode()[:8] + "... " in masked.decode(encoding)
 
 
 @given(text=TEXTS)
@@ -114,8 +143,8 @@ def test_a_piece_is_passed_on_at_once():
 
 
 def test_a_header_has_a_length():
-    header = b"eyJ" + b"a" * (MAX_JWT_HEADER_BYTES - 3)
-    for cut in (1, 2, MAX_JWT_HEADER_BYTES // 2, MAX_JWT_HEADER_BYTES + 2):
+    header = b"eyJ" + b"a" * (MAX_JWT_HEADER_LENGTH - 3)
+    for cut in (1, 2, MAX_JWT_HEADER_LENGTH // 2, MAX_JWT_HEADER_LENGTH + 2):
         text = header + b".eyJ0"
         assert mask_all(text[:cut], text[cut:]) == header[:8] + b"..."
         text = b"a" + header[:3] + b"a" + header[3:] + b".eyJ0 "

@@ -701,7 +701,8 @@ def test_backup(tokctl, own_store, tmp_path):
     assert tokctl("store", "backup", copy, "--store", own_store).code == 0
     exported = tokctl("store", "export", "--store", own_store).out
     assert tokctl("store", "export", "--store", copy).out == exported
-    assert refused(tokctl("store", "backup", copy, "--store", own_store), "already exists") == 6
+    for taken in (copy, "", ".", "/"):
+        assert refused(tokctl("store", "backup", taken, "--store", own_store), "already exists") == 6
 
 
 def test_prune_says_what_it_would_remove_and_removes_it(tokctl, own_store):

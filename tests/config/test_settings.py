@@ -40,7 +40,7 @@ VALUES = {  # field → flag, variable, what stands in the file; each with what 
     "output": (("json", "json"), ("yaml", "yaml"), ("csv", "csv")),
     "connect_timeout": (None, ("2s", 2.0), ("3s", 3.0)),
     "rate": (("60/min", "60/min"), ("5 / s", "5/s"), ("100/h", "100/h")),
-    "credential": (None, ("env:A", "env:A"), ("env:B", "env:B")),
+    "credential": (None, None, ("env:B", "env:B")),
     "registry_server": (None, ("http://v", "http://v"), ("http://c", "http://c")),
     "registry_credential": (None, None, ("env:R", "env:R")),
 }
@@ -69,12 +69,24 @@ def test_every_setting_of_a_context_is_tested():
     assert set(VALUES) == set(CONTEXT) - {"store", "server"}
 
 
-def test_the_key_in_the_environment_goes_before_places_of_others(configured):
-    environ = configured("current_context: c\ncontexts: {c: {server: http://h, credential: env:B}}")
-    environ |= {"TOKCTL_CREDENTIAL": "env:A", "TOKCTL_API_KEY": "xvc_secret0"}
-    settings = resolve_settings({}, environ)
+@pytest.mark.parametrize("variables", [["TOKCTL_API_KEY", "TOKCTL_CREDENTIAL"], ["TOKCTL_CREDENTIAL"]])
+def test_the_credential_of_a_context_is_the_only_one_that_its_server_gets(configured, variables):
+    contexts = "{c: {server: http://h, credential: env:B}, open: {server: http://o}}"
+    environ = configured(f"current_context: c\ncontexts: {contexts}") | dict.fromkeys(variables, "env:A")
+    general = "env:TOKCTL_API_KEY" if "TOKCTL_API_KEY" in variables else "env:A"
+    for flags, credential, origin in (
+        ({}, "env:B", "context c"),
+        ({"context": "c"}, "env:B", "context c"),
+        ({"context": "open"}, general, f"environment {variables[0]}"),
+        ({"server": "http://x"}, general, f"environment {variables[0]}"),
+    ):
+        settings = resolve_settings(flags, environ)
+        assert (settings.credential, settings.origins["credential"]) == (credential, origin)
+
+
+def test_a_key_in_the_environment_goes_before_places_of_secrets():
+    settings = resolve_settings({}, {"TOKCTL_CREDENTIAL": "env:A", "TOKCTL_API_KEY": "xvc_secret0"}, configured=False)
     assert settings.credential == "env:TOKCTL_API_KEY"
-    assert settings.origins["credential"] == "environment TOKCTL_API_KEY"
     assert "xvc_secret0" not in repr(settings)
 
 

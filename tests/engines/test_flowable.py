@@ -18,13 +18,14 @@ from tokctl.engines.flowable.documents import FlowableActivity, FlowableInstance
 from tokctl.engines.ids import resolve_instance, resolve_token
 from tokctl.engines.projection import Projection
 from tokctl.errors import InputError, NotAllowedError, NotFoundError, UnreachableError, UsageError
-from tokctl.model.filters import ALL_TOKENS, InstanceFilter, SortOrder, TokenFilter
+from tokctl.model.filters import ALL_TOKENS, RECORDED_ORDER, InstanceFilter, SortOrder, TokenFilter
 from tokctl.model.states import FAILED
-from tokctl.model.tokens import Token
+from tokctl.model.tokens import NULL, Token
 from tokctl.model.variables import VariableCondition
 
 CREATED = SortOrder("created")
 STARTED = SortOrder("started", descending=True)
+RECORDED = SortOrder(RECORDED_ORDER)
 
 
 @pytest.fixture(autouse=True)
@@ -572,6 +573,66 @@ def test_a_long_history_is_not_read_for_a_few_instances(make_fake, monkeypatch):
     asked = [dict(one.query) for one in fake.requests if one.path.endswith("/historic-activity-instances")]
     assert [query for query in asked if "processInstanceId" not in query] == [{"size": "0"}]  # their number
     assert len(asked) == 1 + 5
+
+
+@pytest.mark.parametrize("rows_for_a_part", [1, 1_000_000], ids=["each on its own", "from lists"])
+def test_failed_tokens_are_those_of_each_instance(fake, monkeypatch, rows_for_a_part):
+    """However they are read; only variables are left out."""
+    monkeypatch.setattr(rows, "ROWS_FOR_A_PART", rows_for_a_part)
+    failed = TokenFilter(states=(FAILED,))
+    started = sorted(fake.lists["history/historic-process-instances"], key=lambda row: (row["startTime"], row["id"]))
+    expected = [
+        msgspec.structs.replace(one, variables=NULL)
+        for row in started
+        for one in engine_of(fake).tokens(row["id"], failed, CREATED)
+    ]
+    engine = engine_of(fake)
+    found = [msgspec.structs.replace(one, variables=NULL) for one in engine.tokens(None, failed, RECORDED)]
+    assert found == expected
+    assert len(found) == engine.count_tokens(None, failed) == 4
+    lists = [one.path for one in fake.requests if "processInstanceId" not in dict(one.query)]
+    assert ("/process-api/runtime/executions" in lists) == (rows_for_a_part > 1)
+
+
+def test_failed_instances_and_other_conditions(fake):
+    failed = InstanceFilter(failed=True, live=True, processes=("ord*",), statuses=("ACTIVE",))
+    found = {one.instance.instance_id: one for one in engine_of(fake).scan_instances(failed)}
+    assert set(found) == {CASES["order4"], CASES["order6"], CASES["order14"]}
+    assert found[CASES["order6"]].failed_tokens == 1
+    assert not list(engine_of(fake).scan_instances(InstanceFilter(failed=True, business_keys=("nope",))))
+    assert not list(engine_of(fake).scan_instances(InstanceFilter(failed=True, statuses=("SUSPENDED",))))
+    assert not list(engine_of(fake).scan_instances(InstanceFilter(failed=True, until=datetime(2026, 1, 1, tzinfo=UTC))))
+
+
+def test_an_instance_that_was_deleted_meanwhile_has_no_incidents(fake):
+    """Its dead letters were read before."""
+    gone = CASES["order6"]
+    fake.lists["history/historic-process-instances"] = [
+        row for row in fake.lists["history/historic-process-instances"] if row["id"] != gone
+    ]
+    fake.index("history/historic-process-instances")
+    failed = engine_of(fake).tokens(None, TokenFilter(states=(FAILED,)), CREATED)
+    assert gone not in {one.instance_id for one in failed}
+
+
+def test_sorting_by_tokens_reads_them(fake):
+    engine = engine_of(fake)
+    found = list(engine.instances(InstanceFilter(), SortOrder("tokens", descending=True), limit=3))
+    totals = sorted((engine_of(fake).instance(one).total_tokens for one in CASES.values()), reverse=True)
+    assert [one.total_tokens for one in found] == totals[:3]
+
+
+def test_executions_are_read_of_instances_that_may_need_them(make_fake):
+    """Of those at a join, say, but not of one that waits for a worker."""
+    fake = make_fake(copies=4, cases=("order4", "order20"))
+    live = TokenFilter(live=True)
+    states = [one.state for one in engine_of(fake).tokens(None, live, CREATED) if one.element_id == "join"]
+    assert states == ["WAITING"] * 4
+    asked = [dict(one.query) for one in fake.requests if one.path.endswith("/executions")]
+    assert asked
+    fake = make_fake(copies=4, cases=("order20",))
+    assert len(list(engine_of(fake).tokens(None, live, CREATED))) == 4
+    assert not [one for one in fake.requests if one.path.endswith("/executions")]
 
 
 def test_copies_are_told_apart(make_fake):

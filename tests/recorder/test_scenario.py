@@ -176,6 +176,8 @@ def test_nothing_is_a_scenario():
         ("a: \x00", "s.yaml: invalid YAML"),
         ("start: 2025-02-30", "s.yaml: invalid YAML: "),
         ("seed: !!int x", "s.yaml: invalid YAML: "),
+        ("until: 9999999999d", "s.yaml: until: '9999999999d' is too large."),
+        ("cases: {1: {starts: 1e300}}", "s.yaml: cases.1.starts: '1e300' is"),
     ],
 )
 def test_what_cannot_be_meant_is_one_clear_line(text, message):

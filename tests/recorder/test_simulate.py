@@ -296,6 +296,15 @@ def test_a_simulation_can_end_at_a_given_time():
         run("sequence", start=None)
 
 
+@pytest.mark.parametrize(
+    "scenario",
+    ["until: 999999999d", "instances: {count: 3, rate: 1/999999999d}", "cases: {1: {starts: 9999999d}}"],
+)
+def test_the_clock_stays_within_the_calendar(scenario):
+    with pytest.raises(UsageError, match="leaves the years 1 to 9999"):
+        simulate(read_models([MODELS / "parallel.bpmn"]), parse_scenario(scenario), MemorySink(), start=START)
+
+
 def test_arrivals():
     text = "instances: {count: 4, rate: 6/min}\ncases: {2: {starts: 25s}}"
     at = [(number, (time - START).total_seconds()) for number, time in starts(parse_scenario(text), START)]

@@ -26,7 +26,7 @@ def test_requests_leave_no_reference_cycles(tmp_path):
         async def send(message):
             statuses.extend([message["status"]] if "status" in message else [])
 
-        headers = [(b"x-api-key", secret.encode())]
+        headers = [(b"host", b"x"), (b"x-api-key", secret.encode())]
         scope = {"type": "http", "method": "GET", "raw_path": path.encode(), "query_string": b"", "headers": headers}
         await application(scope, receive, send)
 

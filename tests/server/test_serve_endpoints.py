@@ -480,7 +480,7 @@ def test_definitions_and_durations(served, secrets, engine):
         assert msgspec.convert(data_of(answer), Definition) == engine.definition("p", None)
     fault_of(served.get(f"{API}/bpmn/processes/p?version=7", secrets["bpmn"]), 404, "DEFINITION_NOT_FOUND")
     for query in ({}, {"element": ["e1", "task"]}, {"instances": 2}):
-        answer = served.get(f"{API}/bpmn/processes/p/durations", secrets["process"], params=query)
+        answer = served.get(f"{API}/bpmn/processes/p/durations", secrets["bpmn"], params=query)
         elements = query.get("element")
         expected = engine.visit_durations("p", elements, query.get("instances", 1000))
         assert data_of(answer, ", ".join(query) or None)["durations"] == plain(list(expected))

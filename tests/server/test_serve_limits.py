@@ -96,6 +96,31 @@ def test_data_that_is_not_http(strict, data):
     assert document["success"] is False
 
 
+@pytest.mark.parametrize(
+    ("version", "hosts", "status"),
+    [
+        ("1.1", [], 400),
+        ("1.1", ["a", "b"], 400),
+        ("1.1", ["a", "a"], 400),
+        ("1.1", ["a b"], 400),
+        ("1.1", ["a/b"], 400),
+        ("1.1", ["user@a"], 400),
+        ("1.0", ["a", "b"], 400),
+        ("1.0", [], 200),
+        ("1.1", [""], 200),
+        ("1.1", ["a:80"], 200),
+        ("1.1", ["[::1]:80"], 200),
+    ],
+)
+def test_a_request_has_one_host(strict, secrets, version, hosts, status):
+    lines = [f"GET {TARGET} HTTP/{version}", *(f"Host: {host}" for host in hosts), f"X-API-Key: {secrets['process']}"]
+    with Raw(strict) as raw:
+        raw.send("\r\n".join([*lines, "Connection: close", "", ""]).encode())
+        answered, document = parsed(raw.rest())
+    assert answered == status
+    assert document["success"] is (status == 200)
+
+
 def test_a_slow_head_is_cut_off(strict):
     with Raw(strict) as slow, Raw(strict) as silent:
         began = time.monotonic()

@@ -132,8 +132,8 @@ def serve_camunda7(_: Path, count: int) -> Iterator[BudgetServer]:
 
 @contextmanager
 def serve_flowable(_: Path, count: int) -> Iterator[BudgetServer]:
-    """Serve copies of the recorded instances; some of each copy have failed."""
-    with FakeFlowable(copies=max(count // len(CASES), 1), user=USER) as server:
+    cases = ("order4", "order6", "order20")  # the first two have failed
+    with FakeFlowable(cases=cases, copied=("order20",), copies=count - FAILED, user=USER) as server:
         yield BudgetServer(server.address, USER, CASES["order4"], lambda: [one.text for one in server.requests])
 
 

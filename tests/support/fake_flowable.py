@@ -49,7 +49,7 @@ def copy_id(recorded: str, copy: int) -> str:
 
 
 class FakeFlowable(LoopbackServer):
-    """Serves ``copies`` of the recorded ``cases``; copy 1 has the recorded ids.
+    """Serves ``copies`` of the recorded ``cases``, or of those that are ``copied``; copy 1 has the recorded ids.
 
     ``external`` is the status of the API for external workers; ``refused`` are beginnings of paths that the user has
     no rights for.
@@ -60,6 +60,7 @@ class FakeFlowable(LoopbackServer):
         *,
         copies: int = 1,
         cases: tuple[str, ...] = tuple(CASES),
+        copied: tuple[str, ...] | None = None,
         external: int = 200,
         refused: tuple[str, ...] = (),
         user: str | None = None,
@@ -67,7 +68,8 @@ class FakeFlowable(LoopbackServer):
         self.external = external
         self.refused = refused
         self.lists: dict[str, list[dict[str, Any]]] = {
-            path: _read(file, cases, copies) for path, file in _FILES.items()
+            path: _read(file, {case: copies if copied is None or case in copied else 1 for case in cases})
+            for path, file in _FILES.items()
         }
         self.lists["repository/process-definitions"] = json.loads((RECORDED / "definitions.json").read_text())["data"]
         self.ended = {row["id"] for row in self.lists["history/historic-process-instances"] if row["endTime"]}
@@ -156,9 +158,10 @@ class FakeFlowable(LoopbackServer):
         return Answer(404, {"message": "Not found", "exception": f"Could not find '{key}'."})
 
 
-def _read(file: str, cases: tuple[str, ...], copies: int) -> list[dict[str, Any]]:
+def _read(file: str, cases: dict[str, int]) -> list[dict[str, Any]]:
+    """Return the rows of a list; ``cases`` has the number of copies of each."""
     rows = []
-    for case in cases:
+    for case, copies in cases.items():
         path = RECORDED / f"{case}_{file}.json"
         if not path.exists():
             continue

@@ -81,9 +81,22 @@ class WaitingJoin(Struct, frozen=True):
         return tuple(flow for flow in self.missing if flow.upstream)
 
     @property
+    def dead(self) -> tuple[MissingFlow, ...]:
+        """The flows that it waits for and on which no token can arrive any more."""
+        return tuple(flow for flow in self.needed if flow.possible is False)
+
+    @property
+    def can_continue(self) -> bool | None:
+        """Whether tokens can still arrive on all flows that it waits for, None if unknown; False if it needs none."""
+        needed = {flow.possible for flow in self.needed}
+        if None in needed or (self.unknown and not needed):
+            return None
+        return needed == {True}
+
+    @property
     def failed(self) -> tuple[Visit, ...]:
         """The FAILED tokens whose retry would release the join."""
-        lost = (token for flow in self.needed if flow.possible is False for token in flow.failed)
+        lost = (token for flow in self.dead for token in flow.failed)
         return tuple({token.token_id: token for token in lost}.values())
 
 

@@ -25,6 +25,7 @@ UPDATE = "update"
 DISABLE = "disable"
 ENABLE = "enable"
 REVOKE = "revoke"
+ROTATE = "rotate"  # the entry of the old API token; that of its successor is a creation
 GENESIS_HASH = "0" * 64
 """The hash before the first entry."""
 

@@ -1,49 +1,126 @@
-"""Masks secrets in a stream of bytes: those of API tokens, and JSON Web Tokens (JWT).
+"""Masks secrets in a stream of bytes: those of API tokens, and JSON Web Tokens (JWT), in UTF-8 and in UTF-16.
 
 It masks too much rather than too little: ``xvc_`` followed by 16 characters or more, and a JWT from its header on. The
-first 8 characters stay. The result does not depend on how the stream is cut into pieces. Memory does not grow with the
-length of a secret: only the beginning of a possible secret is held back, from its 9th character on.
+first 8 characters stay. UTF-16 of both byte orders is recognized by the secrets themselves, anywhere in the stream: it
+needs no byte order mark, and the rest of the stream stays as it is. The result does not depend on how the stream is
+cut into pieces. Memory does not grow with the length of a secret: only the beginning of a possible secret is held back,
+from its 9th character on.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-
-from msgspec import Struct
+from collections.abc import Iterable, Iterator
 
 from tokctl.api_tokens.secrets import MASK_LENGTH, PREFIX
 
-MAX_JWT_HEADER_BYTES = 1 << 14
-"""Bytes of a JWT's header that are searched; servers refuse longer ones."""
-
-_PREFIX = PREFIX.encode()
-_SECRET = re.compile(rb"xvc_[0-9A-Za-z]{16}[0-9A-Za-z_]*+")  # with underscores, as another secret may follow directly
-_OPEN_SECRET = re.compile(rb"x(?:v(?:c(?:_[0-9A-Za-z]{0,15}+)?+)?+)?+\Z")
-_MAX_OPEN_LENGTH = len(PREFIX) + 15
+MAX_JWT_HEADER_LENGTH = 1 << 14
+"""Characters of a JWT's header that are searched; servers refuse longer ones."""
 
 _BASE64URL_CHARS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _ENCODED_JSON_START = b"eyJ"  # how base64url of a JSON object begins
-_PAYLOAD = b"." + _ENCODED_JSON_START
-_SECRET_CONTINUATION = re.compile(rb"[0-9A-Za-z_]*+")
-_JWT_CONTINUATION = re.compile(rb"[0-9A-Za-z_.-]*+")
 
 
-class _SecretPattern(Struct, frozen=True):
-    """A kind of secret.
+class _SecretPattern:
+    """A kind of secret, whose characters are separated by ``gap``: nothing in UTF-8, a NUL in UTF-16.
 
-    ``find_spans`` yields the begin and end of each in bytes; ``open_start`` returns where, from an offset on, an
-    incomplete one may begin (the length of the bytes if nowhere); ``continuation`` matches the rest of one.
+    In UTF-16, a secret is searched from the first byte that is not NUL to the last one, in both byte orders.
     """
 
-    find_spans: Callable[[bytes], Iterator[tuple[int, int]]]
-    open_start: Callable[[bytes, int], int]
     continuation: re.Pattern[bytes]
+    """Matches the rest of a secret."""
+
+    def __init__(self, gap: bytes) -> None:
+        self.gap = gap
+        self.step = 1 + len(gap)
+        self.shown = MASK_LENGTH * self.step - len(gap)  # bytes of a secret that stay
+        self.dots = (gap + b".") * 3
+
+    def find_spans(self, data: bytes) -> Iterator[tuple[int, int]]:
+        """Yield the begin and the end of each secret."""
+        raise NotImplementedError
+
+    def find_open(self, data: bytes, done: int) -> int:
+        """Return where, from ``done`` on, an incomplete secret may begin; the length of the data if nowhere."""
+        raise NotImplementedError
+
+    def _spread(self, text: bytes) -> bytes:
+        return self.gap.join(text[i : i + 1] for i in range(len(text)))
+
+
+class _ApiToken(_SecretPattern):
+    def __init__(self, gap: bytes) -> None:
+        super().__init__(gap)
+        self._prefix = prefix = self._spread(PREFIX.encode())
+        # With underscores, as another secret may follow directly.
+        self.continuation = re.compile(rb"(?:%b[0-9A-Za-z_])*+" % gap)
+        self._secret = re.compile(rb"%b(?:%b[0-9A-Za-z]){16}(?:%b[0-9A-Za-z_])*+" % (prefix, gap, gap))
+        open_secret = rb"(?:%b[0-9A-Za-z]){0,15}+(?:%b)?" % (gap, gap)
+        for i in range(len(prefix) - 1, 0, -1):
+            open_secret = rb"(?:%b%b)?+" % (prefix[i : i + 1], open_secret)
+        self._open = re.compile(rb"x%b\Z" % open_secret)
+        self._max_open_length = (len(PREFIX) + 15) * self.step
+
+    def find_spans(self, data: bytes) -> Iterator[tuple[int, int]]:
+        first = data.find(self._prefix)  # many times faster than the pattern if there is none
+        if first >= 0:
+            for match in self._secret.finditer(data, first):
+                yield match.span()
+
+    def find_open(self, data: bytes, done: int) -> int:
+        found = self._open.search(data, max(done, len(data) - self._max_open_length))
+        return found.start() if found else len(data)
+
+
+class _Jwt(_SecretPattern):
+    def __init__(self, gap: bytes) -> None:
+        super().__init__(gap)
+        self.continuation = re.compile(rb"(?:%b[0-9A-Za-z_.-])*+" % gap)
+        self._chars = _BASE64URL_CHARS + gap
+        self._start = self._spread(_ENCODED_JSON_START)
+        self._payload = self._spread(b"." + _ENCODED_JSON_START)
+        self._max_header = MAX_JWT_HEADER_LENGTH * self.step
+
+    def find_spans(self, data: bytes) -> Iterator[tuple[int, int]]:
+        """Payloads are searched first, as they are rarer than words that may be headers."""
+        done = 0
+        at = data.find(self._payload)
+        while at >= 0:
+            begin = self._find_header(data, max(done, at - self._max_header), at)
+            if at - begin >= self.shown:
+                done = _find_match_end(self.continuation, data, at + 1)
+                yield begin, done
+            else:
+                done = at + 1
+            at = data.find(self._payload, done)
+
+    def find_open(self, data: bytes, done: int) -> int:
+        end = len(data) - _count_open_bytes(data, self._payload, 0)
+        if end < len(data):
+            begin = self._find_header(data, max(done, end - self._max_header), end)
+            if begin < end:
+                return begin
+        begin = self._find_header(data, max(done, len(data) - self._max_header), len(data))
+        if begin == len(data):
+            begin -= _count_open_bytes(data, self._start, done)
+        return begin
+
+    def _find_header(self, data: bytes, low: int, end: int) -> int:
+        """Return where a header begins, from ``low`` on, that ends at ``end``; ``end`` if there is none."""
+        word = len(data[low:end].rstrip(self._chars)) + low
+        begin = data.find(self._start, word, end)
+        return end if begin < 0 else begin
+
+
+_NARROW = (_Jwt(b""), _ApiToken(b""))
+_WIDE = (_Jwt(b"\0"), _ApiToken(b"\0"))
 
 
 def mask_secrets(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the pieces of a stream with every secret masked, as soon as their content is decided."""
-    return _mask_pattern(_mask_pattern(pieces, _JWT), _API_TOKEN)
+    for kind in (*_NARROW, *_WIDE):
+        pieces = _mask_pattern(pieces, kind)
+    return iter(pieces)
 
 
 def mask_text(text: str) -> str:
@@ -54,17 +131,26 @@ def mask_text(text: str) -> str:
 def _mask_pattern(pieces: Iterable[bytes], kind: _SecretPattern) -> Iterator[bytes]:
     pending, shown, inside = b"", 0, False  # what may begin a secret, and how much of it has been yielded
     for piece in pieces:
-        data = pending + (piece[_find_match_end(kind.continuation, piece, 0) :] if inside else piece)
-        if len(data) == len(pending):
+        if not piece:
             continue
-        done = 0
+        if kind.gap and not pending and not inside and kind.gap not in piece and not piece.endswith((b"x", b"e")):
+            yield piece  # nearly all text: this costs next to nothing
+            continue
+        data, done = pending + piece, 0
         out: list[bytes] = []
-        for begin, end in kind.find_spans(data):
-            out += data[shown : begin + MASK_LENGTH], b"..."
-            done = shown = end
-        inside = 0 < done == len(data)
-        open_start = len(data) if inside else kind.open_start(data, done)
-        pending, until = data[open_start:], min(open_start + MASK_LENGTH, len(data))
+        if inside:
+            done = _find_match_end(kind.continuation, data, 0)
+            inside = data[done:] in {b"", kind.gap}
+            data = data[done:]
+            done = 0
+        if not inside:
+            for begin, end in kind.find_spans(data):
+                out += data[shown : begin + kind.shown], kind.dots
+                done = shown = end
+            inside = done > 0 and data[done:] in {b"", kind.gap}
+        open_start = done if inside else kind.find_open(data, done)
+        pending = data[open_start:]
+        until = open_start if inside else min(open_start + kind.shown, len(data))
         out.append(data[shown:until])
         shown = until - open_start
         if ready := b"".join(out):
@@ -73,57 +159,11 @@ def _mask_pattern(pieces: Iterable[bytes], kind: _SecretPattern) -> Iterator[byt
         yield pending[shown:]
 
 
-def _find_secret_spans(data: bytes) -> Iterator[tuple[int, int]]:
-    first = data.find(_PREFIX)  # many times faster than the pattern if there is none
-    if first >= 0:
-        for match in _SECRET.finditer(data, first):
-            yield match.span()
-
-
-def _find_open_secret(data: bytes, done: int) -> int:
-    found = _OPEN_SECRET.search(data, max(done, len(data) - _MAX_OPEN_LENGTH))
-    return found.start() if found else len(data)
-
-
-def _find_jwt_spans(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the span of each JWT. Payloads are searched first, as they are rarer than words that may be headers."""
-    done = 0
-    at = data.find(_PAYLOAD)
-    while at >= 0:
-        begin = _find_jwt_header(data, max(done, at - MAX_JWT_HEADER_BYTES), at)
-        if at - begin >= MASK_LENGTH:
-            done = _find_match_end(_JWT_CONTINUATION, data, at)
-            yield begin, done
-        else:
-            done = at + 1
-        at = data.find(_PAYLOAD, done)
-
-
-def _find_open_jwt(data: bytes, done: int) -> int:
-    for partial in (b".ey", b".e", b"."):
-        if data.endswith(partial):
-            end = len(data) - len(partial)
-            begin = _find_jwt_header(data, max(done, end - MAX_JWT_HEADER_BYTES), end)
-            if begin < end:
-                return begin
-            break
-    begin = _find_jwt_header(data, max(done, len(data) - MAX_JWT_HEADER_BYTES), len(data))
-    if begin == len(data):
-        begin -= 2 * data.endswith(b"ey", done) or data.endswith(b"e", done)
-    return begin
-
-
-def _find_jwt_header(data: bytes, low: int, end: int) -> int:
-    """Return where a header begins, from ``low`` on, that ends at ``end``; ``end`` if there is none."""
-    word = len(data[low:end].rstrip(_BASE64URL_CHARS)) + low
-    begin = data.find(_ENCODED_JSON_START, word, end)
-    return end if begin < 0 else begin
+def _count_open_bytes(data: bytes, word: bytes, low: int) -> int:
+    """Return how many bytes of a word the data ends with, if not the whole word."""
+    return next((size for size in range(len(word) - 1, 0, -1) if data.endswith(word[:size], low)), 0)
 
 
 def _find_match_end(continuation: re.Pattern[bytes], data: bytes, at: int) -> int:
     match = continuation.match(data, at)
     return match.end() if match else at
-
-
-_JWT = _SecretPattern(_find_jwt_spans, _find_open_jwt, _JWT_CONTINUATION)
-_API_TOKEN = _SecretPattern(_find_secret_spans, _find_open_secret, _SECRET_CONTINUATION)

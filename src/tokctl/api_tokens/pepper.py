@@ -17,7 +17,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from tokctl.atomic_files import write_atomically
+from tokctl.atomic_files import make_folder, write_atomically
 from tokctl.config import config_file
 from tokctl.config.paths import expand_user
 from tokctl.errors import InputError, NotAllowedError, NotFoundError
@@ -97,7 +97,7 @@ def _read_pepper_file(path: Path) -> str:
 def _create_pepper_file(path: Path) -> None:
     """Create the file of a new pepper, whole or not at all. A file that another process creates meanwhile is kept."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(path.parent)
         with suppress(FileExistsError):
             write_atomically(path, secrets.token_hex(32).encode() + b"\n", new=True)
     except OSError as error:

@@ -11,6 +11,7 @@ import hmac
 import secrets
 import zlib
 from collections.abc import Callable
+from hashlib import sha256
 
 PREFIX = "xvc_"
 RANDOM_LENGTH = 34  # characters
@@ -53,3 +54,8 @@ def mask(secret: str) -> str:
 def digest(pepper: bytes, secret: str) -> bytes:
     """Return what a store keeps of a secret: its HMAC-SHA256 with the pepper as key, 32 bytes."""
     return hmac.digest(pepper, secret.encode(errors="surrogateescape"), "sha256")
+
+
+def fingerprint(secret: str) -> str:
+    """Return what the ledger keeps of a secret: its SHA-256, 64 hexadecimal digits."""
+    return sha256(secret.encode(errors="surrogateescape")).hexdigest()

@@ -1,7 +1,7 @@
 """The kinds of vaults: the one place where they are listed. ``tokctl.api_tokens.vaults`` opens them.
 
 To add one, write a module with ``open_source(place, account)`` if secrets can be read from it, and with
-``open_sink(place, account, *, replace)`` if they can be written to it, and add a line to ``VAULTS``. The table is
+``open_sink(place, account, *, may_replace)`` if they can be written to it, and add a line to ``VAULTS``. The table is
 separate from the vaults because the configuration, which the vaults read, checks credentials against it.
 """
 

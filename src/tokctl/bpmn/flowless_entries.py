@@ -15,6 +15,21 @@ Scopes = tuple[str | None, ...]
 """The scopes that a visit can be in; more than one if the engine does not tell scopes."""
 
 
+def explain_only_start(element: Element, graph: ProcessGraph) -> EnteredBy | None:
+    """Return how a visit of an element began that is the only one in its instance that no flow led to.
+
+    None unless the element can only have begun with the process: ``FlowlessEntries`` has to explain the visit.
+    """
+    details = graph.details(element.id)
+    begins = not (element.incoming or element.attached_to or element.id in graph.linked_elements)
+    special = details.compensation_handler or details.event_sub_process
+    return _started_by(element, graph) if begins and element.parent is None and not special else None
+
+
+def _started_by(element: Element, graph: ProcessGraph) -> EnteredBy:
+    return EnteredBy.EVENT if graph.details(element.id).events else EnteredBy.START
+
+
 class FlowlessEntries:
     """Explains the visits of one instance, in order of time; knows all visits that started before."""
 
@@ -67,7 +82,7 @@ class FlowlessEntries:
             if self._started_process:
                 return EnteredBy.MODIFICATION
             self._started_process = True
-            return EnteredBy.EVENT if graph.details(element.id).events else EnteredBy.START
+            return _started_by(element, graph)
         place = scopes[0], element.id
         again = len(scopes) == 1 and place in self._started and container.type != "adHocSubProcess"
         self._started.add(place)

@@ -90,7 +90,8 @@ COMMAND_TREE = CommandGroup(
             "Manage API tokens, in the store or on a server. Short name: [bold]tokctl keys[/bold].",
             API_TOKENS_PANEL,
             _modules(
-                "api_tokens", "create list show update disable enable revoke rotate secret exec verify mask scan audit"
+                "api_tokens",
+                "create list show update disable enable revoke rotate apply secret exec verify mask scan audit",
             ),
             ("tokctl api-tokens create grafana", "tokctl api-tokens list --expiring 30d", "tokctl api-tokens revoke 7"),
             LIST_ALIASES | {"rm": "revoke"},

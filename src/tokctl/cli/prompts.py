@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from tokctl.api_tokens.vaults.protocol import MAX_SECRET_BYTES, parse_secret_line
 from tokctl.errors import InputError, UsageError
@@ -66,3 +67,17 @@ def confirm(question: str) -> bool:
     if not answer.endswith("\n"):
         sys.stderr.write("\n")  # the user has not pressed Enter
     return answer.strip().lower() in {"y", "yes"}
+
+
+def choose(question: str, choices: Sequence[str]) -> list[str]:
+    """Ask for one of several choices, or ``all`` of them. Any other answer, or the end of the input, means none."""
+    from tokctl.render.text import escape_controls
+
+    sys.stderr.write(f"{escape_controls(question)} [{', '.join(choices)} or all] ")
+    sys.stderr.flush()
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        sys.stderr.write("\n")  # the user has not pressed Enter
+    if answer.strip().lower() == "all":
+        return [*choices]
+    return [one for one in choices if one == answer.strip()]

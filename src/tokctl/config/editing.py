@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
-from tokctl.atomic_files import file_lock, write_atomically
+from tokctl.atomic_files import file_lock, make_folder, write_atomically
 from tokctl.config.file import parse_configuration, parse_document, read_data
 from tokctl.config.paths import config_file
 from tokctl.errors import InputError, NotAllowedError, UnreachableError
@@ -107,7 +107,7 @@ def change(
     """
     file = Path(os.path.realpath(config_file(environ)))
     try:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(file.parent)
         with file_lock(file.parent, LOCK_TIMEOUT_SECONDS):  # the lock is on the directory, as the file is replaced
             text, owner = _read(file)
             new = apply_edit(text, file, edit, expect)

@@ -29,7 +29,7 @@ VARIABLES = {
 }
 """The environment variable of each field. An empty one counts as unset."""
 API_KEY = "TOKCTL_API_KEY"
-"""The variable with the secret itself; it overrides ``TOKCTL_CREDENTIAL``."""
+"""The variable with the secret itself; overrides ``TOKCTL_CREDENTIAL``. A context's own credential overrides both."""
 
 CONNECTION = ("engine_kind", "credential", "ca_file", "insecure", "timeout", "connect_timeout", "rate")
 """The fields of a context that apply to its own server only."""
@@ -119,7 +119,8 @@ def resolve_settings(flags: Mapping[str, Any], environ: Mapping[str, str], *, co
     """Merge flags, environment and configuration file: a flag overrides a variable, a variable overrides the file.
 
     The source to read is one setting: ``--store`` overrides ``TOKCTL_SERVER``, and that overrides the current context.
-    The credential, certificates and timeouts of a context apply to its own server only.
+    The credential, certificates and timeouts of a context apply to its own server only; there its credential overrides
+    the variables.
 
     ``flags`` are the options by the names of their fields, None if not given; ``configured`` tells whether to read the
     file.
@@ -180,18 +181,23 @@ def _candidates(
         if kind in chosen:
             yield kind, chosen[kind].value, chosen[kind].origin
     yield from ((field, value, "flag") for field, value in flags.items() if field not in _TARGET_FIELDS)
+    context = next((target for target in named if target.context), None)
+    origin = "" if context is None else f"context {context.context}"
+    values = {} if context is None else configuration.section_values(f"contexts.{context.context}")
+    is_server_of_context = "server" in chosen and chosen["server"].origin == origin
+    if is_server_of_context and values.get("credential") is not None:
+        # A secret in a variable is meant for one server, but the variable does not name it.
+        yield "credential", values["credential"], origin
     if environ.get(API_KEY):
         yield "credential", f"env:{API_KEY}", f"environment {API_KEY}"
     for field, value in variables.items():
         if field not in _TARGET_FIELDS:
             yield field, value, f"environment {VARIABLES[field]}"
-    if (context := next((target for target in named if target.context), None)) is not None:
-        origin = f"context {context.context}"
-        values = configuration.section_values(f"contexts.{context.context}")
+    if context is not None:
         # If something of higher precedence names what to read, the context is not active: then only its connection
         # settings count, and only if its server is used.
         is_active = context.kind is None or context is targets[0]
-        if is_active or ("server" in chosen and chosen["server"].origin == origin):
+        if is_active or is_server_of_context:
             yield from ((field, values.get(field), origin) for field in CONNECTION)
         if is_active:
             yield from ((field, values.get(field), origin) for field in (*REGISTRY, "output"))

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from tokctl.atomic_files import write_atomically
+from tokctl.atomic_files import make_folder, write_atomically
 from tokctl.config.paths import state_directory
 
 MAX_BYTES = 32 << 20
@@ -56,7 +56,7 @@ class DefinitionCache:
         """Cache a definition."""
         data = msgspec.json.encode(CachedDefinition(self._server, key, process_id, version, xml))
         with suppress(OSError):
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(self._folder)
             self._remove_old(MAX_BYTES - len(data))
             if len(data) <= MAX_BYTES:
                 write_atomically(self._file(key), data)

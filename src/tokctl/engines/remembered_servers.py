@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from tokctl.atomic_files import write_atomically
+from tokctl.atomic_files import make_folder, write_atomically
 from tokctl.config.keys import ENGINE_KINDS
 from tokctl.config.paths import state_directory
 
@@ -49,7 +49,7 @@ def _write_servers(servers: dict[str, RememberedServer]) -> None:
     document = {address: server if server.url else server.kind for address, server in latest.items()}
     file = state_file()
     with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(file.parent)
         write_atomically(file, msgspec.json.format(msgspec.json.encode(document)) + b"\n")
 
 

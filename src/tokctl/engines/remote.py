@@ -118,6 +118,10 @@ class RemoteEngine(Engine):
     def fetch_tokens(self, found: ListedInstance, etag: str | None) -> FetchResult[Sequence[Token]] | None:
         """Fetch all tokens of an instance, whole. Raises NotFoundError."""
 
+    def is_at_hand(self, found: ListedInstance) -> bool:  # noqa: ARG002 - as a rule, tokens are requested
+        """Tell whether ``fetch_visits`` needs no request for an instance."""
+        return False
+
     @abstractmethod
     def fetch_visits(
         self, found: ListedInstance, flows: FlowHistoryMode, etag: str | None, *, live: bool = False
@@ -195,7 +199,7 @@ class RemoteEngine(Engine):
         candidates = self.list_candidates(where)
         stuck = where.stuck is not None
         if self.lists_without_tokens and not (stuck or where.live or where.failed):
-            listed = self._check_variables(candidates) if where.variables else candidates
+            listed = _check_variables(candidates, self.server) if where.variables else candidates
             yield from filter(where.matches, map(status_without_tokens, map(instance_of, listed)))
             return
         for found, visits in self.fetch_each(candidates, where, FlowHistoryMode.NONE, live=stuck, needs_visits=stuck):
@@ -258,12 +262,13 @@ class RemoteEngine(Engine):
         failures: list[UnreadInstance] = []
         first: TokctlError | None = None
         succeeded = consecutive_failures = 0
-        listed = self._check_variables(items) if where.variables else items
+        listed = _check_variables(items, self.server) if where.variables else items
         there = (found for found in listed if instance_of(found).instance_id not in self._skipped_ids)
         known = (self._derived_statuses.get(instance_of(found).instance_id, found) for found in there)
         likely = (found for found in known if _may_match(where, found))
         self._report_progress(0, self.listed_total)
-        for done, (found, result) in enumerate(map_ordered(likely, read, weight_of=_count_tokens), start=1):
+        several = map_ordered(likely, read, weight_of=_count_tokens, never_waits=self.is_at_hand)
+        for done, (found, result) in enumerate(several, start=1):
             try:
                 visits = result()
             except NotFoundError:
@@ -289,17 +294,18 @@ class RemoteEngine(Engine):
         self._unread += failures
         self._skipped_ids.update(one.instance_id for one in failures)
 
-    def _check_variables(self, items: Iterable[ListedInstance]) -> Iterator[ListedInstance]:
-        """Yield listed instances. Raises UsageError after the last one if none of them has a member ``variables``."""
-        listed = told = False
-        for found in items:
-            listed, told = True, told or instance_of(found).variables is not NULL  # null, if sent
-            yield found
-        if listed and not told:
-            raise UsageError(
-                f"cannot search by variables: the list of instances of {self.server} does not contain them.",
-                "Search in a store instead: fill one with 'tokctl snapshot'.",
-            )
+
+def _check_variables(items: Iterable[ListedInstance], server: str) -> Iterator[ListedInstance]:
+    """Yield listed instances. Raises UsageError after the last one if none of them has a member ``variables``."""
+    listed = told = False
+    for found in items:
+        listed, told = True, told or instance_of(found).variables is not NULL  # null, if sent
+        yield found
+    if listed and not told:
+        raise UsageError(
+            f"cannot search by variables: the list of instances of {server} does not contain them.",
+            "Search in a store instead: fill one with 'tokctl snapshot'.",
+        )
 
 
 def _count_tokens(found: ListedInstance) -> int:

@@ -131,6 +131,8 @@ _INSTANCE_COLUMNS: dict[str, Callable[[InstanceStatus], Any]] = {
     "live": attrgetter("live_tokens"),
 }
 INSTANCE_SORT_COLUMNS = tuple(_INSTANCE_COLUMNS)
+ORDERS_BY_TOKENS = frozenset({"tokens", "live", "updated"})
+"""Those by what only the tokens of an instance tell, unless its source does."""
 
 RECORDED_ORDER = "recorded"
 """The order in which instances were first stored. Only a store, and a server on top of one, knows it.

@@ -237,6 +237,8 @@ class _Node:
             return read(self.value)
         except ScenarioValueError as error:
             self.fail(str(error))
+        except OverflowError:
+            self.fail(f"{self.value!r} is too large")
 
     def draws(self) -> dict[str, ValueGenerator]:
         """Return the variables with the source of each value."""

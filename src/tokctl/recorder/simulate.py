@@ -78,11 +78,11 @@ def simulate(
     after each. Both are called from a thread of the simulation, while the caller's thread waits.
 
     Raises ``InputError``, naming the element or construct, for a model that SpiffWorkflow cannot run, a condition or
-    script that fails and an endless loop; ``UsageError`` if the start is unknown or SpiffWorkflow is not installed.
+    script that fails and an endless loop; ``UsageError`` if the start is unknown, SpiffWorkflow is not installed, or
+    the clock would leave the years 1 to 9999.
     Instances recorded before the error are kept.
     """
     scenario = scenario or Scenario()
-    begin = _resolve_start(scenario, start, end)
     definitions = [d for name, xml in models for d in read_definitions(xml, name)]
     texts = _decode_models(models, definitions)
     stop_requested = threading.Event()
@@ -91,7 +91,13 @@ def simulate(
         import_module("tokctl.recorder.spiff")  # says what to install where SpiffWorkflow is missing
         from tokctl.recorder.instance_run import Simulation
 
-        return _run(Simulation(texts, definitions, scenario, sink, stop_requested), scenario, begin, progress)
+        run = Simulation(texts, definitions, scenario, sink, stop_requested)
+        try:
+            return _run(run, scenario, _resolve_start(scenario, start, end), progress)
+        except OverflowError:
+            raise UsageError(
+                "the simulation leaves the years 1 to 9999.", "Use shorter times or a higher rate in the scenario."
+            ) from None
 
     return _run_with_deep_stack(work, stop_requested)
 

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -29,8 +30,10 @@ STDERR = "-"
 FLUSH_INTERVAL_SECONDS = 0.05
 MAX_PENDING_BYTES = 8 << 20  # bytes
 MAX_TARGET_LENGTH = 2000
-SECRET_MARKERS = (b"xvc_", b"eyJ")
-_SECRET = re.compile(r"(xvc)(?:_|%5f)[0-9a-z%_.~-]*|(eyJ)[0-9a-z%_.~-]{20,}", re.IGNORECASE)
+MAX_ENCODINGS = 5
+"""How often a part of a target may be percent-encoded; one that is encoded more often is not shown."""
+_SECRET = re.compile(rb"(xvc_)|(eyj)[0-9a-z_.~-]{20}", re.IGNORECASE)
+_PART = re.compile(r"[^/?&=]+")
 
 _encode = msgspec.json.encode
 
@@ -53,9 +56,26 @@ def redact_target(path: bytes, query: bytes, known: Collection[str]) -> str:
             name, sign, _ = part.partition("=")
             parts.append(part if name in known or not sign else f"{name}=…")
         text += "?" + "&".join(parts)
-    if "xvc" in text or "eyJ" in text:
-        text = _SECRET.sub(lambda found: "xvc_…" if found[1] else "eyJ…", text)
+    text = redact_secrets(text)
     return text if len(text) <= MAX_TARGET_LENGTH else text[:MAX_TARGET_LENGTH] + "…"
+
+
+def redact_secrets(text: str) -> str:
+    """Replace each part of a target or a word that looks like a secret, in any case and however often it is encoded."""
+    if "%" not in text and _SECRET.search(text.encode()) is None:
+        return text
+    return _PART.sub(lambda part: _redact_part(part[0]), text)
+
+
+def _redact_part(text: str) -> str:
+    data = text.encode()
+    for _ in range(MAX_ENCODINGS):
+        if found := _SECRET.search(data):
+            return "xvc_…" if found[1] else "eyJ…"
+        before, data = data, unquote_to_bytes(data)
+        if data == before:
+            return text
+    return "…"
 
 
 class AccessLog:

@@ -22,7 +22,7 @@ from starlette.routing import Route, Router
 from tokctl.api_tokens.pepper import Pepper
 from tokctl.errors import StoreError, TokctlError
 from tokctl.model.times import format_time
-from tokctl.server.access_log import SECRET_MARKERS, AccessLog, format_now, redact_target
+from tokctl.server.access_log import AccessLog, format_now, redact_secrets, redact_target
 from tokctl.server.client_address import UNIX
 from tokctl.server.endpoint import Endpoint, Resource, group_by_path
 from tokctl.server.endpoints import ENDPOINTS
@@ -119,10 +119,9 @@ class Application:
     def _make_request(self, scope: Scope, receive: Receive, send: Send) -> Request:
         headers = join_headers(scope["headers"])
         given = headers.get(b"x-request-id")
-        if given is None or _REQUEST_ID.fullmatch(given) is None or any(sign in given for sign in SECRET_MARKERS):
+        request_id = "" if given is None or _REQUEST_ID.fullmatch(given) is None else given.decode()
+        if not request_id or redact_secrets(request_id) != request_id:
             request_id = f"{self._id_prefix}{next(self._count):x}"
-        else:
-            request_id = given.decode()
         request = Request(scope, receive, send, request_id, headers)
         peer = scope.get("client")
         request.client = self.services.proxies.find_client(peer[0] if peer else UNIX, headers)
@@ -139,7 +138,7 @@ class Application:
             "time": format_time(request.now),
             "request_id": request.request_id,
             "client": request.client,
-            "method": request.method,
+            "method": redact_secrets(request.method),
             "path": redact_target(request.path, request.query, request.known_parameters),
             "status": request.status,
             "bytes": request.size,

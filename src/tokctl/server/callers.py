@@ -1,7 +1,7 @@
 """The caller of a request, an API token or a user with a JWT, and its permissions.
 
-A user with a JWT may call the API-token API only. The claims ``scope`` and ``scopes`` limit which scopes the
-user may grant to an API token, not what else the user may do.
+A user with a JWT may call the API-token API only. The claims ``scope`` and ``scopes`` limit which scopes the user may
+grant, and so which API tokens the user may change and revoke; a user with none of our scopes may do nothing.
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ class Caller(Struct, frozen=True, kw_only=True):
             raise forbidden("This API token is read-only.", details, "read-only")
 
     def check_permission(self, permissions: tuple[str, ...]) -> None:
-        """Raise HTTPError if an API token has none of the permissions; one is enough."""
+        """Raise HTTPError if an API token has none of the permissions; one is enough. A user needs any scope at all."""
         if self.token is None:
+            if not self.grants:
+                raise forbidden("Your JWT has no scope of this API.", {"provided_permissions": []}, "permission")
             return
         scopes = self.token.scopes or ()
         if WILDCARD_SCOPE not in scopes and set(scopes).isdisjoint(permissions):
@@ -56,10 +58,22 @@ class Caller(Struct, frozen=True, kw_only=True):
 
     def check_grant(self, scopes: tuple[str, ...]) -> None:
         """Raise HTTPError if the caller does not hold all the scopes."""
+        self._require_scopes(scopes, "You cannot grant scopes that you do not hold")
+
+    def check_change(self, token: ApiToken) -> None:
+        """Raise HTTPError if an API token, which is to be changed or revoked, can do more than the caller.
+
+        Taking away is limited as granting is: otherwise, the manager of a few API tokens could lock out all users.
+        """
+        if self.token is None or self.token.id != token.id:
+            message = "You cannot change or revoke an API token with scopes that you do not hold"
+            self._require_scopes(token.scopes or (), message)
+
+    def _require_scopes(self, scopes: tuple[str, ...], message: str) -> None:
         missing = [scope for scope in scopes if scope not in self.grants]
-        if missing:
+        if missing and WILDCARD_SCOPE not in self.grants:  # which includes unknown scopes of other versions
             raise forbidden(
-                f"You cannot grant scopes that you do not hold: {', '.join(missing)}.",
+                f"{message}: {', '.join(missing)}.",
                 {"missing_scopes": missing, "provided_permissions": [*self.grants]},
                 "grant",
                 missing,

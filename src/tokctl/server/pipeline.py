@@ -1,12 +1,13 @@
 """The steps of every request: limits, authentication, authorization, parameters, handler, response.
 
-The order of the errors is part of the contract: 413, 414, 431 (limits), 401 and 429 (authentication), 403 (read-only
-API token), 404 and 405 (path and method), 403 (permissions), 400 and 415 (parameters and body), then the errors of the
-handler.
+The order of the errors is part of the contract: 400 (Host), 413, 414, 431 (limits), 401 and 429 (authentication), 403
+(read-only API token), 404 and 405 (path and method), 403 (permissions), 400 and 415 (parameters and body), then the
+errors of the handler.
 """
 
 from __future__ import annotations
 
+import re
 from urllib.parse import unquote_to_bytes
 
 from msgspec.structs import replace
@@ -22,6 +23,7 @@ from tokctl.server.services import Services
 from tokctl.store.protocol import CallerChangedError
 
 _HEADER_OVERHEAD = 4  # bytes of a header line without name and value
+_HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*", re.ASCII)  # a name or an address with or without a port
 
 
 class Pipeline:
@@ -85,16 +87,27 @@ class Pipeline:
         limits, headers = self.limits, request.headers
         if len(request.target) > limits.target:
             raise target_too_long(limits.target)
-        size = len(request.target)
+        size, hosts = len(request.target), []
         for name, value in request.scope["headers"]:
             size += len(name) + len(value) + _HEADER_OVERHEAD
+            if name == b"host":
+                hosts.append(value)
         if size > limits.head:
             raise head_too_large(limits.head)
+        if len(hosts) != 1 or _HOST.fullmatch(hosts[0]) is None:
+            self._check_hosts(request, hosts)
         if b"transfer-encoding" in headers:  # uvicorn adds the trailers of chunked bodies to the headers
             raise HTTPError(411, "LENGTH_REQUIRED", "The body requires a Content-Length header.")
         length = headers.get(b"content-length")
         if length is not None and int(length) > limits.body:  # the HTTP server has checked that it is a number
             raise body_too_large(limits.body)
+
+    @staticmethod
+    def _check_hosts(request: Request, hosts: list[bytes]) -> None:
+        """Raise HTTPError unless there is one valid ``Host``; HTTP/1.0 needs none (RFC 9112, section 3.2)."""
+        if hosts or request.scope["http_version"] != "1.0":
+            message = "The request requires exactly one valid Host header."
+            raise HTTPError(400, "BAD_REQUEST", message, reason="host", headers=((b"connection", b"close"),))
 
     def _authenticate(self, request: Request) -> Caller:
         """Return the caller, and record it for the access log. Raises HTTPError, StoreError."""

@@ -29,6 +29,7 @@ from tokctl.text import shorten, suggest
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 MAX_FORM_FIELDS = 100
+MAX_ID = (1 << 63) - 1
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_LENGTH, pattern=r"\S")]
 Description = Annotated[str, Meta(max_length=MAX_DESCRIPTION_LENGTH)] | None
@@ -45,6 +46,7 @@ MEMBER_RULES = {
     "scopes": f"a list of permissions: {', '.join(PERMISSIONS)}",
     "allowedCidrs": f"a list of at most {MAX_NETWORKS} networks in CIDR notation",
     "disabled": "true or false",
+    "replaces": "the id of an API token, or null",
     "token": "a text",
     "token_type_hint": "a text",
     "use": "true or false",
@@ -69,7 +71,8 @@ READ_ONLY_MEMBERS = tuple(field.encode_name for field in msgspec.structs.fields(
 class NewApiTokenBody(_ReadOnlyMembers, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """An API token to create. It expires in the future, or never (null). Read-only members are ignored.
 
-    With ``allowedCidrs`` it may be used only from these networks.
+    With ``allowedCidrs`` it may be used only from these networks. ``replaces`` is the id of the API token that is
+    rotated to it, for the audit.
     """
 
     name: Name
@@ -78,6 +81,7 @@ class NewApiTokenBody(_ReadOnlyMembers, kw_only=True, rename="camel", forbid_unk
     scopes: Scopes = DEFAULT_SCOPES
     allowed_cidrs: Networks = ()
     expires_at: Moment = None
+    replaces: Annotated[int, Meta(ge=1, le=MAX_ID)] | None = None
 
 
 class ApiTokenChanges(_ReadOnlyMembers, kw_only=True, rename="camel", forbid_unknown_fields=True):

@@ -13,6 +13,7 @@ from msgspec import Struct
 from tokctl.analysis.debug.rules import RULES, load
 from tokctl.analysis.debug.rules.base import SEVERITIES, Rule, RuleContext, RuleMatch
 from tokctl.analysis.debug.runner import DebugLimits, DebugReport, debug, parse_thresholds
+from tokctl.bpmn.graph import ProcessGraph
 from tokctl.engines.protocol import Engine
 from tokctl.errors import InputError, UsageError
 from tokctl.model.definitions import Definition
@@ -185,6 +186,10 @@ def _read_contexts(
         return engine.definition(process_id, version) if process_id is not None else None
 
     @cache
+    def graph(process_id: str | None, version: int | None) -> ProcessGraph:
+        return ProcessGraph(definition(process_id, version))
+
+    @cache
     def is_only_instance() -> bool:
         return len(engine.instance_ids("", 2)) < 2
 
@@ -197,8 +202,8 @@ def _read_contexts(
 
     def create_context(status: InstanceStatus, visits: Iterator[Visit]) -> RuleContext:
         instance = status.instance
-        model = partial(definition, instance.process_id, instance.version)
-        return RuleContext(status, list(visits), now, model, durations)
+        model = instance.process_id, instance.version
+        return RuleContext(status, list(visits), now, partial(definition, *model), durations, partial(graph, *model))
 
     if instance_id is not None:
         yield create_context(engine.instance(instance_id), engine.visits(instance_id, where, flows=flows))

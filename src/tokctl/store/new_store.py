@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tokctl.atomic_files import make_folder
 from tokctl.errors import InputError, StoreError
 from tokctl.readers.stream import RejectedRecord, read_records
 from tokctl.store import open_store
@@ -36,7 +37,7 @@ def fill_new_store(file: Path) -> Iterator[Store]:
     """
     target = Path(os.path.realpath(file))
     try:
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(target.parent)
         descriptor, name = tempfile.mkstemp(prefix=f"{target.name}.", suffix=".part", dir=target.parent)
     except OSError as error:
         raise StoreError(

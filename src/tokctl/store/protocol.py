@@ -134,13 +134,22 @@ class ApiTokenTable(Protocol):
         """Return a page (from 1) of those that are not revoked, the newest first, and the total number."""
 
     def create(
-        self, token: NewApiToken, digest: bytes, pepper: str, *, by: Actor, creation: CreationKey | None = None
+        self,
+        token: NewApiToken,
+        digest: bytes,
+        pepper: str,
+        *,
+        by: Actor,
+        replaces: int | None = None,
+        creation: CreationKey | None = None,
     ) -> ApiToken:
         """Write a new API token with the digest of its secret and the id of the pepper behind the digest.
 
-        When this returns, the record is on disk. A secret in its name or description is masked there.
+        When this returns, the record is on disk. A secret in its name or description is masked there. ``replaces`` is
+        the API token whose rotation this is; the audit tells it of both.
 
         Raises:
+            NotFoundError: there is no API token to replace, or it is revoked; nothing was created.
             StoreError: it cannot be written.
             RepeatedCreationError: an API token was created with the key of ``creation`` already.
         """

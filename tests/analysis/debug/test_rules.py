@@ -142,6 +142,10 @@ def forked(*others):
     return [instance(process_id="p"), FORK, split, went, _with(waits, parent_token_id="a"), *others]
 
 
+BRANCH = live("b", **came("b", "split>b"), parent_token_id="s")
+"""A live token on the other branch of ``forked``."""
+
+
 def usual(*took, element_id="task", first=0):
     """An instance for each of finished visits that took so many seconds."""
     return [done(f"u{n}", f"u{n}", seconds, element_id=element_id) for n, seconds in enumerate(took, first)]
@@ -213,6 +217,24 @@ CASES: dict[str, dict[str, tuple]] = {
             set(),
         ),
         "as set": ([live(age=301, **GATEWAY)], set(), {"stuck_gateway": "302s"}),
+        "a join that a live token can still reach": (forked(BRANCH), set()),
+        "such a join, on request": (forked(BRANCH), {"j"}, {"waiting_joins": 1}),
+        "a join that no token can reach any more": (
+            forked(cancelled("b", **came("b", "split>b"), parent_token_id="s")),
+            {"j"},
+        ),
+        "a join of an unknown model": ([r for r in forked(BRANCH) if r is not FORK], {"j"}),
+        "a join of another model": (forked(BRANCH, live("x", element_id="elsewhere", process_id="p")), set()),
+        "a join of another model that no token of this one can reach": (
+            forked(live("x", element_id="elsewhere", process_id="p")),
+            {"j"},
+        ),
+        "a join on all of whose flows tokens have arrived": (
+            forked(
+                live("j2", age=HOUR, state="WAITING", element_type="parallelGateway", **came("join", "b>join")),
+            ),
+            {"j", "j2"},
+        ),
     },
     "HIGH_RETRY_TOKENS": {
         "three retries": ([live(retries_used=3)], {"t1"}),
@@ -500,6 +522,38 @@ def test_contradicting_data_breaks_nothing(rule):
     ]
     look(rule, *ring, *odd)
     look(rule, *odd, thresholds={"clock_skew": "3650000d", "loops": 1})
+
+
+@pytest.mark.parametrize(
+    ("others", "found", "limits"),
+    [
+        (None, "unknown whether it can continue: the process model is unknown", {}),
+        (
+            [live("x", element_id="elsewhere", process_id="p")],
+            "unknown whether it can continue: tokens are at elements that are not in the model",
+            {},
+        ),
+        ([BRANCH], "can continue when tokens arrive on b>join", {"waiting_joins": 1}),
+        ([], "no token can arrive on b>join", {}),
+        (
+            [live("j2", age=HOUR, state="WAITING", element_type="parallelGateway", **came("join", "b>join"))],
+            "all required tokens have arrived",
+            {},
+        ),
+    ],
+)
+def test_what_is_said_of_a_join(others, found, limits):
+    records = forked(*others) if others is not None else [r for r in forked(BRANCH) if r is not FORK]
+    hit = look("STUCK_GATEWAY_TOKENS", *records, thresholds=limits)["i1", "j"]
+    assert hit.text == f"WAITING for 1h; {found}"
+
+
+def test_a_deadlocked_join_names_the_branch_that_no_token_can_come_from():
+    [hit] = look("DEADLOCKED_JOIN", *forked()).values()
+    assert hit.text == "no token can arrive any more on b>join (from 'b'); has waited 1h"
+    failed = live("b", state="FAILED", element_name="Pay", **came("b", "split>b"), parent_token_id="s")
+    [hit] = look("DEADLOCKED_JOIN", *forked(failed)).values()
+    assert hit.text == "no token can arrive on b>join (from 'b'), because Pay FAILED; has waited 1h"
 
 
 def test_what_hits_carry():

@@ -298,3 +298,12 @@ def test_what_it_can_do(kind: Kind):
     assert kind.registry.capabilities() == (ALL_CAPABILITIES if kind.scopes else least)
     assert kind.registry.origin.startswith(("file:///", "http://127.0.0.1:"))
     assert kind.registry.where
+
+
+def test_a_registry_of_ours_has_an_identity(kind: Kind):
+    """It is the same however often one asks, and that of the store."""
+    identity = kind.registry.identity()
+    assert identity == kind.registry.identity()
+    assert (identity is not None) is kind.registry.capabilities().has_audit
+    kind.registry.find_by_name("ci")
+    assert identity == kind.registry.identity()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tokctl.api_tokens.vaults.command import CommandSink
+from tokctl.api_tokens.vaults.command import CommandSink, CommandSource
 from tokctl.errors import InputError, NotAllowedError, UnreachableError, UsageError
 
 FIRST = "xvc_hunter1hunter1"
@@ -21,6 +21,20 @@ def test_a_program_gets_the_secret_alone_on_its_stdin_and_nowhere_else(tmp_path,
     CommandSink(["sh", "-c", script]).write(FIRST)
     assert Path("got").read_bytes() == FIRST.encode()
     assert "hunter1" not in Path("line").read_text() + Path("env").read_text()
+
+
+def test_a_program_inherits_no_secret_of_ours(tmp_path, monkeypatch):
+    (tmp_path / "config.yaml").write_text("contexts: {x: {server: https://x.example, credential: env:X_KEY}}")
+    monkeypatch.setenv("TOKCTL_CONFIG", str(tmp_path / "config.yaml"))
+    for name in ("TOKCTL_API_KEY", "TOKCTL_PEPPER", "X_KEY"):
+        monkeypatch.setenv(name, "hunter2")
+    monkeypatch.setenv("OTHER", "inherited")
+    CommandSink(["sh", "-c", f"env > {tmp_path}/sink"]).write(FIRST)
+    assert CommandSource(["sh", "-c", f"env > {tmp_path}/source; echo xvc_read"]).read() == "xvc_read"
+    for name in ("sink", "source"):
+        env = (tmp_path / name).read_text()
+        assert "OTHER=inherited" in env
+        assert "hunter2" not in env
 
 
 @pytest.mark.parametrize(

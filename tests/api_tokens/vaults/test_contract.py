@@ -19,7 +19,7 @@ from support.commandline import clean_environment
 from support.keyrings import backends, entries
 from tokctl.api_tokens.vault_kinds import SINKS
 from tokctl.api_tokens.vaults import open_sink
-from tokctl.api_tokens.vaults.protocol import SecretSink
+from tokctl.api_tokens.vaults.protocol import SecretSink, replace_anything, replace_nothing
 from tokctl.errors import InputError, NotAllowedError, TokctlError, UsageError
 
 FIRST, SECOND = "xvc_hunter1hunter1", "xvc_hunter2hunter2"
@@ -27,8 +27,9 @@ STEPS = """
 import json, os, resource, sys
 from tokctl.errors import TokctlError
 from tokctl.api_tokens.vaults import open_sink
+from tokctl.api_tokens.vaults.protocol import replace_anything
 
-keeper = open_sink(sys.argv[1], "https://h:1/api-tokens/7", replace=True)
+keeper = open_sink(sys.argv[1], "https://h:1/api-tokens/7", may_replace=replace_anything)
 
 def limit(size):
     sys.dont_write_bytecode = True  # bytecode files would be cut short
@@ -136,7 +137,7 @@ def place(request) -> str:
 
 
 def keeper_at(place: str, path: Path, *, replace: bool = True) -> SecretSink:
-    return open_sink(f"{place}:{path}", "", replace=replace)
+    return open_sink(f"{place}:{path}", "", may_replace=replace_anything if replace else replace_nothing)
 
 
 @pytest.fixture
@@ -237,13 +238,18 @@ def test_what_is_replaced_is_the_file_and_not_a_link_to_it(place, tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to make files of others")
-def test_a_users_file_stays_the_users(place, tmp_path):
-    path = tmp_path / "kept"
+@pytest.mark.parametrize("whose", ["file", "link"])
+def test_a_file_or_a_link_of_another_user_is_refused(place, tmp_path, whose):
+    """He could read what is written into the file, and turn the link to another one."""
+    path, link = tmp_path / "kept", tmp_path / "link"
     keeper_at(place, path).write(FIRST)
-    os.chown(path, 1234, 5678)
-    keeper_at(place, path).write(SECOND)
-    status = path.stat()
-    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (1234, 5678, 0o600)
+    link.symlink_to("kept")
+    os.chown(path if whose == "file" else link, 1234, 5678, follow_symlinks=False)
+    keeper = keeper_at(place, link)
+    for call in (keeper.probe, keeper.read_current, lambda: keeper.write(SECOND)):
+        with pytest.raises(NotAllowedError, match=r"link belongs to another user \(uid 1234\)"):
+            call()
+    assert FIRST in path.read_text()
 
 
 def test_nobody_ever_sees_half_of_it_or_a_file_that_others_may_read(place, tmp_path):

@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tokctl.api_tokens.vaults.env_file import EnvFile
+from tokctl.api_tokens.vaults.protocol import replace_anything
 from tokctl.errors import InputError, UsageError
 
 FIRST, SECOND = "xvc_hunter1hunter1", "xvc_hunter2hunter2"
@@ -78,7 +79,7 @@ def test_one_variable_is_replaced_and_a_shell_finds_it_and_all_others(tmp_path, 
     path.write_bytes(text_of(pieces).encode())
     path.chmod(0o600)
     before = variables(path)
-    keeper = EnvFile(path, "KEY", replace=True)
+    keeper = EnvFile(path, "KEY", may_replace=replace_anything)
     keeper.write(secret)
     assert keeper.read_current() == secret
     assert variables(path) == before | {"KEY": secret.encode()}
@@ -98,7 +99,7 @@ def test_every_other_byte_stays_as_it_was(tmp_path, lines, ending, is_ended, mar
     text = mark + text_of(pieces)
     path.write_bytes(text.encode())
     path.chmod(0o600)
-    EnvFile(path, "KEY", replace=True).write(SECOND)
+    EnvFile(path, "KEY", may_replace=replace_anything).write(SECOND)
     ours = [number for number, piece in enumerate(pieces) if piece[1] == "KEY"]
     if ours:
         before, name, _, behind = pieces[ours[-1]]
@@ -145,7 +146,7 @@ def test_a_value_that_is_there_is_kept_unless_it_may_be_replaced(tmp_path, text)
             call()
     assert path.read_text() == text
     EnvFile(path, "OTHER").write(FIRST)
-    EnvFile(path, "KEY", replace=True).write(SECOND)
+    EnvFile(path, "KEY", may_replace=replace_anything).write(SECOND)
     assert (EnvFile(path, "OTHER").read_current(), EnvFile(path, "KEY").read_current()) == (FIRST, SECOND)
 
 
@@ -175,5 +176,5 @@ def test_many_variables_do_not_take_long(tmp_path):
     path.touch(0o600)
     path.write_text("NAME='a value'\n" * 20_000 + "KEY=x")
     begin = time.monotonic()
-    EnvFile(path, "KEY", replace=True).write(FIRST)
+    EnvFile(path, "KEY", may_replace=replace_anything).write(FIRST)
     assert time.monotonic() - begin < 5

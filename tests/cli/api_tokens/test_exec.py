@@ -229,7 +229,16 @@ def test_what_cannot_be_run_creates_nothing(lent, own):
 
 
 def test_it_gets_no_other_secret_of_ours(lent):
-    lent.own.environ["TOKCTL_API_KEY"] = "an administrator's"
-    line = 'echo "${TOKCTL_API_KEY-none} ${TOKCTL_PEPPER-none} $KEY"'
-    code, out, _ = lent.run("sh", "-c", line, options=("--env", "KEY", "--store", str(lent.own.path)))
-    assert (code, out[:14]) == (0, "none none xvc_")
+    """Neither that of a variable of ours, nor of one that the configuration names as the source of a credential."""
+    context = "{server: https://x.example, credential: env:X_KEY, registry_credential: env:R_KEY}"
+    Path(lent.own.environ["TOKCTL_CONFIG"]).write_text(f"contexts: {{x: {context}}}")
+    secrets = ("TOKCTL_API_KEY", "TOKCTL_CREDENTIAL", "MY_KEY", "X_KEY", "R_KEY")
+    lent.own.environ |= dict.fromkeys(secrets, "an administrator's") | {"TOKCTL_CREDENTIAL": "env:MY_KEY"}
+    options = ("--env", "KEY", "--store", str(lent.own.path))
+    code, out, _ = lent.run("env", options=options)
+    assert (code, "KEY=xvc_" in out) == (0, True)
+    assert "an administrator's" not in out
+    assert lent.own.environ["TOKCTL_PEPPER"] not in out
+    code, out, _ = lent.run("env", options=(*options, "--pass-env", "MY_KEY"))
+    assert out.count("an administrator's") == 1
+    assert "MY_KEY=an administrator's" in out

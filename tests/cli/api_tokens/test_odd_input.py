@@ -20,6 +20,7 @@ from support.commandline import NOW, clean_environment
 from tokctl.api_tokens.custody.ledger import Ledger, LedgerEntry
 from tokctl.api_tokens.custody.sinks import VaultSink
 from tokctl.api_tokens.pepper import load_pepper
+from tokctl.api_tokens.registries.protocol import ApiTokenSpec
 from tokctl.api_tokens.secrets import is_tokctl_secret
 
 NO_TEXT = "\udcff\udcfe"  # as bytes that are no UTF-8 come in from the command line
@@ -81,9 +82,9 @@ def test_a_secret_that_was_shown_is_nobodys_loss_because_an_earlier_run_was_kill
     """That run came to nothing, and left word that it was about to create one of the same name."""
     ledger = Ledger(Path(own.environ["TOKCTL_STATE_DIR"]))
     ledger.folder.mkdir(parents=True)
-    ledger.put(
-        LedgerEntry(key="killed", origin=own.path.as_uri(), name="ci", place="keyring", at=NOW - timedelta(minutes=1))
-    )
+    wanted = ApiTokenSpec(name="ci", scopes=("process",), expires_at=NOW + timedelta(days=90))
+    known = {"name": "ci", "place": "keyring", "at": NOW - timedelta(minutes=1), "wanted": wanted}
+    ledger.put(LedgerEntry(key="killed", origin=own.path.as_uri(), **known))
     assert run("create", "ci", "--show-secret").code == 0
     ran = run("revoke", "--orphans", "--yes", "-o", "json")
     assert (ran.code, json.loads(ran.out)["apiTokens"]) == (0, [])

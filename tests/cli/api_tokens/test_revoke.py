@@ -210,26 +210,27 @@ def origin(keys) -> str:
 
 def test_its_secret_goes_out_of_the_keyring(shell, keys, tmp_path):
     environ = keys.environ | backends(tmp_path, "own_backends.Kept")
-    kept = {f"tokctl {origin(keys)}/api-tokens/{number}": "xvc_whatever" for number in (2, 3)}
+    secrets = {1: "xvc_of-another-that-had-this-id", 2: keys.secrets["grafana"], 3: keys.secrets["soon"]}
+    kept = {f"tokctl {origin(keys)}/api-tokens/{number}": secret for number, secret in secrets.items()}
     (tmp_path / "kept").write_text(json.dumps(kept))
     ran = shell("api-tokens", "revoke", "grafana", "idle", "--yes", "-o", "json", env=environ)
     assert ran.code == 0, ran.err
-    assert list(entries(tmp_path)) == [f"tokctl {origin(keys)}/api-tokens/3"]
+    assert sorted(entries(tmp_path)) == [f"tokctl {origin(keys)}/api-tokens/{number}" for number in (1, 3)]
     removed = [one["removedFrom"] for one in json.loads(ran.out)["apiTokens"]]
     assert "keyring" in removed[0]
     assert removed[1] is None
     ran = shell("api-tokens", "revoke", "soon", "--yes", env=environ | {"COLUMNS": "160"})
     assert f"revoked, and removed from {removed[0]}" in ran.out
-    assert entries(tmp_path) == {}
+    assert list(entries(tmp_path)) == [f"tokctl {origin(keys)}/api-tokens/1"]
 
 
 def test_the_ledger_forgets_it(tokctl, keys, tmp_path):
     ledger = Ledger(tmp_path / "state")
     (tmp_path / "state" / "api-tokens").mkdir(parents=True)
     for number in (2, 3):
-        ledger.put(
-            LedgerEntry(key=f"k{number}", origin=origin(keys), name="x", place="keyring", at=NOW, token_id=str(number))
-        )
+        token = keys.get(number)
+        known = {"name": token.name, "token_id": str(number), "created_at": token.created_at}
+        ledger.put(LedgerEntry(key=f"k{number}", origin=origin(keys), place="keyring", at=NOW, **known))
     assert tokctl("api-tokens", "revoke", "grafana", "--yes").code == 0
     assert [entry.token_id for entry in ledger.entries()] == ["3"]
 

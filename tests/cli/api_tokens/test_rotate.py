@@ -68,6 +68,18 @@ def test_without_grace_the_old_one_is_revoked(own, kept, tokctl):
     assert own.audit()[-1].details == {"why": "rotated to 2"}
 
 
+def test_the_audit_calls_it_rotate(own, kept, tokctl):
+    assert tokctl("keys", "rotate", "1").code == 0
+    told = [(entry.action, entry.token_id) for entry in own.audit()]
+    assert told == [("create", 1), ("create", 2), ("rotate", 1), ("update", 1)]
+    assert own.audit()[1].details["replaces"] == 1
+    assert own.audit()[2].details == {"successor": 2}
+    told = tokctl("keys", "audit", width=200).out
+    assert "expires 2025-04-11; replaces 1\n" in told
+    assert [line.split()[-2:] for line in told.splitlines() if " rotate " in line] == [["to", "2"]]
+    assert tokctl("keys", "audit", "verify").code == 0
+
+
 def test_what_is_over_is_not_done_again(own, kept, tokctl):
     assert tokctl("keys", "rotate", "1").code == 0
     secret = kept.read_text()
@@ -77,6 +89,95 @@ def test_what_is_over_is_not_done_again(own, kept, tokctl):
     assert tokctl("keys", "rotate", "ci").code == 0  # the newest of that name
     assert own.names() == ["ci", "ci", "ci"]
     assert whose(own, secret).expires_at == NOW + DAY
+
+
+def test_a_new_grace_applies_to_a_rotation_that_is_over(own, kept, tokctl):
+    first = kept.read_text()
+    assert tokctl("keys", "rotate", "1").code == 0
+    second = kept.read_text()
+    for words, ends in ((["--grace", "2h"], NOW + timedelta(hours=2)), (["--grace", "30d"], NOW + 30 * DAY)):
+        assert tokctl("keys", "rotate", "1", *words).code == 0
+        assert whose(own, first).expires_at == ends
+    assert tokctl("keys", "rotate", "1", "--grace", "200d").code == 0
+    assert whose(own, first).expires_at == NOW + 90 * DAY  # its own
+    assert tokctl("keys", "rotate", "1").code == 0  # without one nothing is changed
+    ran = tokctl("keys", "rotate", "1", "--grace", "0")
+    assert ran.code == 0
+    assert "which is revoked" in ran.out
+    assert whose(own, first).revoked_at is not None
+    assert (own.names(), kept.read_text()) == (["ci"], second)
+
+
+def test_a_grace_does_not_revive_what_has_expired(own, kept, tokctl):
+    tokctl("keys", "update", "1", "--expires", "2h")
+    first = kept.read_text()
+    late = NOW + timedelta(hours=3)
+    assert tokctl("keys", "rotate", "1", "--grace", "7d", now=late).code == 0
+    assert tokctl("keys", "rotate", "1", "--grace", "9d", now=late).code == 0
+    assert whose(own, first).expires_at == NOW + timedelta(hours=2)
+
+
+# --- what is in the place ---
+
+
+def put(place: str, path, secret: str) -> None:
+    path.write_text(f"A=1\nTOKCTL_API_KEY={secret}\nB=2\n" if place == "env-file" else f"{secret}\n")
+    path.chmod(0o600)
+
+
+@pytest.mark.parametrize("place", ["file", "env-file"])
+def test_another_secret_is_kept_unless_it_may_be_replaced(own, kept, tokctl, tmp_path, place):
+    path = tmp_path / "target"
+    own.add("another")
+    for other in (own.secrets["another"], "written-by-hand"):
+        put(place, path, other)
+        before = own.audit()
+        ran = tokctl("keys", "rotate", "ci", "--save", f"{place}:{path}")
+        assert (ran.code, own.audit()) == (2, before)
+        assert "already" in ran.err
+        assert "or --replace." in ran.err
+        assert other in path.read_text()
+    assert tokctl("keys", "rotate", "ci", "--save", f"{place}:{path}", "--replace").code == 0
+    assert "written-by-hand" not in path.read_text()
+
+
+@pytest.mark.parametrize("place", ["file", "env-file"])
+@pytest.mark.parametrize("grace", ["0", "1h"])
+def test_the_secret_of_a_predecessor_is_replaced(own, kept, tokctl, tmp_path, place, grace):
+    path = tmp_path / "target"
+    first = kept.read_text().strip()
+    put(place, path, first)
+    assert tokctl("keys", "rotate", "ci", "--grace", grace).code == 0
+    assert tokctl("keys", "rotate", "ci", "--save", f"{place}:{path}", "--grace", grace).code == 0
+    assert first not in path.read_text()
+    assert kept.read_text() != first
+
+
+def test_the_own_secret_of_one_that_was_created_elsewhere_is_replaced(own, kept, tokctl, tmp_path):
+    own.add("another")
+    put("env-file", tmp_path / ".env", own.secrets["another"])
+    assert tokctl("keys", "rotate", "another", "--save", f"env-file:{tmp_path}/.env").code == 0
+    assert own.secrets["another"] not in (tmp_path / ".env").read_text()
+
+
+def test_a_value_that_does_not_look_like_its_secret_is_not_sent_anywhere(own, kept, tokctl, tmp_path, monkeypatch):
+    from tokctl.api_tokens.registries.store import StoreRegistry
+
+    asked = []
+    monkeypatch.setattr(StoreRegistry, "verify", lambda _, secret: asked.append(secret))
+    put("file", tmp_path / "hand", "written-by-hand")
+    assert tokctl("keys", "rotate", "1", "--save", f"file:{tmp_path}/hand").code == 2
+    assert asked == []
+
+
+def test_an_old_id_does_not_take_the_file_of_a_newer_secret(own, kept, tokctl, tmp_path):
+    """The first rotation went elsewhere; meanwhile another API token's secret came into the file."""
+    assert tokctl("keys", "rotate", "1", "--save", f"file:{tmp_path}/new").code == 0
+    assert tokctl("keys", "revoke", "2", "--yes").code == 0
+    assert tokctl("keys", "create", "other", "--save", f"file:{kept}", "--replace").code == 0
+    other = kept.read_text()
+    assert tokctl("keys", "rotate", "1").code == 2
+    assert kept.read_text() == other
 
 
 def test_an_expiry_before_the_end_of_the_grace_stays(own, kept, tokctl):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from jsonschema_rs import Draft4Validator
+from msgspec.structs import replace
 
 from support.commandline import NOW, clean_environment
 from support.sarif_schema import SARIF
@@ -432,7 +433,8 @@ def test_sarif_of_what_has_no_path(tokctl, keys, here):
 def test_revoke(tokctl, keys, here):
     (here / "x").write_text(f"{keys.secrets['idle']} {keys.secrets['idle']} {keys.secrets['gone']} {STRANGER}")
     origin = keys.path.resolve().as_uri()
-    with Ledger().open_entry(LedgerEntry(key="k1", origin=origin, name="idle", place="keyring", at=NOW, token_id="1")):
+    entry = LedgerEntry(key="k1", origin=origin, name="idle", place="keyring", at=NOW, token_id="1")
+    with Ledger().open_entry(replace(entry, created_at=keys.get(1).created_at)):
         assert Ledger().entries(origin)
     ran = tokctl("api-tokens", "scan", ".", "--revoke", "--yes", "-o", "json")
     assert ran.code == 1

@@ -34,7 +34,7 @@ class JoinReasons:
         if join.unknown:
             sentences.append(f"Some details are unknown: {join.unknown}.")
         if join.deadlocked:
-            dead = [flow for flow in needed if flow.possible is False]
+            dead = join.dead
             return WaitReason(
                 "DEADLOCKED_JOIN",
                 f"can never continue: no token can arrive on {', '.join(flow.flow for flow in dead)}",

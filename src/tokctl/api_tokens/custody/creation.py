@@ -19,10 +19,12 @@ from typing import Any, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tokctl.api_tokens.custody.ledger import CREATED, PLANNED, RESCUE_SUFFIX, SAVED, Ledger, LedgerEntry, generate_key
-from tokctl.api_tokens.custody.sinks import STDOUT, TERMINAL
+from tokctl.api_tokens.custody.ledger import CREATED, PLANNED, SAVED, Ledger, LedgerEntry, generate_key
+from tokctl.api_tokens.custody.reconciliation import find_candidates
+from tokctl.api_tokens.custody.sinks import STDOUT, TERMINAL, is_readable
 from tokctl.api_tokens.registries.protocol import ApiTokenSpec, CreatedToken, CreationOutcomeUnknownError, Registry
-from tokctl.atomic_files import sync_directory
+from tokctl.api_tokens.secrets import fingerprint
+from tokctl.atomic_files import PRIVATE_FILE, make_folder, sync_directory
 from tokctl.errors import NotSavedError, TokctlError, UsageError
 from tokctl.model.api_tokens import ApiToken
 
@@ -84,7 +86,8 @@ class Custody:
         place.probe()
         with ExitStack() as run:
             with self.ledger.lock_ledger():
-                entry = self.plan(spec.name, place.name, before=self._find_namesakes(spec.name, unique=unique))
+                before = self._find_namesakes(spec.name, unique=unique)
+                entry = self.plan(spec, place.name, before=before)
                 run.enter_context(self.ledger.open_entry(entry))
             deferred = run.enter_context(defer_signals())
             issued = self.create_and_save(spec, place, entry)
@@ -95,10 +98,17 @@ class Custody:
         deferred.deliver()
         return issued
 
-    def plan(self, name: str, place: str, **known: Any) -> LedgerEntry:
+    def plan(self, spec: ApiTokenSpec, place: str, **known: Any) -> LedgerEntry:
         """Return the first entry of a new API token."""
         return LedgerEntry(
-            key=generate_key(), origin=self.registry.origin, name=name, place=place, at=self.clock(), **known
+            key=generate_key(),
+            origin=self.registry.origin,
+            identity=self.registry.identity(),
+            name=spec.name,
+            place=place,
+            at=self.clock(),
+            wanted=replace(spec, description=None),
+            **known,
         )
 
     def _find_namesakes(self, name: str, *, unique: bool) -> tuple[str, ...]:
@@ -133,18 +143,33 @@ class Custody:
         except TokctlError:
             self.ledger.drop(entry)
             raise
-        entry = self._record(entry, step=CREATED, token_id=str(created.token.id))
+        entry = self._record_token(entry, created.token, digest=fingerprint(created.secret))
         try:
             place.save(created.token, created.secret)
         except Exception as error:  # noqa: BLE001 - no error may lose the secret
             raise self._rescue_secret(created, entry, place, error) from None
-        return IssuedToken(token=created.token, entry=self._record(entry, step=SAVED), secret=created.secret)
+        return IssuedToken(token=created.token, entry=self._record_saved(entry, entry.place), secret=created.secret)
 
-    def _record(self, entry: LedgerEntry, **step: str) -> LedgerEntry:
-        """Write the next step of an entry; if that fails, the entry before leads to the API token as well."""
-        entry = replace(entry, **step)
+    def _record_token(self, entry: LedgerEntry, token: ApiToken, digest: str | None = None) -> LedgerEntry:
+        """Write which API token was created; if that fails, the entry before leads to it as well."""
+        entry = replace(
+            entry, step=CREATED, token_id=str(token.id), name=token.name, created_at=token.created_at, digest=digest
+        )
         with suppress(TokctlError):
             self.ledger.put(entry)
+        return entry
+
+    def _record_saved(self, entry: LedgerEntry, place: str) -> LedgerEntry:
+        """Write where the secret is. If that fails, it is found there later, or the entry is dropped.
+
+        An entry that stays and says otherwise would make an orphan of the API token.
+        """
+        entry = replace(entry, step=SAVED, place=place)
+        try:
+            self.ledger.put(entry)
+        except TokctlError:
+            if not is_readable(place) and entry.replaces is None:
+                self.ledger.drop(entry)
         return entry
 
     def _explain_lost_answer(
@@ -152,22 +177,22 @@ class Custody:
     ) -> CreationOutcomeUnknownError:
         """Return the error to raise after a lost response: it says whether the registry lists the API token."""
         try:
-            ids = [str(token.id) for token in self.registry.find_by_name(spec.name)]
+            found = find_candidates(self.registry, self.ledger, entry).tokens
         except TokctlError:
             return CreationOutcomeUnknownError(
                 f"{error.message} It is unknown whether the API token '{spec.name}' was created.",
                 "Run 'tokctl doctor' when the server is reachable again.",
             )
-        found = [token_id for token_id in ids if token_id not in entry.before]
         if not found:
             return CreationOutcomeUnknownError(
                 f"{error.message} No API token '{spec.name}' was created, according to {self.registry.where}.",
                 "Try again.",
             )
         if len(found) == 1:
-            self._record(entry, step=CREATED, token_id=found[0])
+            self._record_token(entry, found[0])
+        ids = " and ".join(str(token.id) for token in found)
         return CreationOutcomeUnknownError(
-            f"{error.message} API token {' and '.join(found)} '{spec.name}' was created, and its secret is lost.",
+            f"{error.message} API token {ids} '{spec.name}' was created, and its secret is lost.",
             "Revoke it with 'tokctl api-tokens revoke --orphans', then create it again.",
         )
 
@@ -181,11 +206,11 @@ class Custody:
         token = f"API token {created.token.id} '{created.token.name}'"
         report = f"{token} was created, but its secret was not saved in {place.where}: {why}"
         if self._show_on_terminal(created):
-            self._record(entry, step=SAVED, place=TERMINAL)
+            self._record_saved(entry, TERMINAL)
             return NotSavedError(report, "The secret is shown once on the terminal. Save it now.")
-        file = self._write_rescue_file(created)
+        file = self._write_rescue_file(created, entry)
         if file is not None:
-            self._record(entry, step=SAVED, place=f"file:{file}")
+            self._record_saved(entry, f"file:{file}")
             return NotSavedError(report, f"The secret is in {file} (readable only by you). Move it to a safe place.")
         try:
             self.registry.revoke(str(created.token.id), reason="its secret could not be saved")
@@ -208,14 +233,16 @@ class Custody:
         except OSError:
             return False
 
-    def _write_rescue_file(self, created: CreatedToken) -> Path | None:
-        """Write the secret to a new file with mode 0600; return its path, or None if no folder takes it."""
-        name = f"api-token-{created.token.id}-{generate_key()[:6]}{RESCUE_SUFFIX}"
-        for folder in (self.ledger.folder.parent, Path.home()):
-            path = folder / name
+    def _write_rescue_file(self, created: CreatedToken, entry: LedgerEntry) -> Path | None:
+        """Write the secret to a new file with mode 0600; return its path, or None if no folder takes it.
+
+        An entry leads to it even if the ledger cannot be written any more.
+        """
+        for path in self.ledger.rescue_files(entry):
             try:
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY, 0o600)
+                make_folder(path.parent)
+                descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY, PRIVATE_FILE)
+                os.fchmod(descriptor, PRIVATE_FILE)
             except OSError:
                 continue
             try:
@@ -227,7 +254,7 @@ class Custody:
             finally:
                 os.close(descriptor)
             if whole:
-                sync_directory(folder)
+                sync_directory(path.parent)
                 return path
             with suppress(OSError):
                 path.unlink()

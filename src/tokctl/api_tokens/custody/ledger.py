@@ -4,7 +4,9 @@ Each entry is a file ``api-tokens/KEY.json`` in the state directory. It holds no
 token is created, so that a killed run leaves a trace. A working run holds a lock on ``KEY.lock``, which the operating
 system releases when the run ends in any way.
 
-``reconcile`` finds orphans, left by killed runs and lost responses: API tokens whose secret is lost.
+An entry is about the API token with its id, name and time of creation, in the registry with its origin and identity.
+A registry that was created again or restored gives ids again: an entry that has only the id of an API token is stale,
+and is not acted upon. ``reconciliation`` compares the entries with the registry.
 """
 
 from __future__ import annotations
@@ -20,12 +22,18 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tokctl.api_tokens.custody.sinks import ENVIRONMENT, read_saved_secret
-from tokctl.api_tokens.registries.protocol import Registry
-from tokctl.atomic_files import file_lock, sync_directory, try_lock, write_atomically
+from tokctl.api_tokens.registries.protocol import ApiTokenSpec, Registry
+from tokctl.atomic_files import (
+    PRIVATE_FILE,
+    file_lock,
+    make_own_folder,
+    sync_directory,
+    try_lock,
+    write_atomically,
+)
 from tokctl.config.paths import state_directory
-from tokctl.errors import NotAllowedError, NotFoundError, StoreError, TokctlError, UnreachableError
-from tokctl.model.api_tokens import VALID, ApiToken
+from tokctl.errors import NotAllowedError, StoreError, TokctlError, UnreachableError
+from tokctl.model.api_tokens import ApiToken
 
 PLANNED = "planned"  # about to be created, or created without an answer
 CREATED = "created"  # the id is known
@@ -35,17 +43,18 @@ DONE = "done"  # the API token that it replaces is revoked, or expires
 RESCUE_SUFFIX = ".tokctl-secret"
 """End of the names of files for secrets that could not be saved in their places."""
 LOCK_TIMEOUT_SECONDS = 10.0  # for other runs that start at the same moment
-MAX_CLOCK_SKEW = timedelta(minutes=5)
-MAX_IN_FLIGHT = timedelta(minutes=2)
-"""Seconds for which a server may still process a request after the client has disconnected."""
+_TIME_TOLERANCE = timedelta(seconds=1)  # some servers keep times to the second
 
 
 class LedgerEntry(Struct, frozen=True, kw_only=True):
     """The record of an API token.
 
-    ``place`` is where its secret is, as ``--save`` takes it, and ``before`` the ids of API tokens that had its name
-    already. ``replaces`` is the id of the API token whose successor it is; that one is valid until ``grace`` seconds
-    after ``proven_at``.
+    ``place`` is where its secret is, as ``--save`` takes it, ``digest`` is the SHA-256 of the secret. ``wanted`` is
+    what was requested, and ``before`` the ids of API tokens that had its name already.
+
+    ``replaces`` is the id of the API token whose successor it is, with its time of creation and its expiry before the
+    rotation; that one is valid until ``grace`` seconds after ``proven_at``. ``superseded`` has the digests of the
+    secrets that the new one may overwrite: those of all predecessors.
     """
 
     key: str
@@ -54,11 +63,30 @@ class LedgerEntry(Struct, frozen=True, kw_only=True):
     place: str
     at: datetime
     step: str = PLANNED
+    identity: str | None = None
     token_id: str | None = None
+    created_at: datetime | None = None
+    digest: str | None = None
+    wanted: ApiTokenSpec | None = None
     before: tuple[str, ...] = ()
     replaces: str | None = None
+    replaces_created_at: datetime | None = None
+    replaces_expires_at: datetime | None = None
+    superseded: tuple[str, ...] = ()
     grace: float = 0.0
     proven_at: datetime | None = None
+
+    def is_about(self, token: ApiToken) -> bool:
+        """Return whether this is the record of an API token of the same registry."""
+        return self.name == token.name and _is_same(token, self.token_id, self.created_at)
+
+    def is_successor_of(self, token: ApiToken) -> bool:
+        """Return whether this is the record of the rotation of an API token of the same registry."""
+        return _is_same(token, self.replaces, self.replaces_created_at)
+
+
+def _is_same(token: ApiToken, token_id: str | None, created_at: datetime | None) -> bool:
+    return token_id == str(token.id) and created_at is not None and abs(token.created_at - created_at) < _TIME_TOLERANCE
 
 
 class Ledger:
@@ -71,33 +99,45 @@ class Ledger:
         """Return all entries, or those of a registry, the oldest first. Unreadable files are skipped."""
         found = []
         with self._translate_errors():
+            if not self.folder.exists():
+                return []
+            self._check_folder()
             for path in self.folder.glob("*.json"):
                 with suppress(OSError, msgspec.MsgspecError, UnicodeError):
                     found.append(msgspec.json.decode(path.read_bytes(), type=LedgerEntry))
         return sorted((one for one in found if origin in {None, one.origin}), key=lambda one: one.at)
 
-    def find_successor(self, origin: str, token_id: str) -> LedgerEntry | None:
+    def entries_about(self, registry: Registry) -> list[LedgerEntry]:
+        """Return the entries of a registry, the oldest first, without those of an earlier one at the same place."""
+        found = self.entries(registry.origin)
+        return [one for one in found if one.identity is None or one.identity == registry.identity()]
+
+    def find_successor(self, registry: Registry, token: ApiToken) -> LedgerEntry | None:
         """Return the entry of the rotation that a token belongs to, as the old one or as an unfinished successor."""
-        for entry in reversed(self.entries(origin)):
-            is_new = entry.replaces is not None and entry.token_id == token_id and entry.step != DONE
-            if entry.replaces == token_id or is_new:
+        for entry in reversed(self.entries_about(registry)):
+            is_new = entry.replaces is not None and entry.step != DONE and entry.is_about(token)
+            if is_new or entry.is_successor_of(token):
                 return entry
         return None
 
-    def claimed_ids(self, origin: str) -> set[str]:
-        """Return the ids that entries of a registry have."""
-        return {one.token_id for one in self.entries(origin) if one.token_id is not None}
-
-    def find_entry(self, origin: str, token_id: str) -> LedgerEntry | None:
+    def find_entry(self, registry: Registry, token: ApiToken) -> LedgerEntry | None:
         """Return the latest entry of a token; None if this user did not create it here."""
-        return next((one for one in reversed(self.entries(origin)) if one.token_id == token_id), None)
+        return next((one for one in reversed(self.entries_about(registry)) if one.is_about(token)), None)
+
+    def rename(self, registry: Registry, token: ApiToken, name: str) -> None:
+        """Write the new name of a token into its entries. Never fails: an entry with the old name is stale."""
+        with suppress(TokctlError):
+            for entry in self.entries_about(registry):
+                if entry.is_about(token):
+                    self.put(replace(entry, name=name))
 
     @contextmanager
     def open_entry(self, entry: LedgerEntry) -> Iterator[None]:
         """Write an entry, and hold its lock in the block. Raises as ``put``, and UnreachableError: another run does."""
         with self._translate_errors():
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(self._lock(entry), os.O_CREAT | os.O_RDWR, 0o600)
+            self._check_folder()
+            descriptor = os.open(self._lock(entry), os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, PRIVATE_FILE)
+            os.fchmod(descriptor, PRIVATE_FILE)
         try:
             if not (try_lock(descriptor) and self._is_current(self._lock(entry), descriptor)):
                 raise UnreachableError(
@@ -116,19 +156,19 @@ class Ledger:
     def lock_ledger(self) -> Iterator[None]:
         """Keep other runs from writing new entries in the block. Raises UnreachableError after 10 s of waiting."""
         with self._translate_errors():
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._check_folder()
             with file_lock(self.folder, LOCK_TIMEOUT_SECONDS):
                 yield
 
     def put(self, entry: LedgerEntry) -> None:
         """Write an entry, durably. Raises StoreError, NotAllowedError."""
         with self._translate_errors():
-            write_atomically(self._file(entry), msgspec.json.encode(entry) + b"\n")
+            write_atomically(self.file_of(entry), msgspec.json.encode(entry) + b"\n")
 
     def drop(self, entry: LedgerEntry) -> None:
         """Remove an entry. Errors are ignored: a stale entry does no harm."""
         with suppress(OSError):
-            self._file(entry).unlink(missing_ok=True)
+            self.file_of(entry).unlink(missing_ok=True)
             sync_directory(self.folder)
 
     def is_in_progress(self, entry: LedgerEntry) -> bool:
@@ -142,11 +182,22 @@ class Ledger:
         finally:
             os.close(descriptor)
 
-    def _file(self, entry: LedgerEntry) -> Path:
+    def rescue_files(self, entry: LedgerEntry) -> list[Path]:
+        """Return the files that the secret of an entry may be rescued to, in the order in which they are tried."""
+        name = f"api-token-{entry.token_id}-{entry.key[:6]}{RESCUE_SUFFIX}"
+        return [folder / name for folder in (self.folder.parent, Path.home())]
+
+    def file_of(self, entry: LedgerEntry) -> Path:
+        """Return the path of an entry's file."""
         return self.folder / f"{entry.key}.json"
 
     def _lock(self, entry: LedgerEntry) -> Path:
         return self.folder / f"{entry.key}.lock"
+
+    def _check_folder(self) -> None:
+        """Create the folder, or check that no other user can write it: its entries decide what is revoked."""
+        make_own_folder(self.folder.parent)
+        make_own_folder(self.folder)
 
     @staticmethod
     def _is_current(lock: Path, descriptor: int) -> bool:
@@ -164,9 +215,10 @@ class Ledger:
             raise UnreachableError(
                 f"another process has locked the ledger {self.folder} for {LOCK_TIMEOUT_SECONDS:g} s.", "Try again."
             ) from None
-        except PermissionError:
+        except PermissionError as error:
+            why = error.strerror if error.errno == 0 else "permission denied"
             raise NotAllowedError(
-                f"cannot write the ledger {self.folder}: permission denied.",
+                f"cannot use the ledger {self.folder}: {why}.",
                 "Check its permissions, or set TOKCTL_STATE_DIR.",
             ) from None
         except OSError as error:
@@ -180,89 +232,15 @@ def generate_key() -> str:
     return secrets.token_hex(8)
 
 
-def forget_token(origin: str, token_id: str) -> None:
+def forget_token(registry: Registry, token: ApiToken) -> None:
     """Remove the entries of a revoked token, and the file that its secret was rescued to. Never fails."""
     ledger = Ledger()
     with suppress(TokctlError, OSError):
-        entries = ledger.entries(origin)
+        entries = ledger.entries_about(registry)
         # After a rotation the successor may be saved in the same file.
-        in_use = {entry.place for entry in entries if entry.token_id != token_id}
+        in_use = {entry.place for entry in entries if not entry.is_about(token)}
         for entry in entries:
-            if entry.token_id == token_id:
+            if entry.is_about(token):
                 ledger.drop(entry)
                 if entry.place.endswith(RESCUE_SUFFIX) and entry.place not in in_use:
                     Path(entry.place.removeprefix("file:")).unlink(missing_ok=True)
-
-
-# --- orphans ---
-
-
-def list_unfinished(ledger: Ledger) -> list[LedgerEntry]:
-    """Return the entries of runs that ended before their secret was saved, or before a lent token was revoked."""
-    return [
-        entry
-        for entry in ledger.entries()
-        if (entry.step in {PLANNED, CREATED} or entry.place == ENVIRONMENT) and not ledger.is_in_progress(entry)
-    ]
-
-
-def list_unfinished_rotations(ledger: Ledger, origin: str) -> list[LedgerEntry]:
-    """Return the entries of interrupted rotations: the successor is saved, and the old token is unchanged."""
-    return [
-        entry
-        for entry in ledger.entries(origin)
-        if entry.replaces is not None and entry.step in {SAVED, PROVEN} and not ledger.is_in_progress(entry)
-    ]
-
-
-def reconcile(registry: Registry, ledger: Ledger, now: datetime) -> tuple[list[ApiToken], list[LedgerEntry]]:
-    """Determine the outcome of unfinished entries, and correct the ledger where that is certain.
-
-    Returns the orphans, and the entries of other registries, which were not asked.
-    """
-    orphans: list[ApiToken] = []
-    foreign_entries: list[LedgerEntry] = []
-    claimed = ledger.claimed_ids(registry.origin)
-    for entry in list_unfinished(ledger):
-        if entry.origin != registry.origin:
-            foreign_entries.append(entry)
-            continue
-        found = [token for token in find_candidates(registry, entry, claimed) if token.state(now) == VALID]
-        saved_token = next((token for token in found if is_secret_saved(registry, entry, token)), None)
-        if saved_token is not None:
-            ledger.put(replace(entry, step=SAVED, token_id=str(saved_token.id)))
-        elif found:
-            orphans += found
-        elif entry.step != PLANNED or now - entry.at > MAX_IN_FLIGHT:
-            ledger.drop(entry)
-    return orphans, foreign_entries
-
-
-def find_candidates(registry: Registry, entry: LedgerEntry, claimed: set[str]) -> list[ApiToken]:
-    """Return the API tokens that an entry may refer to: by its id, or else by its name and time of creation."""
-    if entry.token_id is not None:
-        try:
-            return [registry.get(entry.token_id)]
-        except NotFoundError:
-            return []
-    return [
-        token
-        for token in registry.find_by_name(entry.name)
-        if str(token.id) not in entry.before
-        and str(token.id) not in claimed
-        and abs(token.created_at - entry.at) <= MAX_CLOCK_SKEW
-    ]
-
-
-def is_secret_saved(registry: Registry, entry: LedgerEntry, token: ApiToken) -> bool:
-    """Return whether the secret of a token is in the place of the entry, and the registry accepts it."""
-    secret = read_saved_secret(entry.place, entry.origin, str(token.id))
-    if secret is None or not token.token or not secret.startswith(token.token.rstrip(".…")):
-        return False
-    return accepts(registry, secret, token)
-
-
-def accepts(registry: Registry, secret: str, token: ApiToken) -> bool:
-    """Return whether the registry accepts a secret as that of a token."""
-    verdict = registry.verify(secret)
-    return verdict.state == VALID and (verdict.token is None or str(verdict.token.id) == str(token.id))

@@ -9,16 +9,16 @@ from contextlib import suppress
 
 from tokctl.api_tokens.vaults import open_sink
 from tokctl.api_tokens.vaults.keyring import Keyring, is_keyring_absent
-from tokctl.api_tokens.vaults.protocol import SecretSink
+from tokctl.api_tokens.vaults.protocol import MayReplace, SecretSink, replace_nothing
 from tokctl.errors import TokctlError, UnreachableError, UsageError
 from tokctl.model.api_tokens import ApiToken
 
 STDOUT = "stdout"
 TERMINAL = "terminal"
 ENVIRONMENT = "environment"
-"""Places besides those of ``--save``. Secrets cannot be read back from them."""
+"""Places besides those of ``--save``."""
 SAVE_HINT = "Choose another place: --save file:PATH, env-file:PATH or command:WORDS, or use --show-secret."
-UNREADABLE_PLACES = (STDOUT, TERMINAL, ENVIRONMENT)
+_UNREADABLE_KINDS = {STDOUT, TERMINAL, ENVIRONMENT, "command"}
 _keyring_unresponsive = False  # whether the keyring failed to answer in this process
 
 
@@ -30,14 +30,14 @@ def token_account_name(origin: str, token_id: str) -> str:
 class VaultSink:
     """A place as ``--save`` names it. The entry in a keyring depends on the token, so it is opened for each token."""
 
-    def __init__(self, name: str, origin: str, *, replace: bool = False) -> None:
+    def __init__(self, name: str, origin: str, *, may_replace: MayReplace = replace_nothing) -> None:
         try:
             name.encode()
         except UnicodeEncodeError:  # it could not be written to the ledger
             raise UsageError("--save is not valid UTF-8.", "Use another place.") from None
         self._origin = origin
-        self._replace = replace
-        sink = open_sink(name, token_account_name(origin, ""), replace=replace)
+        self._may_replace = may_replace
+        sink = open_sink(name, token_account_name(origin, ""), may_replace=may_replace)
         self.name = sink.name
         self.where = sink.where
 
@@ -59,7 +59,7 @@ class VaultSink:
         return self._open_sink(token_id).read_current()
 
     def _open_sink(self, token_id: str) -> SecretSink:
-        return open_sink(self.name, token_account_name(self._origin, token_id), replace=self._replace)
+        return open_sink(self.name, token_account_name(self._origin, token_id), may_replace=self._may_replace)
 
 
 class StdoutSink:
@@ -96,22 +96,32 @@ class ProgramSink:
         """Do nothing."""
 
 
+def is_readable(place: str) -> bool:
+    """Return whether a secret can be read back from a place."""
+    return place.partition(":")[0] not in _UNREADABLE_KINDS
+
+
 def read_saved_secret(place: str, origin: str, token_id: str) -> str | None:
     """Return the secret of a token from its place; None if it is not there, or cannot be read. Never fails."""
-    if place in UNREADABLE_PLACES or (place == "keyring" and is_keyring_absent(os.environ)):
+    if not is_readable(place) or (place == "keyring" and is_keyring_absent(os.environ)):
         return None
     with suppress(TokctlError):
-        return VaultSink(place, origin, replace=True).read_current(token_id)
+        return VaultSink(place, origin).read_current(token_id)
     return None
 
 
-def remove_from_keyring(origin: str, token_id: str) -> str | None:
-    """Remove the secret of a revoked token from the keyring; return ``the keyring`` if it was there. Never fails."""
+def remove_from_keyring(origin: str, token: ApiToken) -> str | None:
+    """Remove the secret of a revoked token from the keyring; return ``the keyring`` if it was there. Never fails.
+
+    An earlier registry at the same place may have had another token with this id: its secret stays.
+    """
     global _keyring_unresponsive  # noqa: PLW0603 - its timeout is waited for once only
     if _keyring_unresponsive or is_keyring_absent(os.environ):
         return None
     try:
-        keyring = Keyring(token_account_name(origin, token_id))
+        keyring = Keyring(token_account_name(origin, str(token.id)))
+        if not (keyring.read() or "").startswith(token.token.rstrip(".…")):
+            return None
         return keyring.where if keyring.remove() else None
     except TokctlError as error:
         _keyring_unresponsive = isinstance(error, UnreachableError)

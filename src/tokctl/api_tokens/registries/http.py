@@ -157,7 +157,9 @@ class HttpRegistry(Registry):
         """
         values = _list_values(spec)
         _check_supported(self, values)
-        body = {"name": spec.name, "description": spec.description} | encode_fields(values)
+        body: Document = {"name": spec.name, "description": spec.description} | encode_fields(values)
+        if spec.replaces is not None and self.identity() is not None:  # our server, which has an audit of rotations
+            body["replaces"] = int(spec.replaces)
         with self._translate_lost_answers("Check with 'tokctl api-tokens list' whether it was created."):
             answer = self.client.post(
                 TOKENS_PATH,
@@ -168,10 +170,10 @@ class HttpRegistry(Registry):
         if created.id is None:
             raise CreationOutcomeUnknownError(f"{answer.url}: cannot read the server's response to the creation.")
         if created.token is None or created.secret is None:
-            raise self._revoke_unusable(created.id, spec, "without a usable secret")
+            raise _revoke_unusable(self, created.id, spec, "without a usable secret")
         if wrong := find_differences(values, created.token):
             how = f"that differs from the request ({_format_differences(wrong, values, created.token)})"
-            raise self._revoke_unusable(created.id, spec, how)
+            raise _revoke_unusable(self, created.id, spec, how)
         return CreatedToken(created.token, created.secret)
 
     def update(self, token_id: str, changes: Mapping[str, Any]) -> ApiToken:
@@ -233,22 +235,6 @@ class HttpRegistry(Registry):
             explanation = "".join(kind.explain_failure(error.status, credential) for kind in self._possible_kinds)
             raise CreationOutcomeUnknownError(f"{error.message}{explanation}", hint) from None
 
-    def _revoke_unusable(self, token_id: str, spec: ApiTokenSpec, how: str) -> TokctlError:
-        """Revoke an API token that was just created and must not be used; return the error to raise."""
-        report = f"{self.where} created API token {token_id} {how}."
-        try:
-            if self._fetch_token(token_id).token.name != spec.name:
-                return CreationOutcomeUnknownError(f"{report} Another API token has this id.")
-            self._delete(token_id, "the created API token differs from the request")
-        except NotFoundError:
-            return UnsupportedChangeError(f"{report} It no longer exists.")
-        except TokctlError as error:
-            return CreationOutcomeUnknownError(
-                f"{report} It could not be revoked: {error.message}",
-                f"Revoke it with 'tokctl api-tokens revoke {token_id}'.",
-            )
-        return UnsupportedChangeError(f"{report} It was revoked.")
-
     # --- verifying secrets ---
 
     def verify(self, secret: str) -> VerificationResult:
@@ -265,6 +251,12 @@ class HttpRegistry(Registry):
                 or self._introspect(own_client, secret)
                 or self._try_secret(own_client, secret)
             )
+
+    def caller_id(self) -> str | None:
+        """Return the API token of the credential, as far as the server tells."""
+        secret = self._connection.credential()
+        token = self.verify(secret).token if secret else None
+        return None if token is None else str(token.id)
 
     def _introspect(self, client: Client, secret: str) -> VerificationResult | None:
         """Ask about a secret; None if the server has no introspection, or none for this client."""
@@ -307,6 +299,23 @@ class HttpRegistry(Registry):
     def close(self) -> None:
         """Close the connections."""
         self.client.close()
+
+
+def _revoke_unusable(registry: Registry, token_id: str, spec: ApiTokenSpec, how: str) -> TokctlError:
+    """Revoke an API token that was just created and must not be used; return the error to raise."""
+    report = f"{registry.where} created API token {token_id} {how}."
+    try:
+        if registry.get(token_id).name != spec.name:
+            return CreationOutcomeUnknownError(f"{report} Another API token has this id.")
+        registry.revoke(token_id, reason="the created API token differs from the request")
+    except NotFoundError:
+        return UnsupportedChangeError(f"{report} It no longer exists.")
+    except TokctlError as error:
+        return CreationOutcomeUnknownError(
+            f"{report} It could not be revoked: {error.message}",
+            f"Revoke it with 'tokctl api-tokens revoke {token_id}'.",
+        )
+    return UnsupportedChangeError(f"{report} It was revoked.")
 
 
 def _list_values(spec: ApiTokenSpec) -> dict[str, Any]:

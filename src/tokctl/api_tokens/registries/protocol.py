@@ -15,7 +15,10 @@ from tokctl.model.api_tokens import READ_ONLY, ApiToken
 
 
 class ApiTokenSpec(Struct, frozen=True, kw_only=True):
-    """The API token to create. With ``scopes`` None the registry chooses its default scopes."""
+    """The API token to create. With ``scopes`` None the registry chooses its default scopes.
+
+    ``replaces`` is the id of the API token whose successor it is, for an audit.
+    """
 
     name: str
     type: str = READ_ONLY
@@ -23,6 +26,7 @@ class ApiTokenSpec(Struct, frozen=True, kw_only=True):
     scopes: tuple[str, ...] | None = None
     allowed_cidrs: tuple[str, ...] = ()
     expires_at: datetime | None = None
+    replaces: str | None = None
 
 
 class CreatedToken(NamedTuple):
@@ -174,6 +178,10 @@ class Registry(Protocol):
 
     def identity(self) -> str | None:
         """Return a random text that another registry at the same place would not have; None if it has none."""
+        return None
+
+    def caller_id(self) -> str | None:
+        """Return the id of the API token that is the credential of this registry; None if there is none."""
         return None
 
     def close(self) -> None:

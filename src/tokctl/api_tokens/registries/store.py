@@ -121,7 +121,10 @@ class StoreRegistry(Registry):
             created_at=self.clock(),
             expires_at=spec.expires_at,
         )
-        made = self.store.api_tokens.create(token, digest(pepper.key, secret), pepper.id, by=self._actor)
+        replaces = None if spec.replaces is None else _parse_token_id(spec.replaces)
+        made = self.store.api_tokens.create(
+            token, digest(pepper.key, secret), pepper.id, by=self._actor, replaces=replaces
+        )
         return CreatedToken(made, secret)
 
     def update(self, token_id: str, changes: Mapping[str, Any]) -> ApiToken:

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from tokctl.api_tokens.vault_kinds import SINK_SYNTAX, SINKS, SOURCES
+from tokctl.api_tokens.vaults.protocol import MayReplace, replace_nothing
 from tokctl.errors import UsageError
 from tokctl.text import suggest
 
@@ -29,11 +30,11 @@ def open_source(place: str, account: str) -> SecretSource:
     return source
 
 
-def open_sink(place: str, account: str, *, replace: bool = False) -> SecretSink:
+def open_sink(place: str, account: str, *, may_replace: MayReplace = replace_nothing) -> SecretSink:
     """Open a place to write a secret to, as ``--save`` takes it: ``keyring``, ``file:PATH``.
 
-    ``account`` is the entry in the keyring; ``replace`` allows a secret that is there to be overwritten. Raises
-    UsageError.
+    ``account`` is the entry in the keyring; ``may_replace`` tells whether a value that is there may be overwritten.
+    Raises UsageError.
     """
     kind, _, argument = place.partition(":")
     kind, argument = kind.strip().lower(), argument.strip()
@@ -42,5 +43,5 @@ def open_sink(place: str, account: str, *, replace: bool = False) -> SecretSink:
         raise UsageError(f"unknown place for a secret: '{kind}'{suggest(kind, SINKS)}.", valid)
     if bool(argument) != bool(SINKS[kind].argument):
         raise UsageError(f"--save {kind} {'takes no argument' if argument else 'needs an argument'}.", valid)
-    sink: SecretSink = import_module(SINKS[kind].module).open_sink(argument, account, replace=replace)
+    sink: SecretSink = import_module(SINKS[kind].module).open_sink(argument, account, may_replace=may_replace)
     return sink

@@ -1,6 +1,7 @@
 """``command:WORDS``: a program that prints a secret, such as a password manager, or takes one on its stdin.
 
-No shell is involved. Messages name the program, but never its arguments, which may hold secrets.
+No shell is involved, and the program does not inherit variables with secrets of tokctl. Messages name the program, but
+never its arguments, which may hold secrets.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from threading import Thread
 from typing import IO
 
 from tokctl.api_tokens.secrets import mask
-from tokctl.api_tokens.vaults.protocol import MAX_SECRET_BYTES, parse_secret_line, translate_source_errors
+from tokctl.api_tokens.vaults.protocol import MAX_SECRET_BYTES, MayReplace, parse_secret_line, translate_source_errors
+from tokctl.config.secret_variables import without_secrets
 from tokctl.errors import InputError, NotAllowedError, UnreachableError, UsageError
 
 READ_TIMEOUT_SECONDS = 30.0  # the program may have to ask its user
@@ -43,7 +45,9 @@ class CommandSource:
         """Run the program and return the first line of its stdout; its stderr goes to the stderr of tokctl."""
         missing = f"cannot read the credential: program {self.words[0]} not found."
         with translate_source_errors(self.where, "run", missing):
-            process = subprocess.Popen(self.words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)  # noqa: S603 - the user's own
+            process = subprocess.Popen(  # noqa: S603 - the user's own
+                self.words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=without_secrets(os.environ)
+            )
         deadline = time.monotonic() + self.timeout
         with process:
             try:
@@ -112,6 +116,7 @@ class CommandSink:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
+                env=without_secrets(os.environ),
                 bufsize=0,
                 start_new_session=True,  # Ctrl-C, which is deferred here, must not end the program
             )
@@ -166,7 +171,7 @@ def open_source(place: str, account: str) -> CommandSource:  # noqa: ARG001 - th
     return CommandSource(_split_words(place, "invalid command for the credential."))
 
 
-def open_sink(place: str, account: str, *, replace: bool) -> CommandSink:  # noqa: ARG001 - the same for every kind
+def open_sink(place: str, account: str, *, may_replace: MayReplace) -> CommandSink:  # noqa: ARG001 - the same for every kind
     """Open a command line as a sink. Raises UsageError: it is empty, or a quote is missing."""
     return CommandSink(_split_words(place, "invalid command for the secret."))
 

@@ -15,8 +15,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from tokctl.api_tokens.vaults.file import GROUP_OTHER_BITS, check_free_space, resolve_links, translate_write_errors
-from tokctl.api_tokens.vaults.protocol import parse_secret_line
+from tokctl.api_tokens.vaults.file import (
+    GROUP_OTHER_BITS,
+    check_free_space,
+    check_owner,
+    resolve_links,
+    translate_write_errors,
+)
+from tokctl.api_tokens.vaults.protocol import MayReplace, parse_secret_line, replace_nothing
 from tokctl.atomic_files import file_lock, write_atomically
 from tokctl.config.paths import expand_user
 from tokctl.errors import InputError, NotAllowedError, UsageError
@@ -32,16 +38,16 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./:+=@%-]+")
 class EnvFile:
     """A variable in an env file. Implements ``protocol.SecretSink``."""
 
-    def __init__(self, path: Path, variable: str, *, replace: bool = False) -> None:
+    def __init__(self, path: Path, variable: str, *, may_replace: MayReplace = replace_nothing) -> None:
         self.path = path
         self.variable = variable
-        self.replace = replace
+        self.may_replace = may_replace
         self.name = f"env-file:{path}#{variable}"
         self.where = f"{variable} in the file {path}"
 
     def probe(self) -> None:
         """Check that the file can be read and rewritten, and that no value is there that must not be overwritten."""
-        text, _ = self._read()
+        text = self._read()
         self._check_value(text)
         with translate_write_errors(self.where):
             check_free_space(self.path, len(text.encode()))
@@ -51,40 +57,45 @@ class EnvFile:
         with translate_write_errors(self.where):
             path = resolve_links(self.path)
             with file_lock(path.parent, LOCK_TIMEOUT_SECONDS):  # other processes may set other variables of the file
-                before, owner = self._read()
+                before = self._read()
                 self._check_value(before)  # another process may have set it meanwhile
                 after = _replace_value(before, self.variable, _quote_value(secret))
-                write_atomically(path, after.encode(), owner=owner)
+                write_atomically(path, after.encode())
         if self.read_current() != secret:
             raise InputError(f"{self.where} does not contain the saved secret.")
 
     def read_current(self) -> str | None:
         """Return the value of the variable, without its quotes; None if it is not set."""
-        text, _ = self._read()
+        value = self._value(self._read())
+        return parse_secret_line(value.encode(), self.where) if value else None
+
+    def _value(self, text: str) -> str:
+        """Return the value of the variable in a text, without its quotes; empty if it is not set."""
         found = _find_assignments(text).get(self.variable)
         if found is None:
-            return None
+            return ""
         value = text[found.value : found.end]
         if value[:1] in QUOTES:
             with suppress(ValueError):  # an unclosed quote is part of the value
                 value = "".join(shlex.split(value)[:1])
-        return parse_secret_line(value.encode(), self.where) if value else None
+        return value
 
     def _check_value(self, text: str) -> None:
         """Raise UsageError if the variable has a value that must stay: it may be the only copy of another secret."""
-        found = _find_assignments(text).get(self.variable)
-        if not self.replace and found is not None and text[found.value : found.end].strip("'\""):
+        value = self._value(text)
+        if value.strip("'\"") and not self.may_replace(value):
             raise UsageError(
                 f"{self.where} already has a value.",
                 f"Use another variable, such as env-file:{self.path}#NAME, or --replace.",
             )
 
-    def _read(self) -> tuple[str, os.stat_result | None]:
-        """Return the text of the file and its status; an empty text and None if there is no file."""
+    def _read(self) -> str:
+        """Return the text of the file; empty if there is no file."""
+        check_owner(self.path)
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
         except FileNotFoundError:
-            return "", None
+            return ""
         except OSError as error:
             raise NotAllowedError(f"cannot read the file {self.path}: {error.strerror}.") from None
         try:
@@ -105,7 +116,7 @@ class EnvFile:
         if len(data) > MAX_FILE_BYTES:
             raise InputError(f"the file {self.path} is too large.", f"The maximum is {MAX_FILE_BYTES:,} bytes.")
         try:
-            return data.decode(), status
+            return data.decode()
         except UnicodeDecodeError:
             raise InputError(f"the file {self.path} is not valid UTF-8.") from None
 
@@ -175,11 +186,11 @@ def _quote_value(secret: str) -> str:
     return secret if _PLAIN.fullmatch(secret) else "'" + secret.replace("'", "'\\''") + "'"
 
 
-def open_sink(place: str, account: str, *, replace: bool) -> EnvFile:  # noqa: ARG001 - the same for every kind
+def open_sink(place: str, account: str, *, may_replace: MayReplace) -> EnvFile:  # noqa: ARG001 - the same for every kind
     """Open a variable of an env file: ``PATH``, for ``TOKCTL_API_KEY``, or ``PATH#NAME``. Raises UsageError."""
     path, sign, name = place.rpartition("#")
     if not sign:
         path, name = place, DEFAULT_VARIABLE
     if not path or re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None:
         raise UsageError(f"invalid place '{place}'.", "Use env-file:PATH or env-file:PATH#NAME.")
-    return EnvFile(expand_user(path).absolute(), name, replace=replace)
+    return EnvFile(expand_user(path).absolute(), name, may_replace=may_replace)

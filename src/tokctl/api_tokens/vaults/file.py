@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tokctl.api_tokens.vaults.protocol import MAX_SECRET_BYTES, parse_secret_line, translate_source_errors
-from tokctl.atomic_files import write_atomically
+from tokctl.api_tokens.vaults.protocol import (
+    MAX_SECRET_BYTES,
+    MayReplace,
+    parse_secret_line,
+    replace_nothing,
+    translate_source_errors,
+)
+from tokctl.atomic_files import is_foreign, temporary_name, write_atomically
 from tokctl.config.paths import expand_user
 from tokctl.errors import InputError, NotAllowedError, UsageError
 
@@ -20,9 +25,9 @@ GROUP_OTHER_BITS = 0o077
 class SecretFile:
     """A file. Implements ``protocol.SecretSource`` and ``protocol.SecretSink``."""
 
-    def __init__(self, path: Path, *, replace: bool = False) -> None:
+    def __init__(self, path: Path, *, may_replace: MayReplace = replace_nothing) -> None:
         self.path = path
-        self.replace = replace
+        self.may_replace = may_replace
         self.name = f"file:{path}"
         self.where = f"the file {path}"
 
@@ -46,28 +51,44 @@ class SecretFile:
 
     def probe(self) -> None:
         """Check that the file can be written, and that nothing is there that must not be overwritten."""
-        if os.path.lexists(self.path):
-            if not self.replace:
-                raise _exists_error(self.where)
-            self.read()
+        self._check_value()
         with translate_write_errors(self.where):
             check_free_space(self.path)
 
     def write(self, secret: str) -> None:
         """Write the file atomically and read it back."""
+        is_there = self._check_value()
         with translate_write_errors(self.where):
-            data = f"{secret}\n".encode()
-            if self.replace:
-                path = resolve_links(self.path)
-                write_atomically(path, data, owner=path.stat() if path.exists() else None)
-            else:
-                write_atomically(self.path, data, new=True)
+            path = resolve_links(self.path) if is_there else self.path
+            write_atomically(path, f"{secret}\n".encode(), new=not is_there)
         if self.read() != secret:
             raise InputError(f"{self.where} does not contain the saved secret.")
 
     def read_current(self) -> str | None:
         """Return the first line; None if there is no file."""
-        return self.read() if os.path.lexists(self.path) else None
+        if not os.path.lexists(self.path):
+            return None
+        check_owner(self.path)
+        return self.read()
+
+    def _check_value(self) -> bool:
+        """Return whether there is a file; raise UsageError if its secret must stay: it may be the only copy."""
+        if not os.path.lexists(self.path):
+            return False
+        if self.may_replace is replace_nothing or not self.may_replace(self.read_current() or ""):
+            raise _exists_error(self.where)
+        return True
+
+
+def check_owner(path: Path) -> None:
+    """Check that a file, and a link to it, belong to this user or to root. Raises NotAllowedError."""
+    for status in (path.lstat, path.stat):
+        with suppress(OSError):
+            if is_foreign(found := status()):
+                raise NotAllowedError(
+                    f"the file {path} belongs to another user (uid {found.st_uid}), who can read or change it.",
+                    "Use a file of your own, or run the command as that user.",
+                )
 
 
 def resolve_links(path: Path) -> Path:
@@ -78,7 +99,7 @@ def resolve_links(path: Path) -> Path:
 def check_free_space(path: Path, size: int = 0) -> None:
     """Check that a file of ``size`` bytes can be written in the folder of a path. Raises OSError."""
     path = resolve_links(path)
-    canary = path.with_name(f".{path.name}-{secrets.token_hex(6)}")  # as long as the names of temporary files will be
+    canary = temporary_name(path)
     try:
         write_atomically(canary, b"-" * (size + 4096), new=True)
     finally:
@@ -111,6 +132,6 @@ def open_source(place: str, account: str) -> SecretFile:  # noqa: ARG001 - the s
     return SecretFile(expand_user(place))
 
 
-def open_sink(place: str, account: str, *, replace: bool) -> SecretFile:  # noqa: ARG001 - the same for every kind
+def open_sink(place: str, account: str, *, may_replace: MayReplace) -> SecretFile:  # noqa: ARG001 - the same for every kind
     """Open the file at a path. The path is made absolute, as the ledger is read in other directories, too."""
-    return SecretFile(expand_user(place).absolute(), replace=replace)
+    return SecretFile(expand_user(place).absolute(), may_replace=may_replace)

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tokctl.api_tokens.vaults.protocol import MayReplace
 from tokctl.config.paths import expand_user
 from tokctl.errors import NotAllowedError, TokctlError, UnreachableError
 
@@ -88,7 +89,7 @@ def open_source(place: str, account: str) -> Keyring:  # noqa: ARG001 - the same
     return Keyring(account)
 
 
-def open_sink(place: str, account: str, *, replace: bool) -> Keyring:  # noqa: ARG001 - the same for every kind
+def open_sink(place: str, account: str, *, may_replace: MayReplace) -> Keyring:  # noqa: ARG001 - the same for every kind
     """Open the entry of an account."""
     return Keyring(account)
 

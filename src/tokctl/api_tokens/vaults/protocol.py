@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
@@ -10,6 +10,20 @@ from tokctl.errors import InputError, NotAllowedError
 
 ORIGIN_HINT = "See 'tokctl config view --origin' for where this is set."
 MAX_SECRET_BYTES = 1 << 16
+
+
+MayReplace = Callable[[str], bool]
+"""Whether a value that is in a place, and may be the only copy of a secret, may be overwritten."""
+
+
+def replace_nothing(_value: str) -> bool:
+    """Keep every value."""
+    return False
+
+
+def replace_anything(_value: str) -> bool:
+    """Overwrite any value."""
+    return True
 
 
 class SecretSource(Protocol):

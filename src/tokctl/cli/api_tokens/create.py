@@ -36,9 +36,7 @@ def create(
     ] = DEFAULT_LIFETIME,
     allowed_cidr: ropt.NewNetworks = None,
     save: opt.Save = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Overwrite the file or the variable that --save names.")
-    ] = False,
+    replace: ropt.Replace = False,
     show_secret: opt.ShowSecret = False,
     allow_duplicate: Annotated[
         bool, typer.Option("--allow-duplicate", help="Create the token even if the name is in use.")
@@ -51,6 +49,7 @@ def create(
     exit code is 8.
     """
     from tokctl.api_tokens.registries.protocol import ApiTokenSpec, check_fields
+    from tokctl.api_tokens.vaults.protocol import replace_anything, replace_nothing
     from tokctl.cli.api_tokens.secret_output import choose_sink, create_reporter, open_custody
 
     name = check_text(name, "NAME", MAX_NAME_LENGTH)
@@ -62,7 +61,8 @@ def create(
     until = ropt.parse_expiry(expires, app.now)
     registry = app.open_registry(write=True)
     check_fields(registry, ("allowed_cidrs",) if networks else ())
-    place = choose_sink(app, registry, save, show_secret=show_secret, replace=replace)
+    may_replace = replace_anything if replace else replace_nothing
+    place = choose_sink(app, registry, save, show_secret=show_secret, may_replace=may_replace)
     validate_query(app.out)
     spec = ApiTokenSpec(
         name=name,

@@ -13,6 +13,7 @@ from tokctl.cli.api_tokens import options as ropt
 from tokctl.cli.app import App, command
 from tokctl.cli.completion import complete_permission
 from tokctl.cli.filters import words
+from tokctl.config.secret_variables import without_secrets
 from tokctl.config.settings import API_KEY
 from tokctl.errors import UsageError
 from tokctl.model.api_tokens import MAX_NAME_LENGTH, READ_ONLY
@@ -21,8 +22,6 @@ from tokctl.services.api_tokens.execution import check_program, run_with_api_tok
 from tokctl.services.api_tokens.lookup import check_text
 
 DEFAULT_TTL = "15m"
-WITHHELD_VARIABLES = (API_KEY, "TOKCTL_PEPPER")
-"""Environment variables with secrets of tokctl; the program does not inherit them."""
 
 
 def exec_(
@@ -45,6 +44,14 @@ def exec_(
     ] = None,
     type_: ropt.NewType = READ_ONLY,
     env: Annotated[str, typer.Option(metavar="NAME", help="Environment variable for the secret.")] = API_KEY,
+    pass_env: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Variable with your own credential or pepper that the program inherits, too (repeatable).",
+            show_default=False,
+        ),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Name of the token (default: exec-PROGRAM-…).", show_default=False),
@@ -53,7 +60,8 @@ def exec_(
     """Run a program with an API token that is valid only while the program runs.
 
     The API token is created for this run, passed in an environment variable, and revoked when the program ends. The
-    exit code is that of the program, or 126 or 127 if it cannot be run.
+    program does not inherit the variables of your own credentials and of the pepper. The exit code is that of the
+    program, or 126 or 127 if it cannot be run.
     """
     from tokctl.api_tokens.custody.ledger import generate_key
     from tokctl.api_tokens.registries.protocol import ApiTokenSpec
@@ -78,7 +86,7 @@ def exec_(
         expires_at=app.clock() + lasts,
         scopes=ropt.choose_scopes(registry, scopes),
     )
-    environ = {name: value for name, value in os.environ.items() if name not in WITHHELD_VARIABLES}
+    environ = without_secrets(os.environ, keep=pass_env or ())
     return run_with_api_token(open_custody(app, registry), spec, program, environ, env, app.warn)
 
 

@@ -17,6 +17,7 @@ from tokctl.model.api_tokens import ApiToken
 from tokctl.render.result import Listing
 from tokctl.render.text import count
 from tokctl.render.views.api_tokens import api_token_listing
+from tokctl.services.api_tokens.succession import Successions
 
 if TYPE_CHECKING:
     from tokctl.api_tokens.registries.protocol import Registry
@@ -63,7 +64,8 @@ def list_tokens(
     if paged or (for_people and where.is_empty and not all_):
         listing = _page(registry, page or 1, page_size or PAGE_SIZE, app)
     else:
-        listing = _all((token for token in registry.list() if where.matches(token, app.now)), app)
+        matching = (token for token in registry.list() if where.matches(token, app.now))
+        listing = _all(matching, app, Successions(registry))
         if where.is_empty:
             listing.empty = EMPTY_MESSAGE
     if fail_if_any:
@@ -89,10 +91,17 @@ def _page(registry: Registry, page: int, size: int, app: App) -> Listing:
 
     pages = count(-(-total // size), "page")
     behind = f"There is no page {page:,}: {count(total, 'API token')} on {pages}." if total else EMPTY_MESSAGE
-    return api_token_listing(tokens, app.now, tail=lambda: _meta(page, size, total), notes=notes, empty=behind)
+    return api_token_listing(
+        tokens,
+        app.now,
+        successions=Successions(registry),
+        tail=lambda: _meta(page, size, total),
+        notes=notes,
+        empty=behind,
+    )
 
 
-def _all(tokens: Iterable[ApiToken], app: App) -> Listing:
+def _all(tokens: Iterable[ApiToken], app: App, successions: Successions) -> Listing:
     shown = 0
 
     def counted() -> Iterator[ApiToken]:
@@ -101,7 +110,7 @@ def _all(tokens: Iterable[ApiToken], app: App) -> Listing:
             shown += 1
             yield token
 
-    return api_token_listing(counted(), app.now, tail=lambda: _meta(1, shown, shown))
+    return api_token_listing(counted(), app.now, successions=successions, tail=lambda: _meta(1, shown, shown))
 
 
 def _meta(page: int, size: int, total: int) -> dict[str, Any]:

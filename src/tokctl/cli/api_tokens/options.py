@@ -45,6 +45,9 @@ NewNetworks = Annotated[
     ),
 ]
 NewType = Annotated[str, typer.Option("--type", metavar="TYPE", help="Type of the token: read-only or full-access.")]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Overwrite another secret in the file or the variable of --save.")
+]
 Expired = Annotated[bool, _filter("--expired", help="Only expired tokens.")]
 Expiring = Annotated[
     str | None, _filter(help="Only tokens that expire within this time, such as 30d.", metavar="DURATION")

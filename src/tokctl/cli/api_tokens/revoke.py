@@ -10,7 +10,7 @@ import typer
 
 from tokctl.cli import options as opt
 from tokctl.cli.api_tokens import options as ropt
-from tokctl.cli.api_tokens.revocation import confirm_revocation, revoke_all
+from tokctl.cli.api_tokens.revocation import choose_namesakes, confirm_revocation, revoke_all
 from tokctl.cli.app import App, command
 from tokctl.cli.prompts import ask_secret, is_interactive
 from tokctl.errors import NotFoundError, UsageError
@@ -18,7 +18,8 @@ from tokctl.model.api_tokens import REVOKED, UNKNOWN, ApiToken
 from tokctl.render import validate_query
 from tokctl.render.result import Listing, select_columns
 from tokctl.render.views.api_tokens import revocation_listing
-from tokctl.services.api_tokens.lookup import ApiTokenFilter, check_text, find_api_token
+from tokctl.services.api_tokens.ledger_report import format_stale, format_uncertain
+from tokctl.services.api_tokens.lookup import AmbiguousNameError, ApiTokenFilter, check_text, find_api_tokens
 from tokctl.services.api_tokens.revocation import RevocationResult
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def revoke(
     """Revoke API tokens. Servers reject their secrets from then on. This cannot be undone.
 
     Select API tokens by id or name, by a filter, or by the secret. They are listed, and you are asked for confirmation.
+    If several have a name, as after a rotation, you are asked which; with --yes, use an id.
     Their secrets are also removed from the keyring. If a token cannot be revoked, the others are still revoked.
     """
     where = ropt.api_token_filter(
@@ -79,13 +81,13 @@ def revoke(
     elif orphans:
         found, code = _find_orphans(app, registry), 0
     elif tokens:
-        found, code = _find_tokens(app, registry, tokens)
+        found, code = _find_tokens(app, registry, tokens, can_ask=not yes and is_interactive(), dry_run=dry_run)
     else:
         found, code = [token for token in registry.list() if where.matches(token, app.now)], 0
     if dry_run or not found:
         done = [RevocationResult(token=token, revoked=False) for token in found]
         return revocation_listing(done, app.now, dry_run=dry_run, exit_code=code)
-    if not yes and not confirm_revocation(app, found, _format_question(registry, found)):
+    if not yes and not confirm_revocation(app, registry, found, _format_question(registry, found)):
         raise typer.Exit(1)
     done, worst = revoke_all(app, registry, found, reason)
     return revocation_listing(done, app.now, dry_run=False, exit_code=max(code, worst))
@@ -101,34 +103,46 @@ def _check_selection(tokens: Sequence[str], where: ApiTokenFilter, *, secret: bo
     raise UsageError("TOKEN, filters, --secret-stdin and --orphans cannot be used together.", "Use only one of them.")
 
 
-def _find_tokens(app: App, registry: Registry, names: Sequence[str]) -> tuple[list[ApiToken], int]:
+def _find_tokens(
+    app: App, registry: Registry, names: Sequence[str], *, can_ask: bool, dry_run: bool
+) -> tuple[list[ApiToken], int]:
     """Return the API tokens with these ids or names, each once, and an exit code.
 
-    Missing ones are reported, or raise NotFoundError if there is only one name.
+    Missing ones are reported, or raise NotFoundError if there is only one name. Of several with one name the user
+    chooses; without a terminal, and with ``--yes``, that is an error, as to guess would revoke the wrong one.
     """
     found: dict[str, ApiToken] = {}
     code = 0
     for name in names:
         try:
-            token = find_api_token(registry, name)
+            named = find_api_tokens(registry, name)
+            if len(named) > 1 and not dry_run:
+                if not can_ask:
+                    raise AmbiguousNameError(name, named, registry)
+                named = choose_namesakes(app, registry, named)
         except NotFoundError as error:
             if len(names) == 1:
                 raise
             app.warn(str(error))
             code = max(code, error.exit_code)
         else:
-            found[str(token.id)] = token
+            found |= {str(token.id): token for token in named}
     return [*found.values()], code
 
 
 def _find_orphans(app: App, registry: Registry) -> list[ApiToken]:
-    """Return the API tokens in the ledger whose secret is lost."""
-    from tokctl.api_tokens.custody.ledger import Ledger, reconcile
+    """Return the API tokens in the ledger whose secret is lost, and warn about entries that are unclear."""
+    from tokctl.api_tokens.custody.ledger import Ledger
+    from tokctl.api_tokens.custody.reconciliation import reconcile
 
-    orphans, foreign_entries = reconcile(registry, Ledger(), app.now)
-    for origin in sorted({entry.origin for entry in foreign_entries}):
+    found = reconcile(registry, Ledger(), app.now)
+    for origin in sorted({entry.origin for entry in found.elsewhere}):
         app.notify(f"There are unfinished operations at {origin}, too. Run the command with --server or --store.")
-    return [*{str(token.id): token for token in orphans}.values()]
+    if found.uncertain:
+        app.warn(f"{format_uncertain(found.uncertain)} Revoke it by id.")
+    if found.stale:
+        app.warn(f"{format_stale(found.stale, registry)} They are ignored.")
+    return found.orphans
 
 
 def _require_token(registry: Registry, verdict: VerificationResult) -> ApiToken:

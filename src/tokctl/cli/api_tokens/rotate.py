@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,16 +20,20 @@ if TYPE_CHECKING:
     from tokctl.model.api_tokens import ApiToken
     from tokctl.services.api_tokens.rotation import Expiry, Rotation, RotationResult
 
-DEFAULT_GRACE = "24h"
-
 
 def rotate(
     app: App,
     token: ropt.TokenArgument,
     grace: Annotated[
-        str, typer.Option(metavar="DURATION", help="How long the old token stays valid. 0 revokes it immediately.")
-    ] = DEFAULT_GRACE,
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            show_default=False,
+            help="How long the old token stays valid (default: 24h). 0 revokes it immediately.",
+        ),
+    ] = None,
     save: opt.Save = None,
+    replace: ropt.Replace = False,
     show_secret: opt.ShowSecret = False,
     expires: Annotated[
         str | None,
@@ -51,20 +55,21 @@ def rotate(
     """Replace an API token with a new one with the same rights.
 
     The new secret is saved where the old one was, and verified before the old API token is changed. After an
-    interruption, run the command again to complete the rotation.
+    interruption, run the command again to complete the rotation. With the id of an old API token that is rotated
+    already, --grace sets a new end of its validity.
     """
     from tokctl.cli.api_tokens.secret_output import choose_successor_place, open_rotation, report_rotation
-    from tokctl.services.api_tokens.rotation import find_rotated_token
+    from tokctl.services.api_tokens.rotation import DEFAULT_GRACE, find_rotated_token
 
-    allowed = timedelta() if grace.strip() in {"0", "now"} else ropt.parse_lifetime(grace, "--grace", app.now)
+    allowed = None if grace is None else _parse_grace(grace, app.now)
     quiet = None if wait_until_unused is None else parse_duration(wait_until_unused)
-    if quiet is not None and not timedelta() < quiet < allowed:
+    if quiet is not None and not timedelta() < quiet < (DEFAULT_GRACE if allowed is None else allowed):
         raise UsageError(
             "--wait-until-unused must be shorter than --grace.", "Use a shorter duration, or a longer --grace."
         )
     until: Expiry = "as before" if expires is None else ropt.parse_expiry(expires, app.now) or "never"
     registry = ropt.open_for_update(app)
-    rotation = open_rotation(app, registry)
+    rotation = open_rotation(app, registry, replace=replace)
     old = find_rotated_token(registry, rotation, token)
     place = choose_successor_place(rotation, old, save, show_secret=show_secret)
     validate_query(app.out)
@@ -72,6 +77,10 @@ def rotate(
     if quiet is None or done.old is None:
         return 0
     return _revoke_when_unused(app, rotation, old, done, quiet)
+
+
+def _parse_grace(text: str, now: datetime) -> timedelta:
+    return timedelta() if text.strip() in {"0", "now"} else ropt.parse_lifetime(text, "--grace", now)
 
 
 def _revoke_when_unused(app: App, rotation: Rotation, old: ApiToken, done: RotationResult, quiet: timedelta) -> int:

@@ -161,7 +161,7 @@ def _revoke_live(app: App, registry: Registry, leaks: list[Leak], code: int, *, 
         )
     live = list_live_tokens(leaks)
     question = f"The secrets of these API tokens are leaked. Revoke them in {registry.where}?"
-    if not live or not (yes or confirm_revocation(app, live, question)):
+    if not live or not (yes or confirm_revocation(app, registry, live, question)):
         return leaks, code
     results, worst = revoke_all(app, registry, live, _REVOKE_REASON)
     return mark_revoked(leaks, results), max(code, worst)

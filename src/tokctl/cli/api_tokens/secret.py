@@ -13,6 +13,7 @@ from tokctl.model.api_tokens import VALID, ApiToken
 from tokctl.services.api_tokens.lookup import check_token_ref, find_api_token
 
 if TYPE_CHECKING:
+    from tokctl.api_tokens.custody.ledger import Ledger, LedgerEntry
     from tokctl.api_tokens.registries.protocol import Registry
 
 KEYRING = "keyring"
@@ -29,7 +30,7 @@ def secret(app: App, token: ropt.TokenArgument) -> int:
     registry = app.open_registry()
     found = _find_token(app, registry, token)
     number = found if isinstance(found, str) else str(found.id)
-    entry = Ledger().find_entry(registry.origin, number)
+    entry = _find_entry(Ledger(), registry, found)
     for place in dict.fromkeys((*(() if entry is None else (entry.place,)), KEYRING)):
         kept = read_saved_secret(place, registry.origin, number)
         # An earlier store in the same place may have had another token with this id.
@@ -40,6 +41,13 @@ def secret(app: App, token: ropt.TokenArgument) -> int:
         f"no saved secret of API token {number} found.",
         "Create a new one with 'tokctl api-tokens rotate'.",
     )
+
+
+def _find_entry(ledger: Ledger, registry: Registry, found: ApiToken | str) -> LedgerEntry | None:
+    """Return the entry of an API token; without an answer of the server, the latest one with its id."""
+    if not isinstance(found, str):
+        return ledger.find_entry(registry, found)
+    return next((one for one in reversed(ledger.entries(registry.origin)) if one.token_id == found), None)
 
 
 def _find_token(app: App, registry: Registry, word: str) -> ApiToken | str:

@@ -19,6 +19,7 @@ from tokctl.api_tokens.custody.sinks import STDOUT, StdoutSink, VaultSink
 from tokctl.api_tokens.registries.protocol import Registry
 from tokctl.api_tokens.vault_kinds import SINK_SYNTAX
 from tokctl.api_tokens.vaults.credentials import format_place
+from tokctl.api_tokens.vaults.protocol import MayReplace, replace_anything, replace_nothing
 from tokctl.cli.app import App
 from tokctl.documents.api_tokens import CreatedApiToken, ReplacedApiToken, encode_api_token_overview
 from tokctl.errors import UsageError
@@ -40,11 +41,16 @@ def open_custody(app: App, registry: Registry) -> Custody:
 
 
 def choose_sink(
-    app: App, registry: Registry, save: str | None, *, show_secret: bool, replace: bool = False
+    app: App,
+    registry: Registry,
+    save: str | None,
+    *,
+    show_secret: bool,
+    may_replace: MayReplace = replace_nothing,
 ) -> TokenSecretSink:
     """Return where a new secret goes. Raises UsageError: two places are named, or an invalid one."""
     if not show_secret:
-        return VaultSink(save or KEYRING, registry.origin, replace=replace)
+        return VaultSink(save or KEYRING, registry.origin, may_replace=may_replace)
     if save is not None:
         raise UsageError(
             "--save and --show-secret cannot be used together.", f"Use --show-secret, or --save with {SINK_SYNTAX}."
@@ -59,13 +65,13 @@ def choose_sink(
     )
 
 
-def open_rotation(app: App, registry: Registry) -> Rotation:
-    """Return the service that rotates API tokens."""
+def open_rotation(app: App, registry: Registry, *, replace: bool) -> Rotation:
+    """Return the service that rotates API tokens; with ``replace`` any other secret in a place is overwritten."""
 
-    def open_sink(name: str) -> TokenSecretSink:
+    def open_sink(name: str, may_replace: MayReplace) -> TokenSecretSink:
         if name == STDOUT:
             return choose_sink(app, registry, None, show_secret=True)
-        return VaultSink(name, registry.origin, replace=True)
+        return VaultSink(name, registry.origin, may_replace=replace_anything if replace else may_replace)
 
     return Rotation(open_custody(app, registry), open_sink)
 

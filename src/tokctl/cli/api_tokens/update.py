@@ -60,6 +60,8 @@ def update(
     The output shows the old and the new values.
     If the API token has more rights than before, a note on stderr lists them.
     """
+    from tokctl.api_tokens.custody.ledger import Ledger
+
     changes = _changes(app.now, name, description, type_, scope, allowed_cidr, expires)
     validate_query(app.out)
     registry = ropt.open_for_update(app)
@@ -69,6 +71,8 @@ def update(
     ):
         raise UsageError(f"the name '{changes['name']}' is in use by API token {others[0]}.", "Choose another name.")
     after = registry.update(str(before.id), changes)
+    if after.name != before.name:
+        Ledger().rename(registry, before, after.name)
     if wider := _describe_widening(before, after):
         app.notify(f"The API token has more rights than before: {'; '.join(wider)}.")
     return update_detail(before, after, app.now)

@@ -34,6 +34,7 @@ from tokctl.errors import NotFoundError, UsageError
 from tokctl.model.definitions import Definition
 from tokctl.model.filters import (
     ALL_TOKENS,
+    ORDERS_BY_TOKENS,
     InstanceFilter,
     SortOrder,
     TokenFilter,
@@ -53,8 +54,6 @@ if TYPE_CHECKING:
 _CREATED = SortOrder("created")
 _UUID_LENGTH = 36
 _LIST_KEY = ("list",)
-_TOKEN_COLUMNS = frozenset({"tokens", "live", "updated"})
-"""Orders by what only the tokens of each instance tell."""
 
 
 class Camunda7Engine(RemoteEngine):
@@ -133,7 +132,7 @@ class Camunda7Engine(RemoteEngine):
                 self._remember(instance)
                 yield self._finder.status(instance)
             return
-        by_tokens = order.column in _TOKEN_COLUMNS
+        by_tokens = order.column in ORDERS_BY_TOKENS
         several = (one.status for one in self.sweep(where)) if by_tokens else self.scan_instances(where)
         end = None if limit is None else offset + limit
         yield from sort_instances(several, order)[offset:end]

@@ -19,6 +19,7 @@ from tokctl.engines.connect import warn, wrong_kind_error
 from tokctl.engines.flowable.documents import (
     FlowableActivity,
     FlowableExecution,
+    FlowableInstance,
     FlowableJob,
     FlowablePage,
     FlowableRows,
@@ -121,6 +122,14 @@ class FlowableApi:
         """Fetch a whole list."""
         return _read_pages(lambda start: self.get_page(path, kind, params or {}, start=start))
 
+    def get_instances(self, instance_ids: Iterable[str]) -> list[FlowableInstance]:
+        """Fetch instances by their ids, several at once; those that are not there are left out."""
+
+        def fetch(instance_id: str) -> list[FlowableInstance]:
+            return self.get_page(HISTORIC_INSTANCES, FlowableInstance, {"processInstanceId": instance_id}, size=2)[0]
+
+        return [row for one, result in map_ordered(instance_ids, fetch) for row in result() if row.id == one]
+
     def get_jobs(self, queue: JobQueue, params: Mapping[str, str]) -> list[FlowableJob]:
         """Fetch a list of jobs; empty, with a warning, if it is not there or not allowed."""
         if queue is JobQueue.EXTERNAL:
@@ -179,6 +188,14 @@ class FlowableApi:
         ]
         calls += [lambda queue=queue: ("jobs", self.get_jobs(queue, asked)) for queue in queues]  # type: ignore[misc]
         return _group_rows(result() for _, result in map_ordered(calls, lambda call: call()))
+
+    def get_rows_of_each(self, instance_ids: Iterable[str], sources: Iterable[RowSource]) -> dict[str, FlowableRows]:
+        """Fetch several lists of each of some instances, several at once; return the rows of each instance."""
+        wanted, lists = list(instance_ids), list(sources)
+        calls = [(source, {"processInstanceId": one, **source.params}) for one in wanted for source in lists]
+        several = map_ordered(calls, lambda call: self.get_all(call[0].path, call[0].kind, call[1]))
+        found = _group_rows((source.member, result()) for (source, _), result in several)
+        return {one: found.get(one, FlowableRows()) for one in wanted}
 
     def get_latest_rows(self, source: RowSource, params: Mapping[str, str]) -> dict[str, FlowableRows]:
         """Fetch the first page of a list; return the rows of each instance."""

@@ -4,13 +4,15 @@ Requests: a page of instances takes one; for all pages, one tells which instance
 letters. A running instance takes 8 or 9 as a rule: the instance with its variables, and its executions; then at once
 its activities, jobs, timer jobs, dead letters, local variables and model; then those of these lists that it may have
 rows in: suspended jobs, external jobs, event subscriptions, user tasks, the history of user tasks. One that has ended
-takes 5 or 6. Many instances are read from the lists of the whole server: 10 requests for all that are running, and 3
-for the history if many of them have ended. The model of each version is requested once.
+takes 5 or 6. Many instances are read from the lists of the whole server: 9 requests for all that are running, one or
+more for the executions of those that may need them, and 3 for the history if many of them have ended. FAILED tokens
+take the dead letters, and three requests for each instance that has some, unless these are many. The model of each
+version is requested once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
@@ -20,28 +22,33 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from tokctl.engines.connect import display_address
-from tokctl.engines.etag_cache import FetchResult
-from tokctl.engines.flowable.api import HISTORIC_INSTANCES, RUNTIME_INSTANCES, FlowableApi
+from tokctl.engines.etag_cache import CacheKey, FetchResult
+from tokctl.engines.flowable.api import HISTORIC_INSTANCES, FlowableApi
 from tokctl.engines.flowable.documents import (
     FlowableInstance,
-    FlowableJob,
     FlowableRows,
-    FlowableRuntimeInstance,
-    to_instance,
 )
+from tokctl.engines.flowable.durations import DurationReader
 from tokctl.engines.flowable.filters import count_params, instance_params
+from tokctl.engines.flowable.instances import FlowableInstances
 from tokctl.engines.flowable.models import FlowableModels
 from tokctl.engines.flowable.rows import RowReader
 from tokctl.engines.flowable.tokens import build_tokens
-from tokctl.engines.instance_tokens import InstanceTokens
 from tokctl.engines.ordered_pool import map_ordered
 from tokctl.engines.projection import Projection
 from tokctl.engines.protocol import instances_with
 from tokctl.engines.remote import ListedInstance, RemoteEngine, instance_of
 from tokctl.errors import NotFoundError
 from tokctl.model.definitions import Definition
-from tokctl.model.filters import InstanceFilter, SortOrder, TokenFilter, sort_tokens
-from tokctl.model.instance_status import MAX_LIVE_ELEMENTS, InstanceStatus, status_without_tokens
+from tokctl.model.filters import (
+    ORDERS_BY_TOKENS,
+    InstanceFilter,
+    SortOrder,
+    TokenFilter,
+    sort_instances,
+    sort_tokens,
+)
+from tokctl.model.instance_status import InstanceStatus, status_without_tokens
 from tokctl.model.instances import Instance
 from tokctl.model.states import FAILED
 from tokctl.model.tokens import Token
@@ -64,7 +71,8 @@ class FlowableEngine(RemoteEngine):
         self.api = FlowableApi(client, self.kind)
         self._models = FlowableModels(self.api, display_address(client))
         self._rows = RowReader(self.api)
-        self._suspended: frozenset[str] | None = None  # running instances that are suspended
+        self._durations = DurationReader(self.api, self._models, self._rows)
+        self._finder = FlowableInstances(self.api, self._models, self._rows)
         self._totals: dict[InstanceFilter, int] = {}  # numbers of instances that match
 
     def close(self) -> None:
@@ -72,8 +80,9 @@ class FlowableEngine(RemoteEngine):
 
     def refresh(self) -> bool:
         self._rows.forget()
-        self._suspended = None
+        self._finder.forget()
         self._totals.clear()
+        self._durations.forget()
         return super().refresh()
 
     # --- instances ---
@@ -84,9 +93,13 @@ class FlowableEngine(RemoteEngine):
         failed = self._rows.dead_letters() if where.failed else None
         if failed is not None and not failed:
             return
-        key = ("list", *sorted(params.items()))
-        found = self.cache.get_or_fetch(key, lambda _: self._fetch_list(params))
-        kept = InstanceFilter(processes=where.processes, version=where.version, business_keys=where.business_keys)
+        if failed is not None and not where.variables and self._rows.few_failed():
+            key: CacheKey = ("failed",)
+            found = self.cache.get_or_fetch(key, lambda _: _listed(self._finder.fetch_failed(failed)))
+        else:
+            key = ("list", *sorted(params.items()))
+            found = self.cache.get_or_fetch(key, lambda _: _listed(self._finder.fetch_list(params)))
+        kept = replace(where, live=False, open=False, failed=False, stuck=None, statuses=(), since=None, variables=())
         wanted = [
             one
             for one in found
@@ -97,32 +110,14 @@ class FlowableEngine(RemoteEngine):
             self.remember_instance(instance, key)
             yield instance
 
-    def _fetch_list(self, params: Mapping[str, str]) -> FetchResult[list[Instance]]:
-        rows = self.api.get_all(HISTORIC_INSTANCES, FlowableInstance, params)
-        unique = {row.id: row for row in rows}  # one may have moved to another page meanwhile
-        instances = self._to_instances(unique.values(), with_variables="includeProcessVariables" in params)
-        return FetchResult(instances, len(instances))
-
-    def _to_instances(self, rows: Iterable[FlowableInstance], *, with_variables: bool = False) -> list[Instance]:
-        rows = list(rows)
-        suspended = self._find_suspended() if any(row.end_time is None for row in rows) else frozenset()
-        kept = rows if with_variables else [replace(row, variables=None) for row in rows]
-        return [
-            to_instance(row, self._models.name(row.process_definition_id), suspended=row.id in suspended)
-            for row in kept
-        ]
-
-    def _find_suspended(self) -> frozenset[str]:
-        if self._suspended is None:
-            rows = self.api.get_all(RUNTIME_INSTANCES, FlowableRuntimeInstance, {"suspended": "true"})
-            self._suspended = frozenset(row.id for row in rows if row.suspended)
-        return self._suspended
-
     def instances(
         self, where: InstanceFilter, order: SortOrder, *, limit: int | None = None, offset: int = 0
     ) -> Iterator[InstanceStatus]:
         """Yield instances in order: a page at a time if the server can filter and sort them."""
         params = count_params(where)
+        if order.column in ORDERS_BY_TOKENS:
+            end = None if limit is None else offset + limit
+            return iter(sort_instances((one.status for one in self.sweep(where)), order)[offset:end])
         if limit is None or params is None or order.column != "started":
             return super().instances(where, order, limit=limit, offset=offset)
         if limit == 0:
@@ -130,15 +125,14 @@ class FlowableEngine(RemoteEngine):
         sort = {"sort": "startTime", "order": "desc" if order.descending else "asc"}
         rows, total = self.api.get_page(HISTORIC_INSTANCES, FlowableInstance, params | sort, start=offset, size=limit)
         self._totals[where] = total
-        return filter(where.matches, map(self._to_status, self._to_instances(rows)))
-
-    def _to_status(self, instance: Instance) -> InstanceStatus:
-        has_ended = instance.completed_at is not None or instance.cancelled_at is not None
-        dead_letters = () if has_ended else self._rows.dead_letters().get(instance.instance_id, ())
-        return _status_with_incidents(instance, dead_letters)
+        return filter(where.matches, map(self._finder.status, self._finder.to_instances(rows)))
 
     def scan_instances(self, where: InstanceFilter) -> Iterator[InstanceStatus]:
         """Yield every instance that matches; when a running one was last updated follows from its tokens."""
+        if where.failed and not (where.since or where.stuck or where.variables):
+            rest = replace(where, live=False)  # a FAILED token is live
+            yield from filter(rest.matches, map(self._finder.status, map(instance_of, self.list_candidates(where))))
+            return
         if where.since is None:
             yield from super().scan_instances(where)
             return
@@ -175,17 +169,8 @@ class FlowableEngine(RemoteEngine):
         return max((row.id for row in rows if row.start_time == rows[0].start_time), default=None)
 
     def fetch_instance(self, instance_id: str, etag: str | None) -> FetchResult[ListedInstance]:  # noqa: ARG002 - there are none
-        """Fetch one instance with its variables; at the same time its executions, which tell if it is suspended."""
-        params = {"processInstanceId": instance_id, "includeProcessVariables": "true"}
-        with ThreadPoolExecutor(1, thread_name_prefix="tokctl-read") as pool:
-            executions = pool.submit(self._rows.fetch_executions, instance_id)
-            rows, _ = self.api.get_page(HISTORIC_INSTANCES, FlowableInstance, params, size=2)
-            suspended = any(row.suspended for row in executions.result())
-        row = next((row for row in rows if row.id == instance_id), None)
-        if row is None:
-            where = display_address(self.client)
-            raise NotFoundError(f"no process instance '{instance_id}' on {where}.", "See 'tokctl instances list'.")
-        return FetchResult(to_instance(row, self._models.name(row.process_definition_id), suspended=suspended))
+        """Fetch one instance with its variables. Raises NotFoundError."""
+        return FetchResult(self._finder.fetch(instance_id))
 
     # --- tokens of an instance ---
 
@@ -223,6 +208,10 @@ class FlowableEngine(RemoteEngine):
             rows = self._rows.fetch(instance, loading.result, variables=variables)
             return build_tokens(instance, rows, loading.result())
 
+    def is_at_hand(self, found: ListedInstance) -> bool:
+        """Tell whether the rows of an instance are in the lists of the whole server."""
+        return self._rows.find(instance_of(found)) is not None
+
     def token(self, instance_id: str, token_id: str) -> Token:
         """Return one token; one that FAILED with the stack trace of its job."""
         token = super().token(instance_id, token_id)
@@ -247,33 +236,34 @@ class FlowableEngine(RemoteEngine):
     ) -> Iterator[tuple[ListedInstance, Sequence[Visit]]]:
         """Yield instances with their visits; those of many instances are read from the lists of the whole server."""
         several = list(items)
-        self._rows.prepare([one for one in several if isinstance(one, Instance)])
+        self._rows.prepare([one for one in several if isinstance(one, Instance)], self._models.load)
         return super().fetch_each(several, where, flows, live=live, needs_visits=needs_visits)
 
     def _tokens_by_instance(self, where: TokenFilter, projection: Projection) -> Iterator[Token]:  # noqa: ARG002
         instances = [instance_of(one) for one in self.list_candidates(instances_with(where))]
-        self._rows.prepare(instances)
+        if where.states == (FAILED,):
+            failed = self._rows.fetch_failed() if instances else {}
+            for one in instances:
+                rows = failed.get(one.instance_id, FlowableRows())
+                tokens = build_tokens(one, rows, self._models.load(one.process_key or ""))
+                yield from sort_tokens(filter(where.matches, tokens), _CREATED)
+            return
+        self._rows.prepare(instances, self._models.load)
         for _, result in map_ordered(instances, lambda one: self._read_tokens(one, variables=False)):
             with suppress(NotFoundError):
                 yield from sort_tokens(filter(where.matches, result()), _CREATED)
 
+    def count_tokens(self, instance_id: str | None, where: TokenFilter) -> int:
+        """Count the tokens of an instance (None: of all) that match."""
+        if instance_id is not None:
+            return super().count_tokens(instance_id, where)
+        return sum(1 for _ in self._tokens_by_instance(where, Projection.VISITS))
+
     def visit_durations(
         self, process_id: str | None, elements: Collection[str] | None, instances: int
     ) -> Iterator[tuple[str, str, float]]:
-        """Yield durations of the last instances of a process: one request for them, one for each of its versions."""
-        if process_id is None:
-            return
-        last = {"processDefinitionKey": process_id, "sort": "startTime", "order": "desc"}
-        rows, _ = self.api.get_page(HISTORIC_INSTANCES, FlowableInstance, last, size=instances)
-        found: dict[str, FlowableRows] = {}
-        for definition_id in dict.fromkeys(row.process_definition_id for row in rows):
-            found |= self._rows.fetch_finished(definition_id)
-        for row in rows:
-            own = found.get(row.id)
-            if own is not None:
-                model = self._models.load(row.process_definition_id)
-                instance = to_instance(row, self._models.name(row.process_definition_id), suspended=False)
-                yield from InstanceTokens(instance, build_tokens(instance, own, model)).durations(elements)
+        """Yield durations of the last instances of a process; see ``durations``."""
+        return self._durations.read(process_id, elements, instances)
 
     # --- process models ---
 
@@ -282,15 +272,5 @@ class FlowableEngine(RemoteEngine):
         return self._models.find(process_id, version).definition
 
 
-def _status_with_incidents(instance: Instance, dead_letters: Sequence[FlowableJob]) -> InstanceStatus:
-    """Return the status of an instance with its incidents; nothing else is known of its tokens."""
-    status = status_without_tokens(instance)
-    if not dead_letters:
-        return status
-    elements = dict.fromkeys(name for job in dead_letters if (name := job.element_name or job.element_id))
-    return replace(
-        status,
-        failed_tokens=len({(job.execution_id, job.element_id) for job in dead_letters}),
-        first_error=next((job.exception_message for job in dead_letters if job.exception_message), None),
-        live_elements=tuple(elements)[:MAX_LIVE_ELEMENTS],
-    )
+def _listed(instances: list[Instance]) -> FetchResult[list[Instance]]:
+    return FetchResult(instances, len(instances))

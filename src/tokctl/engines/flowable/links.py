@@ -14,6 +14,7 @@ from typing import Any
 from msgspec import Raw
 
 from tokctl.bpmn.entries import UNKNOWN_SCOPE, EngineVisit, VisitHop
+from tokctl.bpmn.flowless_entries import explain_only_start
 from tokctl.bpmn.reconstruction import reconstruct_entries
 from tokctl.engines.flowable.documents import FlowableExecution, FlowableJob
 from tokctl.engines.flowable.visits import FlowableVisit, TakenFlow, VisitHistory
@@ -80,6 +81,12 @@ class _DraftLinks:
         flowless = [draft for draft in self.drafts.values() if draft.entered is None]
         if not flowless or self.model.definition is None:
             return
+        element = self.model.element(flowless[0].element_id)
+        if len(flowless) == 1 and element is not None:
+            start = explain_only_start(element, self.model.graph)
+            if start is not None:  # as a rule: most instances are spared the reconstruction
+                flowless[0].context["entered_by"] = start.value
+                return
         entries = reconstruct_entries(self._engine_visits(), self.model.graph)
         for draft in flowless:
             entry = entries.get(draft.token_id)

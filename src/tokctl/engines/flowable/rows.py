@@ -18,14 +18,16 @@ from tokctl.engines.flowable.api import (
     RowSource,
 )
 from tokctl.engines.flowable.documents import FlowableExecution, FlowableJob, FlowableRows, JobQueue
-from tokctl.engines.flowable.tokens import has_untold_user_tasks
+from tokctl.engines.flowable.tokens import has_untold_user_tasks, needs_executions
 from tokctl.engines.flowable.visits import FlowableModel
 from tokctl.model.instances import Instance
 
 FEW_INSTANCES = 3
 """Maximum number of instances that are read by requests of their own."""
 ROWS_FOR_A_REQUEST = 800
-"""Number of rows of a list that take a server as long as the requests for one instance."""
+"""Number of rows of a list that take a server as long as all requests for one instance."""
+ROWS_FOR_A_PART = 100
+"""Number of rows of a list that take a server as long as one or two of these requests."""
 
 _ALWAYS = (JobQueue.JOBS, JobQueue.TIMERS, JobQueue.DEAD_LETTERS)
 _EXTERNAL_TYPES = frozenset({"externalWorkerServiceTask"})
@@ -37,14 +39,19 @@ class RowReader:
 
     def __init__(self, api: FlowableApi) -> None:
         self._api = api
+        self.running: Sequence[Instance] | None = None
+        """The running instances whose rows were read from lists of the whole server; None if there were no such."""
         self._running: dict[str, FlowableRows] | None = None
         self._ended: dict[str, FlowableRows] | None = None
         self._dead_letters: dict[str, list[FlowableJob]] | None = None
+        self._few_failed: bool | None = None
+        self._failed: dict[str, FlowableRows] | None = None
         self._executions: dict[str, list[FlowableExecution]] = {}  # of single instances
 
     def forget(self) -> None:
         """Forget all rows."""
-        self._running = self._ended = self._dead_letters = None
+        self.running = None
+        self._running = self._ended = self._dead_letters = self._few_failed = self._failed = None
         self._executions.clear()
 
     # --- one instance ---
@@ -90,17 +97,35 @@ class RowReader:
 
     # --- many instances ---
 
-    def prepare(self, instances: Sequence[Instance]) -> None:
-        """Fetch the lists of the whole server if that is less than to request the rows of each of these instances."""
-        running = sum(not _has_ended(one) for one in instances)
-        ended = len(instances) - running
-        if running > FEW_INSTANCES and self._running is None:
-            self._running = self._api.get_rows_of_all(
-                (RUNTIME_ACTIVITIES, EXECUTIONS, SUBSCRIPTIONS, TASKS), tuple(JobQueue)
-            )
+    def prepare(self, instances: Sequence[Instance], load_model: Callable[[str], FlowableModel]) -> None:
+        """Fetch the lists of the whole server, unless these instances are so few that each is requested."""
+        running = [one for one in instances if not _has_ended(one)]
+        ended = len(instances) - len(running)
+        if len(running) > FEW_INSTANCES and self._running is None:
+            self.running = running
+            self._running = self._api.get_rows_of_all((RUNTIME_ACTIVITIES, SUBSCRIPTIONS, TASKS), tuple(JobQueue))
+            self._add_executions(self._running, running, load_model)
             self._add_task_history(self._running, {"processFinished": "false"})
         if ended > FEW_INSTANCES and self._ended is None and self._api.count(ACTIVITIES) < ended * ROWS_FOR_A_REQUEST:
             self._ended = self._api.get_rows_of_all((ACTIVITIES, TASK_HISTORY), ())
+
+    def _add_executions(
+        self, rows: dict[str, FlowableRows], instances: Sequence[Instance], load_model: Callable[[str], FlowableModel]
+    ) -> None:
+        """Add executions to the rows of running instances whose tokens may depend on them."""
+        needed = [
+            one.instance_id
+            for one in instances
+            if (own := rows.get(one.instance_id)) is not None
+            and needs_executions(own, load_model(one.process_key or ""))
+        ]
+        if not needed:
+            return
+        few = _are_few(len(needed), sum(len(own.activities) for own in rows.values()))
+        found = self._api.get_rows_of_each(needed, [EXECUTIONS]) if few else self._api.get_rows_of_all([EXECUTIONS], ())
+        for instance_id in needed:
+            if instance_id in found:
+                rows[instance_id].executions = found[instance_id].executions
 
     def _add_task_history(self, rows: dict[str, FlowableRows], params: dict[str, str]) -> None:
         if any(has_untold_user_tasks(one, FlowableModel(None)) for one in rows.values()):
@@ -118,13 +143,40 @@ class RowReader:
         if self._dead_letters is None:
             found: dict[str, list[FlowableJob]] = defaultdict(list)
             for job in self._api.get_jobs(JobQueue.DEAD_LETTERS, {}):
-                found[job.process_instance_id or ""].append(job)
+                if job.process_instance_id is not None:
+                    found[job.process_instance_id].append(job)
             self._dead_letters = dict(found)
         return self._dead_letters
+
+    def few_failed(self) -> bool:
+        """Tell whether so few running instances have failed that they are read by requests of their own."""
+        if self._few_failed is None:
+            number = len(self.dead_letters())
+            self._few_failed = number <= FEW_INSTANCES or _are_few(number, self._api.count(RUNTIME_ACTIVITIES))
+        return self._few_failed
+
+    def fetch_failed(self) -> Mapping[str, FlowableRows]:
+        """Fetch what FAILED tokens are made of, by instance: activities and executions, besides the dead letters."""
+        if self._failed is None:
+            failed = self.dead_letters()
+            self._failed = (
+                self._api.get_rows_of_each(failed, (ACTIVITIES, EXECUTIONS))
+                if self.few_failed()
+                else self._api.get_rows_of_all((RUNTIME_ACTIVITIES, EXECUTIONS), ())
+            )
+            for instance_id, jobs in failed.items():
+                if instance_id in self._failed:
+                    self._failed[instance_id].jobs = list(jobs)
+        return self._failed
 
     def fetch_finished(self, definition_id: str) -> dict[str, FlowableRows]:
         """Fetch the latest activities that have ended, of the instances of a version: at most a page."""
         return self._api.get_latest_rows(FINISHED_ACTIVITIES, {"processDefinitionId": definition_id})
+
+
+def _are_few(instances: int, rows: int) -> bool:
+    """Tell whether instances are so few that each is requested, instead of a list with a number of rows."""
+    return instances <= FEW_INSTANCES or instances * ROWS_FOR_A_PART <= rows
 
 
 def _has_ended(instance: Instance) -> bool:

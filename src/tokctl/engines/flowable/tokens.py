@@ -28,6 +28,7 @@ from tokctl.engines.flowable.documents import (
 from tokctl.engines.flowable.links import TokenDraft, link_drafts
 from tokctl.engines.flowable.visits import SAME_CANCELLATION, FlowableModel, FlowableVisit, VisitHistory
 from tokctl.engines.flowable.waits import TIMER, FlowableWork
+from tokctl.model.durations import compute_duration
 from tokctl.model.instances import Instance
 from tokctl.model.states import CANCELLED, COMPLETED, SUSPENDED
 from tokctl.model.times import EPOCH, to_utc
@@ -60,6 +61,33 @@ def has_untold_user_tasks(rows: FlowableRows, model: FlowableModel) -> bool:
     )
 
 
+def needs_executions(rows: FlowableRows, model: FlowableModel) -> bool:
+    """Tell whether the tokens of an instance may depend on its paths of execution, besides on activities and jobs.
+
+    They tell which visits with an end still have their token (at a join, or left asynchronously), and which visit of a
+    sub-process a token is in. An unknown model may have all of that.
+    """
+    if model.definition is None:
+        return True
+    elements, joins = model.graph.elements, model.graph.joins
+    working = {(job.execution_id, job.element_id) for job in rows.jobs}
+    arrived: dict[str, datetime] = {}
+    left: dict[str, datetime] = {}
+    for row in rows.activities:
+        key = row.activity_id or ""
+        if row.activity_type == SEQUENCE_FLOW:
+            flow = model.graph.flows.get(key)
+            if flow is not None and flow.source in joins:
+                left[flow.source] = max(row.start_time, left.get(flow.source, row.start_time))
+            continue
+        left_asynchronously = row.end_time is not None and (row.execution_id, key) in working
+        if left_asynchronously or key not in elements or elements[key].parent is not None:
+            return True
+        if key in joins:
+            arrived[key] = max(row.start_time, arrived.get(key, row.start_time))
+    return any(key not in left or left[key] <= at for key, at in arrived.items())
+
+
 class FlowableTokenBuilder:
     """The tokens of one instance."""
 
@@ -84,6 +112,13 @@ class FlowableTokenBuilder:
         self._set_variables()
         drafts = sorted(self.drafts.values(), key=lambda one: (one.created_at is not None, one.created_at or 0))
         return [self._to_token(draft) for draft in drafts]
+
+    def durations(self) -> Iterator[tuple[str, float]]:
+        """Yield the element and the duration (ms) of each visit that was completed; nothing else is built."""
+        for draft in filter(None, map(self._draft_visit, self.history.visits)):
+            took = compute_duration(draft.context.get("duration_ms"), to_utc(draft.created_at), to_utc(draft.ended_at))
+            if draft.state == COMPLETED and took is not None:
+                yield draft.element_id, took.ms
 
     # --- tokens of visits ---
 

@@ -21,6 +21,7 @@ from tokctl.model.times import format_time
 from tokctl.render.result import Cell, Column, Detail, Field, Listing, Section, format_value
 from tokctl.render.text import age_cell, format_duration, seconds_since, time_cell
 from tokctl.services.api_tokens.revocation import RevocationResult
+from tokctl.services.api_tokens.succession import Succession, Successions
 
 EXPIRY_WARNING = timedelta(days=14)
 """API tokens that expire within this time are coloured."""
@@ -29,8 +30,14 @@ _STATES = {VALID: "green", DISABLED: "yellow", EXPIRED: "red", REVOKED: "dim", U
 _NEVER = Cell("never", "dim")
 
 
-def api_token_columns(now: datetime) -> tuple[Column, ...]:
-    """Return the columns of a list of API tokens; their keys are the documented names."""
+def api_token_columns(now: datetime, successions: Successions | None = None) -> tuple[Column, ...]:
+    """Return the columns of a list of API tokens; their keys are the documented names. Rotations are marked."""
+
+    def name_cell(token: ApiToken) -> Cell:
+        known = Succession() if successions is None else successions.of(token)
+        if known.rotated_to is not None:
+            return Cell(f"{token.name} (rotated to {known.rotated_to})", "dim")
+        return Cell(f"{token.name} (replaces {known.rotated_from})" if known.rotated_from else token.name)
 
     def time_column(key: str, title: str, time: Callable[[ApiToken], datetime | None], **more: Any) -> Column:
         more = {"show": lambda t: _age_or_never_cell(time(t), now)} | more
@@ -44,7 +51,7 @@ def api_token_columns(now: datetime) -> tuple[Column, ...]:
 
     return (
         Column(key="id", title="ID", value=lambda t: t.id),
-        Column(key="name", title="NAME", value=lambda t: t.name, fold=True),
+        Column(key="name", title="NAME", value=lambda t: t.name, show=name_cell, fold=True),
         Column(key="state", title="STATE", value=lambda t: t.state(now), show=state_cell, rank=8),
         Column(key="type", title="TYPE", value=lambda t: t.type, show=_type_cell, rank=2),
         Column(key="scopes", title="SCOPES", value=lambda t: t.scopes, show=_scopes_cell, fold=True, rank=3),
@@ -79,6 +86,7 @@ def api_token_listing(
     tokens: Iterable[ApiToken],
     now: datetime,
     *,
+    successions: Successions | None = None,
     tail: Callable[[], dict[str, Any]] = dict,
     notes: Callable[[int], list[str]] = lambda _: [],
     empty: str = "No API tokens match.",
@@ -87,17 +95,28 @@ def api_token_listing(
     return Listing(
         key="data",
         items=tokens,
-        columns=api_token_columns(now),
+        columns=api_token_columns(now, successions),
         ident=lambda token: str(token.id),
-        document=lambda token: encode_api_token_overview(token, now),
+        document=lambda token: encode_api_token_overview(token, now, **_succession_members(token, successions)),
         tail=tail,
         notes=notes,
         empty=empty,
     )
 
 
-def api_token_detail(token: ApiToken, now: datetime) -> Detail:
-    """Return everything known about an API token."""
+def _succession_members(token: ApiToken, successions: Successions | None) -> dict[str, Any]:
+    known = Succession() if successions is None else successions.of(token)
+    members = {"rotated_from": known.rotated_from, "rotated_to": known.rotated_to}
+    return {name: token_id for name, token_id in members.items() if token_id is not None}
+
+
+def api_token_detail(
+    token: ApiToken,
+    now: datetime,
+    successions: Successions | None = None,
+    predecessor: ApiToken | None = None,
+) -> Detail:
+    """Return everything known about an API token, and its rotation. ``predecessor`` is None if it does not exist."""
     extra = tuple(Field(name, Cell(format_value(value))) for name, value in token.extra.items())
     fields = (
         *_rights(token),
@@ -115,14 +134,35 @@ def api_token_detail(token: ApiToken, now: datetime) -> Detail:
     )
     return Detail(
         ident=str(token.id),
-        document=encode_api_token_overview(token, now),
+        document=encode_api_token_overview(token, now, **_succession_members(token, successions)),
         title=_title(token, api_token_state_cell(token.state(now))),
         sections=(
             Section(fields=fields),
+            Section(title="Rotation", fields=_rotation_fields(token, now, successions, predecessor)),
             Section(title="Times", fields=times),
             Section(title="Other fields", fields=extra),
         ),
     )
+
+
+def _rotation_fields(
+    token: ApiToken, now: datetime, successions: Successions | None, predecessor: ApiToken | None
+) -> tuple[Field, ...]:
+    known = Succession() if successions is None else successions.of(token)
+    fields = []
+    if known.rotated_from is not None:
+        state = "revoked" if predecessor is None else _validity(predecessor, now)
+        fields.append(Field("replaces", Cell(f"API token {known.rotated_from}, {state}")))
+    if known.rotated_to is not None:
+        fields.append(Field("rotated to", Cell(f"API token {known.rotated_to}; this one is {_validity(token, now)}")))
+    return tuple(fields)
+
+
+def _validity(token: ApiToken, now: datetime) -> str:
+    until = "" if token.expires_at is None else f" {time_cell(token.expires_at, now).text}"
+    if token.state(now) == VALID:
+        return f"valid until{until}" if until else "valid"
+    return f"{token.state(now)}{until}"
 
 
 def update_detail(before: ApiToken, after: ApiToken, now: datetime) -> Detail:

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
-from tokctl.api_tokens.audit import CREATE, REVOKE, UPDATE, AuditEntry, ChainCheck, encode_entry, encode_head
+from tokctl.api_tokens.audit import CREATE, REVOKE, ROTATE, UPDATE, AuditEntry, ChainCheck, encode_entry, encode_head
 from tokctl.documents.audit import ChainCheckDocument
 from tokctl.model.times import format_time
 from tokctl.render.result import Cell, Column, Detail, Field, Listing, Section, format_value
 from tokctl.render.text import count, moment_cell
 from tokctl.render.views.api_tokens import field_label, format_change
 
-_ACTION_STYLES = {CREATE: "green", UPDATE: "", REVOKE: "red"}
+_ACTION_STYLES = {CREATE: "green", UPDATE: "", REVOKE: "red", ROTATE: "yellow"}
 
 
 def audit_listing(
@@ -100,7 +100,10 @@ def _format_details(entry: AuditEntry) -> str:
         texts += [", ".join(map(str, details["scopes"]))] if isinstance(details.get("scopes"), list) else []
         until = format_value(details.get("expiresAt"))
         texts.append(f"expires {until[:10]}" if until else "never expires")
+        texts += [f"replaces {details['replaces']}"] if "replaces" in details else []
         return "; ".join(filter(None, texts))
+    if entry.action == ROTATE:
+        return f"to {format_value(details.get('successor'))}"
     if entry.action == REVOKE:
         return format_value(details.get("why"))
     return format_value(details) if details else ""

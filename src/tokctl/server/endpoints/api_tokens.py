@@ -133,8 +133,18 @@ async def _create(services: Services, query: Query) -> Response:
     def create(table: ApiTokenTable) -> ApiToken:
         if table.peppers() - {pepper.id}:
             raise StoreError("the store's API tokens were created with another pepper than the server's.")
+        if body.replaces is not None:
+            old = table.by_id(body.replaces)
+            if old is None or old.revoked_at is not None:
+                raise invalid_member("replaces", f"'replaces': API token {body.replaces} not found.")
+            query.authenticated.check_grant(old.scopes or ())
         return table.create(
-            wanted, digest(pepper.key, secret), pepper.id, by=query.authenticated.actor, creation=creation
+            wanted,
+            digest(pepper.key, secret),
+            pepper.id,
+            by=query.authenticated.actor,
+            replaces=body.replaces,
+            creation=creation,
         )
 
     try:
@@ -210,6 +220,7 @@ async def _revoke(services: Services, query: Query) -> Response:
     def revoke(table: ApiTokenTable) -> None:
         before = _get_token(table, number)
         _check_match(query, before)
+        query.authenticated.check_change(before)
         known = None if query.if_match is None else before.updated_at
         try:
             if not table.revoke(number, query.now, by=query.authenticated.actor, why=why, known=known):
@@ -228,7 +239,10 @@ def _check_rights(services: Services, query: Query, wanted: NewApiToken, before:
         HTTPError: it has scopes that the caller lacks, or networks or an expiry that it cannot give.
     """
     caller = query.authenticated
-    caller.check_grant(wanted.scopes or ())
+    if before is not None:
+        caller.check_change(before)
+    if before is None or wanted.scopes != before.scopes:
+        caller.check_grant(wanted.scopes or ())
     if before is None or wanted.allowed_cidrs != before.allowed_cidrs:
         caller.check_networks(wanted.allowed_cidrs or ())
     if before is None or not ends_by(wanted.expires_at, before.expires_at):
@@ -270,7 +284,8 @@ CREATE = Endpoint(
     method="POST",
     name="createApiToken",
     text="Create an API token. Only this response contains its secret. You can grant only scopes that you hold. "
-    "A request with the Idempotency-Key and body of an earlier one gets the same response, for 10 minutes.",
+    "A request with the Idempotency-Key and body of an earlier one gets the same response, for 10 minutes. With "
+    "'replaces', the audit log records the rotation of that API token.",
     schema="ApiToken",
     status=201,
     permissions=PERMISSIONS,
@@ -294,7 +309,7 @@ UPDATE = Endpoint(
     method="PUT",
     name="updateApiToken",
     text="Change an API token. Members that are not in the body are not changed. If-Match accepts the ETag of an "
-    "earlier response. You can grant only scopes that you hold.",
+    "earlier response. You can grant only scopes that you hold, and change only API tokens that have no others.",
     schema="ApiToken",
     permissions=PERMISSIONS,
     errors=(404, 409, 412),
@@ -306,7 +321,8 @@ REVOKE = Endpoint(
     path=_ONE_PATH,
     method="DELETE",
     name="deleteApiToken",
-    text="Revoke an API token. It is rejected from now on. If-Match accepts the ETag of an earlier response.",
+    text="Revoke an API token. It is rejected from now on. If-Match accepts the ETag of an earlier response. You can "
+    "revoke only API tokens that have no scopes that you do not hold, and your own.",
     schema="Message",
     permissions=PERMISSIONS,
     parameters=par.table(par.text("reason", "The reason, for the audit log.", maximum=MAX_REASON_LENGTH)),

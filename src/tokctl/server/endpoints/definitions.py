@@ -52,7 +52,7 @@ DURATIONS = Endpoint(
     text="List durations of completed visits of elements. Each is [instance id, element id, ms]; they come from the "
     "process instances recorded last.",
     schema="Durations",
-    permissions=("process",),
+    permissions=("process", "bpmn"),
     parameters=par.table(
         par.texts("element", "Only elements with these ids."),
         par.number(

@@ -62,7 +62,7 @@ def run_with_api_token(
     from tokctl.api_tokens.custody.sinks import ProgramSink
 
     code = 0
-    entry = custody.plan(spec.name, ProgramSink.name)
+    entry = custody.plan(spec, ProgramSink.name)
     with custody.ledger.open_entry(entry), defer_signals() as deferred:
         issued = custody.create_and_save(spec, ProgramSink(), entry)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -13,6 +14,7 @@ from msgspec import Struct
 from tokctl.api_tokens.secrets import MASK_LENGTH, PREFIX
 from tokctl.errors import AmbiguousIdError, NotFoundError, UsageError
 from tokctl.model.api_tokens import EXPIRED, MAX_DESCRIPTION_LENGTH, VALID, ApiToken
+from tokctl.services.api_tokens.succession import Succession, Successions
 from tokctl.text import suggest
 
 if TYPE_CHECKING:
@@ -25,9 +27,20 @@ MAX_SUGGESTION_CANDIDATES = 1000
 class AmbiguousNameError(AmbiguousIdError):
     """Several API tokens have the name that was given."""
 
-    def __init__(self, name: str, ids: list[str], where: str) -> None:
-        NotFoundError.__init__(self, f"{where} has several API tokens named '{name}': {', '.join(ids)}.", "Use an id.")
-        self.candidates = ids
+    def __init__(self, name: str, tokens: Sequence[ApiToken], registry: Registry) -> None:
+        successions = Successions(registry)
+        named = ", ".join(_describe(token, successions.of(token)) for token in tokens)
+        message = f"{registry.where} has several API tokens named '{name}': {named}."
+        NotFoundError.__init__(self, message, "Use an id.")
+        self.candidates = [str(token.id) for token in tokens]
+
+
+def _describe(token: ApiToken, known: Succession) -> str:
+    """Return an id with what is known of its rotation: ``1 (rotated to 2, valid until 2025-01-12 10:40 UTC)``."""
+    if known.rotated_to is None:
+        return f"{token.id} (replaces {known.rotated_from})" if known.rotated_from else str(token.id)
+    until = "" if token.expires_at is None else f", valid until {token.expires_at:%Y-%m-%d %H:%M} UTC"
+    return f"{token.id} (rotated to {known.rotated_to}{until})"
 
 
 def check_text(text: str, what: str, most: int = MAX_DESCRIPTION_LENGTH) -> str:
@@ -53,18 +66,27 @@ def check_token_ref(word: str) -> None:
 
 
 def find_api_token(registry: Registry, word: str) -> ApiToken:
-    """Return an API token by its id or its name; the id takes precedence.
+    """Return an API token by its id or its name; the id takes precedence. After a rotation a name means the newest.
 
     Raises as ``check_token_ref``, and NotFoundError: there is no such API token; AmbiguousIdError: several.
     """
+    named = find_api_tokens(registry, word)
+    newest = Successions(registry).find_newest(named) if len(named) > 1 else named[0]
+    if newest is None:
+        raise AmbiguousNameError(word, named, registry)
+    return newest
+
+
+def find_api_tokens(registry: Registry, word: str) -> Sequence[ApiToken]:
+    """Return the API token with an id, or else all with a name: at least one.
+
+    Raises as ``check_token_ref``, and NotFoundError: there is no such API token.
+    """
     check_token_ref(word)
     with suppress(NotFoundError):
-        return registry.get(word)
-    named = registry.find_by_name(word)
-    if len(named) > 1:
-        raise AmbiguousNameError(word, [str(token.id) for token in named], registry.where)
-    if named:
-        return named[0]
+        return [registry.get(word)]
+    if named := registry.find_by_name(word):
+        return named
     names = [token.name for token in islice(registry.list(), MAX_SUGGESTION_CANDIDATES)]
     shown = word if is_api_token_id(word) else f"'{word}'"
     raise NotFoundError(

@@ -52,8 +52,8 @@ def revoke_api_tokens(
             result = RevocationResult(token=token, revoked=False, error=error)
         else:
             on_revoked(token)
-            place = remove_from_keyring(registry.origin, str(token.id))
-            forget_token(registry.origin, str(token.id))
+            place = remove_from_keyring(registry.origin, token)
+            forget_token(registry, token)
             result = RevocationResult(token=token, revoked=True, removed_from=place)
         results.append(result)
         on_result(result)

@@ -8,12 +8,17 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tokctl.config import Settings, config_file
 from tokctl.errors import TokctlError
+from tokctl.services.api_tokens.ledger_report import format_stale, format_tokens, format_uncertain
 from tokctl.services.config_check import find_config_problems
 from tokctl.services.doctor.results import CheckResult, note, ok, problem
 from tokctl.text import count, size
+
+if TYPE_CHECKING:
+    from tokctl.api_tokens.custody.ledger import Ledger, LedgerEntry
 
 
 def check_configuration() -> CheckResult:
@@ -125,57 +130,97 @@ def _backend_name() -> str:
 
 
 def check_api_tokens(settings: Settings, clock: Callable[[], datetime]) -> CheckResult:
-    """Check the ledger for unfinished work. If the registry is unreachable, the result is a note."""
-    try:
-        return _reconcile(settings, clock)
-    except TokctlError as error:
-        return note(f"some runs were interrupted; their results are unknown: {error.message}", error.hint)
+    """Compare the ledger with the registry, and remove what killed runs have left of files with secrets.
 
-
-def _reconcile(settings: Settings, clock: Callable[[], datetime]) -> CheckResult:
-    from tokctl.api_tokens.custody.ledger import (
-        DONE,
-        Ledger,
-        list_unfinished,
-        list_unfinished_rotations,
-        reconcile,
-    )
-    from tokctl.api_tokens.registries import open_registry
+    If the registry is unreachable, the result is a note.
+    """
+    from tokctl.api_tokens.custody.ledger import Ledger
+    from tokctl.api_tokens.custody.reconciliation import list_unfinished
 
     ledger = Ledger()
-    left = list_unfinished(ledger)
-    begun = [entry for entry in ledger.entries() if entry.replaces is not None and entry.step != DONE]
-    if not left and not begun:
+    entries = ledger.entries()
+    removed = [str(path) for path in _remove_leftovers(entries)]
+    findings = [note(f"removed temporary copies that killed runs had left: {', '.join(removed)}.")] if removed else []
+    facts: dict[str, Any] = {"removed": removed}
+    if entries:
+        try:
+            compared = _compare_ledger(ledger, settings, clock)
+        except TokctlError as error:
+            if list_unfinished(ledger):
+                text = f"some runs were interrupted; their results are unknown: {error.message}"
+            else:
+                text = f"the saved secrets were not checked: {error.message}"
+            findings.append(note(text, error.hint))
+        else:
+            findings += [one for one in compared if one.found]
+            facts |= {name: value for one in compared for name, value in one.facts.items()}
+    if not findings:
         return ok("no orphaned API tokens.")
+    return CheckResult(
+        "problem" if any(one.state == "problem" for one in findings) else "warning",
+        " ".join(one.found for one in findings),
+        " ".join(dict.fromkeys(one.advice for one in findings if one.advice)),
+        facts,
+    )
+
+
+def _remove_leftovers(entries: list[LedgerEntry]) -> list[Path]:
+    """Remove temporary copies beside the files of the ledger, and of the configuration."""
+    from tokctl.api_tokens.pepper import pepper_file
+    from tokctl.atomic_files import remove_leftovers
+
+    files = {config_file(os.environ), pepper_file(os.environ)}
+    for entry in entries:
+        kind, _, place = entry.place.partition(":")
+        if kind in {"file", "env-file"}:
+            files.add(Path(os.path.realpath(place.rpartition("#")[0] if kind == "env-file" else place)))
+    return [path for file in sorted(files) for path in remove_leftovers(file)]
+
+
+def _compare_ledger(ledger: Ledger, settings: Settings, clock: Callable[[], datetime]) -> list[CheckResult]:
+    """Return the findings about the entries of the registry; those without a text only have facts."""
+    from tokctl.api_tokens.custody.reconciliation import find_lost_secrets, list_unfinished_rotations, reconcile
+    from tokctl.api_tokens.registries import open_registry
+
     registry = open_registry(settings, clock, warn=lambda _: None)
     try:
-        orphans, foreign_entries = reconcile(registry, ledger, clock())
-        begun = list_unfinished_rotations(ledger, registry.origin)
+        found = reconcile(registry, ledger, clock())
+        lost = find_lost_secrets(registry, ledger, clock())
+        begun = list_unfinished_rotations(registry, ledger)
     finally:
         registry.close()
-    facts = {
-        "orphans": [{"id": one.id, "name": one.name} for one in orphans],
-        "rotations": [entry.replaces for entry in begun],
-        "elsewhere": sorted({entry.origin for entry in foreign_entries}),
-    }
-    if orphans:
-        named = ", ".join(f"{one.id} '{one.name}'" for one in orphans)
-        return problem(
-            f"{registry.where} has orphaned API tokens, whose secrets are lost: {named}.",
+    orphans, uncertain, stale, elsewhere = found.orphans, found.uncertain, found.stale, found.elsewhere
+    named = format_tokens(orphans)
+    missing = "; ".join(f"{one.token.id} '{one.token.name}': {one.why}" for one in lost)
+    return [
+        problem(
+            "" if not orphans else f"{registry.where} has orphaned API tokens, whose secrets are lost: {named}.",
             "Run 'tokctl api-tokens revoke --orphans', then create them again.",
-            **facts,
-        )
-    if begun:
-        return note(
-            f"the rotation of API token {begun[0].replaces} '{begun[0].name}' is not complete.",
-            f"Run 'tokctl api-tokens rotate {begun[0].replaces}' to finish it.",
-            **facts,
-        )
-    if foreign_entries:
-        one = foreign_entries[0]
-        return note(
-            f"the creation of '{one.name}' at {one.origin} was interrupted.",
+            orphans=[{"id": one.id, "name": one.name} for one in orphans],
+        ),
+        problem(
+            "" if not lost else f"{registry.where} has valid API tokens whose saved secret cannot be found: {missing}",
+            "If nothing else uses an API token, revoke it; otherwise rotate it.",
+            lost=[{"id": one.token.id, "name": one.token.name, "reason": one.why} for one in lost],
+        ),
+        note(
+            "" if not uncertain else format_uncertain(uncertain),
+            "Revoke it by id.",
+            uncertain=[{"id": one.id, "name": one.name} for one in uncertain],
+        ),
+        note(
+            "" if not begun else f"the rotation of API token {begun[0].replaces} '{begun[0].name}' is not complete.",
+            "" if not begun else f"Run 'tokctl api-tokens rotate {begun[0].replaces}' to finish it.",
+            rotations=[entry.replaces for entry in begun],
+        ),
+        note(
+            "" if not stale else format_stale(stale, registry),
+            f"They are ignored. Remove their files in {ledger.folder} if you do not need them.",
+            stale=[{"id": entry.token_id, "name": entry.name, "file": str(ledger.file_of(entry))} for entry in stale],
+        ),
+        note(
+            "" if not elsewhere else f"the creation of '{elsewhere[0].name}' at {elsewhere[0].origin} was interrupted.",
             "Run 'tokctl doctor' for it with --server or --store.",
-            **facts,
-        )
-    return ok("no orphaned API tokens.")
+            elsewhere=sorted({entry.origin for entry in elsewhere}),
+        ),
+    ]

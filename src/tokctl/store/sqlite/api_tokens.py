@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tokctl.api_tokens.audit import CREATE, DISABLE, ENABLE, REVOKE, UPDATE, Actor
+from tokctl.api_tokens.audit import CREATE, DISABLE, ENABLE, REVOKE, ROTATE, UPDATE, Actor
 from tokctl.api_tokens.idempotency import CreationKey
 from tokctl.api_tokens.masking import mask_text
 from tokctl.errors import NotFoundError
@@ -107,7 +107,14 @@ class SQLiteApiTokens:
     # --- changes, each with its entry in the audit ---
 
     def create(
-        self, token: NewApiToken, digest: bytes, pepper: str, *, by: Actor, creation: CreationKey | None = None
+        self,
+        token: NewApiToken,
+        digest: bytes,
+        pepper: str,
+        *,
+        by: Actor,
+        replaces: int | None = None,
+        creation: CreationKey | None = None,
     ) -> ApiToken:
         token = _mask_texts(token)
         values = {
@@ -129,13 +136,19 @@ class SQLiteApiTokens:
         with self._audited_transaction() as audit:
             if creation is not None:
                 self._refuse_repetition(token, creation)
+            old = None if replaces is None else self._find_to_change(replaces, None)
+            if replaces is not None and old is None:
+                raise NotFoundError(f"API token {replaces} not found.")
             (row,) = self.connection.execute(
                 f"INSERT INTO api_token ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})"
                 f" RETURNING {_COLUMNS}",
                 list(values.values()),
             ).fetchall()
             made = _read_record(row)
-            audit.append(CREATE, (int(made.id), made.name), by, token.created_at, _audit_details(token))
+            details = _audit_details(token) | ({} if old is None else {"replaces": replaces})
+            audit.append(CREATE, (int(made.id), made.name), by, token.created_at, details)
+            if old is not None:
+                audit.append(ROTATE, (int(old.id), old.name), by, token.created_at, {"successor": made.id})
         return made
 
     def _refuse_repetition(self, token: NewApiToken, creation: CreationKey) -> None:

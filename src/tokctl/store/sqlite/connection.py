@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from tokctl.atomic_files import PRIVATE_FILE, is_foreign, make_folder
 from tokctl.errors import StoreError, WrongStoreError
 from tokctl.store.sqlite.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 from tokctl.verbose_log import trace
@@ -117,6 +119,8 @@ def open_file(path: Path, *, write: bool, create: bool) -> OpenedFile:
                     "'tokctl demo', or use another store with --store.",
                 )
             _create(path)
+        if write:
+            _close_to_others(path, stat.S_IWOTH)
         fingerprint = read_fingerprint(path)  # before it is opened, to detect a file that replaces it later
         connection, immutable = (_connect(path, "mode=rw"), False) if write else _connect_read_only(path)
         try:
@@ -156,8 +160,11 @@ def _exists(path: Path) -> bool:
 def _create(path: Path) -> None:
     """Create an empty store that only its owner can read."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        make_folder(path.parent)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, PRIVATE_FILE))
+        if is_foreign(path.stat()):  # it was there, and empty
+            raise PermissionError(0, "it belongs to another user")
+        _close_to_others(path, stat.S_IRWXG | stat.S_IRWXO)
     except OSError as error:
         raise StoreError(
             f"cannot create the store {path}: {error.strerror}.", "Use another path with --store."
@@ -174,6 +181,20 @@ def _create(path: Path) -> None:
                     raise
                 time.sleep(0.05)
         migrate(connection)
+
+
+def _close_to_others(path: Path, bits: int) -> None:
+    """Remove bits from the mode of a store, and say so: others could change or read it. Raises StoreError."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if not mode & bits:
+        return
+    try:
+        path.chmod(mode & ~bits)
+    except OSError:
+        raise StoreError(
+            f"other users can change the store {path} (mode {mode:04o}), and it is not yours.", "Use another store."
+        ) from None
+    sys.stderr.write(f"warning: the store {path} was open to other users (mode {mode:04o}); it is closed now.\n")
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

@@ -146,10 +146,10 @@ class SQLiteStore(SQLiteQueries):
                 yield f"instance {instance_id}: the searchable variables differ from its variables"
 
     def backup(self, target: Path) -> None:
+        if target.exists():
+            raise StoreError(f"{target} already exists.", "Use a path that does not exist.")
         partial = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            if target.exists():
-                raise StoreError(f"{target} already exists.", "Use a path that does not exist.")
             os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             with translate_errors(str(target)), closing(sqlite3.connect(partial)) as copy:
                 self.connection.backup(copy, pages=4096)

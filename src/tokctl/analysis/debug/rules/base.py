@@ -17,9 +17,12 @@ from typing import Any, ClassVar, cast
 from msgspec import Struct
 
 from tokctl.analysis.debug.child_lists import MISSING_PARENT, NO_PARENT, find_listed_parents
+from tokctl.analysis.joins import WaitingJoin, find_waiting_joins
+from tokctl.bpmn.graph import ProcessGraph
 from tokctl.errors import UsageError
 from tokctl.model.definitions import Definition
 from tokctl.model.durations import parse_duration
+from tokctl.model.element_types import is_joining_gateway
 from tokctl.model.instance_status import InstanceStatus
 from tokctl.model.states import FAILED, FINAL_STATES
 from tokctl.model.visits import Visit
@@ -108,7 +111,8 @@ class RuleContext:
     """An instance that rules check. Derived data is computed on first use.
 
     ``visits`` are in the order of their creation, without duplicate ids. If all rules of a run have
-    ``needs_finished`` False, they are the live tokens only.
+    ``needs_finished`` False, they are the live tokens only. ``find_graph`` returns the graph of the definition, which
+    many instances share; without it, one is built.
     """
 
     def __init__(
@@ -118,11 +122,13 @@ class RuleContext:
         now: datetime,
         find_definition: Callable[[], Definition | None] = lambda: None,
         durations: Durations = lambda *_: iter(()),
+        find_graph: Callable[[], ProcessGraph] | None = None,
     ) -> None:
         self.status = status
         self.visits = visits
         self.now = now
         self._find_definition = find_definition
+        self._find_graph = find_graph
         self.durations = durations
 
     @property
@@ -139,6 +145,18 @@ class RuleContext:
     def definition(self) -> Definition | None:
         """The process definition; None if it is unknown."""
         return self._find_definition()
+
+    @cached_property
+    def waiting_joins(self) -> list[WaitingJoin]:
+        """The joins at which tokens wait; none if the definition is unknown, or does not match the tokens.
+
+        They are right only for rules with ``needs_finished`` and ``needs_flow_history``.
+        """
+        types = {visit.element_type for visit in self.moving}
+        if not any(kind is None or is_joining_gateway(kind) for kind in types) or self.definition is None:
+            return []
+        graph = ProcessGraph(self.definition) if self._find_graph is None else self._find_graph()
+        return find_waiting_joins(self.visits, graph)
 
     @cached_property
     def live(self) -> list[Visit]:

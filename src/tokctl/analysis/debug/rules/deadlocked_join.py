@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from tokctl.analysis.debug.rules.base import HIGH, Rule, RuleContext, RuleMatch
-from tokctl.analysis.joins import find_waiting_joins
-from tokctl.bpmn.graph import ProcessGraph
 from tokctl.model.durations import format_timedelta
-from tokctl.model.element_types import is_joining_gateway
 
 
 class DeadlockedJoin(Rule):
@@ -27,30 +23,25 @@ class DeadlockedJoin(Rule):
     needs_flow_history = True
     finds_stuck = True
 
-    def __init__(self, limits: Mapping[str, Any]) -> None:
-        super().__init__(limits)
-        self.graphs: dict[tuple[str, int], ProcessGraph] = {}
-
     def find(self, context: RuleContext) -> Iterator[RuleMatch]:
         """Check the joins that wait."""
-        types = {visit.element_type for visit in context.moving}
-        if not any(kind is None or is_joining_gateway(kind) for kind in types) or context.definition is None:
-            return
-        version = context.definition.process_id, context.definition.version
-        graph = self.graphs.get(version)
-        if graph is None:
-            graph = self.graphs[version] = ProcessGraph(context.definition)
-        for join in find_waiting_joins(context.visits, graph):
+        elements = context.definition.elements if context.definition is not None else {}
+        for join in context.waiting_joins:
             if not join.deadlocked:
                 continue
-            missing = [flow for flow in join.needed if flow.possible is False]
-            age = context.age(join.token)
-            waited = f" {format_timedelta(age)}" if age is not None else ""
-            message = f"has waited{waited} for {', '.join(f.flow for f in missing)}"
+            branches = ", ".join(
+                f"{flow.flow} (from '{elements[flow.source].name or flow.source}')" for flow in join.dead
+            )
             if join.failed:  # the same problem as that of FAILED_TOKENS
-                message += f", behind {' and '.join(token.name for token in join.failed)}, which FAILED"
+                names = dict.fromkeys(token.name for token in join.failed)
+                message = f"no token can arrive on {branches}, because {' and '.join(names)} FAILED"
+            else:
+                message = f"no token can arrive any more on {branches}"
+            age = context.age(join.token)
+            if age is not None:
+                message += f"; has waited {format_timedelta(age)}"
             details = {
-                "missing_flows": [flow.flow for flow in missing],
+                "missing_flows": [flow.flow for flow in join.dead],
                 "failed_tokens": [token.token_id for token in join.failed],
             }
             yield RuleMatch(join.token, message, join.token.created_at, age.total_seconds() if age else 0.0, details)

@@ -7,9 +7,20 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from tokctl.analysis.debug.rules.base import HIGH, LOW, Rule, RuleContext, RuleMatch, duration_threshold
+from msgspec.structs import replace
+
+from tokctl.analysis.debug.rules.base import (
+    HIGH,
+    LOW,
+    Rule,
+    RuleContext,
+    RuleMatch,
+    duration_threshold,
+    integer_threshold,
+)
+from tokctl.analysis.joins import WaitingJoin
 from tokctl.model.durations import format_timedelta
-from tokctl.model.element_types import type_matches
+from tokctl.model.element_types import is_joining_gateway, type_matches
 from tokctl.model.states import FAILED, SUSPENDED, WAITING
 from tokctl.model.visits import Visit
 from tokctl.text import one_line
@@ -69,23 +80,53 @@ class LongRunning(Rule):
 class StuckGateway(Rule):
     """A token has been WAITING at a gateway for longer than the threshold (documented).
 
-    One that waits for events which the engine names may wait for as long as it takes.
+    The documented check knows no model, so it also finds joins that only wait for a branch that takes its time. Those
+    at which, according to the model, tokens can still arrive on all missing flows are left out, unless the threshold
+    ``waiting_joins`` is 1. A gateway that waits for events which the engine names may wait for as long as it takes.
     """
 
     name = "STUCK_GATEWAY_TOKENS"
     severity = HIGH
-    meaning = "Tokens that have been WAITING at a gateway for too long."
+    meaning = "Tokens that have been WAITING at a gateway for too long, unless others can still arrive."
     thresholds = (
         duration_threshold("stuck_gateway", timedelta(minutes=5), "WAITING at a gateway for longer than this"),
+        integer_threshold("waiting_joins", 0, "1 to include joins at which tokens can still arrive", maximum=1),
     )
+    needs_finished = True
+    needs_flow_history = True
     finds_stuck = True
     is_consequence = True
 
-    def find(self, context: RuleContext) -> Iterable[RuleMatch]:
+    def find(self, context: RuleContext) -> Iterator[RuleMatch]:
         """Check the WAITING tokens."""
         waiting = [v for v in context.live if v.state == WAITING and type_matches(v.element_type or "", "gateway")]
         stuck = [v for v in waiting if not v.context.waits_for_event]
-        return _find_older(stuck, context, self.limits["stuck_gateway"], "waitingTime")
+        found = _find_older(stuck, context, self.limits["stuck_gateway"], "waitingTime")
+        if not found:
+            return
+        joins = {token.token_id: join for join in context.waiting_joins for token in join.tokens}
+        for match in found:
+            join = joins.get(match.visit.token_id)
+            if join is not None and join.can_continue and not self.limits["waiting_joins"]:
+                continue
+            if is_joining_gateway(match.visit.element_type):
+                match = replace(match, message=f"{match.text}; {_describe_join(join, context)}")  # noqa: PLW2901
+            yield match
+
+
+def _describe_join(join: WaitingJoin | None, context: RuleContext) -> str:
+    """Return what is known about whether a join can continue."""
+    if join is not None and join.dead:
+        return f"no token can arrive on {', '.join(flow.flow for flow in join.dead)}"
+    if join is not None and join.can_continue:
+        return f"can continue when tokens arrive on {', '.join(flow.flow for flow in join.needed)}"
+    if join is not None and join.can_continue is False:
+        return "all required tokens have arrived"
+    if context.definition is None:
+        why = "the process model is unknown"
+    else:
+        why = (join.unknown if join is not None else None) or "the process model does not match the tokens"
+    return f"unknown whether it can continue: {why}"
 
 
 class Suspended(Rule):

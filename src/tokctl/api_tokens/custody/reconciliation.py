@@ -1,0 +1,240 @@
+"""Compares the ledger with a registry: orphans, secrets that are not where they were saved, and stale entries.
+
+An orphan is an API token whose secret was lost, by a killed run or a lost response. Nothing here compares the clocks of
+two machines: an API token without a known id is found by what was requested, and by the ids that were there before.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from functools import cache
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tokctl.api_tokens.custody.ledger import CREATED, DONE, PLANNED, PROVEN, SAVED, Ledger, LedgerEntry
+from tokctl.api_tokens.custody.sinks import ENVIRONMENT, VaultSink, is_readable, read_saved_secret
+from tokctl.api_tokens.registries.protocol import Registry
+from tokctl.api_tokens.secrets import fingerprint
+from tokctl.errors import NotFoundError, TokctlError, UnreachableError
+from tokctl.model.api_tokens import VALID, ApiToken
+
+MAX_IN_FLIGHT = timedelta(minutes=2)
+"""How long a server may still process a request after the client has disconnected."""
+_TIME_TOLERANCE = timedelta(seconds=1)  # some servers keep times to the second
+
+
+class Candidates(Struct, frozen=True):
+    """The API tokens that an entry may refer to. Of ``uncertain`` ones at most some are those of the ledger."""
+
+    tokens: list[ApiToken]
+    uncertain: bool = False
+
+
+class Reconciliation(Struct, frozen=True, kw_only=True):
+    """What became of unfinished entries.
+
+    ``orphans`` are API tokens whose secret is lost; of ``uncertain`` ones some are, but it is unknown which. Entries of
+    other registries (``elsewhere``) were not checked. ``stale`` entries are about an earlier registry there.
+    """
+
+    orphans: list[ApiToken]
+    uncertain: list[ApiToken]
+    elsewhere: list[LedgerEntry]
+    stale: list[LedgerEntry]
+
+
+class LostSecret(Struct, frozen=True):
+    """A valid API token whose secret is not where it was saved, and why."""
+
+    token: ApiToken
+    why: str
+
+
+def list_unfinished(ledger: Ledger) -> list[LedgerEntry]:
+    """Return the entries of runs that ended before their secret was saved, or before a lent token was revoked."""
+    return [
+        entry
+        for entry in ledger.entries()
+        if (entry.step in {PLANNED, CREATED} or entry.place == ENVIRONMENT) and not ledger.is_in_progress(entry)
+    ]
+
+
+def list_unfinished_rotations(registry: Registry, ledger: Ledger) -> list[LedgerEntry]:
+    """Return the entries of interrupted rotations: the successor is saved, and the old token is unchanged."""
+    return [
+        entry
+        for entry in ledger.entries_about(registry)
+        if entry.replaces is not None and entry.step in {SAVED, PROVEN} and not ledger.is_in_progress(entry)
+    ]
+
+
+def reconcile(registry: Registry, ledger: Ledger, now: datetime) -> Reconciliation:
+    """Determine the outcome of unfinished entries, and correct the ledger where that is certain."""
+    about = {entry.key for entry in ledger.entries_about(registry)}
+    orphans: list[ApiToken] = []
+    uncertain: list[ApiToken] = []
+    elsewhere: list[LedgerEntry] = []
+    for entry in list_unfinished(ledger):
+        if entry.key not in about:
+            elsewhere += [entry] if entry.origin != registry.origin else []
+            continue
+        candidates = find_candidates(registry, ledger, entry)
+        found = [token for token in candidates.tokens if token.state(now) == VALID]
+        saved = next(filter(None, (find_saved(registry, ledger, entry, token) for token in found)), None)
+        if saved is not None:
+            ledger.put(saved)
+        elif found:
+            (uncertain if candidates.uncertain else orphans).extend(found)
+        elif candidates.tokens or _is_over(entry, now):
+            ledger.drop(entry)
+    return Reconciliation(
+        orphans=_each_once(orphans),
+        uncertain=_each_once(uncertain),
+        elsewhere=elsewhere,
+        stale=_list_stale(registry, ledger),
+    )
+
+
+def _is_over(entry: LedgerEntry, now: datetime) -> bool:
+    """Return whether nothing can have come of an entry any more."""
+    return entry.token_id is None and _is_comparable(entry) and now - entry.at > MAX_IN_FLIGHT
+
+
+def _each_once(tokens: list[ApiToken]) -> list[ApiToken]:
+    return [*{str(token.id): token for token in tokens}.values()]
+
+
+def find_candidates(registry: Registry, ledger: Ledger, entry: LedgerEntry) -> Candidates:
+    """Return the API tokens that an entry may refer to: that of its id, or else those that were requested like it."""
+    if entry.token_id is not None:
+        token = _find_token(registry, entry)
+        return Candidates([] if token is None else [token])
+    others = ledger.entries_about(registry)
+    found = [
+        token
+        for token in registry.find_by_name(entry.name)
+        if str(token.id) not in entry.before
+        and _is_as_wanted(entry, token, registry)
+        and not any(other.is_about(token) for other in others)
+    ]
+    planned = [other for other in others if other.name == entry.name and other.token_id is None]
+    return Candidates(found, uncertain=len(found) > len(planned))
+
+
+def _find_token(registry: Registry, entry: LedgerEntry) -> ApiToken | None:
+    """Return the API token of an entry; None if it does not exist, or another one has its id."""
+    try:
+        token = registry.get(str(entry.token_id))
+    except NotFoundError:
+        return None
+    return token if entry.is_about(token) else None
+
+
+def _is_as_wanted(entry: LedgerEntry, token: ApiToken, registry: Registry) -> bool:
+    """Return whether an API token is what an entry requested: its time of expiry is all but unique, if it has one."""
+    wanted = entry.wanted
+    if wanted is None or token.type != wanted.type or (token.expires_at is None) != (wanted.expires_at is None):
+        return False
+    if wanted.scopes is not None and token.scopes is not None and {*wanted.scopes} != {*token.scopes}:
+        return False
+    if token.expires_at is None or wanted.expires_at is None:
+        return True
+    if abs(token.expires_at - wanted.expires_at) < _TIME_TOLERANCE:
+        return True
+    # Some servers add the lifetime to their own time. Those with an identity keep the requested expiry.
+    lifetimes = token.expires_at - token.created_at, wanted.expires_at - entry.at
+    return registry.identity() is None and abs(lifetimes[0] - lifetimes[1]) < timedelta(minutes=1)
+
+
+def find_saved(registry: Registry, ledger: Ledger, entry: LedgerEntry, token: ApiToken) -> LedgerEntry | None:
+    """Return the entry with the place that has the secret of a token: its own, or a file that it was rescued to."""
+    entry = replace(entry, token_id=str(token.id), created_at=token.created_at, step=SAVED)
+    for place in (entry.place, *(f"file:{path}" for path in ledger.rescue_files(entry) if path.exists())):
+        secret = read_saved_secret(place, entry.origin, str(token.id))
+        if secret is not None and is_secret_of(registry, secret, token):
+            return replace(entry, place=place, digest=fingerprint(secret))
+    return None
+
+
+def is_secret_of(registry: Registry, secret: str, token: ApiToken) -> bool:
+    """Return whether a secret is that of a token. One that does not look like it is not sent to the registry."""
+    return bool(token.token) and secret.startswith(token.token.rstrip(".…")) and accepts(registry, secret, token)
+
+
+def accepts(registry: Registry, secret: str, token: ApiToken) -> bool:
+    """Return whether the registry accepts a secret as that of a token."""
+    verdict = registry.verify(secret)
+    return verdict.state == VALID and (verdict.token is None or str(verdict.token.id) == str(token.id))
+
+
+# --- stale entries, and secrets that are gone ---
+
+
+def _is_comparable(entry: LedgerEntry) -> bool:
+    """Return whether an entry has what its API token is recognized by; those of tokctl 0.1 do not."""
+    return entry.wanted is not None if entry.token_id is None else entry.created_at is not None
+
+
+def _list_stale(registry: Registry, ledger: Ledger) -> list[LedgerEntry]:
+    """Return the entries of the registry's origin that are not about its API tokens; drop those of revoked ones."""
+    about = {entry.key for entry in ledger.entries_about(registry)}
+    stale = []
+    for entry in ledger.entries(registry.origin):
+        if ledger.is_in_progress(entry):
+            continue
+        if entry.key not in about or not _is_comparable(entry):
+            stale.append(entry)
+        elif entry.token_id is not None and _find_token(registry, entry) is None:
+            try:
+                registry.get(entry.token_id)
+            except NotFoundError:
+                ledger.drop(entry)
+            else:
+                stale.append(entry)
+    return stale
+
+
+def find_lost_secrets(registry: Registry, ledger: Ledger, now: datetime) -> list[LostSecret]:
+    """Return the valid API tokens of the ledger whose secret is not where it was saved, and in no other known place.
+
+    The old API token of a rotation is not among them while it has a successor. A keyring that does not respond is left
+    to the check of the keyring.
+    """
+    entries = [entry for entry in ledger.entries_about(registry) if entry.step in {SAVED, PROVEN, DONE}]
+    places = {"keyring", *(entry.place for entry in entries)}
+    find = cache(lambda key: _find_token(registry, next(entry for entry in entries if entry.key == key)))
+    lost = []
+    for entry in entries:
+        if not is_readable(entry.place) or ledger.is_in_progress(entry):
+            continue
+        token = find(entry.key)
+        if token is None or token.state(now) != VALID:
+            continue
+        if any(other.is_successor_of(token) and find(other.key) is not None for other in entries):
+            continue
+        why = _explain_absence(registry, entry, token)
+        if why and not any(_is_there(place, entry) for place in places):
+            lost.append(LostSecret(token, why))
+    return lost
+
+
+def _is_there(place: str, entry: LedgerEntry) -> bool:
+    secret = read_saved_secret(place, entry.origin, str(entry.token_id))
+    return secret is not None and fingerprint(secret) == entry.digest
+
+
+def _explain_absence(registry: Registry, entry: LedgerEntry, token: ApiToken) -> str:
+    """Return why the secret of an entry cannot be read from its place; empty if it can, or that is unknown."""
+    sink = VaultSink(entry.place, entry.origin)
+    try:
+        secret = sink.read_current(str(entry.token_id))
+    except UnreachableError:
+        return ""
+    except TokctlError as error:
+        return "" if entry.place == "keyring" else str(error)
+    if secret is None:
+        return f"it is not in {sink.where} any more."
+    if fingerprint(secret) == entry.digest or (entry.digest is None and is_secret_of(registry, secret, token)):
+        return ""
+    return f"{sink.where} has another secret now."

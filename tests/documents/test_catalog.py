@@ -77,6 +77,7 @@ COMMANDS = {
     "api-tokens update ci --description x": "UpdatedApiToken",
     "api-tokens revoke ci --dry-run": "RevocationList",
     "api-tokens revoke ci --yes": "RevocationList",
+    "api-tokens apply -f tokens.yaml --dry-run": "AppliedList",
     "api-tokens audit": "AuditEntryList",
     "api-tokens audit verify": "ChainCheck",
     "api-tokens scan ci.key": "Scan",
@@ -98,8 +99,9 @@ COMMANDS = {
 
 @pytest.fixture
 def place(tokctl, own_store, tmp_path, monkeypatch):
-    """A folder with a store, and an API token whose secret is in ci.key."""
+    """A folder with a store, an API token whose secret is in ci.key, and a file that declares another one."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "tokens.yaml").write_text("apiTokens: [{name: nightly}]")
     ran = tokctl("api-tokens", "create", "ci", "--save", "file:ci.key", "--store", own_store)
     assert ran.code == 0, ran.err
     return tmp_path

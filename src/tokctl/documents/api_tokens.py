@@ -161,6 +161,30 @@ class RevocationList(Struct, kw_only=True, frozen=True, rename="camel"):
     api_tokens: list[RevokedApiToken]
 
 
+class AppliedApiToken(Struct, kw_only=True, frozen=True, rename="camel"):
+    """A declared API token, or one that is not declared: what was done with it, or would be (dry run).
+
+    ``action`` is create, update, rotate, revoke, unchanged or undeclared. ``line`` is that of its declaration, ``id``
+    is null if it does not exist. ``changes`` are [before, after] by member.
+    """
+
+    name: str
+    action: str
+    id: int | str | None
+    line: int | None
+    changes: dict[str, tuple[Any, Any]]
+    reason: str | None
+    saved: str | None
+    error: str | None
+
+
+class AppliedList(Struct, kw_only=True, frozen=True, rename="camel"):
+    """What was done to make the API tokens as declared, or would be (``tokctl api-tokens apply``)."""
+
+    dry_run: bool
+    api_tokens: list[AppliedApiToken]
+
+
 class ApiTokenListMeta(Struct, kw_only=True, frozen=True):
     """Metadata of a list of API tokens.
 

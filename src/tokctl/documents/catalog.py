@@ -93,6 +93,7 @@ DOCUMENTS = (
     DocumentSource(api_tokens.CreatedApiToken, ("tokctl api-tokens create", "tokctl api-tokens rotate")),
     DocumentSource(api_tokens.UpdatedApiToken, ("tokctl api-tokens update",)),
     DocumentSource(api_tokens.RevocationList, ("tokctl api-tokens revoke",)),
+    DocumentSource(api_tokens.AppliedList, ("tokctl api-tokens apply",)),
     DocumentSource(api_tokens.VerifiedApiToken, ("tokctl api-tokens verify",)),
     DocumentSource(audit.AuditEntryList, ("tokctl api-tokens audit",)),
     DocumentSource(audit.ChainCheckDocument, ("tokctl api-tokens audit verify",)),

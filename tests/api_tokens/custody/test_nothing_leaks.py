@@ -59,6 +59,7 @@ COMMANDS: dict[str, list[str]] = {
     "api-tokens disable": ["one", "nobody", ONES_OWN],
     "api-tokens enable": ["one -o json", ONES_OWN],
     "api-tokens rotate": ["one", "two --grace 0", "three", "four"],
+    "api-tokens apply": ["-f {folder}/tokens.yaml", "-f {folder}/tokens.yaml --dry-run -o json", "-f {folder}/two"],
     "api-tokens secret": ["nobody"],
     "api-tokens exec": ["-- sh -c 'ps -eo args >> {folder}/ps'", "-- false", "-- no-such-program"],
     "api-tokens verify": [""],
@@ -120,6 +121,9 @@ class Scene:
             "HOME": str(folder),
             "TOKCTL_TIMEOUT": "5s",
         }
+        (folder / "tokens.yaml").write_text(
+            f"apiTokens: [{{name: one}}, {{name: applied, save: 'file:{folder}/applied'}}]"
+        )
         (folder / "config.yaml").write_text("{}")
 
     def run(self, command: str, words: str, *more: str, url: str | None = None, **env: str) -> Ended:

@@ -215,6 +215,12 @@ class HttpRegistry(ServerRegistry):
                 or self._try_secret(own_client, secret)
             )
 
+    def caller_id(self) -> str | None:
+        """Return the API token of the credential, as far as the server tells."""
+        secret = self._connection.credential()
+        token = self.verify(secret).token if secret else None
+        return None if token is None else str(token.id)
+
     def _introspect(self, client: Client, secret: str) -> VerificationResult | None:
         """Ask about a secret; None if the server has no introspection, or none for this client."""
         found = self._kind.introspect(client, secret)

@@ -191,6 +191,10 @@ class Registry(Protocol):
         """Return a random text that another registry at the same place would not have; None if it has none."""
         return None
 
+    def caller_id(self) -> str | None:
+        """Return the id of the API token that is the credential of this registry; None if there is none."""
+        return None
+
     def close(self) -> None:
         """Release connections and files."""
 

@@ -203,7 +203,6 @@ async def _update(services: Services, query: Query) -> Response:
         expiry = changes.get("expires_at")
         if expiry is not None and expiry <= query.now and expiry != before.expires_at:
             raise _past_expiry_error()
-        query.authenticated.check_change(before)
         _check_rights(services, query, replace(before, **changes), before)
         at = max(query.now, (before.updated_at or before.created_at) + _TICK)  # each version has another time
         try:
@@ -240,7 +239,10 @@ def _check_rights(services: Services, query: Query, wanted: NewApiToken, before:
         HTTPError: it has scopes that the caller lacks, or networks or an expiry that it cannot give.
     """
     caller = query.authenticated
-    caller.check_grant(wanted.scopes or ())
+    if before is not None:
+        caller.check_change(before)
+    if before is None or wanted.scopes != before.scopes:
+        caller.check_grant(wanted.scopes or ())
     if before is None or wanted.allowed_cidrs != before.allowed_cidrs:
         caller.check_networks(wanted.allowed_cidrs or ())
     if before is None or not ends_by(wanted.expires_at, before.expires_at):
@@ -281,9 +283,9 @@ CREATE = Endpoint(
     path=API_TOKENS_PATH,
     method="POST",
     name="createApiToken",
-    text="Create an API token. Only this response contains its secret. You can grant only scopes that you hold. With "
-    "'replaces', the audit log records the rotation of that API token. "
-    "A request with the Idempotency-Key and body of an earlier one gets the same response, for 10 minutes.",
+    text="Create an API token. Only this response contains its secret. You can grant only scopes that you hold. "
+    "A request with the Idempotency-Key and body of an earlier one gets the same response, for 10 minutes. With "
+    "'replaces', the audit log records the rotation of that API token.",
     schema="ApiToken",
     status=201,
     permissions=PERMISSIONS,

@@ -240,10 +240,13 @@ LIMITS: Mapping[str, SettingSpec] = {
     "answer_seconds": _NUMBER,  # until a response starts
     "queue_seconds": _NUMBER,  # that a long response waits for a free place
     "stall_seconds": _NUMBER,  # that a client may read nothing
+    "read_seconds": _NUMBER,  # until a long response is complete
     "drain_seconds": _NUMBER,  # to finish responses at shutdown
     "connections": _POSITIVE,  # concurrent
+    "address_connections": _POSITIVE,  # concurrent, of one address
     "failures": _POSITIVE,  # failed attempts before an address has to wait
     "long_answers": _POSITIVE,  # concurrent
+    "token_answers": _POSITIVE,  # concurrent, for one API token
     "cache": _COUNT,  # bytes of cached responses
 }
 SERVE: Mapping[str, SettingSpec] = {

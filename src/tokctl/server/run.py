@@ -97,7 +97,9 @@ def _run_worker(
     log = AccessLog(settings.access_log)
     app = Application(store, pepper, settings, log, on_startup)
     config = _make_config(app, settings)
-    config.http_protocol_class = guard_connections(config.http_protocol_class, settings.limits, app.log_refusal)
+    config.http_protocol_class = guard_connections(
+        config.http_protocol_class, settings.limits, app.log_refusal, app.services.proxies.trusts
+    )
     server = uvicorn.Server(config)
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     gc.collect()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -116,18 +117,54 @@ class LiveStore:
             store.close()
 
 
+class ResponseSlots:
+    """Limits the long responses under way: ``capacity`` in total, ``share`` for each caller."""
+
+    def __init__(self, capacity: int, share: int) -> None:
+        self._share = share
+        self._all = asyncio.Semaphore(capacity)
+        self._callers: dict[object, asyncio.Semaphore] = {}
+        self._uses: Counter[object] = Counter()
+
+    async def acquire(self, caller: object) -> None:
+        """Wait for a slot."""
+        self._uses[caller] += 1
+        own = self._callers.setdefault(caller, asyncio.Semaphore(self._share))
+        try:
+            await own.acquire()
+            try:
+                await self._all.acquire()
+            except BaseException:
+                own.release()
+                raise
+        except BaseException:
+            self._forget(caller)
+            raise
+
+    def release(self, caller: object) -> None:
+        """Give a slot back."""
+        self._all.release()
+        self._callers[caller].release()
+        self._forget(caller)
+
+    def _forget(self, caller: object) -> None:
+        self._uses[caller] -= 1
+        if not self._uses[caller]:
+            del self._uses[caller], self._callers[caller]
+
+
 class ReaderPool:
     """Stores for responses that take too long for the event loop, and the threads that read from them.
 
     A response keeps its store until it is complete, however slowly the client reads, but needs a thread only while a
-    piece is made. At most ``capacity`` responses are under way. Starting a response and continuing one have separate
+    piece is made. ``slots`` limits the responses under way. Starting a response and continuing one have separate
     threads, so that a slow start does not delay others.
     """
 
-    def __init__(self, url: str, capacity: int, query_seconds: float) -> None:
+    def __init__(self, url: str, slots: ResponseSlots, query_seconds: float) -> None:
         self.url = url
         self.query_seconds = query_seconds
-        self.slots = asyncio.Semaphore(capacity)
+        self.slots = slots
         self._idle: list[Store] = []
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="reader")
         self._piece_threads = ThreadPoolExecutor(PIECE_THREADS, thread_name_prefix="piece")

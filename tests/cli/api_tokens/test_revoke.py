@@ -126,7 +126,7 @@ def test_one_that_is_not_there_does_not_keep_back_the_others(tokctl, keys):
 
 def test_one_that_cannot_be_revoked_is_told_and_the_others_go_on(tokctl, keys, monkeypatch):
     """On a server: its scopes are more than those of the caller."""
-    keys.add("manager", type="full-access", scopes=("api-tokens", "process"))
+    keys.add("manager", type="full-access", scopes=("api-tokens", "process"), expires_at=None)
     monkeypatch.setenv("TOKCTL_API_KEY", keys.secrets["manager"])
     monkeypatch.setattr(serving, "PEPPER", load_pepper({"TOKCTL_PEPPER": PEPPER}))
     server = serving.Served(keys.path, secret=keys.secrets["manager"])

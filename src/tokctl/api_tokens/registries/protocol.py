@@ -13,7 +13,7 @@ from tokctl.api_tokens.audit import AuditEntry, ChainHead
 from tokctl.api_tokens.registries.capabilities import RegistryCapabilities
 from tokctl.errors import NotFoundError, TokctlError, UnreachableError
 from tokctl.model.api_tokens import API_TOKEN_TYPES, READ_ONLY, ApiToken
-from tokctl.model.scopes import validate_scopes
+from tokctl.model.scopes import DEFAULT_SCOPES, validate_scopes
 from tokctl.text import one_line, suggest
 
 
@@ -76,6 +76,9 @@ class Registry(Protocol):
 
     types: tuple[str, ...] = API_TOKEN_TYPES
     """The types that an API token can be created with."""
+
+    default_scopes: tuple[str, ...] = DEFAULT_SCOPES
+    """The scopes of a new API token that is created without any."""
 
     @abstractmethod
     def capabilities(self) -> RegistryCapabilities:

@@ -146,6 +146,7 @@ class StrapiRegistry(ServerRegistry):
     """The API tokens of a Strapi server."""
 
     types = (READ_ONLY, FULL_ACCESS, CUSTOM)
+    default_scopes = ()
 
     # --- reading ---
 

@@ -539,14 +539,14 @@ def test_what_hits_carry():
 
 
 def test_a_list_of_countless_missing_children_is_shortened():
-    listed = [f"x{n}" for n in range(200_000)]
+    listed = [f"x{n}" for n in range(50_000)]
     tracemalloc.start()
     try:
         hit = look("BROKEN_LINKS", done("a", child_tokens=tuple(listed)), done("b", parent_token_id="a"))["i1", "a"]
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert hit.text.endswith("; and 199,980 more")
+    assert hit.text.endswith("; and 49,980 more")
     assert len(hit.facts["anomalies"]) == 20
     assert most < 400 * len(listed)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import traceback
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
@@ -171,6 +173,27 @@ def test_a_warning_where_it_crosses_a_network(calls, monkeypatch):
         assert "unencrypted" in warning
         calls("http://engine.invalid", credential=lambda: None).get(("x",))
         calls(server.url).get(("x",))
+        assert len(calls.warnings) == 1
+
+
+def test_the_end_of_the_credential_is_announced_once(calls):
+    later = (datetime.now(UTC) + timedelta(days=3, hours=4, seconds=30)).isoformat()
+    with (
+        faulty_server.serving(faulty_server.good(X_Token_Expires=later)) as server,
+        faulty_server.serving(faulty_server.good(X_Token_Expires="\x1b[2Jsoon")) as odd,
+    ):
+        client = calls(server.url)
+        client.get(("x",), with_credential=False)
+        assert calls.warnings == []
+        for _ in range(3):
+            client.get(("x",))
+        (warning,) = calls.warnings
+        assert re.fullmatch(
+            rf"the API token for {server.url} expires in 3d 4h, at \d{{4}}-\d\d-\d\d \d\d:\d\d UTC\. "
+            r"Create another one, and set it with 'tokctl auth login'\.",
+            warning,
+        )
+        calls(odd.url).get(("x",))
         assert len(calls.warnings) == 1
 
 

@@ -184,8 +184,11 @@ def run_line(line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> tuple[int, s
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if command_lines(page)], ids=lambda page: page.name)
-def test_command_lines_of_a_page_run(page, reader):
+def test_command_lines_of_a_page_run(page, reader, folder):
     failed = []
+    for fence in fences(page):
+        if fence.title.endswith(".yaml"):  # a file that the command lines use
+            (folder / fence.title).write_text(fence.text, encoding="utf-8")
     for line in command_lines(page):
         code, err = reader.type(line)
         if code != line.code:

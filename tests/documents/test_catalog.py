@@ -77,6 +77,7 @@ COMMANDS = {
     "api-tokens update ci --description x": "UpdatedApiToken",
     "api-tokens revoke ci --dry-run": "RevocationList",
     "api-tokens revoke ci --yes": "RevocationList",
+    "api-tokens apply -f tokens.yaml --dry-run": "AppliedList",
     "api-tokens audit": "AuditEntryList",
     "api-tokens audit verify": "ChainCheck",
     "api-tokens scan ci.key": "Scan",
@@ -90,14 +91,17 @@ COMMANDS = {
     "doctor": "Doctor",
     "engines": "EngineList",
     "engines atomd": "Engine",
+    "api-tokens kinds": "RegistryList",
+    "api-tokens kinds strapi": "Registry",
     "snapshot ord-1001 --to taken.db": "Snapshot",
 }
 
 
 @pytest.fixture
 def place(tokctl, own_store, tmp_path, monkeypatch):
-    """A folder with a store, and an API token whose secret is in ci.key."""
+    """A folder with a store, an API token whose secret is in ci.key, and a file that declares another one."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "tokens.yaml").write_text("apiTokens: [{name: nightly}]")
     ran = tokctl("api-tokens", "create", "ci", "--save", "file:ci.key", "--store", own_store)
     assert ran.code == 0, ran.err
     return tmp_path
@@ -106,7 +110,7 @@ def place(tokctl, own_store, tmp_path, monkeypatch):
 @pytest.mark.parametrize(("line", "name"), COMMANDS.items())
 def test_a_command_answers_with_its_document(tokctl, own_store, place, orders, line, name):
     origin = ("--file", str(orders)) if line.startswith("snapshot") else ("--store", str(own_store))
-    if line.startswith(("config", "auth", "engines")):
+    if line.startswith(("config", "auth", "engines", "api-tokens kinds")):
         origin = ()
     stdin = (place / "ci.key").read_bytes() if line == "api-tokens verify" else b""
     ran = tokctl(*line.split(), *origin, "-o", "json", stdin=stdin)

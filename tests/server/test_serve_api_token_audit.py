@@ -21,7 +21,9 @@ from tokctl.server.callers import Caller
 from tokctl.server.endpoint import Query, ResponseStats
 from tokctl.server.endpoints.api_tokens import REVOKE, UPDATE
 from tokctl.server.http_errors import HTTPError
+from tokctl.server.lifetimes import MaxLifetimes
 from tokctl.server.request_bodies import ApiTokenChanges
+from tokctl.server.usage import Use
 from tokctl.store import open_store
 from tokctl.store.sqlite.api_tokens import SQLiteApiTokens
 
@@ -45,7 +47,14 @@ def test_the_audit_records_who_did_what(manager):
             ada,
             origin,
             {"id": number, "name": "ci"},
-            {"name": "ci", "description": None, "type": "full-access", "scopes": ["api-tokens"], "expiresAt": None},
+            {
+                "name": "ci",
+                "description": None,
+                "type": "full-access",
+                "scopes": ["api-tokens"],
+                "allowedCidrs": [],
+                "expiresAt": None,
+            },
         ),
         (
             "update",
@@ -168,7 +177,7 @@ def test_a_concurrent_change_that_the_store_detects(manager):
             with open_store(str(manager.store), write=True) as store:
                 return function(Raced(store.connection, "here"))
 
-    services = SimpleNamespace(writer=Here())
+    services = SimpleNamespace(writer=Here(), lifetimes=MaxLifetimes(()))
     caller = Caller(actor=TESTER, created_by=None, grants=PERMISSIONS)
     for if_match, status in ((None, 409), (b"*", 412)):
         query = Query(
@@ -176,7 +185,7 @@ def test_a_concurrent_change_that_the_store_detects(manager):
             ids=(str(number),),
             values={"reason": None},
             body=ApiTokenChanges(name="ours"),
-            now=datetime.now(UTC),
+            use=Use(datetime.now(UTC)),
             if_match=if_match,
             stats=ResponseStats(),
         )

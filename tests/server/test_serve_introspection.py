@@ -25,7 +25,7 @@ def asked(tmp_path_factory):
     made = {
         "manager": make_secret(store, "manager", "api-tokens", type_="full-access"),
         "asker": make_secret(store, "asker", "introspect", type_="full-access"),
-        "reader": make_secret(store, "reader", "process", "token"),
+        "reader": make_secret(store, "reader", "process", "token", lasts=3600),
         "expired": make_secret(store, "expired", "process", lasts=-60),
         "revoked": make_secret(store, "revoked", "process"),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -11,9 +10,10 @@ import msgspec
 import pytest
 
 from support.builders import TESTER, at, instance, token
+from support.old_stores import bring_back
 from tokctl.api_tokens.secrets import generate, mask
 from tokctl.errors import NotFoundError, StoreError
-from tokctl.model.api_tokens import CreatedBy, NewApiToken
+from tokctl.model.api_tokens import CreatedBy, LastUse, NewApiToken
 from tokctl.model.definitions import Definition
 from tokctl.model.times import to_utc
 from tokctl.store import open_store
@@ -31,6 +31,7 @@ def test_a_token_comes_back_as_it_was_created(store: Store):
         description="for é",
         type="full-access",
         scopes=("process", "token"),
+        allowed_cidrs=("10.0.0.0/8", "2001:db8::/32"),
         expires_at=at(60),
         created_by=CreatedBy(id=3, email="a@example.com"),
         created_at=at(1),
@@ -41,6 +42,8 @@ def test_a_token_comes_back_as_it_was_created(store: Store):
         "id": other.id,
         "updated_at": at(1),
         "last_used_at": None,
+        "last_use": None,
+        "disabled": False,
         "revoked_at": None,
         "extra": {},
     }
@@ -90,8 +93,10 @@ def test_a_use_moves_only_forward_and_is_no_change(store: Store):
     made = store.api_tokens.create(new(), b"1" * 32, "p1", by=TESTER)
     before = store.revisions()
     for moment, kept in ((5, 5), (3, 5), (7, 7)):
-        store.api_tokens.touch({made.id: at(moment), 99: at(1)})
-        assert store.api_tokens.by_id(made.id) == msgspec.structs.replace(made, last_used_at=at(kept))
+        store.api_tokens.touch({made.id: (at(moment), LastUse(f"10.0.0.{moment}")), 99: (at(1), LastUse())})
+        assert store.api_tokens.by_id(made.id) == msgspec.structs.replace(
+            made, last_used_at=at(kept), last_use=LastUse(f"10.0.0.{kept}")
+        )
     assert store.revisions() == before
 
 
@@ -165,15 +170,7 @@ def test_a_store_of_before_gets_the_tables(store: Store, store_path):
     with store.write() as batch:
         batch.put_tokens([token("t", "a")])
     store.close()
-    with sqlite3.connect(store_path) as connection:
-        connection.executescript(
-            "DROP TABLE identity; DROP TABLE audit; DROP TABLE audit_head; DROP TABLE api_token;"
-            "DROP TABLE revision; ALTER TABLE instance DROP COLUMN revision;"
-            "DROP TABLE variable; DROP INDEX instance_by_business_key; ALTER TABLE instance DROP COLUMN business_key;"
-            "DROP INDEX instance_failed; DROP INDEX token_failed; ALTER TABLE instance DROP COLUMN failed_tokens;"
-            "PRAGMA user_version = 2"
-        )
-    connection.close()
+    bring_back(store_path, 2)
     with open_store(str(store_path)) as opened:
         assert opened.revision_of("a") == (1, 0)
         assert list(opened.api_tokens.list()) == []

@@ -19,6 +19,7 @@ from msgspec import Raw
 
 from support.builders import FIXTURES, answer, at, instance, ndjson, raw, token, tokens
 from support.examples import scaled
+from support.old_stores import bring_back
 from support.strategies import few_names, make_instances, make_tokens, names, token_sets
 from tokctl.errors import NotFoundError, StoreError, UsageError
 from tokctl.model.definitions import Definition, Element, SequenceFlow
@@ -39,12 +40,6 @@ from tokctl.store.sqlite import connection as opening
 from tokctl.store.sqlite.schema import MIGRATIONS, SCHEMA_VERSION
 
 CREATED = SortOrder("created")
-BEFORE_VARIABLES = (
-    "DROP TABLE identity",
-    "DROP TABLE variable",
-    "DROP INDEX instance_by_business_key",
-    "ALTER TABLE instance DROP COLUMN business_key",
-)
 MODEL = Definition(
     process_id="p",
     name="Bestellung",
@@ -740,20 +735,15 @@ def test_failed_tokens_of_an_older_store_are_counted_as_live(store):
     ends = {"created_at": at(0), "completed_at": at(9)}
     several = [token("a", "open", **ends), token("b", "open", state="FAILED"), token("c", "both", state="FAILED")]
     put(store, *several, token("d", "both", state="WAITING"), token("e", "done", **ends))
-    path, connection, revision = store.info().location, store.connection, store.revisions().process
-    with closing(open_store(path)) as before:
-        expected = [before.instance(one) for one in ("open", "both", "done")]
-    for statement in (
-        *BEFORE_VARIABLES,
-        "DROP INDEX instance_failed",
-        "DROP INDEX token_failed",
-        "ALTER TABLE instance DROP COLUMN failed_tokens",
+    path, revision = store.info().location, store.revisions().process
+    expected = [store.instance(one) for one in ("open", "both", "done")]
+    store.close()
+    bring_back(
+        Path(path),
+        4,
         "UPDATE instance SET live_tokens = (instance_id = 'both'), end_at = 5 WHERE instance_id != 'done'",
         "UPDATE instance SET derived_status = 'FAILED' WHERE instance_id = 'open'",
-        "PRAGMA user_version = 4",
-    ):
-        connection.execute(statement)
-    connection.commit()
+    )
     with closing(open_store(path)) as now:
         assert [now.instance(one) for one in ("open", "both", "done")] == expected
         assert [one.failed_tokens for one in expected] == [1, 1, 0]
@@ -771,13 +761,10 @@ def test_variables_and_business_keys_of_an_older_store_are_found(store):
         instance("b", variables=raw({"orderId": "ORD-2"}), extra={"note": raw('a "businessKey"')}),
         token("t", "c"),
     )
-    path, connection = store.info().location, store.connection
-    with closing(open_store(path)) as before:
-        expected = content(before)
-    for statement in (*BEFORE_VARIABLES, "PRAGMA user_version = 5"):
-        connection.execute(statement)
+    path, expected = store.info().location, content(store)
+    store.close()
     extra = msgspec.json.encode(plain).decode()
-    connection.execute("UPDATE instance SET extra = ? WHERE instance_id = 'a'", [extra])
+    bring_back(Path(path), 5, f"UPDATE instance SET extra = '{extra}' WHERE instance_id = 'a'")
     with closing(open_store(path)) as now:
         assert content(now) == expected
         for where in (

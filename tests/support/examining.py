@@ -29,10 +29,10 @@ api_tokens = {{ values = [1, 2, 3] }}
 include-path-regex = "/api/v1/(processes(|/.*/tokens)|tokens)$"
 checks.positive_data_acceptance.expected-statuses = [200, 304, 400, 404]
 
-# Expiry has to be in the future, and If-Match one of ours: nor can it say that.
+# Expiry has to be in the future, If-Match one of ours, and an Idempotency-Key new: nor can it say that.
 [[operations]]
 include-path-regex = "/api/api-tokens(|/[^/]*id[^/]*)$"
-checks.positive_data_acceptance.expected-statuses = [200, 201, 400, 404, 412]
+checks.positive_data_acceptance.expected-statuses = [200, 201, 400, 404, 409, 412, 422]
 """
 
 

@@ -109,6 +109,7 @@ def _watch(asked: dict[str, Any], steps: list[str]) -> None:
     from tokctl.api_tokens.custody.sinks import VaultSink
     from tokctl.api_tokens.registries.http import HttpRegistry
     from tokctl.api_tokens.registries.store import StoreRegistry
+    from tokctl.api_tokens.registries.strapi import StrapiRegistry
     from tokctl.client import session
     from tokctl.client.sender import HttpSender
 
@@ -130,7 +131,8 @@ def _watch(asked: dict[str, Any], steps: list[str]) -> None:
         return call
 
     registry = ("find_by_name", "get", "create", "update", "revoke", "verify")
-    ours = (StoreRegistry, registry), (HttpRegistry, registry), (Ledger, ("put", "drop"))
+    in_place = (*registry, "regenerate")
+    ours = (StoreRegistry, registry), (HttpRegistry, registry), (StrapiRegistry, in_place), (Ledger, ("put", "drop"))
     retry = session.retry
     session.retry = lambda attempt, _retries, **more: retry(attempt, 0, **more)  # it takes seconds
     # Before ``iter_body`` the server has done what it was asked, and nobody has seen its answer.

@@ -13,11 +13,12 @@ from support.commandline import NOW
 from tokctl.api_tokens.audit import AuditEntry
 from tokctl.api_tokens.pepper import load_pepper
 from tokctl.api_tokens.secrets import digest, generate, mask
-from tokctl.model.api_tokens import ApiToken, CreatedBy, NewApiToken
+from tokctl.model.api_tokens import ApiToken, CreatedBy, LastUse, NewApiToken
 from tokctl.store import open_store
 
 PEPPER = "a pepper that is long enough to be one"
 DAY = timedelta(days=1)
+USE = LastUse("192.0.2.4", "curl/8.5", "GET /api/v1/processes")
 
 
 class OwnStore:
@@ -44,7 +45,7 @@ class OwnStore:
         with open_store(str(self.path), write=True, create=True) as store:
             made = store.api_tokens.create(token, digest(pepper.key, secret), pepper.id, by=TESTER)
             if used is not None:
-                store.api_tokens.touch({int(made.id): used})
+                store.api_tokens.touch({int(made.id): (used, USE)})
         self.secrets[name] = secret
         return made
 

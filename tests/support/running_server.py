@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -42,7 +42,10 @@ API = "/api/v1"
 
 def make_store(path: Path) -> Path:
     """A store with the documented example, orders, ids of all kinds, an instance of 1,500 tokens, and a model."""
-    return shutil.copy(_model_store(), path)
+    shutil.copy(_model_store(), path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE identity SET value = lower(hex(randomblob(16)))")  # it is no copy, but another store
+    return path
 
 
 @cache
@@ -112,7 +115,9 @@ def multiply(store: Path, instance_id: str, count: int) -> None:
     connection.close()
 
 
-def make_secret(path: Path, name: str, *scopes: str, type_: str = "read-only", lasts: float = 3600) -> tuple[str, int]:
+def make_secret(
+    path: Path, name: str, *scopes: str, type_: str = "read-only", lasts: float | None = None
+) -> tuple[str, int]:
     """Create an API token; returns its secret and its id."""
     pepper = load_pepper(ENVIRONMENT)
     secret = generate()
@@ -125,7 +130,7 @@ def make_secret(path: Path, name: str, *scopes: str, type_: str = "read-only", l
                 type=type_,
                 scopes=scopes,
                 created_at=now - timedelta(days=2),
-                expires_at=now + timedelta(seconds=lasts),
+                expires_at=None if lasts is None else now + timedelta(seconds=lasts),
             ),
             digest(pepper.key, secret),
             pepper.id,

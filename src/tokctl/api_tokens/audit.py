@@ -22,6 +22,8 @@ from tokctl.model.times import format_time
 
 CREATE = "create"
 UPDATE = "update"
+DISABLE = "disable"
+ENABLE = "enable"
 REVOKE = "revoke"
 ROTATE = "rotate"  # the entry of the old API token; that of its successor is a creation
 GENESIS_HASH = "0" * 64

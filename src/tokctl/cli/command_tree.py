@@ -89,7 +89,10 @@ COMMAND_TREE = CommandGroup(
         "api-tokens": CommandGroup(
             "Manage API tokens, in the store or on a server. Short name: [bold]tokctl keys[/bold].",
             API_TOKENS_PANEL,
-            _modules("api_tokens", "create list show update revoke rotate secret exec verify mask scan audit"),
+            _modules(
+                "api_tokens",
+                "create list show update disable enable revoke rotate apply secret exec verify mask scan audit kinds",
+            ),
             ("tokctl api-tokens create grafana", "tokctl api-tokens list --expiring 30d", "tokctl api-tokens revoke 7"),
             LIST_ALIASES | {"rm": "revoke"},
         ),

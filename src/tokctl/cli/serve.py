@@ -40,6 +40,13 @@ def serve(
     jwt_audience: Annotated[
         str | None, opt.option("TEXT", "Required audience (aud) of JWTs (default: only JWTs without an audience).")
     ] = None,
+    max_lifetime: Annotated[
+        list[str] | None,
+        opt.option(
+            "NAME=DURATION",
+            "Maximum lifetime of API tokens with this type or scope, or of all, such as full-access=30d (repeatable).",
+        ),
+    ] = None,
 ) -> int:
     """Serve the store over HTTP to clients with an API token.
 
@@ -76,6 +83,7 @@ def serve(
         "jwt_jwks_file": jwt_jwks_file,
         "jwt_issuer": jwt_issuer,
         "jwt_audience": jwt_audience,
+        "max_lifetimes": tuple(max_lifetime or ()),
     }
     section = config_section("serve", os.environ)
     location = section.pop("store", None)
@@ -92,6 +100,7 @@ app = command(
         "tokctl serve --store orders.db",
         "tokctl serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --workers 2",
         "tokctl serve --jwt-jwks-file keys.json --jwt-issuer https://id.example --jwt-audience tokctl",
+        "tokctl serve --max-lifetime all=365d --max-lifetime full-access=30d --max-lifetime api-tokens=7d",
         "tokctl serve --unix /run/tokctl.sock --trusted-proxy unix --access-log /var/log/tokctl.jsonl",
     ),
 )

@@ -8,10 +8,13 @@ import re
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 from tokctl.errors import NotAllowedError
+from tokctl.model.durations import format_duration
+from tokctl.model.times import parse_time
 from tokctl.server_address import ServerAddress
 
 _SECRET = re.compile("xvc_[0-9a-z]{5,}", re.IGNORECASE)  # more than a masked secret shows
@@ -35,6 +38,7 @@ class SharedCredential:
         self._secret: str | None = None
         self._accepted = False
         self._rejected = False
+        self._announced = False
 
     def __call__(self) -> str | None:
         """Return the secret; None if there is none. Raises TokctlError: it cannot be loaded."""
@@ -42,6 +46,12 @@ class SharedCredential:
             if not self._loaded:
                 self._secret, self._loaded = self._load() or None, True
             return self._secret
+
+    def is_first_announcement(self) -> bool:
+        """Return whether the user has not yet been told when it expires; true only once."""
+        with self._lock:
+            first, self._announced = not self._announced, True
+            return first
 
     @contextmanager
     def password_attempt(self, place: str) -> Iterator[None]:
@@ -76,7 +86,7 @@ class RequestCredential:
 
     ``load`` returns the secret; a ``SharedCredential`` is shared with other clients. With ``basic`` a secret of the
     form ``user:password`` is for HTTP Basic authentication (RFC 7617). ``warn`` is called if the credential is sent
-    unencrypted.
+    unencrypted, or expires soon.
     """
 
     def __init__(
@@ -130,6 +140,17 @@ class RequestCredential:
         if self.is_password:
             return {"Authorization": f"Basic {_encode_password(secret)}"}
         return {"Authorization": f"Bearer {secret}", "X-API-Key": secret}  # some engines read the one, some the other
+
+    def announce_expiry(self, value: str) -> None:
+        """Warn once that the credential expires soon, at a time that the server sent (RFC 3339)."""
+        with suppress(ValueError):
+            expires_at = parse_time(value)
+            if expires_at is not None and self.shared.is_first_announcement():
+                left = format_duration(max((expires_at - datetime.now(UTC)).total_seconds(), 0))
+                self._warn(
+                    f"the API token for {self._server.display_address} expires in {left}, at "
+                    f"{expires_at:%Y-%m-%d %H:%M} UTC. Create another one, and set it with 'tokctl auth login'."
+                )
 
     def mask(self, text: str) -> str:
         """Mask secrets in a text from the server: the credential, also escaped, and everything like it."""

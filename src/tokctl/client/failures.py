@@ -45,6 +45,9 @@ UNSENT_ERRORS = (
 TRANSIENT_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 """Statuses that may be transient. 500 is included: servers send it while a store is locked."""
 
+_NO_ENDPOINT = "No endpoint "
+"""The beginning of what Flowable says, with status 500, for a path that it does not have."""
+
 REDIRECTS = {301, 302, 303, 307, 308}
 MAX_ERROR_BODY_BYTES = 1 << 16
 """Maximum number of bytes read of the body of an error response."""
@@ -182,6 +185,9 @@ class ErrorBody(NamedTuple):
     missing_permission: str = ""  # that the credential needs
     granted_permissions: str = ""  # that it has, separated by commas
     missing_scopes: str = ""  # that it cannot grant to another one, separated by commas
+    member: str = ""  # of an API token, that the credential cannot give to another one
+    client_address: str = ""  # from which the credential must not be used
+    state: str = ""  # of the credential, if it says more than that it is not valid
     retry_after: float | None = None  # seconds
 
     @property
@@ -229,6 +235,9 @@ def parse_error_body(body: bytes, headers: Mapping[str, str], mask_secrets: Call
         missing_permission=line(details.get("required_permission"), 60),
         granted_permissions=names(details.get("provided_permissions")),
         missing_scopes=names(details.get("missing_scopes")),
+        member=line(details.get("member"), 60),
+        client_address=line(details.get("client"), 60),
+        state=line(details.get("state"), 60),
         retry_after=float(retry_after) if isinstance(retry_after, int | float) and 0 <= retry_after < 1e18 else None,
     )
 
@@ -249,7 +258,7 @@ def status_error(
         return _not_allowed_error(status, headers, body, place, url, scheme=scheme)
     name = " ".join(filter(None, (str(status), body.code)))
     text = f"{body.detail} ({name}){body.request}."
-    if status == 404:
+    if status == 404 or (status == 500 and body.message.startswith(_NO_ENDPOINT)):
         return NotFoundError(f"{url}{body.detail or ': not found'} ({name}){body.request}.", code=body.code or None)
     if status in TRANSIENT_STATUSES:
         delay = parse_retry_after(headers)
@@ -290,12 +299,17 @@ def _not_allowed_error(
         )
     if status == 401:
         return NotAllowedError(
-            f"{place} rejected the credential{tail}", "It may have expired. Set a new one with 'tokctl auth login'."
+            f"{place} rejected the credential{tail}",
+            "An administrator can enable it with 'tokctl api-tokens enable'."
+            if body.state == "disabled"
+            else "It may have expired. Set a new one with 'tokctl auth login'.",
         )
     if body.missing_scopes:
         return _grant_error(body, place)
     if not body.missing_permission:
-        hint = "Use a credential with more rights, such as a full-access API token."
+        hint = _MEMBER_HINTS.get(body.member, "Use a credential with more rights, such as a full-access API token.")
+        if body.client_address:
+            hint = "Use it from one of its networks, or change them with 'tokctl api-tokens update --allowed-cidr'."
         return NotAllowedError(f"{url} is not allowed{tail}", hint)
     granted = f" (it has: {body.granted_permissions})" if body.granted_permissions else ""
     return NotAllowedError(
@@ -310,6 +324,10 @@ _ADMINISTRATION_HINT = (
     "Use an API token that may manage others. To create one on the server's host: "
     "tokctl api-tokens create NAME --type full-access --scope api-tokens,process"
 )
+_MEMBER_HINTS = {
+    "expiresAt": "Set an earlier expiry, or use a credential that expires later.",
+    "allowedCidrs": "Give networks within these, or use a credential without this limit.",
+}
 
 
 def _grant_error(body: ErrorBody, place: str) -> NotAllowedError:

@@ -9,6 +9,7 @@ import ssl
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 
 import httpcore
@@ -32,7 +33,9 @@ from tokctl.client.retries import OutcomeUnknownError, TransientError
 from tokctl.client.transport import TARGET, Deadline, DeadlineTransport, create_ssl_context, proxy_for
 from tokctl.errors import InputError, TokctlError, UnreachableError, UsageError
 from tokctl.input_files import decompress
+from tokctl.model.api_tokens import EXPIRES_HEADER
 from tokctl.server_address import ServerAddress
+from tokctl.server_clock import ServerClock
 from tokctl.text import one_line
 from tokctl.verbose_log import TRAFFIC, trace
 
@@ -55,14 +58,18 @@ _TRANSPORT_ERRORS = (
 class HttpSender:
     """Sends requests to one server. Several threads may use it at once.
 
-    ``base`` is the parsed URL of the connection; ``warn`` is called with each warning for the user. Raises UsageError:
-    the host name or the proxy is invalid; and as ``create_ssl_context``.
+    ``base`` is the parsed URL of the connection; ``warn`` is called with each warning for the user, and
+    ``server_clock`` learns of each response. Raises UsageError: the host name or the proxy is invalid; and as
+    ``create_ssl_context``.
     """
 
-    def __init__(self, connection: Connection, base: ServerAddress, warn: Callable[[str], object]) -> None:
+    def __init__(
+        self, connection: Connection, base: ServerAddress, warn: Callable[[str], object], server_clock: ServerClock
+    ) -> None:
         self._connection = connection
         self._base = base
         self._warn = warn
+        self._server_clock = server_clock
         self._deadline = Deadline()
         self._credential = RequestCredential(connection.credential, base, warn, basic=connection.basic)
         self._limiter = None if connection.rate is None else rate_limiter(base.origin, connection.rate)
@@ -131,9 +138,12 @@ class HttpSender:
             raise (fault if isinstance(error, UNSENT_ERRORS) else _outcome_unknown(request.method, fault)) from None
         status = response.status_code
         TRAFFIC.count_bytes(0, monotonic())
+        self._server_clock.compare(response.headers, datetime.now(UTC), timedelta(seconds=monotonic() - begin))
         if credential and self._credential.is_password:
             self._credential.shared.note_password_result(status)
         trace("%s: %s in %.0f ms", called, status, (monotonic() - begin) * 1000)
+        if credential and (expiry := response.headers.get(EXPIRES_HEADER)):
+            self._credential.announce_expiry(expiry)
         if response.is_success or status in request.accept:
             return response
         refusal = self._status_error(response, request.target, scheme=_scheme(credential))
@@ -229,7 +239,7 @@ class HttpSender:
                 body += piece
                 if len(body) >= MAX_ERROR_BODY_BYTES:
                     break
-        return status_error(
+        error = status_error(
             response.status_code,
             response.headers,
             parse_error_body(body, response.headers, self._credential.mask),
@@ -237,6 +247,9 @@ class HttpSender:
             url=self._credential.mask(self._base.display_target(target)),
             scheme=scheme,
         )
+        if response.status_code == 401:
+            error.hint = self._connection.rejection_hint(self._credential.get() if scheme else None) or error.hint
+        return error
 
 
 def _scheme(headers: Mapping[str, str]) -> str:

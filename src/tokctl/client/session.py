@@ -16,9 +16,10 @@ import msgspec
 
 from tokctl.client.connection import ClientRequest, ClientResponse, Connection
 from tokctl.client.json_responses import WRONG_ADDRESS_HINT
-from tokctl.client.retries import retry
-from tokctl.errors import InputError, UsageError
+from tokctl.client.retries import OutcomeUnknownError, TransientError, retry
+from tokctl.errors import InputError, TokctlError, UsageError
 from tokctl.server_address import ServerAddress, parse_url
+from tokctl.server_clock import ServerClock
 from tokctl.text import one_line
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ class Client:
     Nothing is imported, opened or looked up before the first request.
 
     ``sleep`` waits for a number of seconds, ``random`` draws a number from 0 to 1 for the delays between attempts, and
-    ``warn`` is called once for each warning: certificates are not verified, or the credential is sent unencrypted.
+    ``warn`` is called once for each warning: certificates are not verified, or the credential is sent unencrypted or
+    expires soon.
     Raises UsageError: the connection's URL is invalid.
     """
 
@@ -57,6 +59,7 @@ class Client:
         self._sleep = sleep
         self._random = random
         self._warn = warn
+        self.server_clock = ServerClock()
         self._lock = threading.Lock()
         self._sender: HttpSender | None = None
 
@@ -125,9 +128,18 @@ class Client:
             yield sender.iter_body(response, target)
 
     def post(
-        self, segments: Sequence[str], body: Any = None, *, with_credential: bool = True, accept: Collection[int] = ()
+        self,
+        segments: Sequence[str],
+        body: Any = None,
+        *,
+        with_credential: bool = True,
+        accept: Collection[int] = (),
+        idempotency_key: str | None = None,
     ) -> ClientResponse:
-        """Send a POST request with a JSON document, anything that msgspec can encode. It is never repeated.
+        """Send a POST request with a JSON document, anything that msgspec can encode.
+
+        It is repeated only with an ``idempotency_key``, by which the server knows a repetition, and only if it may have
+        been processed already.
 
         Raises:
             OutcomeUnknownError: the server may have processed it.
@@ -135,7 +147,11 @@ class Client:
         """
         target = build_target(self._base, segments, NO_PARAMS)
         content = msgspec.json.encode(body)
-        return self._get_sender().fetch(ClientRequest("POST", target, _JSON, accept, content, with_credential))
+        headers = _JSON if idempotency_key is None else {**_JSON, "Idempotency-Key": f'"{idempotency_key}"'}
+        request = ClientRequest("POST", target, headers, accept, content, with_credential)
+        if idempotency_key is None:
+            return self._get_sender().fetch(request)
+        return self._repeat_until_known(request)
 
     def put(
         self, segments: Sequence[str], body: Any, *, match: str | None = None, accept: Collection[int] = ()
@@ -152,6 +168,26 @@ class Client:
         request = ClientRequest("DELETE", build_target(self._base, segments, params), {}, accept)
         return self._get_sender().fetch(request)
 
+    def _repeat_until_known(self, request: ClientRequest) -> ClientResponse:
+        """Send a request that the server recognizes when it is repeated, until there is a response to it.
+
+        The outcome stays unknown if a repetition fails in any way: the first request may have been processed.
+        """
+        try:
+            return self._get_sender().fetch(request)
+        except OutcomeUnknownError:
+
+            def attempt() -> ClientResponse:
+                try:
+                    return self._get_sender().fetch(request)
+                except OutcomeUnknownError as error:
+                    raise TransientError(error.message, error.hint, status=error.status) from None
+
+            try:
+                return self._with_retries(attempt)
+            except TokctlError as error:
+                raise OutcomeUnknownError(error.message, error.hint) from None
+
     def _with_retries(self, attempt: Callable[[], T]) -> T:
         retries = max(0, self.connection.retries)
         return retry(attempt, retries, sleep=self._sleep, random=self._random)
@@ -161,7 +197,7 @@ class Client:
             if self._sender is None:
                 from tokctl.client.sender import HttpSender
 
-                self._sender = HttpSender(self.connection, self._base, self._warn)
+                self._sender = HttpSender(self.connection, self._base, self._warn, self.server_clock)
             return self._sender
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from tokctl.engines.remembered_servers import forget_servers
+from tokctl.config.remembered_servers import ENGINE_SERVERS
 from tokctl.errors import NotFoundError, UnreachableError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def not_engine_error(client: Client, evidence: str) -> NotFoundError:
     """Forget the kind of a server that has no list of instances; return the error to raise."""
     global _last_opened  # noqa: PLW0603 - see above
     address = display_address(client)
-    forget_servers(address)
+    ENGINE_SERVERS.forget(address)
     _last_opened = None
     return NotFoundError(
         f"{address} is not an engine that tokctl recognizes ({evidence.rstrip('.')}).",
@@ -93,7 +93,7 @@ def wrong_kind_error(client: Client, kind: str, evidence: str) -> UnreachableErr
     """Forget the kind of a server; return the error to raise. Trying again helps if the kind was remembered."""
     global _last_opened  # noqa: PLW0603 - see above
     address = display_address(client)
-    was_remembered = any(server.kind == kind for server in forget_servers(address))
+    was_remembered = any(server.kind == kind for server in ENGINE_SERVERS.forget(address))
     _last_opened = None
     hint = (
         "Run the command again to detect the kind again."

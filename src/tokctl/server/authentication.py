@@ -2,7 +2,7 @@
 
 The secret of an API token is in ``X-API-Key``, or in ``Authorization`` with or without ``Bearer``. It is looked up by
 its digest; only digests are kept between requests, never secrets. Unknown, expired, revoked and malformed credentials
-get the same response; only the access log has the reason.
+get the same response; only the access log has the reason. The response to a disabled one says so: it can be enabled.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 from tokctl.api_tokens.pepper import Pepper
 from tokctl.api_tokens.secrets import digest
 from tokctl.errors import UsageError
-from tokctl.model.api_tokens import VALID, ApiToken
+from tokctl.model.api_tokens import DISABLED, VALID, ApiToken
+from tokctl.model.networks import is_address_in
 from tokctl.server.callers import Caller, caller_from_token
-from tokctl.server.http_errors import REALM, HTTPError, retry_later
+from tokctl.server.http_errors import REALM, HTTPError, forbidden, retry_later
+from tokctl.server.lifetimes import MaxLifetimes
 from tokctl.server.settings import ServeSettings
 from tokctl.server.stores import LiveStore
 from tokctl.server.throttle import Throttle
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 MAX_CREDENTIAL_BYTES = 4096
 MAX_CALLERS = 1024  # cached, by API token and address
 NO_CREDENTIAL = "no credential"
+WRONG_ADDRESS = "address"
 MALFORMED = "malformed"
 UNKNOWN = "unknown"
 _BEARER = b"bearer "
@@ -39,13 +42,20 @@ class Authenticator:
     """Finds the caller of a request, and throttles failed attempts."""
 
     def __init__(
-        self, pepper: Pepper, live_store: LiveStore, throttle: Throttle, metrics: Metrics, settings: ServeSettings
+        self,
+        pepper: Pepper,
+        live_store: LiveStore,
+        throttle: Throttle,
+        metrics: Metrics,
+        lifetimes: MaxLifetimes,
+        settings: ServeSettings,
     ) -> None:
         """Read the JWT keys, if the settings name any. Raises the errors of ``create_jwt_verifier``."""
         self.pepper = pepper
         self.live_store = live_store
         self.throttle = throttle
         self.metrics = metrics
+        self.lifetimes = lifetimes
         self.jwts = create_jwt_verifier(settings)
         self._hasher = blake2b(key=secrets.token_bytes(32), digest_size=32)
         self._known: dict[bytes, ApiToken] = {}
@@ -56,7 +66,8 @@ class Authenticator:
         """Return the caller behind the first valid credential of a request.
 
         Raises:
-            HTTPError: no credential is valid, or the address has too many failures.
+            HTTPError: no credential is valid, the API token must not be used from this address, or the address has
+                too many failures.
             StoreError: the store cannot be read.
         """
         reason = NO_CREDENTIAL
@@ -75,6 +86,11 @@ class Authenticator:
     def _get_caller(self, token: ApiToken, client: str) -> Caller:
         caller = self._callers.get((token.id, client))
         if caller is None or caller.token is not token:
+            if token.allowed_cidrs and not is_address_in(client, token.allowed_cidrs):
+                self.metrics.count_auth_failure(WRONG_ADDRESS)
+                raise forbidden(
+                    f"This API token must not be used from this address, {client}.", {"client": client}, WRONG_ADDRESS
+                )
             if len(self._callers) >= MAX_CALLERS:
                 self._callers.clear()
             caller = self._callers[token.id, client] = caller_from_token(token, client)
@@ -90,10 +106,12 @@ class Authenticator:
             return retry_later(429, "RATE_LIMITED", "Too many failed attempts.", wait, f"throttled: {reason}")
         else:
             challenge = f'{REALM}, error="invalid_token"'
+        is_disabled = reason == DISABLED
         return HTTPError(
             401,
             "UNAUTHORIZED",
-            "A valid API token is required.",
+            "This API token is disabled." if is_disabled else "A valid API token is required.",
+            {"state": DISABLED} if is_disabled else {},
             reason=reason,
             headers=((b"www-authenticate", challenge.encode()),),
         )
@@ -109,7 +127,9 @@ class Authenticator:
         return (found, "") if state == VALID else (None, state)
 
     def find_token(self, secret: bytes) -> ApiToken | None:
-        """Return the API token of a secret in any state; it is cached until the store's API tokens change.
+        """Return the API token of a secret in any state, with the expiry that applies here.
+
+        It is cached until the store's API tokens change.
 
         The cache key is a keyed hash with a random key of this process: as strong as the digest, and faster.
         """
@@ -124,7 +144,7 @@ class Authenticator:
         if token is None:
             token = store.api_tokens.find_by_digest(digest(self.pepper.key, secret.decode("ascii", "surrogateescape")))
             if token is not None:
-                self._known[mark] = token
+                token = self._known[mark] = self.lifetimes.limit(token)
         return token
 
 

@@ -6,12 +6,17 @@ grant, and so which API tokens the user may change and revoke; a user with none 
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from msgspec import Struct
 
 from tokctl.api_tokens.audit import Actor
 from tokctl.model.api_tokens import FULL_ACCESS, READ_ONLY, SAFE_METHODS, ApiToken, CreatedBy
+from tokctl.model.networks import ANY_ADDRESS, find_networks_outside
 from tokctl.model.scopes import PERMISSIONS, WILDCARD_SCOPE
+from tokctl.model.times import format_time
 from tokctl.server.http_errors import forbidden
+from tokctl.server.lifetimes import ends_by
 
 API_TOKENS = "api-tokens"
 
@@ -58,7 +63,7 @@ class Caller(Struct, frozen=True, kw_only=True):
     def check_change(self, token: ApiToken) -> None:
         """Raise HTTPError if an API token, which is to be changed or revoked, can do more than the caller.
 
-        Taking away is limited as granting is: otherwise, the manager of a few API tokens could lock out all users.
+        This is limited like granting. Otherwise a caller with few scopes could lock out all others.
         """
         if self.token is None or self.token.id != token.id:
             message = "You cannot change or revoke an API token with scopes that you do not hold"
@@ -72,6 +77,27 @@ class Caller(Struct, frozen=True, kw_only=True):
                 {"missing_scopes": missing, "provided_permissions": [*self.grants]},
                 "grant",
                 missing,
+            )
+
+    def check_networks(self, networks: tuple[str, ...]) -> None:
+        """Raise HTTPError if the caller's API token is limited to networks, and these are not within them."""
+        own = () if self.token is None else self.token.allowed_cidrs or ()
+        if own and (outside := find_networks_outside(networks or ANY_ADDRESS, own)):
+            raise forbidden(
+                f"An API token that is limited to networks can allow only these to another one: {', '.join(own)}.",
+                {"member": "allowedCidrs", "outside": outside, "allowed": [*own]},
+                "networks",
+            )
+
+    def check_expiry(self, expires_at: datetime | None) -> None:
+        """Raise HTTPError if an API token would outlive the API token of the caller."""
+        own = None if self.token is None else self.token.expires_at
+        if own is not None and not ends_by(expires_at, own):
+            latest = format_time(own)
+            raise forbidden(
+                f"An API token cannot prolong itself, or outlive the one that creates or prolongs it: {latest}.",
+                {"member": "expiresAt", "latest": latest},
+                "outlives its creator",
             )
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from tokctl.errors import UsageError
+from tokctl.model.networks import parse_address
 
 UNIX = "unix"
 """The address of a peer on a Unix socket, which may also be a trusted proxy."""
@@ -44,7 +45,7 @@ class TrustedProxies:
     def _trusts(self, address: str) -> bool:
         if address == UNIX:
             return self.unix
-        known = _parse_address(address)
+        known = parse_address(address)
         return known is not None and any(known in network for network in self.networks)
 
     def find_client(self, peer: str, headers: Mapping[bytes, bytes]) -> str:
@@ -59,7 +60,7 @@ class TrustedProxies:
             return peer
         nearest = peer
         for text in reversed(named):
-            known = _parse_address(_strip_port(text.strip()))
+            known = parse_address(_strip_port(text.strip()))
             if known is None:  # unknown or obfuscated: the proxy that sent it is the last known address
                 return nearest
             nearest = str(known)
@@ -71,11 +72,3 @@ class TrustedProxies:
 def _strip_port(text: str) -> str:
     found = _PORT.match(text)
     return (found[1] or found[2]) if found else text
-
-
-def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
-    try:
-        found = ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    return getattr(found, "ipv4_mapped", None) or found

@@ -14,6 +14,7 @@ from tokctl.server.callers import Caller
 from tokctl.server.parameters import Parameter
 from tokctl.server.request import is_api_tokens_path
 from tokctl.server.services import Services
+from tokctl.server.usage import Use
 from tokctl.store.protocol import Store
 
 API_PREFIX = "/api/v1"
@@ -29,17 +30,23 @@ class Query(Struct, frozen=True, kw_only=True):
     """The decoded request, as a handler gets it.
 
     ``ids`` are the path parameters, ``values`` the query parameters by name, ``applied`` the names of those in the
-    request. ``caller`` is None for endpoints that need no credential.
+    request. ``use`` is when and from where the request came, ``caller`` is None for endpoints that need no credential.
     """
 
     ids: tuple[str, ...] = ()
     values: dict[str, Any] = {}
     applied: str = ""
-    now: datetime
+    use: Use
     stats: ResponseStats
     caller: Caller | None = None
     body: Any = None
     if_match: bytes | None = None
+    idempotency_key: bytes | None = None
+
+    @property
+    def now(self) -> datetime:
+        """When the request came."""
+        return self.use.at
 
     @property
     def id(self) -> str:

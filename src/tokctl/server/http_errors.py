@@ -25,6 +25,7 @@ _ERROR_NAMES = {
     413: "PayloadTooLargeError",
     414: "UriTooLongError",
     415: "UnsupportedMediaTypeError",
+    422: "UnprocessableContentError",
     429: "RateLimitError",
     431: "HeadersTooLargeError",
     500: "InternalServerError",

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from tokctl.api_tokens.idempotency import IDEMPOTENCY_KEY, MAX_KEY_LENGTH, MIN_KEY_LENGTH
 from tokctl.documents.api_tokens import ApiTokenDocument, ApiTokenList, Introspection, MessageDocument
 from tokctl.documents.audit import AuditEntries
 from tokctl.documents.definitions import DurationsDocument
@@ -68,12 +69,13 @@ _API_TOKEN_FAULTS = {
     403: "The caller lacks the permission, or a scope to be granted: ForbiddenError, with details.",
     404: "No such API token: NotFoundError.",
     405: "The path does not have this method: MethodNotAllowedError, with details.allowed.",
-    409: "Another request changed the API token at the same time: ConflictError.",
+    409: "Another request changed the API token, or its secret cannot be repeated any more: ConflictError.",
     411: "The body has no Content-Length: LengthRequiredError.",
     412: "The API token has another version than If-Match expects: PreconditionFailedError.",
     413: "The body is too large: PayloadTooLargeError.",
     414: "Path and query are too long: UriTooLongError.",
     415: "The content type is not supported: UnsupportedMediaTypeError.",
+    422: "Idempotency-Key was used for another API token: UnprocessableContentError, with details.id.",
     429: "Too many failed attempts: RateLimitError, with details.retry_after in seconds.",
     431: "The request headers are too large: HeadersTooLargeError.",
     500: "Internal error: InternalServerError.",
@@ -99,6 +101,13 @@ _IF_MATCH = {
     "required": False,
     "schema": {"type": "string"},
     "description": "The ETag of the expected version.",
+}
+_IDEMPOTENCY_KEY = {
+    "name": IDEMPOTENCY_KEY,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": MIN_KEY_LENGTH, "maxLength": MAX_KEY_LENGTH},
+    "description": "A random text, such as a UUID, that makes the request safe to repeat.",
 }
 _MORE_HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
@@ -193,6 +202,8 @@ def _describe_operation(endpoint: Endpoint) -> dict[str, Any]:
     parameters = [parameter.describe() for parameter in endpoint.parameters.values()]
     if 412 in endpoint.errors:
         parameters.append(_IF_MATCH)
+    if 422 in endpoint.errors:
+        parameters.append(_IDEMPOTENCY_KEY)
     described: dict[str, Any] = {
         "operationId": endpoint.name,
         "summary": endpoint.text.partition(". ")[0].partition(": ")[0].rstrip(".") + ".",

@@ -1,6 +1,6 @@
 """The steps of every request: limits, authentication, authorization, parameters, handler, response.
 
-The order of the errors is part of the contract: 400 (Host), 413, 414, 431 (limits), 401 and 429 (authentication), 403
+The order of the errors is part of the contract: 413, 414, 431 (limits), 400 (Host), 401 and 429 (authentication), 403
 (read-only API token), 404 and 405 (path and method), 403 (permissions), 400 and 415 (parameters and body), then the
 errors of the handler.
 """
@@ -43,7 +43,7 @@ class Pipeline:
         caller = None if resource.is_open else self._authenticate(request)
         if caller is not None and (endpoint is None or not endpoint.authorizes_itself):
             if caller.token is not None:
-                self.services.usage.record_use(caller.token, request.now)
+                self.services.usage.record_use(caller.token, request.use)
             caller.check_method(method)
             if endpoint is not None:
                 caller.check_permission(endpoint.permissions)
@@ -64,11 +64,12 @@ class Pipeline:
             ids=tuple(map(_decode, request.path_parameters.values())),
             values=values,
             applied=applied,
-            now=request.now,
+            use=request.use,
             stats=ResponseStats(),
             caller=caller,
             body=body,
             if_match=request.headers.get(b"if-match"),
+            idempotency_key=request.headers.get(b"idempotency-key"),
         )
         await self._call(request, endpoint, query)
 

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, Protocol
 
-from tokctl.model.api_tokens import ApiToken
+from tokctl.model.api_tokens import EXPIRES_HEADER, EXPIRY_NOTICE, ApiToken
+from tokctl.model.times import format_time
 from tokctl.server.cache import CachedResponse, Headers
 from tokctl.server.content_negotiation import MIN_COMPRESSED_BYTES, accepts_gzip
 from tokctl.server.http_errors import HTTPError
+from tokctl.server.usage import Use
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -27,6 +29,7 @@ CONNECTION = "connection"
 GONE = "the client disconnected"
 
 API_TOKENS_PATH = "/api/api-tokens"
+_EXPIRES = EXPIRES_HEADER.lower().encode()
 
 
 class ClientDisconnected(Exception):  # noqa: N818 - not an error: the response only ends early
@@ -94,6 +97,11 @@ class Request:
         return is_api_tokens_path(self.path.decode("latin-1"))
 
     @property
+    def use(self) -> Use:
+        """The request as a use of an API token."""
+        return Use(self.now, self.client, self.headers.get(b"user-agent"), self.method, self.route)
+
+    @property
     def accepts_gzip(self) -> bool:
         """Whether the client accepts gzip."""
         accepted = self.headers.get(b"accept-encoding")
@@ -107,6 +115,9 @@ class Request:
     async def start(self, status: int, headers: Headers) -> None:
         """Send the status and the headers."""
         self.status = status
+        expires_at = None if self.token is None else self.token.expires_at
+        if expires_at is not None and expires_at - self.now <= EXPIRY_NOTICE:
+            headers = [*headers, (_EXPIRES, (format_time(expires_at) or "").encode())]  # others may share the list
         headers.append((b"x-request-id", self.request_id.encode()))
         if self.asks_for_upgrade:  # not supported, and the HTTP server reads nothing after such a request
             headers.append((b"connection", b"close"))

@@ -19,6 +19,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from tokctl.model.api_tokens import API_TOKEN_TYPES, MAX_DESCRIPTION_LENGTH, MAX_NAME_LENGTH, READ_ONLY
+from tokctl.model.networks import MAX_NETWORKS
 from tokctl.model.scopes import DEFAULT_SCOPES, PERMISSIONS
 from tokctl.server.http_errors import HTTPError, body_too_large, slow_request
 from tokctl.server.request import GONE, ClientDisconnected, Request
@@ -34,6 +35,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_LENGTH, pattern=r"\
 Description = Annotated[str, Meta(max_length=MAX_DESCRIPTION_LENGTH)] | None
 Type = Literal[API_TOKEN_TYPES]  # type: ignore[valid-type]
 Moment = Annotated[datetime, Meta(tz=True)] | None
+Networks = Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=MAX_NETWORKS)]
 Scopes = tuple[Literal[PERMISSIONS], ...]  # type: ignore[valid-type]
 
 MEMBER_RULES = {
@@ -42,6 +44,8 @@ MEMBER_RULES = {
     "type": f"one of {', '.join(API_TOKEN_TYPES)}",
     "expiresAt": "an RFC 3339 time with its zone, such as 2027-01-31T12:00:00Z, or null",
     "scopes": f"a list of permissions: {', '.join(PERMISSIONS)}",
+    "allowedCidrs": f"a list of at most {MAX_NETWORKS} networks in CIDR notation",
+    "disabled": "true or false",
     "replaces": "the id of an API token, or null",
     "token": "a text",
     "token_type_hint": "a text",
@@ -55,6 +59,7 @@ class _ReadOnlyMembers(Struct, kw_only=True, rename="camel", forbid_unknown_fiel
     id: Any = None
     token: Any = None
     last_used_at: Any = None
+    last_use: Any = None
     created_by: Any = None
     created_at: Any = None
     updated_at: Any = None
@@ -66,29 +71,37 @@ READ_ONLY_MEMBERS = tuple(field.encode_name for field in msgspec.structs.fields(
 class NewApiTokenBody(_ReadOnlyMembers, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """An API token to create. It expires in the future, or never (null). Read-only members are ignored.
 
-    ``replaces`` is the id of the API token that is rotated to it, for the audit.
+    With ``allowedCidrs`` it may be used only from these networks. ``replaces`` is the id of the API token that is
+    rotated to it, for the audit.
     """
 
     name: Name
     description: Description = None
     type: Type = READ_ONLY
     scopes: Scopes = DEFAULT_SCOPES
+    allowed_cidrs: Networks = ()
     expires_at: Moment = None
     replaces: Annotated[int, Meta(ge=1, le=MAX_ID)] | None = None
 
 
 class ApiTokenChanges(_ReadOnlyMembers, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Changes to an API token; members that are left out stay as they are. ``expiresAt`` null means never."""
+    """Changes to an API token; members that are left out stay as they are.
+
+    ``expiresAt`` null means never, an empty list of ``allowedCidrs`` any address. A disabled API token is rejected
+    until it is enabled again.
+    """
 
     name: Name | UnsetType = UNSET
     description: Description | UnsetType = UNSET
     type: Type | UnsetType = UNSET
     scopes: Scopes | UnsetType = UNSET
+    allowed_cidrs: Networks | UnsetType = UNSET
+    disabled: bool | UnsetType = UNSET
     expires_at: Moment | UnsetType = UNSET
 
     def get_changes(self) -> dict[str, Any]:
         """Return the new values by the fields of ``model.api_tokens.ApiToken``."""
-        names = ("name", "description", "type", "scopes", "expires_at")
+        names = ("name", "description", "type", "scopes", "allowed_cidrs", "disabled", "expires_at")
         return {name: value for name in names if (value := getattr(self, name)) is not UNSET}
 
 

@@ -1,6 +1,7 @@
 """The last use of API tokens: kept in memory, written every few seconds and at shutdown.
 
-No response waits for a write, and no use is lost at shutdown. A failed write is retried.
+Only the last use of each API token is written, not each one. No response waits for a write, and no use is lost at
+shutdown. A failed write is retried.
 """
 
 from __future__ import annotations
@@ -9,16 +10,37 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
+from tokctl.api_tokens.masking import mask_text
 from tokctl.errors import StoreError
-from tokctl.model.api_tokens import ApiToken
+from tokctl.model.api_tokens import ApiToken, LastUse
 from tokctl.store import open_store
 
 WRITE_INTERVAL_SECONDS = 5.0
 MAX_FINAL_ATTEMPTS = 4
 FINAL_RETRY_SECONDS = 0.5
 BUSY_TIMEOUT_MS = 500  # wait for another writer; if that is not enough, the next attempt comes later
+MAX_USER_AGENT_LENGTH = 200  # characters
+
+
+class Use(NamedTuple):
+    """A use of an API token, as the request has it: described only when it is written."""
+
+    at: datetime
+    address: str = ""
+    user_agent: bytes | None = None
+    method: str = ""
+    route: str = ""  # the path template; empty if the path is unknown
+
+    def describe(self) -> LastUse:
+        """Return what is stored of it. The client chooses its user agent, so secrets in it are masked."""
+        agent = self.user_agent
+        return LastUse(
+            address=self.address or None,
+            user_agent=None if agent is None else mask_text(agent.decode("latin-1"))[:MAX_USER_AGENT_LENGTH],
+            endpoint=f"{self.method} {self.route}" if self.route else None,
+        )
 
 
 class UsageRecorder:
@@ -28,12 +50,12 @@ class UsageRecorder:
         self.url = url
         self.log_event = log_event
         self.interval = interval
-        self._used: dict[int, tuple[ApiToken, datetime]] = {}
+        self._used: dict[int, tuple[ApiToken, Use]] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def record_use(self, token: ApiToken, when: datetime) -> None:
+    def record_use(self, token: ApiToken, use: Use) -> None:
         """Record the use of an API token."""
-        self._used[cast(int, token.id)] = token, when
+        self._used[cast(int, token.id)] = token, use
 
     def start(self) -> None:
         """Start to write at intervals."""
@@ -64,15 +86,15 @@ class UsageRecorder:
         with suppress(StoreError):
             self._touch(self._used)
 
-    def _touch(self, used: dict[int, tuple[ApiToken, datetime]]) -> None:
+    def _touch(self, used: dict[int, tuple[ApiToken, Use]]) -> None:
         with open_store(self.url, write=True) as store:
             store.set_busy_timeout(BUSY_TIMEOUT_MS)
             table = store.api_tokens
             same = {}
-            for number, (token, when) in used.items():
+            for number, (token, use) in used.items():
                 kept = table.by_id(number)
                 if kept is not None and (kept.token, kept.created_at) == (token.token, token.created_at):
-                    same[number] = when  # otherwise another store has replaced the token's
+                    same[number] = use.at, use.describe()  # otherwise another store has replaced the token's
             table.touch(same)
 
     async def finish(self) -> None:

@@ -23,7 +23,8 @@ from tokctl.model.tokens import Token
 
 if TYPE_CHECKING:
     from tokctl.api_tokens.audit import Actor, AuditEntry, ChainHead
-    from tokctl.model.api_tokens import ApiToken, NewApiToken
+    from tokctl.api_tokens.idempotency import CreationKey
+    from tokctl.model.api_tokens import ApiToken, LastUse, NewApiToken
 
 
 class ChangedError(StoreError):
@@ -85,6 +86,20 @@ class Batch(Protocol):
         """Write tokens; missing instances are created."""
 
 
+class RepeatedCreationError(StoreError):
+    """An API token was created with the same key before: ``token``, as it is now.
+
+    ``salt`` is that of its secret, None if it has been removed. ``is_same`` tells whether the token is still what is
+    asked for now.
+    """
+
+    def __init__(self, token: ApiToken, salt: bytes | None, *, is_same: bool) -> None:
+        super().__init__(f"API token {token.id} was created with the same key.")
+        self.token = token
+        self.salt = salt
+        self.is_same = is_same
+
+
 class ApiTokenTable(Protocol):
     """The API tokens of a store: records and digests, never secrets. Each change has an entry in the audit.
 
@@ -119,7 +134,14 @@ class ApiTokenTable(Protocol):
         """Return a page (from 1) of those that are not revoked, the newest first, and the total number."""
 
     def create(
-        self, token: NewApiToken, digest: bytes, pepper: str, *, by: Actor, replaces: int | None = None
+        self,
+        token: NewApiToken,
+        digest: bytes,
+        pepper: str,
+        *,
+        by: Actor,
+        replaces: int | None = None,
+        creation: CreationKey | None = None,
     ) -> ApiToken:
         """Write a new API token with the digest of its secret and the id of the pepper behind the digest.
 
@@ -129,16 +151,24 @@ class ApiTokenTable(Protocol):
         Raises:
             NotFoundError: there is no API token to replace, or it is revoked; nothing was created.
             StoreError: it cannot be written.
+            RepeatedCreationError: an API token was created with the key of ``creation`` already.
         """
+
+    def has_salts(self) -> bool:
+        """Return whether there are salts, from which secrets can be derived (``api_tokens.idempotency``)."""
+
+    def forget_salts(self, before: datetime) -> None:
+        """Remove the salts of the secrets of API tokens that were created before a time."""
 
     def update(
         self, token_id: int, changes: Mapping[str, Any], at: datetime, *, by: Actor, known: datetime | None = None
     ) -> ApiToken:
-        """Change members of an API token: of ``name``, ``description``, ``type``, ``scopes``, ``expires_at``.
+        """Change members of an API token.
 
         Args:
             token_id: which one.
-            changes: the new values by member; expiry None is never.
+            changes: new values of ``name``, ``description``, ``type``, ``scopes``, ``allowed_cidrs``, ``disabled``,
+                ``expires_at``; expiry None is never.
             at: when.
             by: the caller.
             known: the time of its last change when the caller read it.
@@ -155,8 +185,11 @@ class ApiTokenTable(Protocol):
             ChangedError: it was changed after ``known``.
         """
 
-    def touch(self, used: Mapping[int, datetime]) -> None:
-        """Write when API tokens were used last, by id. A use is not a change: the revision stays the same."""
+    def touch(self, used: Mapping[int, tuple[datetime, LastUse]]) -> None:
+        """Write when and from where API tokens were used last, by id.
+
+        A use is not a change: the revision stays the same.
+        """
 
 
 class AuditTable(Protocol):
@@ -220,6 +253,10 @@ class Store(Engine):
         """Set the maximum time to wait for another writer."""
 
     @abstractmethod
+    def set_query_limit(self, seconds: float | None) -> None:
+        """Set the maximum time that a query may work until it is stopped with a StoreError; None for no limit."""
+
+    @abstractmethod
     def interrupt(self) -> None:
         """Interrupt the store's current operation in another thread, which raises a StoreError there."""
 
@@ -232,8 +269,12 @@ class Store(Engine):
         """Yield every definition, by process id and version."""
 
     @abstractmethod
+    def find_damage(self, seconds: float = ...) -> Iterator[str]:
+        """Yield what tokctl did not write: another schema, values of other types. It stops after ``seconds``."""
+
+    @abstractmethod
     def find_problems(self) -> Iterator[str]:
-        """Yield the problems of the store: damaged pages, rows without an instance, wrong totals."""
+        """Yield the problems of a store without damage: damaged pages, rows without an instance, wrong totals."""
 
     @abstractmethod
     def count_prunable(self, moment: datetime, *, incidents: bool = False) -> tuple[int, int]:
@@ -257,3 +298,19 @@ class SupportsBackup(Protocol):
         Raises:
             StoreError: the file exists, or cannot be written.
         """
+
+
+DAMAGE_SEARCH_SECONDS = 10.0
+"""How long to search a store for damage after an error that has no other explanation."""
+
+
+def find_damage(store: Store) -> StoreError | None:
+    """Return the error for a damaged store; None if nothing is found in a limited time."""
+    try:
+        for problem in store.find_damage(DAMAGE_SEARCH_SECONDS):
+            return StoreError(
+                f"the store is damaged: {problem}.", "'tokctl store check' lists all damage. Restore a backup."
+            )
+    except StoreError as error:
+        return error
+    return None

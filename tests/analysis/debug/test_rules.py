@@ -245,8 +245,14 @@ CASES: dict[str, dict[str, tuple]] = {
     },
     "FAILED_TOKENS": {
         "failed": ([live(state="FAILED", updated_at=ago_s(5))], {"t1"}),
+        "the incident of a called instance": ([live(state="FAILED", called_instance_id="i2")], set()),
         "cancelled": ([cancelled()], set()),
         "at work after failing before": ([live(retries_used=2)], set()),
+    },
+    "FAILED_CALLS": {
+        "the called instance failed": ([live(state="FAILED", called_instance_id="i2")], {"t1"}),
+        "it runs": ([live(called_instance_id="i2")], set()),
+        "a failure of its own": ([live(state="FAILED")], set()),
     },
     "RETRIES_EXHAUSTED": {
         "the last attempt": ([live(retries_left=0, retries_used=3)], {"t1"}),
@@ -554,6 +560,16 @@ def test_a_deadlocked_join_names_the_branch_that_no_token_can_come_from():
     failed = live("b", state="FAILED", element_name="Pay", **came("b", "split>b"), parent_token_id="s")
     [hit] = look("DEADLOCKED_JOIN", *forked(failed)).values()
     assert hit.text == "no token can arrive on b>join (from 'b'), because Pay FAILED; has waited 1h"
+
+
+def test_times_in_the_future_point_to_the_clock_once():
+    records = [live(f"t{number}", f"i{number}", age=-60 * number) for number in range(10)]
+    report = run_debug(FileEngine(records, name="records"), None, NOW, DebugQuery(rules=("TIME_ANOMALIES",)))
+    [finding] = report.findings
+    assert finding.count == 8
+    assert report.notes == ("Times are up to 9m in the future. Check the clock of the source.",)
+    report = run_debug(FileEngine([done(duration_ms=-5)], name="records"), None, NOW, DebugQuery(ended=True))
+    assert (len(report.findings), report.notes) == (1, ())
 
 
 def test_what_hits_carry():

@@ -18,13 +18,13 @@ from typing import Any
 
 import pytest
 
-from support.fake_xiver import DROPPED, FAILED, FAILED_AFTER, GARBLED, TRUNCATED, UNHEARD, FakeXiver, Fault
+from support.fake_cms import DROPPED, FAILED, FAILED_AFTER, GARBLED, TRUNCATED, UNHEARD, Fault
+from support.fake_xiver import FakeXiver
 from support.interruptions import FAULTS, Ended, Runs
 from support.keyrings import backends, entries
 from support.serving import Served, grant
 from tokctl.api_tokens.custody.ledger import RESCUE_SUFFIX
-from tokctl.api_tokens.registries import load_server_kinds
-from tokctl.api_tokens.registries.http import HttpRegistry
+from tokctl.api_tokens.registries.detection import find_registry
 from tokctl.api_tokens.registries.protocol import Registry
 from tokctl.api_tokens.registries.store import StoreRegistry
 from tokctl.api_tokens.secrets import mask
@@ -138,10 +138,8 @@ def store(tmp_path_factory) -> Registered:
 
 def on_server(url: str, credential: str) -> Registered:
     connection = Connection(url=url, credential=lambda: credential)
-    kinds = load_server_kinds()
-    return Registered(
-        ["--server", url], {"TOKCTL_API_KEY": credential}, lambda: HttpRegistry(connection, kinds, now, print)
-    )
+    kind = find_registry(connection, warn=print, fresh=True).server_kind
+    return Registered(["--server", url], {"TOKCTL_API_KEY": credential}, lambda: kind.open(connection, now, print))
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,10 @@ COMMANDS: dict[str, list[str]] = {
     "api-tokens list": ["--all", "-o json --all", "-o csv --all", "--expiring 365d -o yaml"],
     "api-tokens show": ["one", "two -o json", "nobody", ONES_OWN],
     "api-tokens update": ["one --description new", "one --expires never -o json"],
+    "api-tokens disable": ["one", "nobody", ONES_OWN],
+    "api-tokens enable": ["one -o json", ONES_OWN],
     "api-tokens rotate": ["one", "two --grace 0", "three", "four"],
+    "api-tokens apply": ["-f {folder}/tokens.yaml", "-f {folder}/tokens.yaml --dry-run -o json", "-f {folder}/two"],
     "api-tokens secret": ["nobody"],
     "api-tokens exec": ["-- sh -c 'ps -eo args >> {folder}/ps'", "-- false", "-- no-such-program"],
     "api-tokens verify": [""],
@@ -84,11 +87,12 @@ COMMANDS: dict[str, list[str]] = {
     "simulate": ["{folder}/nothing.bpmn --store {folder}/own.db"],
     "completion": ["bash"],
     "engines": ["", "atomd"],
+    "api-tokens kinds": ["", "strapi"],
     "demo": ["--store {folder}/nowhere/demo.db --no-such-option"],
     "serve": ["--host 192.0.2.1 --store {folder}/own.db"],
 }
 """Command lines for each command, in an order in which they find what they need."""
-ALONE = ("config", "store", "simulate", "demo", "serve", "api-tokens mask", "completion", "engines")
+ALONE = ("config", "store", "simulate", "demo", "serve", "api-tokens mask", "completion", "engines", "api-tokens kinds")
 """Those that ask no server."""
 
 
@@ -117,6 +121,9 @@ class Scene:
             "HOME": str(folder),
             "TOKCTL_TIMEOUT": "5s",
         }
+        (folder / "tokens.yaml").write_text(
+            f"apiTokens: [{{name: one}}, {{name: applied, save: 'file:{folder}/applied'}}]"
+        )
         (folder / "config.yaml").write_text("{}")
 
     def run(self, command: str, words: str, *more: str, url: str | None = None, **env: str) -> Ended:
@@ -176,7 +183,8 @@ def test_nothing_is_said_and_nothing_written(scene):
 
 @pytest.mark.parametrize("wrong", ["refused", "unauthorised", "redirected", "garbled"])
 def test_no_traceback_tells_one(scene, wrong):
-    from support.fake_xiver import GARBLED, FakeXiver, Fault
+    from support.fake_cms import GARBLED, Fault
+    from support.fake_xiver import FakeXiver
 
     place = scene
     with FakeXiver() as fake:

@@ -62,6 +62,7 @@ def test_json_holds_all_of_an_entry(tokctl, done):
             "description": None,
             "type": "read-only",
             "scopes": ["process"],
+            "allowedCidrs": [],
             "expiresAt": "2025-04-11T10:40:00.000Z",
         },
     }

@@ -11,7 +11,7 @@ import pytest
 from support.commandline import NOW
 from tokctl.api_tokens.pepper import load_pepper
 from tokctl.api_tokens.secrets import digest, mask
-from tokctl.model.api_tokens import VALID
+from tokctl.model.api_tokens import VALID, LastUse
 from tokctl.store import open_store
 
 DAY = timedelta(days=1)
@@ -46,6 +46,18 @@ def test_the_successor_is_where_the_old_one_was_and_may_do_the_same(own, kept, t
     assert document["replaces"] == {"id": 1, "expiresAt": "2025-01-12T10:40:00.000Z", "revoked": False}
     assert document["saved"] == f"file:{kept}"
     assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_successor_has_the_same_networks_and_is_not_of_a_disabled_one(own, kept, tokctl):
+    assert tokctl("keys", "update", "1", "--allowed-cidr", "10.0.0.0/8").code == 0
+    assert tokctl("keys", "disable", "1").code == 0
+    first = kept.read_text()
+    ran = tokctl("keys", "rotate", "1", "--grace", "0")
+    assert (ran.code, kept.read_text()) == (2, first)
+    assert "API token 1 is disabled. Enable it first" in ran.err
+    assert tokctl("keys", "enable", "1").code == 0
+    assert tokctl("keys", "rotate", "1", "--grace", "0").code == 0
+    assert whose(own, kept.read_text()).allowed_cidrs == ("10.0.0.0/8",)
 
 
 def test_without_grace_the_old_one_is_revoked(own, kept, tokctl):
@@ -228,7 +240,7 @@ def test_it_is_revoked_when_nobody_uses_it_any_more(own, kept, clock, capsys, mo
 
     def use() -> None:
         with open_store(str(own.path), write=True) as store:
-            store.api_tokens.touch({1: clock.now})
+            store.api_tokens.touch({1: (clock.now, LastUse())})
 
     clock.at(600, use)
     assert run(own, monkeypatch, ["keys", "rotate", "1", "--wait-until-unused", "1h"], clock) == 0
@@ -240,7 +252,7 @@ def test_it_is_revoked_when_nobody_uses_it_any_more(own, kept, clock, capsys, mo
 def test_one_that_is_used_to_its_end_is_told(own, kept, clock, capsys, monkeypatch):
     def use() -> None:
         with open_store(str(own.path), write=True) as store:
-            store.api_tokens.touch({1: clock.now})
+            store.api_tokens.touch({1: (clock.now, LastUse())})
 
     for minute in range(1, 20):
         clock.at(minute * 60, use)

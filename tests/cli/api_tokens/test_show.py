@@ -27,6 +27,7 @@ def test_everything_known(tokctl, keys):
         "  created    2024-10-03 10:40:00 UTC  (100d ago)",
         "  updated    2024-10-03 10:40:00 UTC  (100d ago)",
         "  last used  2025-01-11 07:40:00 UTC  (3h ago)",
+        "  used by    192.0.2.4, curl/8.5, GET /api/v1/processes",
         "  expires    2025-04-11 10:40:00 UTC  (in 90d)",
     ]
 

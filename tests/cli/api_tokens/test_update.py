@@ -22,6 +22,13 @@ from support.own_api_tokens import DAY
         (["--type", "Full-Access"], "type", "full-access", "type  read-only → full-access"),
         (["--scope", "job", "--scope", "token,job"], "scopes", ("token", "job"), "scopes  process → token, job"),
         (
+            ["--allowed-cidr", "10.0.0.0/8,2001:db8::1", "--allowed-cidr", "10.0.0.0/8"],
+            "allowed_cidrs",
+            ("10.0.0.0/8", "2001:db8::1/128"),
+            "networks  none → 10.0.0.0/8, 2001:db8::1/128",
+        ),
+        (["--allowed-cidr", "Any", "--description", "for ops"], "description", "for ops", "dashboards → for ops"),
+        (
             ["--expires", "10d"],
             "expires_at",
             NOW + 10 * DAY,

@@ -56,16 +56,23 @@ def list_unfinished(ledger: Ledger) -> list[LedgerEntry]:
     return [
         entry
         for entry in ledger.entries()
-        if (entry.step in {PLANNED, CREATED} or entry.place == ENVIRONMENT) and not ledger.is_in_progress(entry)
+        if (entry.step in {PLANNED, CREATED} or entry.place == ENVIRONMENT)
+        and not entry.is_in_place  # its API token is no orphan: another rotation gives it a new secret
+        and not ledger.is_in_progress(entry)
     ]
 
 
 def list_unfinished_rotations(registry: Registry, ledger: Ledger) -> list[LedgerEntry]:
-    """Return the entries of interrupted rotations: the successor is saved, and the old token is unchanged."""
+    """Return the entries of interrupted rotations that another run completes.
+
+    The successor is saved, and the old token is unchanged; or the secret was to be replaced in place, and may be lost.
+    """
     return [
         entry
         for entry in ledger.entries_about(registry)
-        if entry.replaces is not None and entry.step in {SAVED, PROVEN} and not ledger.is_in_progress(entry)
+        if entry.replaces is not None
+        and (entry.step in {SAVED, PROVEN} or entry.is_in_place)
+        and not ledger.is_in_progress(entry)
     ]
 
 
@@ -149,10 +156,11 @@ def _is_as_wanted(entry: LedgerEntry, token: ApiToken, registry: Registry) -> bo
 
 def find_saved(registry: Registry, ledger: Ledger, entry: LedgerEntry, token: ApiToken) -> LedgerEntry | None:
     """Return the entry with the place that has the secret of a token: its own, or a file that it was rescued to."""
+    issued = entry.digest
     entry = replace(entry, token_id=str(token.id), created_at=token.created_at, step=SAVED)
     for place in (entry.place, *(f"file:{path}" for path in ledger.rescue_files(entry) if path.exists())):
         secret = read_saved_secret(place, entry.origin, str(token.id))
-        if secret is not None and is_secret_of(registry, secret, token):
+        if secret is not None and (fingerprint(secret) == issued or is_secret_of(registry, secret, token)):
             return replace(entry, place=place, digest=fingerprint(secret))
     return None
 

@@ -17,7 +17,7 @@ from tokctl.client import ClientResponse, decode_json
 from tokctl.client.json_responses import WRONG_ADDRESS_HINT
 from tokctl.documents.api_tokens import decode_api_token
 from tokctl.errors import InputError
-from tokctl.model.api_tokens import EXPIRED, READ_ONLY, REVOKED, UNKNOWN, VALID, ApiToken
+from tokctl.model.api_tokens import DISABLED, EXPIRED, READ_ONLY, REVOKED, UNKNOWN, VALID, ApiToken
 from tokctl.model.times import format_time
 from tokctl.text import one_line
 
@@ -28,10 +28,12 @@ FIELD_NAMES = {
     "description": "description",
     "type": "type",
     "scopes": "scopes",
+    "allowed_cidrs": "allowedCidrs",
+    "disabled": "disabled",
     "expires_at": "expiresAt",
 }
 """Field of an API token that can be set → its name in the API."""
-_READ_ONLY_FIELDS = frozenset({"id", "token", "lastUsedAt", "createdBy", "createdAt", "updatedAt"})
+_READ_ONLY_FIELDS = frozenset({"id", "token", "lastUsedAt", "lastUse", "createdBy", "createdAt", "updatedAt"})
 _MAX_MASK_LENGTH = 16  # characters
 _SECRET_PATTERN = re.compile(r"[0-9A-Za-z._~+/-]{16,}=*")  # RFC 6750, section 2.1; a mask would show a shorter one
 _TIME_TOLERANCE = timedelta(seconds=1)  # some servers keep times to the second
@@ -106,9 +108,7 @@ def encode_fields(values: Mapping[str, Any]) -> Document:
     document = {FIELD_NAMES[field]: value for field, value in values.items()}
     if "expiresAt" in document:
         document["expiresAt"] = format_time(document["expiresAt"])
-    if document.get("scopes") is not None:
-        document["scopes"] = [*document["scopes"]]
-    return document
+    return {name: [*value] if isinstance(value, tuple) else value for name, value in document.items()}
 
 
 def merge_changes(document: Document, changes: Mapping[str, Any]) -> Document:
@@ -122,7 +122,7 @@ def find_differences(wanted: Mapping[str, Any], token: ApiToken) -> list[str]:
 
 
 def _same(field: str, wanted: Any, found: Any) -> bool:
-    if field == "scopes":
+    if field in {"scopes", "allowed_cidrs"}:
         return found is not None and set(wanted) == set(found)
     if field == "expires_at" and wanted is not None and found is not None:
         return bool(abs(wanted - found) < _TIME_TOLERANCE)
@@ -136,6 +136,14 @@ def format_field(field: str, value: Any) -> str:
     return ", ".join(value) or "none" if isinstance(value, tuple) else one_line(str(value), 60)
 
 
+def format_differences(fields: Iterable[str], wanted: Mapping[str, Any], token: ApiToken) -> str:
+    """Return the fields in which an API token differs from the requested values, for messages."""
+    return "; ".join(
+        f"{field} {format_field(field, getattr(token, field))} for {format_field(field, wanted[field])}"
+        for field in fields
+    )
+
+
 def decode_verification(document: Document, secret: str) -> VerificationResult | None:
     """Decode an introspection response (RFC 7662, section 2.2, and the members that tokctl's server adds).
 
@@ -144,7 +152,7 @@ def decode_verification(document: Document, secret: str) -> VerificationResult |
     if not isinstance(document.get("active"), bool):
         return None
     state = VALID if document["active"] else document.get("state")
-    if state not in {VALID, EXPIRED, REVOKED}:
+    if state not in {VALID, DISABLED, EXPIRED, REVOKED}:
         return VerificationResult(state=UNKNOWN)
     number, name, scope, type_ = (document.get(member) for member in ("id", "name", "scope", "type"))
     created = _decode_time(document.get("iat"))
@@ -162,12 +170,12 @@ def decode_verification(document: Document, secret: str) -> VerificationResult |
     return VerificationResult(state=state, token=token)
 
 
-def find_by_mask(tokens: Iterable[ApiToken], secret: str, now: datetime) -> ApiToken | None:
-    """Return the valid API token that has the mask of a secret; None if there is none, or more than one."""
+def find_by_mask(tokens: Iterable[ApiToken], secret: str, state: str, now: datetime) -> ApiToken | None:
+    """Return the API token in this state that has the mask of a secret; None if there is none, or more than one."""
     found = [
         one
         for one in tokens
-        if one.state(now) == VALID and one.token.endswith("...") and secret.startswith(one.token[:-3])
+        if one.state(now) == state and one.token.endswith("...") and secret.startswith(one.token[:-3])
     ]
     return found[0] if len(found) == 1 else None
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
 
 from tokctl.api_tokens.audit import AuditEntry, ChainHead
+from tokctl.api_tokens.registries.capabilities import RegistryCapabilities
 from tokctl.errors import NotFoundError, TokctlError, UnreachableError
-from tokctl.model.api_tokens import READ_ONLY, ApiToken
+from tokctl.model.api_tokens import API_TOKEN_TYPES, READ_ONLY, ApiToken
+from tokctl.model.scopes import DEFAULT_SCOPES, validate_scopes
+from tokctl.text import one_line, suggest
 
 
 class ApiTokenSpec(Struct, frozen=True, kw_only=True):
@@ -24,6 +27,7 @@ class ApiTokenSpec(Struct, frozen=True, kw_only=True):
     type: str = READ_ONLY
     description: str | None = None
     scopes: tuple[str, ...] | None = None
+    allowed_cidrs: tuple[str, ...] = ()
     expires_at: datetime | None = None
     replaces: str | None = None
 
@@ -38,16 +42,8 @@ class CreatedToken(NamedTuple):
         return f"CreatedToken(token={self.token!r})"
 
 
-class RegistryCapabilities(Struct, frozen=True, kw_only=True):
-    """What a registry can do beyond the documented minimum."""
-
-    scopes: bool = True  # stores and returns the scopes of API tokens
-    can_clear_fields: bool = True  # an expiry or a description can be removed
-    has_audit: bool = True
-
-
 class VerificationResult(Struct, frozen=True, kw_only=True):
-    """The state of a secret (VALID, EXPIRED, REVOKED or UNKNOWN), and its API token if the registry returns it."""
+    """The state of a secret, as in ``model.api_tokens``, and its API token if the registry returns it."""
 
     state: str
     token: ApiToken | None = None
@@ -78,9 +74,15 @@ class Registry(Protocol):
     origin: str
     """Name of the registry in the keyring and in the ledger: a server's origin, or ``file:///x/tokctl.db``."""
 
+    types: tuple[str, ...] = API_TOKEN_TYPES
+    """The types that an API token can be created with."""
+
+    default_scopes: tuple[str, ...] = DEFAULT_SCOPES
+    """The scopes of a new API token that is created without any."""
+
     @abstractmethod
     def capabilities(self) -> RegistryCapabilities:
-        """Return what the registry can do. A server is asked at most once."""
+        """Return what the registry can do."""
         ...
 
     @abstractmethod
@@ -95,7 +97,7 @@ class Registry(Protocol):
 
     @abstractmethod
     def create(self, spec: ApiTokenSpec) -> CreatedToken:
-        """Create an API token. A failed attempt is never repeated.
+        """Create an API token. A failed attempt is repeated only if the registry recognizes the repetition.
 
         Raises:
             UnsupportedChangeError: the registry cannot create such an API token.
@@ -109,8 +111,9 @@ class Registry(Protocol):
 
         Args:
             token_id: its id.
-            changes: new values of ``name``, ``description``, ``type``, ``scopes`` or ``expires_at``; fields that
-                are missing here keep their values, and None removes a description or an expiry.
+            changes: new values of ``name``, ``description``, ``type``, ``scopes``, ``allowed_cidrs``, ``disabled``
+                or ``expires_at``; fields that are missing here keep their values, and None removes a description or
+                an expiry.
 
         Raises:
             NotFoundError: there is no such API token.
@@ -127,6 +130,26 @@ class Registry(Protocol):
     def verify(self, secret: str) -> VerificationResult:
         """Return the state of a secret and its API token. Does not count as a use of the token where possible."""
         ...
+
+    def regenerate(self, token_id: str) -> CreatedToken:
+        """Give an API token a new secret; the old one is invalid from then on. Only where there is no grace period.
+
+        Raises as ``create``, and NotFoundError: there is no such API token.
+        """
+        raise UnsupportedChangeError(f"{self.where} cannot replace the secret of API token {token_id}.")
+
+    def check_type(self, name: str) -> str:
+        """Return a type that an API token can be given. Raises UnsupportedChangeError: there is no such type."""
+        if name not in self.types:
+            raise UnsupportedChangeError(
+                f"unknown API token type '{one_line(name, 60)}'{suggest(name, self.types)}.",
+                f"Valid: {', '.join(self.types)}.",
+            )
+        return name
+
+    def check_scopes(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the scopes with these names, each once. Raises UsageError: one of them does not exist."""
+        return validate_scopes(names)
 
     def page(self, page: int, size: int) -> tuple[Sequence[ApiToken], int]:
         """Return a page of the list and the number of all API tokens. Pages behind the last one are empty.
@@ -171,6 +194,10 @@ class Registry(Protocol):
         """Return a random text that another registry at the same place would not have; None if it has none."""
         return None
 
+    def caller_id(self) -> str | None:
+        """Return the id of the API token that is the credential of this registry; None if there is none."""
+        return None
+
     def close(self) -> None:
         """Release connections and files."""
 
@@ -179,3 +206,20 @@ class Registry(Protocol):
 
     def _not_found_error(self, token_id: str) -> NotFoundError:
         return NotFoundError(f"API token {token_id} not found in {self.where}.", "See 'tokctl api-tokens list'.")
+
+
+_FIELD_NEEDS = {
+    "scopes": ("scopes", "does not support scopes: its API tokens have full access.", "Remove the scopes."),
+    "allowed_cidrs": ("allowed_cidrs", "cannot limit API tokens to networks.", "Remove the networks."),
+    "disabled": ("disabling", "cannot disable API tokens.", "Revoke the API token, or rotate it."),
+}
+"""Field of an API token → the capability that a registry needs for it, and the error without it."""
+
+
+def check_fields(registry: Registry, fields: Iterable[str]) -> None:
+    """Raise UnsupportedChangeError if a registry does not support a field, before anything is sent to it."""
+    for field in fields:
+        if field in _FIELD_NEEDS:
+            capability, problem, hint = _FIELD_NEEDS[field]
+            if not getattr(registry.capabilities(), capability):
+                raise UnsupportedChangeError(f"{registry.where} {problem}", f"Nothing was changed. {hint}")

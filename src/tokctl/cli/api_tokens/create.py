@@ -10,10 +10,8 @@ from tokctl.cli import options as opt
 from tokctl.cli.api_tokens import options as ropt
 from tokctl.cli.app import App, command
 from tokctl.cli.completion import complete_permission
-from tokctl.cli.filters import words
 from tokctl.errors import UsageError
 from tokctl.model.api_tokens import MAX_NAME_LENGTH, READ_ONLY
-from tokctl.model.scopes import validate_scopes
 from tokctl.render import validate_query
 from tokctl.services.api_tokens.lookup import check_text
 
@@ -34,6 +32,7 @@ def create(
     expires: Annotated[
         str, typer.Option(metavar="WHEN", help="Expiry: a duration such as 90d, a date, or never.")
     ] = DEFAULT_LIFETIME,
+    allowed_cidr: ropt.NewNetworks = None,
     save: opt.Save = None,
     replace: ropt.Replace = False,
     show_secret: opt.ShowSecret = False,
@@ -47,7 +46,7 @@ def create(
     keeps only a digest of it. If saving fails, the secret is printed on the terminal or written to a new file, and the
     exit code is 8.
     """
-    from tokctl.api_tokens.registries.protocol import ApiTokenSpec
+    from tokctl.api_tokens.registries.protocol import ApiTokenSpec, check_fields
     from tokctl.api_tokens.vaults.protocol import replace_anything, replace_nothing
     from tokctl.cli.api_tokens.secret_output import choose_sink, create_reporter, open_custody
 
@@ -55,17 +54,20 @@ def create(
     description = description and check_text(description, "--description")
     if not name:
         raise UsageError("NAME is empty.", "Give a name that says who uses the API token.")
-    kind, scopes = ropt.check_type(type_), validate_scopes(words(scope, "--scope"))
+    kind, scopes = ropt.check_type(type_), ropt.parse_scopes(scope)
+    networks = ropt.parse_networks(allowed_cidr or [ropt.ANY])
     until = ropt.parse_expiry(expires, app.now)
     registry = app.open_registry(write=True)
+    check_fields(registry, ("allowed_cidrs",) if networks else ())
     may_replace = replace_anything if replace else replace_nothing
     place = choose_sink(app, registry, save, show_secret=show_secret, may_replace=may_replace)
     validate_query(app.out)
     spec = ApiTokenSpec(
         name=name,
-        type=kind,
+        type=registry.check_type(kind),
         description=description,
         expires_at=until,
+        allowed_cidrs=networks,
         scopes=ropt.choose_scopes(registry, scopes),
     )
     open_custody(app, registry).create(spec, place, unique=not allow_duplicate, report=create_reporter(app, place))
@@ -78,6 +80,7 @@ app = command(
         "tokctl api-tokens create grafana",
         "tokctl api-tokens create ci --scope process,token --expires 30d --save env-file:.env",
         "tokctl api-tokens create deploy --save command:'gh secret set TOKCTL_API_KEY'",
+        "tokctl api-tokens create ci --allowed-cidr 10.0.0.0/8 --allowed-cidr 2001:db8::/32",
         "tokctl api-tokens create ci --show-secret > secret",
     ),
 )

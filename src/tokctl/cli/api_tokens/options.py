@@ -12,17 +12,20 @@ from tokctl.cli.app import App
 from tokctl.cli.completion import complete_api_token, complete_api_token_type, complete_permission
 from tokctl.cli.filters import words
 from tokctl.errors import UsageError
-from tokctl.model.api_tokens import API_TOKEN_TYPES
+from tokctl.model.api_tokens import API_TOKEN_TYPES, CUSTOM
 from tokctl.model.durations import parse_duration
+from tokctl.model.networks import validate_networks
 from tokctl.model.scopes import DEFAULT_SCOPES, PERMISSIONS, validate_scopes
 from tokctl.model.time_expressions import parse_time_or_age
-from tokctl.services.api_tokens.lookup import ApiTokenFilter
+from tokctl.services.api_tokens.lookup import ApiTokenFilter, find_api_token
 from tokctl.text import suggest
 
 if TYPE_CHECKING:
     from tokctl.api_tokens.registries.protocol import Registry
+    from tokctl.render.result import Detail
 
 NEVER = "never"
+ANY = "any"
 NEW_SCOPE_HELP = (
     f"Scope to grant: {', '.join(PERMISSIONS)} (repeatable; default: {', '.join(DEFAULT_SCOPES)}). * grants all."
 )
@@ -32,7 +35,18 @@ _filter = partial(typer.Option, rich_help_panel="Filters")
 
 TokenArgument = Annotated[str, _token(metavar="TOKEN", help="Id or name of an API token.")]
 TokenArguments = Annotated[list[str] | None, _token(metavar="[TOKEN]...", help="Ids or names of API tokens.")]
-NewType = Annotated[str, typer.Option("--type", metavar="TYPE", help="Type of the token: read-only or full-access.")]
+NewNetworks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allowed-cidr",
+        metavar="NETWORK",
+        show_default=False,
+        help="Network from which the token may be used, such as 10.0.0.0/8, or any (repeatable; default: any).",
+    ),
+]
+NewType = Annotated[
+    str, typer.Option("--type", metavar="TYPE", help="Type of the token: read-only, full-access, or custom (Strapi).")
+]
 Replace = Annotated[
     bool, typer.Option("--replace", help="Overwrite another secret in the file or the variable of --save.")
 ]
@@ -89,10 +103,16 @@ def api_token_filter(
         expiring=None if expiring is None else parse_duration(expiring),
         unused=None if unused is None else parse_duration(unused),
         type=None if type_ is None else check_type(type_),
-        scopes=validate_scopes(words(scope, "--scope")),
+        scopes=parse_scopes(scope),
         created_by=created_by,
         name=name,
     )
+
+
+def parse_networks(given: list[str]) -> tuple[str, ...]:
+    """Return the networks of an API token; ``any`` stands for no limit. Raises UsageError: one is not a network."""
+    texts = words(given, "--allowed-cidr")
+    return () if [text.strip().lower() for text in texts] == [ANY] else validate_networks(texts)
 
 
 def parse_lifetime(text: str, option: str, now: datetime) -> timedelta:
@@ -109,12 +129,21 @@ def parse_lifetime(text: str, option: str, now: datetime) -> timedelta:
 
 def check_type(name: str) -> str:
     """Return the documented name of a type. Raises UsageError: there is no such type."""
-    known = name.strip().lower()
-    if known not in API_TOKEN_TYPES:
-        raise UsageError(
-            f"unknown type '{name}'{suggest(known, API_TOKEN_TYPES)}.", f"Valid: {', '.join(API_TOKEN_TYPES)}."
-        )
+    known, types = name.strip().lower(), (*API_TOKEN_TYPES, CUSTOM)
+    if known not in types:
+        raise UsageError(f"unknown type '{name}'{suggest(known, types)}.", f"Valid: {', '.join(types)}.")
     return known
+
+
+def parse_scopes(given: list[str] | None) -> tuple[str, ...]:
+    """Return scopes, each once. Raises UsageError: one does not exist.
+
+    Permissions of a CMS, such as ``plugin::upload.content-api.find``, are not checked here: only its server knows them.
+    """
+    names = words(given, "--scope")
+    if any("::" in name for name in names):
+        return tuple(dict.fromkeys(name.strip() for name in names))
+    return validate_scopes(names)
 
 
 def parse_expiry(text: str, now: datetime) -> datetime | None:
@@ -136,8 +165,24 @@ def parse_expiry(text: str, now: datetime) -> datetime | None:
 
 
 def choose_scopes(registry: Registry, scopes: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Return the scopes of a new API token: the given ones, or the default; None where the registry has no scopes."""
-    return scopes or (DEFAULT_SCOPES if registry.capabilities().scopes else None)
+    """Return the scopes of a new API token: the given ones, as the registry knows them; None for its default."""
+    return registry.check_scopes(scopes) if scopes else None
+
+
+def set_disabled(app: App, word: str, *, disabled: bool) -> Detail:
+    """Disable or enable an API token, and return the change. Raises UnsupportedChangeError, and as ``find_api_token``.
+
+    What the registry supports is checked before it is asked for the API token.
+    """
+    from tokctl.api_tokens.registries.protocol import check_fields
+    from tokctl.render import validate_query
+    from tokctl.render.views.api_tokens import update_detail
+
+    validate_query(app.out)
+    registry = open_for_update(app)
+    check_fields(registry, ("disabled",))
+    before = find_api_token(registry, word)
+    return update_detail(before, registry.update(str(before.id), {"disabled": disabled}), app.now)
 
 
 def open_for_update(app: App) -> Registry:

@@ -11,10 +11,10 @@ from tokctl.cli import options as opt
 from tokctl.cli.api_tokens import options as ropt
 from tokctl.cli.app import App, command
 from tokctl.cli.completion import complete_api_token_type, complete_permission
-from tokctl.cli.filters import words
 from tokctl.errors import UsageError
 from tokctl.model.api_tokens import FULL_ACCESS, MAX_NAME_LENGTH, ApiToken
-from tokctl.model.scopes import WILDCARD_SCOPE, validate_scopes
+from tokctl.model.networks import ANY_ADDRESS, find_networks_outside
+from tokctl.model.scopes import WILDCARD_SCOPE
 from tokctl.render import validate_query
 from tokctl.render.result import Detail
 from tokctl.render.views.api_tokens import update_detail
@@ -31,7 +31,7 @@ def update(
         typer.Option(
             "--type",
             metavar="TYPE",
-            help="New type: read-only or full-access.",
+            help="New type: read-only, full-access, or custom (Strapi).",
             autocompletion=complete_api_token_type,
         ),
     ] = None,
@@ -41,6 +41,13 @@ def update(
             metavar="SCOPE",
             autocompletion=complete_permission,
             help="New scopes, instead of all current ones (repeatable).",
+        ),
+    ] = None,
+    allowed_cidr: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NETWORK",
+            help="New networks from which the token may be used, instead of all current ones, or any (repeatable).",
         ),
     ] = None,
     expires: Annotated[
@@ -54,9 +61,13 @@ def update(
     """
     from tokctl.api_tokens.custody.ledger import Ledger
 
-    changes = _changes(app.now, name, description, type_, scope, expires)
+    changes = _changes(app.now, name, description, type_, scope, allowed_cidr, expires)
     validate_query(app.out)
     registry = ropt.open_for_update(app)
+    if "type" in changes:
+        registry.check_type(changes["type"])
+    if "scopes" in changes:
+        changes["scopes"] = registry.check_scopes(changes["scopes"])
     before = find_api_token(registry, token)
     if "name" in changes and (
         others := [one.id for one in registry.find_by_name(changes["name"]) if one.id != before.id]
@@ -76,6 +87,7 @@ def _changes(
     description: str | None,
     type_: str | None,
     scope: list[str] | None,
+    allowed_cidr: list[str] | None,
     expires: str | None,
 ) -> dict[str, Any]:
     """Return the fields to change. Raises UsageError: there are none, or a value is invalid."""
@@ -89,11 +101,15 @@ def _changes(
     if type_ is not None:
         changes["type"] = ropt.check_type(type_)
     if scope is not None:
-        changes["scopes"] = validate_scopes(words(scope, "--scope"))
+        changes["scopes"] = ropt.parse_scopes(scope)
+    if allowed_cidr is not None:
+        changes["allowed_cidrs"] = ropt.parse_networks(allowed_cidr)
     if expires is not None:
         changes["expires_at"] = ropt.parse_expiry(expires, now)
     if not changes:
-        raise UsageError("nothing to change.", "Give --name, --description, --type, --scope or --expires.")
+        raise UsageError(
+            "nothing to change.", "Give --name, --description, --type, --scope, --allowed-cidr or --expires."
+        )
     return changes
 
 
@@ -105,6 +121,10 @@ def _describe_widening(before: ApiToken, after: ApiToken) -> list[str]:
     had, has = before.scopes or (), after.scopes or ()
     if WILDCARD_SCOPE not in had and (more := [scope for scope in has if scope not in had]):
         wider.append(f"it allows {', '.join(more)}")
+    if before.allowed_cidrs and (
+        more := find_networks_outside(after.allowed_cidrs or ANY_ADDRESS, before.allowed_cidrs)
+    ):
+        wider.append(f"it may be used from {', '.join(more)}")
     if before.expires_at is not None and (after.expires_at is None or after.expires_at > before.expires_at):
         wider.append("it never expires" if after.expires_at is None else "it expires later")
     return wider

@@ -16,7 +16,7 @@ from tokctl.documents.api_tokens import (
     encode_api_token_overview,
 )
 from tokctl.documents.base import Document
-from tokctl.model.api_tokens import EXPIRED, FULL_ACCESS, REVOKED, UNKNOWN, VALID, ApiToken
+from tokctl.model.api_tokens import DISABLED, EXPIRED, FULL_ACCESS, REVOKED, UNKNOWN, VALID, ApiToken, LastUse
 from tokctl.model.times import format_time
 from tokctl.render.result import Cell, Column, Detail, Field, Listing, Section, format_value
 from tokctl.render.text import age_cell, format_duration, seconds_since, time_cell
@@ -26,8 +26,9 @@ from tokctl.services.api_tokens.succession import Succession, Successions
 EXPIRY_WARNING = timedelta(days=14)
 """API tokens that expire within this time are coloured."""
 
-_STATES = {VALID: "green", EXPIRED: "red", REVOKED: "dim", UNKNOWN: "red"}
+_STATES = {VALID: "green", DISABLED: "yellow", EXPIRED: "red", REVOKED: "dim", UNKNOWN: "red"}
 _NEVER = Cell("never", "dim")
+_NOT_REPORTED = Cell("not reported by the server", "dim")
 
 
 def api_token_columns(now: datetime, successions: Successions | None = None) -> tuple[Column, ...]:
@@ -52,11 +53,28 @@ def api_token_columns(now: datetime, successions: Successions | None = None) -> 
     return (
         Column(key="id", title="ID", value=lambda t: t.id),
         Column(key="name", title="NAME", value=lambda t: t.name, show=name_cell, fold=True),
-        Column(key="state", title="STATE", value=lambda t: t.state(now), show=state_cell, wide=True, rank=8),
+        Column(key="state", title="STATE", value=lambda t: t.state(now), show=state_cell, rank=8),
         Column(key="type", title="TYPE", value=lambda t: t.type, show=_type_cell, rank=2),
         Column(key="scopes", title="SCOPES", value=lambda t: t.scopes, show=_scopes_cell, fold=True, rank=3),
-        Column(key="token", title="TOKEN", value=lambda t: t.token, rank=5),
+        Column(
+            key="allowedCidrs",
+            title="NETWORKS",
+            value=lambda t: t.allowed_cidrs,
+            show=_networks_cell,
+            fold=True,
+            wide=True,
+            rank=9,
+        ),
+        Column(key="token", title="TOKEN", value=lambda t: t.token, show=_mask_cell, rank=5),
         time_column("lastUsedAt", "LAST USED", lambda t: t.last_used_at, rank=4),
+        Column(
+            key="lastUse",
+            title="LAST USED BY",
+            value=lambda t: t.last_use and format_use(t.last_use),
+            fold=True,
+            wide=True,
+            rank=9,
+        ),
         time_column("expiresAt", "EXPIRES", lambda t: t.expires_at, show=lambda t: _expiry_cell(t, now), rank=1),
         Column(key="createdBy", title="CREATED BY", value=_creator, fold=True, rank=7),
         time_column("createdAt", "CREATED", lambda t: t.created_at, rank=6),
@@ -103,7 +121,8 @@ def api_token_detail(
     extra = tuple(Field(name, Cell(format_value(value))) for name, value in token.extra.items())
     fields = (
         *_rights(token),
-        Field("token", Cell(token.token)),
+        *([] if not token.allowed_cidrs else [Field("networks", _networks_cell(token))]),
+        Field("token", Cell(token.token) if token.token else _NOT_REPORTED),
         Field("description", Cell(token.description or "none", "" if token.description else "dim")),
         Field("created by", Cell(_creator(token) or "unknown", "" if token.created_by else "dim")),
     )
@@ -111,6 +130,7 @@ def api_token_detail(
         Field("created", time_cell(token.created_at, now)),
         Field("updated", time_cell(token.updated_at, now)),
         Field("last used", time_cell(token.last_used_at, now) if token.last_used_at else _NEVER),
+        *([] if token.last_use is None else [Field("used by", Cell(format_use(token.last_use)))]),
         Field("expires", _expiry_detail_cell(token, now)),
     )
     return Detail(
@@ -155,6 +175,8 @@ def update_detail(before: ApiToken, after: ApiToken, now: datetime) -> Detail:
             "description": token.description,
             "type": token.type,
             "scopes": None if token.scopes is None else [*token.scopes],
+            "allowedCidrs": None if token.allowed_cidrs is None else [*token.allowed_cidrs],
+            "disabled": token.disabled,
             "expiresAt": format_time(token.expires_at),
         }
 
@@ -260,7 +282,12 @@ def api_token_state_cell(state: str) -> Cell:
 
 def field_label(name: str) -> str:
     """Return the label of a member of an API token's document."""
-    return "expires" if name == "expiresAt" else name
+    return {"expiresAt": "expires", "allowedCidrs": "networks"}.get(name, name)
+
+
+def format_use(use: LastUse) -> str:
+    """Return who used an API token last, and for what: address, user agent and endpoint, as far as they are known."""
+    return ", ".join(filter(None, (use.address, use.user_agent, use.endpoint))) or "unknown"
 
 
 def format_change(before: Any, after: Any) -> str:
@@ -269,6 +296,8 @@ def format_change(before: Any, after: Any) -> str:
 
 
 def _format_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "none"
     return format_value(value) or "none"
@@ -279,17 +308,28 @@ def _title(token: ApiToken, last: Cell) -> tuple[Cell, ...]:
 
 
 def _rights(token: ApiToken) -> tuple[Field, Field]:
-    scopes = Cell("not reported by the server", "dim") if token.scopes is None else _scopes_cell(token)
+    scopes = _NOT_REPORTED if token.scopes is None else _scopes_cell(token)
     return Field("type", _type_cell(token)), Field("scopes", scopes)
 
 
 def _type_cell(token: ApiToken) -> Cell:
+    if token.unrestricted:
+        return Cell(f"{token.type} (unrestricted)", "yellow")
     return Cell(token.type, "yellow" if token.type == FULL_ACCESS else "")
+
+
+def _mask_cell(token: ApiToken) -> Cell:
+    return Cell(token.token) if token.token else Cell("?", "dim")
 
 
 def _scopes_cell(token: ApiToken) -> Cell:
     scopes = token.scopes
     return Cell("?", "dim") if scopes is None else Cell(", ".join(scopes) or "none", "" if scopes else "dim")
+
+
+def _networks_cell(token: ApiToken) -> Cell:
+    networks = token.allowed_cidrs
+    return Cell(", ".join(networks)) if networks else Cell("?" if networks is None else "any", "dim")
 
 
 def _creator(token: ApiToken) -> str | None:

@@ -5,20 +5,34 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from msgspec.structs import replace
+
+from tokctl.api_tokens.idempotency import (
+    IDEMPOTENCY_KEY,
+    REPEAT_WINDOW,
+    CreationKey,
+    derive_secret,
+    digest_key,
+    generate_salt,
+    parse_key,
+)
 from tokctl.api_tokens.secrets import digest, generate, mask
 from tokctl.documents.api_tokens import ApiTokenListMeta, MessageDocument, PaginationDocument, encode_api_token
-from tokctl.errors import StoreError
+from tokctl.errors import StoreError, UsageError
 from tokctl.model.api_tokens import ApiToken, NewApiToken
+from tokctl.model.durations import format_timedelta
+from tokctl.model.networks import validate_networks
 from tokctl.model.scopes import validate_scopes
 from tokctl.model.times import to_micros
 from tokctl.server import parameters as par
 from tokctl.server.cache import Headers
 from tokctl.server.endpoint import DocumentResponse, Endpoint, Query, Response
 from tokctl.server.http_errors import HTTPError
+from tokctl.server.lifetimes import ends_by
 from tokctl.server.request import API_TOKENS_PATH
 from tokctl.server.request_bodies import ApiTokenChanges, NewApiTokenBody, invalid_member
 from tokctl.server.services import Services
-from tokctl.store.protocol import ApiTokenTable, ChangedError
+from tokctl.store.protocol import ApiTokenTable, ChangedError, RepeatedCreationError
 
 MAX_PAGE_SIZE = 100
 MAX_ID_LENGTH = 18  # digits
@@ -77,7 +91,7 @@ async def _list(services: Services, query: Query) -> Response:
     )
     return DocumentResponse(
         {
-            "data": [encode_api_token(token) for token in tokens],
+            "data": [encode_api_token(services.lifetimes.limit(token)) for token in tokens],
             "meta": ApiTokenListMeta(
                 pagination=PaginationDocument(page=page, page_size=size, total=total),
                 permissions=[*query.authenticated.grants],
@@ -89,26 +103,32 @@ async def _list(services: Services, query: Query) -> Response:
 
 async def _get(services: Services, query: Query) -> Response:
     token = _get_token(services.live_store.get_store().api_tokens, _parse_token_id(query))
-    return DocumentResponse(encode_api_token(token), [_make_etag(token)])
+    return DocumentResponse(encode_api_token(services.lifetimes.limit(token)), [_make_etag(token)])
 
 
 async def _create(services: Services, query: Query) -> Response:
     body: NewApiTokenBody = query.body
     if body.expires_at is not None and body.expires_at <= query.now:
         raise _past_expiry_error()
-    scopes = validate_scopes(body.scopes)
-    query.authenticated.check_grant(scopes)
-    pepper, secret = services.pepper, generate()
+    pepper, key = services.pepper, _parse_idempotency_key(query)
+    creation = None
+    if key is None:
+        secret = generate()
+    else:
+        creation = CreationKey(digest_key(pepper.key, query.authenticated.actor, key), generate_salt())
+        secret = derive_secret(pepper.key, creation.salt, key)
     wanted = NewApiToken(
         name=body.name,
         token=mask(secret),
         type=body.type,
         description=body.description,
-        scopes=scopes,
+        scopes=validate_scopes(body.scopes),
+        allowed_cidrs=_validate_networks(body.allowed_cidrs),
         created_by=query.authenticated.created_by,
         created_at=query.now,
         expires_at=body.expires_at,
     )
+    _check_rights(services, query, wanted)
 
     def create(table: ApiTokenTable) -> ApiToken:
         if table.peppers() - {pepper.id}:
@@ -118,12 +138,53 @@ async def _create(services: Services, query: Query) -> Response:
             if old is None or old.revoked_at is not None:
                 raise invalid_member("replaces", f"'replaces': API token {body.replaces} not found.")
             query.authenticated.check_grant(old.scopes or ())
-        actor = query.authenticated.actor
-        return table.create(wanted, digest(pepper.key, secret), pepper.id, by=actor, replaces=body.replaces)
+        return table.create(
+            wanted,
+            digest(pepper.key, secret),
+            pepper.id,
+            by=query.authenticated.actor,
+            replaces=body.replaces,
+            creation=creation,
+        )
 
-    made = await services.writer.change(query.authenticated.token, create)
+    try:
+        made = await services.writer.change(query.authenticated.token, create)
+    except RepeatedCreationError as repeated:
+        made = _check_repetition(repeated, query)
+        secret = derive_secret(pepper.key, repeated.salt or b"", key or "")
+    if creation is not None:
+        services.salts.note()
     headers: Headers = [(b"location", f"{API_TOKENS_PATH}/{made.id}".encode()), _make_etag(made)]
     return DocumentResponse(encode_api_token(made, secret=secret), headers)
+
+
+def _parse_idempotency_key(query: Query) -> str | None:
+    if query.idempotency_key is None:
+        return None
+    try:
+        return parse_key(query.idempotency_key)
+    except UsageError as error:
+        raise HTTPError(400, "VALIDATION_ERROR", str(error), {"header": IDEMPOTENCY_KEY}) from None
+
+
+def _check_repetition(repeated: RepeatedCreationError, query: Query) -> ApiToken:
+    """Return the API token of an earlier request with the same key, if its secret can still be repeated.
+
+    Raises:
+        HTTPError: it was changed or revoked, it is too old, or the earlier request asked for another one.
+    """
+    token = repeated.token
+    if token.revoked_at is not None or token.updated_at != token.created_at:
+        problem = "was changed or revoked since. Its secret is not repeated."
+    elif repeated.salt is None or query.now - token.created_at > REPEAT_WINDOW:
+        problem = f"was created more than {format_timedelta(REPEAT_WINDOW)} ago. Its secret is not repeated."
+    elif not repeated.is_same:
+        message = f"{IDEMPOTENCY_KEY} was used for API token {token.id}, which differs from this request."
+        raise HTTPError(422, "UNPROCESSABLE_CONTENT", message, {"id": token.id})
+    else:
+        return token
+    message = f"API token {token.id}, created with this {IDEMPOTENCY_KEY}, {problem}"
+    raise HTTPError(409, "CONFLICT", message, {"id": token.id})
 
 
 async def _update(services: Services, query: Query) -> Response:
@@ -131,15 +192,18 @@ async def _update(services: Services, query: Query) -> Response:
     changes: dict[str, Any] = body.get_changes()
     if "scopes" in changes:
         changes["scopes"] = validate_scopes(changes["scopes"])
+    if "allowed_cidrs" in changes:
+        changes["allowed_cidrs"] = _validate_networks(changes["allowed_cidrs"])
 
     def update(table: ApiTokenTable) -> ApiToken:
         before = _get_token(table, number)
         _check_match(query, before)
+        if "expires_at" in changes and changes["expires_at"] == services.lifetimes.limit(before).expires_at:
+            del changes["expires_at"]  # as it was read
         expiry = changes.get("expires_at")
         if expiry is not None and expiry <= query.now and expiry != before.expires_at:
             raise _past_expiry_error()
-        query.authenticated.check_change(before)
-        query.authenticated.check_grant(changes.get("scopes", ()))
+        _check_rights(services, query, replace(before, **changes), before)
         at = max(query.now, (before.updated_at or before.created_at) + _TICK)  # each version has another time
         try:
             return table.update(number, changes, at, by=query.authenticated.actor, known=before.updated_at)
@@ -147,7 +211,7 @@ async def _update(services: Services, query: Query) -> Response:
             raise _conflict_error(query) from None
 
     token = await services.writer.change(query.authenticated.token, update)
-    return DocumentResponse(encode_api_token(token), [_make_etag(token)])
+    return DocumentResponse(encode_api_token(services.lifetimes.limit(token)), [_make_etag(token)])
 
 
 async def _revoke(services: Services, query: Query) -> Response:
@@ -166,6 +230,31 @@ async def _revoke(services: Services, query: Query) -> Response:
 
     await services.writer.change(query.authenticated.token, revoke)
     return DocumentResponse(MessageDocument(message="The API token was revoked."))
+
+
+def _check_rights(services: Services, query: Query, wanted: NewApiToken, before: ApiToken | None = None) -> None:
+    """Check that the caller and the server's maximum lifetimes allow an API token as it would be.
+
+    Raises:
+        HTTPError: it has scopes that the caller lacks, or networks or an expiry that it cannot give.
+    """
+    caller = query.authenticated
+    if before is not None:
+        caller.check_change(before)
+    if before is None or wanted.scopes != before.scopes:
+        caller.check_grant(wanted.scopes or ())
+    if before is None or wanted.allowed_cidrs != before.allowed_cidrs:
+        caller.check_networks(wanted.allowed_cidrs or ())
+    if before is None or not ends_by(wanted.expires_at, before.expires_at):
+        caller.check_expiry(wanted.expires_at)
+    services.lifetimes.check(wanted, before)
+
+
+def _validate_networks(texts: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return validate_networks(texts)
+    except UsageError as error:
+        raise invalid_member("allowedCidrs", f"'allowedCidrs': {error}") from None
 
 
 def _past_expiry_error() -> HTTPError:
@@ -194,11 +283,13 @@ CREATE = Endpoint(
     path=API_TOKENS_PATH,
     method="POST",
     name="createApiToken",
-    text="Create an API token. Only this response contains its secret. You can grant only scopes that you hold. With "
+    text="Create an API token. Only this response contains its secret. You can grant only scopes that you hold. "
+    "A request with the Idempotency-Key and body of an earlier one gets the same response, for 10 minutes. With "
     "'replaces', the audit log records the rotation of that API token.",
     schema="ApiToken",
     status=201,
     permissions=PERMISSIONS,
+    errors=(409, 422),
     body=NewApiTokenBody,
     handler=_create,
 )

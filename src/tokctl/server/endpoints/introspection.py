@@ -29,7 +29,7 @@ async def _introspect(services: Services, query: Query) -> Response:
     if token is not None and not body.is_use:
         used.pop(token.id, None)
     for one in used.values():
-        services.usage.record_use(one, query.now)
+        services.usage.record_use(one, query.use)
     if token is not None and state == VALID:
         return DocumentResponse(Introspection(active=True, **_describe_token(token)))
     if not caller.can_manage_tokens:
@@ -50,6 +50,8 @@ def _describe_token(token: ApiToken) -> dict[str, Any]:
     by = token.created_by
     if by is not None and by.id is not None:
         facts["sub"] = str(by.id)
+    if token.allowed_cidrs:
+        facts["allowed_cidrs"] = [*token.allowed_cidrs]
     return facts | {"id": token.id, "name": token.name, "type": token.type}
 
 

@@ -92,6 +92,7 @@ class Rotation:
         Raises:
             UsageError: the place has another secret; nothing was created.
             UnreachableError: another run is rotating this API token.
+            UsageError: it is disabled; a successor would not be.
             NotAllowedError: the registry did not accept the new secret; the successor is revoked, and the old API
                 token and its saved secret are as before.
             TokctlError: as ``Custody.create``; the hint tells whether the rotation can be continued.
@@ -108,12 +109,17 @@ class Rotation:
             result = RotationResult(old=old, new=self.registry.get(str(entry.token_id)), entry=entry, resumed=True)
             report(result)
             return result
+        if entry is None and old.disabled:
+            raise UsageError(
+                f"API token {old.id} is disabled.", "Enable it first, with 'tokctl api-tokens enable', or revoke it."
+            )
         is_new = entry is None
         spec = ApiTokenSpec(
             name=old.name,
             type=old.type,
             description=old.description,
             scopes=old.scopes,
+            allowed_cidrs=old.allowed_cidrs or (),
             expires_at=until,
             replaces=str(old.id),
         )
@@ -122,7 +128,7 @@ class Rotation:
         with ExitStack() as run:
             with self.ledger.lock_ledger():
                 if is_new and self._find_successor(old) is not None:  # another run has begun since
-                    raise _in_progress_error(old)
+                    raise in_progress_error(old)
                 run.enter_context(self.ledger.open_entry(entry))
             deferred = run.enter_context(defer_signals())
             try:
@@ -154,7 +160,7 @@ class Rotation:
         with self.ledger.lock_ledger():
             entry = self._find_successor(old)
             if entry is not None and self.ledger.is_in_progress(entry):
-                raise _in_progress_error(old)
+                raise in_progress_error(old)
         return entry
 
     def _find_resumable(self, entry: LedgerEntry) -> LedgerEntry | None:
@@ -261,7 +267,8 @@ class Rotation:
         remove_from_keyring(self.registry.origin, token)
 
 
-def _in_progress_error(old: ApiToken) -> UnreachableError:
+def in_progress_error(old: ApiToken) -> UnreachableError:
+    """Return the error for an API token that another process is rotating."""
     return UnreachableError(f"another process is rotating API token {old.id}.", "Try again when it has finished.")
 
 

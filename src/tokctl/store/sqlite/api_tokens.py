@@ -3,31 +3,64 @@
 from __future__ import annotations
 
 import hmac
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from tokctl.api_tokens.audit import CREATE, REVOKE, ROTATE, UPDATE, Actor
+from tokctl.api_tokens.audit import CREATE, DISABLE, ENABLE, REVOKE, ROTATE, UPDATE, Actor
+from tokctl.api_tokens.idempotency import CreationKey
 from tokctl.api_tokens.masking import mask_text
-from tokctl.errors import NotFoundError
-from tokctl.model.api_tokens import ApiToken, CreatedBy, NewApiToken
+from tokctl.errors import NotFoundError, StoreError
+from tokctl.model.api_tokens import API_TOKEN_TYPES, ApiToken, CreatedBy, LastUse, NewApiToken
 from tokctl.model.times import format_time, from_micros, to_micros, to_utc
-from tokctl.store.protocol import CallerChangedError, ChangedError
-from tokctl.store.sqlite.audit import SQLiteAudit
-from tokctl.store.sqlite.connection import transaction, translate_errors
+from tokctl.store.protocol import CallerChangedError, ChangedError, RepeatedCreationError
+from tokctl.store.sqlite.audit import SQLiteAudit, not_kept_error, read_back
+from tokctl.store.sqlite.connection import LimitedConnection, translate_errors
+from tokctl.store.sqlite.migration import transaction
 from tokctl.store.sqlite.schema import INCREMENT_REVISION
 
 _COLUMNS = (
-    "id, name, description, type, scopes, token, created_by,"
-    " created_at, updated_at, expires_at, last_used_at, revoked_at"
+    "id, name, description, type, scopes, allowed_cidrs, disabled, token, created_by,"
+    " created_at, updated_at, expires_at, last_used_at, last_use, revoked_at"
 )
 _NEWEST_FIRST = "ORDER BY created_at DESC, id DESC"
-_scopes_decoder = msgspec.json.Decoder(tuple[str, ...])
+_DISTINCT_PEPPERS = """
+    WITH RECURSIVE known (pepper) AS (
+        SELECT min(pepper) FROM api_token WHERE revoked_at IS NULL
+        UNION ALL
+        SELECT (SELECT min(pepper) FROM api_token WHERE revoked_at IS NULL AND pepper > known.pepper)
+        FROM known WHERE pepper IS NOT NULL
+    )
+    SELECT pepper FROM known WHERE pepper IS NOT NULL"""
+"""One search of the index for each pepper: DISTINCT would read the whole index."""
+
+
+class _ApiTokenRow(msgspec.Struct, array_like=True):
+    """A row of ``_COLUMNS``. Times are microseconds since 1970."""
+
+    id: int
+    name: str
+    description: str | None
+    type: Literal[API_TOKEN_TYPES]  # type: ignore[valid-type]
+    scopes: str
+    allowed_cidrs: str
+    disabled: int
+    token: str
+    created_by: str | None
+    created_at: int
+    updated_at: int
+    expires_at: int | None
+    last_used_at: int | None
+    last_use: str | None
+    revoked_at: int | None
+
+
+_texts_decoder = msgspec.json.Decoder(tuple[str, ...])
 _creator_decoder = msgspec.json.Decoder(CreatedBy)
+_use_decoder = msgspec.json.Decoder(LastUse)
 
 
 Token = TypeVar("Token", bound=NewApiToken)
@@ -36,7 +69,7 @@ Token = TypeVar("Token", bound=NewApiToken)
 class SQLiteApiTokens:
     """Reads and writes API tokens over a store's connection; each change is a transaction of its own."""
 
-    def __init__(self, connection: sqlite3.Connection, location: str) -> None:
+    def __init__(self, connection: LimitedConnection, location: str) -> None:
         self.connection = connection
         self.location = location
         self.requesting_token: ApiToken | None = None
@@ -51,15 +84,14 @@ class SQLiteApiTokens:
             row = self.connection.execute(
                 f"SELECT digest, {_COLUMNS} FROM api_token WHERE digest = ?", [digest]
             ).fetchone()
-        return _read_record(row[1:]) if row is not None and hmac.compare_digest(row[0], digest) else None
+        return _read_record(row[1:], self.location) if row is not None and hmac.compare_digest(row[0], digest) else None
 
     def by_id(self, token_id: int) -> ApiToken | None:
         return next(self._select("FROM api_token WHERE id = ?", [token_id]), None)
 
     def peppers(self) -> set[str]:
         with translate_errors(self.location):
-            rows = self.connection.execute("SELECT DISTINCT pepper FROM api_token WHERE revoked_at IS NULL")
-            return {pepper for (pepper,) in rows}
+            return {pepper for (pepper,) in self.connection.execute(_DISTINCT_PEPPERS)}
 
     def list(self) -> Iterator[ApiToken]:
         return self._select(f"FROM api_token WHERE revoked_at IS NULL {_NEWEST_FIRST}")
@@ -69,13 +101,14 @@ class SQLiteApiTokens:
 
     def _select(self, rest: str, values: Sequence[Any] = ()) -> Iterator[ApiToken]:
         with translate_errors(self.location):
-            for row in self.connection.execute(f"SELECT {_COLUMNS} {rest}", values):
-                yield _read_record(row)
+            for row in self.connection.rows(f"SELECT {_COLUMNS} {rest}", values):
+                yield _read_record(row, self.location)
 
     def count(self, name: str | None = None) -> int:
         valid, values = _valid(name)
+        counted = "number FROM api_token_count" if name is None else f"count(*) {valid}"
         with translate_errors(self.location):
-            (number,) = self.connection.execute(f"SELECT count(*) {valid}", values).fetchone()
+            (number,) = self.connection.execute(f"SELECT {counted}", values).fetchone()
         return int(number)
 
     def page(self, page: int, size: int, name: str | None = None) -> tuple[Sequence[ApiToken], int]:
@@ -96,23 +129,35 @@ class SQLiteApiTokens:
     # --- changes, each with its entry in the audit ---
 
     def create(
-        self, token: NewApiToken, digest: bytes, pepper: str, *, by: Actor, replaces: int | None = None
+        self,
+        token: NewApiToken,
+        digest: bytes,
+        pepper: str,
+        *,
+        by: Actor,
+        replaces: int | None = None,
+        creation: CreationKey | None = None,
     ) -> ApiToken:
         token = _mask_texts(token)
         values = {
             "name": token.name,
             "description": token.description,
             "type": token.type,
-            "scopes": _encode_scopes(token.scopes),
+            "scopes": _encode_texts(token.scopes),
+            "allowed_cidrs": _encode_texts(token.allowed_cidrs),
             "token": token.token,
             "digest": digest,
             "pepper": pepper,
+            "creation_key": creation and creation.digest,
+            "creation_salt": creation and creation.salt,
             "created_by": msgspec.json.encode(token.created_by).decode() if token.created_by else None,
             "created_at": to_micros(token.created_at),
             "updated_at": to_micros(token.created_at),
             "expires_at": to_micros(to_utc(token.expires_at)),  # in another zone, the year 9999 may be 10000
         }
         with self._audited_transaction() as audit:
+            if creation is not None:
+                self._refuse_repetition(token, creation)
             old = None if replaces is None else self._find_to_change(replaces, None)
             if replaces is not None and old is None:
                 raise NotFoundError(f"API token {replaces} not found.")
@@ -121,12 +166,35 @@ class SQLiteApiTokens:
                 f" RETURNING {_COLUMNS}",
                 list(values.values()),
             ).fetchall()
-            made = _read_record(row)
+            made = _read_record(row, self.location)
             details = _audit_details(token) | ({} if old is None else {"replaces": replaces})
             audit.append(CREATE, (int(made.id), made.name), by, token.created_at, details)
             if old is not None:
                 audit.append(ROTATE, (int(old.id), old.name), by, token.created_at, {"successor": made.id})
+            self._read_back(int(made.id), values)
         return made
+
+    def _refuse_repetition(self, token: NewApiToken, creation: CreationKey) -> None:
+        row = self.connection.execute(
+            f"SELECT creation_salt, {_COLUMNS} FROM api_token WHERE creation_key = ?", [creation.digest]
+        ).fetchone()
+        if row is not None:
+            found = _read_record(row[1:], self.location)
+            raise RepeatedCreationError(found, row[0], is_same=_audit_details(found) == _audit_details(token))
+
+    def has_salts(self) -> bool:
+        with translate_errors(self.location):
+            statement = "SELECT EXISTS (SELECT 1 FROM api_token WHERE creation_salt IS NOT NULL)"
+            return bool(self.connection.execute(statement).fetchone()[0])
+
+    def forget_salts(self, before: datetime) -> None:
+        with translate_errors(self.location):
+            self.connection.execute("PRAGMA secure_delete = ON")  # otherwise they would stay in the file
+        with translate_errors(self.location), transaction(self.connection):
+            self.connection.execute(
+                "UPDATE api_token SET creation_salt = NULL WHERE creation_salt IS NOT NULL AND created_at < ?",
+                [to_micros(before)],
+            )
 
     def update(
         self, token_id: int, changes: Mapping[str, Any], at: datetime, *, by: Actor, known: datetime | None = None
@@ -136,24 +204,27 @@ class SQLiteApiTokens:
             if before is None:
                 raise NotFoundError(f"API token {token_id} not found.")
             after = _mask_texts(msgspec.structs.replace(before, **changes, updated_at=at))
-            old, new = _audit_details(before), _audit_details(after)
+            old, new = (_audit_details(one) | {"disabled": bool(one.disabled)} for one in (before, after))
             changed = {name: [old[name], new[name]] for name in new if old[name] != new[name]}
             if not changed:
                 return before
-            self.connection.execute(
-                "UPDATE api_token SET name = ?, description = ?, type = ?, scopes = ?, expires_at = ?, updated_at = ?"
-                " WHERE id = ?",
-                [
-                    after.name,
-                    after.description,
-                    after.type,
-                    _encode_scopes(after.scopes),
-                    to_micros(to_utc(after.expires_at)),
-                    to_micros(at),
-                    token_id,
-                ],
-            )
-            audit.append(UPDATE, (token_id, after.name), by, at, changed)
+            values = {
+                "name": after.name,
+                "description": after.description,
+                "type": after.type,
+                "scopes": _encode_texts(after.scopes),
+                "allowed_cidrs": _encode_texts(after.allowed_cidrs),
+                "disabled": int(bool(after.disabled)),
+                "expires_at": to_micros(to_utc(after.expires_at)),
+                "updated_at": to_micros(at),
+            }
+            self._update_row(token_id, values)
+            action = UPDATE
+            if [*changed] == ["disabled"]:
+                action = DISABLE if after.disabled else ENABLE
+                changed |= _describe_last_use(before)
+            audit.append(action, (token_id, after.name), by, at, changed)
+            self._read_back(token_id, values)
         return after
 
     def revoke(self, token_id: int, at: datetime, *, by: Actor, why: str = "", known: datetime | None = None) -> bool:
@@ -161,11 +232,21 @@ class SQLiteApiTokens:
             token = self._find_to_change(token_id, known)
             if token is None:
                 return False
-            self.connection.execute(
-                "UPDATE api_token SET revoked_at = ?1, updated_at = ?1 WHERE id = ?2", [to_micros(at), token_id]
-            )
-            audit.append(REVOKE, (token_id, token.name), by, at, {"why": mask_text(why)} if why else {})
+            values = {"revoked_at": to_micros(at), "updated_at": to_micros(at)}
+            self._update_row(token_id, values)
+            details = {"why": mask_text(why)} if why else {}
+            audit.append(REVOKE, (token_id, token.name), by, at, details | _describe_last_use(token))
+            self._read_back(token_id, values)
         return True
+
+    def _update_row(self, token_id: int, values: Mapping[str, Any]) -> None:
+        columns = ", ".join(f"{name} = ?" for name in values)
+        self.connection.execute(f"UPDATE api_token SET {columns} WHERE id = ?", [*values.values(), token_id])
+
+    def _read_back(self, token_id: int, values: Mapping[str, Any]) -> None:
+        """Check that the row has the values that were written. A trigger could have changed them."""
+        query = f"SELECT {', '.join(values)} FROM api_token WHERE id = {token_id}"
+        read_back(self.connection, self.location, query, values)
 
     def _find_to_change(self, token_id: int, known: datetime | None) -> ApiToken | None:
         token = self.by_id(token_id)
@@ -175,11 +256,12 @@ class SQLiteApiTokens:
             raise ChangedError(f"API token {token_id} was changed by another process.", "Check it and try again.")
         return token
 
-    def touch(self, used: Mapping[int, datetime]) -> None:
+    def touch(self, used: Mapping[int, tuple[datetime, LastUse]]) -> None:
         with translate_errors(self.location), transaction(self.connection):
             self.connection.executemany(
-                "UPDATE api_token SET last_used_at = ?1 WHERE id = ?2 AND coalesce(last_used_at, 0) < ?1",
-                [(to_micros(at), number) for number, at in used.items()],
+                "UPDATE api_token SET last_used_at = ?1, last_use = ?3"
+                " WHERE id = ?2 AND coalesce(last_used_at, 0) < ?1",
+                [(to_micros(at), number, msgspec.json.encode(use).decode()) for number, (at, use) in used.items()],
             )
 
     @contextmanager
@@ -190,8 +272,15 @@ class SQLiteApiTokens:
             caller = self.requesting_token
             if caller is not None and _change_key(self.by_id(int(caller.id))) != _change_key(caller):
                 raise CallerChangedError("the calling API token was changed or revoked during this request.")
+            before = self._read_revision()
             self.connection.execute(INCREMENT_REVISION, ["access"])
             yield SQLiteAudit(self.connection, self.location)
+            if self._read_revision() <= before:
+                raise not_kept_error(self.location)
+
+    def _read_revision(self) -> int:
+        (number,) = self.connection.execute("SELECT number FROM revision WHERE kind = 'access'").fetchone()
+        return int(number)
 
 
 def _valid(name: str | None) -> tuple[str, Sequence[Any]]:
@@ -210,8 +299,8 @@ def _mask_texts(token: Token) -> Token:
     return msgspec.structs.replace(token, name=mask_text(token.name), description=description)
 
 
-def _encode_scopes(scopes: tuple[str, ...] | None) -> str:
-    return msgspec.json.encode(scopes or ()).decode()
+def _encode_texts(texts: tuple[str, ...] | None) -> str:
+    return msgspec.json.encode(texts or ()).decode()
 
 
 def _audit_details(token: NewApiToken) -> dict[str, Any]:
@@ -221,23 +310,48 @@ def _audit_details(token: NewApiToken) -> dict[str, Any]:
         "description": token.description,
         "type": token.type,
         "scopes": [*(token.scopes or ())],
+        "allowedCidrs": [*(token.allowed_cidrs or ())],
         "expiresAt": format_time(token.expires_at),
     }
 
 
-def _read_record(row: tuple[Any, ...]) -> ApiToken:
-    (number, name, description, kind, scopes, token, creator, created, updated, expires, used, revoked) = row
-    return ApiToken(
-        id=number,
-        name=name,
-        description=description,
-        type=kind,
-        scopes=_scopes_decoder.decode(scopes),
-        token=token,
-        created_by=_creator_decoder.decode(creator) if creator else None,
-        created_at=from_micros(created),
-        updated_at=from_micros(updated),
-        expires_at=from_micros(expires),
-        last_used_at=from_micros(used),
-        revoked_at=from_micros(revoked),
-    )
+def _describe_last_use(token: ApiToken) -> dict[str, Any]:
+    """Return what the audit records of the last use of an API token that ends or pauses: nothing if it was unused."""
+    if token.last_used_at is None:
+        return {}
+    use = token.last_use or LastUse()
+    return {
+        "lastUse": {
+            "at": format_time(token.last_used_at),
+            "address": use.address,
+            "userAgent": use.user_agent,
+            "endpoint": use.endpoint,
+        }
+    }
+
+
+def _read_record(row: tuple[Any, ...], location: str) -> ApiToken:
+    """Return the API token of a row. Raises StoreError if a value has another type than was written."""
+    try:
+        values = msgspec.convert(row, _ApiTokenRow)
+        return ApiToken(
+            id=values.id,
+            name=values.name,
+            description=values.description,
+            type=values.type,
+            scopes=_texts_decoder.decode(values.scopes),
+            allowed_cidrs=_texts_decoder.decode(values.allowed_cidrs),
+            disabled=bool(values.disabled),
+            token=values.token,
+            created_by=_creator_decoder.decode(values.created_by) if values.created_by else None,
+            created_at=from_micros(values.created_at),
+            updated_at=from_micros(values.updated_at),
+            expires_at=from_micros(values.expires_at),
+            last_used_at=from_micros(values.last_used_at),
+            last_use=_use_decoder.decode(values.last_use) if values.last_use else None,
+            revoked_at=from_micros(values.revoked_at),
+        )
+    except (msgspec.MsgspecError, OverflowError) as error:
+        raise StoreError(
+            f"API token {row[0]!r:.20} in the store {location} is damaged: {error}.", "Restore a backup."
+        ) from error

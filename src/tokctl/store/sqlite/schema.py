@@ -9,9 +9,11 @@ not look at tokens; the end of each transaction brings it up to date.
 
 ``revision`` holds the number of the last transaction that changed process instances (``process``) or API
 tokens (``access``; a use is not a change); an instance has the number of the last one that changed it. Of an
-API token's secret only the digest is kept, with the pepper's id (``api_tokens.secrets``), and its mask. ``audit`` is
-the chain of ``api_tokens.audit``, ``audit_head`` its end. ``identity`` is a random value that no other store has, but
-copies of this one.
+API token's secret only the digest is kept, with the pepper's id (``api_tokens.secrets``), and its mask. Of the key of
+its creation only a digest is kept, too, and for a few minutes the salt from which the secret was derived
+(``api_tokens.idempotency``). ``api_token_count`` is the number of API tokens that are not revoked, kept by triggers.
+``audit`` is the chain of ``api_tokens.audit``, ``audit_head`` its end. ``identity`` is a random value that no other
+store has, but copies of this one.
 """
 
 from __future__ import annotations
@@ -189,6 +191,28 @@ MIGRATIONS: tuple[str | Callable[[sqlite3.Connection], None], ...] = (
         value TEXT NOT NULL
     );
     INSERT INTO identity VALUES (1, lower(hex(randomblob(16))));
+    """,
+    """
+    ALTER TABLE api_token ADD COLUMN allowed_cidrs TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE api_token ADD COLUMN disabled INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE api_token ADD COLUMN last_use TEXT;
+    ALTER TABLE api_token ADD COLUMN creation_key BLOB;
+    ALTER TABLE api_token ADD COLUMN creation_salt BLOB;
+    CREATE UNIQUE INDEX api_token_by_creation_key ON api_token (creation_key) WHERE creation_key IS NOT NULL;
+    CREATE INDEX api_token_with_salt ON api_token (created_at) WHERE creation_salt IS NOT NULL;
+    CREATE INDEX api_token_by_pepper ON api_token (pepper) WHERE revoked_at IS NULL;
+
+    CREATE TABLE api_token_count (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        number INTEGER NOT NULL
+    );
+    INSERT INTO api_token_count SELECT 1, count(*) FROM api_token WHERE revoked_at IS NULL;
+    CREATE TRIGGER api_token_is_created AFTER INSERT ON api_token WHEN NEW.revoked_at IS NULL
+        BEGIN UPDATE api_token_count SET number = number + 1; END;
+    CREATE TRIGGER api_token_is_revoked AFTER UPDATE OF revoked_at ON api_token
+        BEGIN UPDATE api_token_count SET number = number + (NEW.revoked_at IS NULL) - (OLD.revoked_at IS NULL); END;
+    CREATE TRIGGER api_token_is_deleted AFTER DELETE ON api_token WHEN OLD.revoked_at IS NULL
+        BEGIN UPDATE api_token_count SET number = number - 1; END;
     """,
 )
 """Step n, statements or a function of the connection, brings a store of schema version n to n + 1."""

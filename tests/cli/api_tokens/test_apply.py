@@ -1,0 +1,251 @@
+"""``tokctl api-tokens apply``: API tokens become as they are declared, and a second run changes nothing."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from datetime import timedelta
+
+import pytest
+
+from support.commandline import NOW, clean_environment
+from support.registry_kinds import fake, opened, served  # noqa: F401 - fixtures
+from tokctl.api_tokens.custody.ledger import CREATED, Ledger
+from tokctl.api_tokens.pepper import load_pepper
+from tokctl.api_tokens.secrets import digest, mask
+from tokctl.model.api_tokens import ApiToken
+from tokctl.store import open_store
+
+pytestmark = pytest.mark.slow
+
+DAY = timedelta(days=1)
+TOKENS = """\
+apiTokens:
+  - name: ci
+    description: nightly builds
+    scopes: [process, token]
+    allowedCidrs: [10.0.0.0/8]
+    expires: 30d
+    rotateBefore: 10d
+    save: file:{folder}/ci
+  - name: grafana
+    expires: never
+    save: env-file:{folder}/.env#GRAFANA
+"""
+
+
+@pytest.fixture
+def declared(own, tokctl, tmp_path, monkeypatch):
+    """A file, and a way to apply it: returns the result, and the actions by name."""
+    for name, value in own.environ.items():
+        monkeypatch.setenv(name, value)
+
+    class Declared:
+        file = tmp_path / "tokens.yaml"
+        folder = tmp_path
+
+        def write(self, text=TOKENS):
+            self.file.write_text(text.format(folder=tmp_path), encoding="utf-8")
+
+        def __call__(self, *words, code=0, now=NOW):
+            ran = tokctl("api-tokens", "apply", "-f", self.file, "-o", "json", *words, now=now)
+            assert ran.code == code, ran.err
+            self.err = ran.err
+            self.said = json.loads(ran.out)["apiTokens"] if ran.out else []
+            return {one["name"]: one["action"] for one in self.said}
+
+        def secret(self, file):
+            return (tmp_path / file).read_text().strip().rpartition("=")[2].strip("'\"")
+
+        def whose(self, file) -> ApiToken:
+            key = load_pepper(own.environ).key
+            with open_store(str(own.path)) as store:
+                return store.api_tokens.find_by_digest(digest(key, self.secret(file)))
+
+        def names(self):
+            with open_store(str(own.path)) as store:
+                return [token.name for token in store.api_tokens.list()]
+
+    made = Declared()
+    made.write()
+    return made
+
+
+def test_created_and_then_unchanged(declared, own, tokctl):
+    own.add("first")
+    assert declared("--dry-run", code=1) == {"ci": "create", "grafana": "create", "first": "undeclared"}
+    assert declared.names() == ["first"]
+    assert not (declared.folder / "ci").exists()
+    assert declared() == {"ci": "create", "grafana": "create", "first": "undeclared"}
+    ci, grafana = declared.whose("ci"), declared.whose(".env")
+    assert (ci.name, ci.description, ci.scopes) == ("ci", "nightly builds", ("process", "token"))
+    assert (ci.allowed_cidrs, ci.expires_at) == (("10.0.0.0/8",), NOW + 30 * DAY)
+    assert (grafana.name, grafana.expires_at) == ("grafana", None)
+    places = [f"file:{declared.folder}/ci", f"env-file:{declared.folder}/.env#GRAFANA"]
+    assert [one["saved"] for one in declared.said[:2]] == places
+    entries = len(own.audit())
+    same = {"ci": "unchanged", "grafana": "unchanged", "first": "undeclared"}
+    assert declared("--dry-run") == declared() == declared(now=NOW + 19 * DAY) == same
+    assert len(own.audit()) == entries
+    assert "Use --prune to revoke them." in tokctl("keys", "apply", "-f", declared.file).err
+
+
+def test_drift_is_shown_with_its_values_and_corrected(declared, tokctl):
+    declared()
+    assert tokctl("keys", "update", "ci", "--scope", "process", "--expires", "never", "--allowed-cidr", "any").code == 0
+    assert tokctl("keys", "disable", "grafana").code == 0
+    assert declared("--dry-run", code=1) == {"ci": "update", "grafana": "update"}
+    until = "2025-02-10T10:40:00.000Z"
+    assert declared.said[0]["changes"] == {
+        "scopes": [["process"], ["process", "token"]],
+        "allowedCidrs": [[], ["10.0.0.0/8"]],
+        "expiresAt": [None, until],
+    }
+    assert declared.said[1]["changes"] == {"disabled": [True, False]}
+    before = declared.secret("ci")
+    assert declared() == {"ci": "update", "grafana": "update"}
+    assert declared("--dry-run") == {"ci": "unchanged", "grafana": "unchanged"}
+    assert declared.secret("ci") == before
+    table = tokctl("keys", "apply", "-f", declared.file, "--dry-run", width=150)
+    assert [line.split()[:3] for line in table.out.splitlines()[1:]] == [
+        ["unchanged", "ci", "1"],
+        ["unchanged", "grafana", "2"],
+    ]
+
+
+def test_what_is_due_is_rotated_with_what_has_changed(declared):
+    declared()
+    first, old = declared.secret("ci"), declared.whose("ci")
+    declared.write(TOKENS.replace("[process, token]", "[bpmn]"))
+    later = NOW + 21 * DAY
+    assert declared("--dry-run", code=1, now=later) == {"ci": "rotate", "grafana": "unchanged"}
+    assert declared.said[0]["reason"] == "it expires in 9d"
+    assert declared(now=later)["ci"] == "rotate"
+    new = declared.whose("ci")
+    assert declared.secret("ci") != first
+    assert (new.id != old.id, new.scopes, new.expires_at) == (True, ("bpmn",), later + 30 * DAY)
+    assert declared(now=later) == {"ci": "unchanged", "grafana": "unchanged"}
+    assert declared(now=later + 2 * DAY) == {"ci": "unchanged", "grafana": "unchanged"}  # the old one has expired
+    assert declared(now=later + 40 * DAY)["ci"] == "rotate"
+    assert declared.said[0]["reason"] == "it has expired"
+    assert declared(now=later + 40 * DAY)["ci"] == "unchanged"
+
+
+def test_a_secret_goes_where_the_file_says(declared):
+    declared()
+    (declared.folder / "ci").unlink()
+    declared.write(TOKENS.replace(".env#GRAFANA", ".env#OTHER"))
+    assert declared() == {"ci": "rotate", "grafana": "rotate"}
+    assert [one["reason"].partition(" in ")[0] for one in declared.said] == ["its secret is not"] * 2
+    assert declared.whose("ci").name == "ci"
+    assert "OTHER=" in (declared.folder / ".env").read_text()
+    assert declared() == {"ci": "unchanged", "grafana": "unchanged"}
+
+
+def test_another_secret_in_the_place_is_kept_and_the_rest_is_done(declared):
+    (declared.folder / "ci").write_text("not ours\n")
+    assert declared(code=2) == {"ci": "create", "grafana": "create"}
+    assert "already exists" in declared.said[0]["error"]
+    assert (declared.folder / "ci").read_text() == "not ours\n"
+    assert declared.names() == ["grafana"]
+
+
+def test_pruned_only_on_request_and_after_a_success(declared, own):
+    own.add("first")
+    own.add("second")
+    assert declared("--prune", code=2) == {}
+    assert "there is no terminal. Nothing was changed." in declared.err
+    assert declared("--prune", "--dry-run", code=1)["first"] == "revoke"
+    (declared.folder / "ci").write_text("not ours\n")
+    assert declared("--prune", "--yes", code=2)["second"] == "undeclared"
+    assert sorted(declared.names()) == ["first", "grafana", "second"]
+    (declared.folder / "ci").unlink()
+    assert declared("--prune", "--yes") == {
+        "ci": "create",
+        "grafana": "unchanged",
+        "second": "revoke",
+        "first": "revoke",
+    }
+    assert declared.names() == ["ci", "grafana"]
+    assert own.audit()[-1].details["why"] == "it is not declared"
+
+
+def test_a_lost_secret_is_replaced(declared, tokctl):
+    declared()
+    (entry,) = [one for one in Ledger().entries() if one.name == "ci"]
+    (declared.folder / "ci").unlink()
+    Ledger().put(
+        entry.__class__(**{name: getattr(entry, name) for name in entry.__struct_fields__} | {"step": CREATED})
+    )
+    assert declared() == {"ci": "rotate", "grafana": "unchanged"}
+    assert declared.said[0]["reason"] == "its secret is lost"
+    assert declared.names() == ["ci", "grafana"]  # the lost one was revoked at once
+    assert declared.whose("ci").name == "ci"
+    assert declared() == {"ci": "unchanged", "grafana": "unchanged"}
+
+
+def test_places_and_kinds_are_checked_first(declared, tokctl, fake, monkeypatch):  # noqa: F811
+    declared.write(TOKENS.replace(".env#GRAFANA", "x").replace("file:{folder}/ci", "env-file:{folder}/x"))
+    assert declared(code=7) == {}
+    assert "tokens.yaml, line 9: the secret of 'ci' in line 2 is saved in" in declared.err
+    declared.write(TOKENS.replace("file:", "nowhere:"))
+    assert declared(code=7) == {}
+    assert "tokens.yaml, line 2: " in declared.err
+    declared.write()
+    monkeypatch.setenv("TOKCTL_API_KEY", fake.jwt)
+    before = len(fake.records)
+    ran = tokctl("api-tokens", "apply", "-f", declared.file, "--server", fake.url)
+    assert "line 2: " in ran.err
+    assert "does not support scopes" in ran.err
+    assert ran.err.count("\n") == 1
+    assert len(fake.records) == before
+
+
+def test_a_server_and_its_own_credential(declared, tokctl, served, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("TOKCTL_API_KEY", served.secret)
+
+    def run(*words):
+        ran = tokctl("api-tokens", "apply", "-f", declared.file, "--server", served.url, "-o", "json", *words)
+        return ran.code, {one["name"]: (one["action"], one["reason"]) for one in json.loads(ran.out)["apiTokens"]}
+
+    text = TOKENS.replace("expires: 30d", "expires: 40000d").replace("rotateBefore: 10d", "rotateBefore: 1d")
+    declared.write(text)
+    own_one = ("undeclared", "it is the credential of this command")
+    assert run("--prune", "--yes") == (
+        0,
+        {"ci": ("create", None), "grafana": ("create", None), "administrator": own_one},
+    )
+    assert run("--prune", "--yes", "--dry-run")[0] == 0
+    assert mask(declared.secret("ci")) in tokctl("keys", "list", "--server", served.url).out
+
+
+def test_kills_at_any_moment_lose_no_secret(declared, own, tmp_path):
+    """Runs that create and rotate are killed; the last one completes them, and every API token is accounted for."""
+    text = TOKENS.replace("expires: 30d", "expires: 30s").replace("rotateBefore: 10d", "rotateBefore: 29.9s")
+    declared.write(text.replace("expires: never", "expires: 90d"))  # ci is due in every run
+    tokens = [sys.executable, "-m", "tokctl", "api-tokens"]
+    command = [*tokens, "apply", "-f", str(declared.file), "--store", str(own.path)]
+    state = {"TOKCTL_STATE_DIR": str(tmp_path / "state")}
+    env = clean_environment(own.environ | state)
+    began = time.monotonic()
+    subprocess.run([*command, "--dry-run"], env=env, capture_output=True, check=False)
+    takes = time.monotonic() - began
+    for _ in range(5):
+        running = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(random.uniform(0.4, 1.3) * takes)
+        running.kill()
+        running.wait()
+    for _ in range(2):
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    with open_store(str(own.path)) as store:
+        valid = {token.id: token for token in store.api_tokens.list()}
+    mine = {declared.whose("ci").id: "ci", declared.whose(".env").id: "grafana"}
+    assert {number: valid[number].name for number in mine} == mine
+    others = [token for number, token in valid.items() if number not in mine]
+    assert {token.name for token in others} <= {"ci"}
+    orphans = [*tokens, "revoke", "--orphans", "--dry-run", "--store", str(own.path)]
+    assert subprocess.run(orphans, env=env, capture_output=True, text=True, check=False).stdout == ""

@@ -1,0 +1,9 @@
+module.exports = [
+  'strapi::errors',
+  'strapi::security',
+  'strapi::poweredBy',
+  'strapi::query',
+  'strapi::body',
+  'strapi::session',
+  'strapi::public',
+];

@@ -82,7 +82,7 @@ class Place:
 
     def kept(self) -> list[str]:
         """The valid secrets that are saved, in the place or in a file that was written in need."""
-        rescued = [file.read_text().strip() for file in self.folder.rglob("api-token-*.secret")]
+        rescued = [file.read_text().strip() for file in self.folder.rglob("api-token-*.tokctl-secret")]
         return [secret for secret in {self.saved(), *rescued} if self.is_valid(secret)]
 
     def is_told(self) -> bool:

@@ -187,7 +187,7 @@ def test_where_nothing_takes_it_the_token_is_revoked(make):
 def served(make, monkeypatch) -> Iterator[tuple[Here, serving.Served]]:
     """A server, and a client that may do everything there."""
     here = make()
-    ran = here.ask("create", "admin", "--type", "full-access", "--scope", "*", "--show-secret")
+    ran = here.ask("create", "admin", "--type", "full-access", "--scope", "*", "--expires", "never", "--show-secret")
     here.env["TOKCTL_API_KEY"] = ran.out.strip()
     monkeypatch.setattr(serving, "PEPPER", load_pepper(here.env))
     server = serving.Served(here.store, secret=ran.out.strip())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import zlib
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from hashlib import sha256
 
@@ -58,5 +59,5 @@ def digest(pepper: bytes, secret: str) -> bytes:
 
 
 def fingerprint(secret: str) -> str:
-    """Return what the ledger keeps of a secret: its SHA-256, 64 hexadecimal digits."""
-    return sha256(secret.encode(errors="surrogateescape")).hexdigest()
+    """Return what the ledger keeps of a secret: its SHA-256 in base64url, 43 characters."""
+    return urlsafe_b64encode(sha256(secret.encode(errors="surrogateescape")).digest()).decode().rstrip("=")

@@ -177,7 +177,14 @@ def test_nothing_is_said_and_nothing_written(scene):
     assert b"PS -EO ARGS" in (place.folder / "ps").read_bytes().upper()
     assert "POST /api/api-tokens" in (place.folder / "access.log").read_text().replace('","path":"', " ")
     with open_store(str(place.folder / "served.db")) as store:
-        assert {one.action for one in store.audit.entries()} == {"create", "update", "revoke"}
+        assert {one.action for one in store.audit.entries()} == {
+            "create",
+            "update",
+            "revoke",
+            "rotate",
+            "disable",
+            "enable",
+        }
 
 
 @pytest.mark.parametrize("wrong", ["refused", "unauthorised", "redirected", "garbled"])

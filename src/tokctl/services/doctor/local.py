@@ -166,9 +166,10 @@ def _reconcile(settings: Settings, clock: Callable[[], datetime]) -> CheckResult
             **facts,
         )
     if begun:
+        lost, grace = (" Its secret may be lost.", " --grace 0") if begun[0].is_in_place else ("", "")
         return note(
-            f"the rotation of API token {begun[0].replaces} '{begun[0].name}' is not complete.",
-            f"Run 'tokctl api-tokens rotate {begun[0].replaces}' to finish it.",
+            f"the rotation of API token {begun[0].replaces} '{begun[0].name}' is not complete.{lost}",
+            f"Run 'tokctl api-tokens rotate {begun[0].replaces}{grace}' to finish it.",
             **facts,
         )
     if foreign_entries:

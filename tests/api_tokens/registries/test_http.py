@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import traceback
 from collections.abc import Callable
@@ -331,3 +332,22 @@ def test_our_server_looks_for_a_name_itself(opened, served):
     assert [one.id for one in registry.find_by_name("wanted")] == [142, 5]
     assert [path for path, _ in served.asked] == ["/api/api-tokens?page=1&pageSize=100&name=wanted"]
     assert registry.find_by_name("") == []
+
+
+# --- what XiverCMS says of itself -------------------------------------------------------------------
+
+
+def test_types_that_restrict_nothing(xiver: Any, fake: FakeXiver, tokctl, monkeypatch):
+    for type_ in ("read-only", FULL_ACCESS, "custom", "anything"):
+        fake.add(type_, type=type_)
+    marked = {one.name: one.unrestricted for one in xiver.list()}
+    assert marked == {"read-only": False, FULL_ACCESS: False, "custom": True, "anything": True}
+    assert xiver.get("3").unrestricted
+    monkeypatch.setenv("TOKCTL_API_KEY", fake.jwt)
+    ran = tokctl("keys", "list", "--server", fake.url, tty=True, width=160)
+    assert ran.out.count("(unrestricted)") == 2
+    ran = tokctl("keys", "list", "--server", fake.url, "-o", "json", "--query", "data[?unrestricted].name")
+    assert json.loads(ran.out) == ["anything", "custom"]
+    assert "custom (unrestricted)" in tokctl("keys", "show", "custom", "--server", fake.url).out
+    with pytest.raises(UnsupportedChangeError, match="unknown API token type"):
+        xiver.create(ApiTokenSpec(name="new", type="custom"))

@@ -219,11 +219,7 @@ def _compare_ledger(ledger: Ledger, settings: Settings, clock: Callable[[], date
             "Revoke it by id.",
             uncertain=[{"id": one.id, "name": one.name} for one in uncertain],
         ),
-        note(
-            "" if not begun else f"the rotation of API token {begun[0].replaces} '{begun[0].name}' is not complete.",
-            "" if not begun else f"Run 'tokctl api-tokens rotate {begun[0].replaces}' to finish it.",
-            rotations=[entry.replaces for entry in begun],
-        ),
+        _describe_rotations(begun),
         note(
             "" if not stale else format_stale(stale, registry),
             f"They are ignored. Remove their files in {ledger.folder} if you do not need them.",
@@ -235,3 +231,17 @@ def _compare_ledger(ledger: Ledger, settings: Settings, clock: Callable[[], date
             elsewhere=sorted({entry.origin for entry in elsewhere}),
         ),
     ]
+
+
+def _describe_rotations(begun: list[LedgerEntry]) -> CheckResult:
+    """Return the finding about unfinished rotations; without a text if there are none."""
+    facts = {"rotations": [entry.replaces for entry in begun]}
+    if not begun:
+        return note("", **facts)
+    first = begun[0]
+    lost, grace = (" Its secret may be lost.", " --grace 0") if first.is_in_place else ("", "")
+    return note(
+        f"the rotation of API token {first.replaces} '{first.name}' is not complete.{lost}",
+        f"Run 'tokctl api-tokens rotate {first.replaces}{grace}' to finish it.",
+        **facts,
+    )

@@ -235,7 +235,7 @@ def _compare_ledger(ledger: Ledger, settings: Settings, clock: Callable[[], date
 
 def _describe_rotations(begun: list[LedgerEntry]) -> CheckResult:
     """Return the finding about unfinished rotations; without a text if there are none."""
-    facts = {"rotations": [entry.replaces for entry in begun]}
+    facts: dict[str, Any] = {"rotations": [entry.replaces for entry in begun]}
     if not begun:
         return note("", **facts)
     first = begun[0]

@@ -53,7 +53,7 @@ def need_node() -> None:
 
 def build() -> Path:
     """Return the application with its packages and a database with an administrator, unless they are in the cache."""
-    sources = [APP / "package.json", APP / "start.js", *sorted((APP / "config").iterdir()), Path(__file__)]
+    sources = [APP / "package.json", APP / "start.js", *sorted((APP / "config").iterdir())]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tokctl-tests"
     built = cache / f"strapi-{digest}"
@@ -63,7 +63,7 @@ def build() -> Path:
             with tempfile.TemporaryDirectory(dir=cache) as folder:
                 app = Path(folder) / "app"
                 shutil.copytree(APP, app)
-                for name in ("src/api", "public"):
+                for name in ("src/api", "public/uploads"):
                     (app / name).mkdir(parents=True)
                 npm(
                     app,

@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from support.running_server import make_secret
-from tokctl.server.usage import UsageRecorder, Use
+from tokctl.server.usage import UsageRecorder
 from tokctl.store import open_store
 
 
@@ -31,15 +31,14 @@ def test_a_failed_write_is_retried(tmp_path):
         usage = UsageRecorder(str(path), tell, interval=60)
         first, second = made(path, "first"), made(path, "second")
         path.rename(tmp_path / "away.db")
-        usage.record_use(first, Use(now - timedelta(seconds=9)))
-        usage.record_use(second, Use(now - timedelta(seconds=9)))
+        usage.record_use(first, now - timedelta(seconds=9))
+        usage.record_use(second, now - timedelta(seconds=9))
         assert not await usage.write()  # there is no store
-        usage.record_use(first, Use(now))
+        usage.record_use(first, now)
         (tmp_path / "away.db").rename(path)
         assert await usage.write()
-        usage.record_use(
-            first, Use(now - timedelta(seconds=5))
-        )  # from another worker, say: the last use does not go back
+        # From another worker, say: the last use does not go back.
+        usage.record_use(first, now - timedelta(seconds=5))
         await usage.finish()
 
     asyncio.run(scenario())
@@ -58,7 +57,7 @@ def test_uses_are_written_at_intervals(tmp_path):
         usage = UsageRecorder(str(path), lambda *_, **__: None, interval=0.02)
         usage.start()
         for token in tokens:
-            usage.record_use(token, Use(now))
+            usage.record_use(token, now)
             await asyncio.sleep(0.3)
             with open_store(str(path)) as store:
                 assert store.api_tokens.by_id(token.id).last_used_at == now
@@ -70,7 +69,7 @@ def test_uses_are_written_at_intervals(tmp_path):
 def test_a_use_is_not_written_to_another_store(tmp_path):
     path, other = tmp_path / "one.db", tmp_path / "other.db"
     usage, now = UsageRecorder(str(path), lambda *_, **__: None), datetime.now(UTC)
-    usage.record_use(made(path, "mine"), Use(now))
+    usage.record_use(made(path, "mine"), now)
     made(other, "another's, with the same id")
     for end in ("-wal", "-shm"):
         path.with_name(path.name + end).unlink(missing_ok=True)
@@ -90,7 +89,7 @@ def test_a_slow_writer_delays_shutdown_by_a_few_seconds_only(tmp_path):
     async def scenario(release):
         usage = UsageRecorder(str(path), lambda event, **_: told.append(event), interval=0.01)
         usage.start()
-        usage.record_use(token, Use(now))
+        usage.record_use(token, now)
         await asyncio.sleep(0.2)  # a write is under way, and shutdown interrupts it
         if release:
             asyncio.get_running_loop().call_later(1, writer.execute, "ROLLBACK")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from random import Random
 
 import msgspec
 import pytest
@@ -98,6 +99,36 @@ def test_a_use_moves_only_forward_and_is_no_change(store: Store):
             made, last_used_at=at(kept), last_use=LastUse(f"10.0.0.{kept}")
         )
     assert store.revisions() == before
+
+
+def test_pages_in_any_order_are_parts_of_the_list(store: Store):
+    for n in range(40):
+        store.api_tokens.create(new(f"n{n}", created_at=at(n // 3)), n.to_bytes(32, "big"), "p1", by=TESTER)
+    chance = Random(7)
+    for _ in range(6):
+        every = list(store.api_tokens.list())
+        assert store.api_tokens.count() == len(every)
+        for _ in range(25):
+            page, size = chance.randint(1, 15), chance.choice((1, 3, 7, 40))
+            found = store.api_tokens.page(page, size)
+            assert (list(found[0]), found[1]) == (every[(page - 1) * size : page * size], len(every)), (page, size)
+        store.api_tokens.revoke(int(chance.choice(every).id), at(99), by=TESTER)
+        store.api_tokens.create(
+            new("more", created_at=at(chance.randint(0, 20))), chance.randbytes(32), "p1", by=TESTER
+        )
+
+
+def test_the_counter_follows_every_change_and_a_wrong_one_is_found(store: Store):
+    for n in range(3):
+        store.api_tokens.create(new(f"n{n}"), n.to_bytes(32, "big"), "p1", by=TESTER)
+    store.connection.execute("UPDATE api_token SET revoked_at = 1 WHERE name = 'n0'")
+    assert store.api_tokens.count() == 2
+    store.connection.execute("UPDATE api_token SET revoked_at = 2 WHERE name = 'n0'")
+    store.connection.execute("DELETE FROM api_token WHERE name IN ('n0', 'n1')")
+    assert store.api_tokens.count() == len(list(store.api_tokens.list())) == 1
+    assert list(store.find_problems()) == []
+    store.connection.execute("UPDATE api_token_count SET number = 7")
+    assert list(store.find_problems()) == ["the counter says 7 API tokens; found 1"]
 
 
 def test_no_secret_and_no_pepper_is_in_the_tables(store: Store):

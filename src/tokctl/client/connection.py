@@ -27,7 +27,9 @@ class Connection(Struct, frozen=True, repr_omit_defaults=True):
     connect_timeout: float = 5.0  # seconds to wait for a connection to one IP address
     rate: RequestRate | None = None  # maximum rate of requests
     retries: int = 3  # the maximum number of further attempts after a transient failure
-    max_bytes: int = 1 << 30  # of a response, decompressed
+    max_bytes: int = 1 << 30  # of a response that is read as a stream, decompressed
+    max_document_bytes: int = 64 << 20  # of a response that is read as a whole, decompressed
+    max_document_values: int = 2_000_000  # of the JSON in it: 64 bytes or more in memory each, 3 in the response
     user_agent: str = f"tokctl/{__version__}"
 
     def __repr__(self) -> str:

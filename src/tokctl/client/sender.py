@@ -155,7 +155,9 @@ class HttpSender:
         with closing(self.send_request(request)) as response:
             try:
                 seconds = BODY_TIMEOUT_FACTOR * self._connection.timeout
-                body = b"".join(self.iter_body(response, request.target, seconds))
+                max_bytes = min(self._connection.max_document_bytes, self._connection.max_bytes)
+                body = b"".join(self.iter_body(response, request.target, seconds, max_bytes))
+                self._check_values(body, request.target)
             except TokctlError as fault:
                 raise _outcome_unknown(request.method, fault) from None
         return ClientResponse(
@@ -167,13 +169,24 @@ class HttpSender:
             self._credential.mask,
         )
 
-    def iter_body(self, response: httpx.Response, target: str, seconds: float | None = None) -> Iterator[bytes]:
+    def _check_values(self, body: bytes, target: str) -> None:
+        """Raise InputError if decoding the JSON of a body could need far more memory than the body."""
+        if body.count(b",") + body.count(b"[") + body.count(b"{") > self._connection.max_document_values:
+            url = self._credential.mask(self._base.display_target(target))
+            raise InputError(
+                f"{url}: the response has more than {self._connection.max_document_values:,} values.",
+                "Use a filter or a limit.",
+            )
+
+    def iter_body(
+        self, response: httpx.Response, target: str, seconds: float | None = None, max_bytes: int | None = None
+    ) -> Iterator[bytes]:
         """Yield the body of a response as it arrives, decompressed; ``seconds`` limits the whole body.
 
         Raises UnreachableError: it breaks off, stops, or is too slow; InputError: it is too large or damaged.
         """
         url = self._credential.mask(self._base.display_target(target))
-        max_bytes = self._connection.max_bytes
+        max_bytes = self._connection.max_bytes if max_bytes is None else max_bytes
         length = response.headers.get("content-length", "")
         try:
             encoding = response.headers.get("content-encoding", "")

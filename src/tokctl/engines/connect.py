@@ -24,6 +24,11 @@ class _OpenedServer(NamedTuple):
     adopted: Settings | None = None
 
 
+MAX_INSTANCE_BYTES = 256 << 20
+"""The largest response with the tokens of an instance that is read as a whole, decompressed."""
+MAX_INSTANCE_VALUES = 10_000_000
+"""The JSON values in it: those of about 300,000 tokens."""
+
 _last_opened: _OpenedServer | None = None
 _warned: set[str] = set()
 
@@ -32,7 +37,12 @@ def create_client(settings: Settings) -> Client:
     """Return a new client. One for the same settings, as after an outage, reuses the credential."""
     from tokctl.client import Client
 
-    return Client(_create_connection(settings), warn=warn)
+    connection = replace(
+        _create_connection(settings),
+        max_document_bytes=MAX_INSTANCE_BYTES,
+        max_document_values=MAX_INSTANCE_VALUES,
+    )
+    return Client(connection, warn=warn)
 
 
 def _create_connection(settings: Settings) -> Connection:

@@ -150,11 +150,8 @@ class Authenticator:
 
 def read_credentials(headers: Mapping[bytes, bytes]) -> list[bytes]:
     """Return the secrets in the headers without duplicates; they may be malformed."""
-    found = []
-    key = headers.get(b"x-api-key")
-    if key is not None:
-        found.append(key.strip())
-    text = headers.get(b"authorization")
+    key, text = headers.get(b"x-api-key"), headers.get(b"authorization")
+    found = [] if key is None else [key.strip()]
     if text is not None:
         text = text.strip()
         if text[: len(_BEARER)].lower() == _BEARER:

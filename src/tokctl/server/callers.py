@@ -47,7 +47,10 @@ class Caller(Struct, frozen=True, kw_only=True):
                 raise forbidden("Your JWT has no scope of this API.", {"provided_permissions": []}, "permission")
             return
         scopes = self.token.scopes or ()
-        if WILDCARD_SCOPE not in scopes and set(scopes).isdisjoint(permissions):
+        for permission in permissions:  # most endpoints have one, and this is faster than sets
+            if permission in scopes:
+                return
+        if WILDCARD_SCOPE not in scopes:
             required = permissions[0]
             raise forbidden(
                 f"This API token lacks the permission '{required}'.",

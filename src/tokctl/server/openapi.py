@@ -15,6 +15,7 @@ from tokctl.documents.errors import ApiTokenError, ErrorDocument, HealthDocument
 from tokctl.documents.instances import InstanceDetail, InstanceList
 from tokctl.documents.tokens import FoundTokens, StandaloneToken, TokenList
 from tokctl.documents.trace import TraceDocument
+from tokctl.model.api_tokens import EXPIRES_HEADER, EXPIRY_NOTICE
 from tokctl.model.definitions import Definition
 from tokctl.server.endpoint import Endpoint, Resource, group_by_path
 from tokctl.server.request_bodies import (
@@ -89,6 +90,10 @@ _SECRET = "The secret of an API token"  # noqa: S105 - not a secret
 _REQUEST_ID = {
     "description": "The request id: the value of X-Request-ID in the request, or a generated one.",
     "schema": {"type": "string"},
+}
+_EXPIRES = {
+    "description": f"When the API token of the request expires, in its last {EXPIRY_NOTICE.days} days.",
+    "schema": {"type": "string", "format": "date-time"},
 }
 _RETRY = {"Retry-After": {"description": "When to retry, in seconds.", "schema": {"type": "integer", "minimum": 0}}}
 _VERSION_HEADERS = {
@@ -224,7 +229,7 @@ def _describe_operation(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _describe_responses(endpoint: Endpoint) -> dict[str, Any]:
-    headers = {"X-Request-ID": _REQUEST_ID}
+    headers = {"X-Request-ID": _REQUEST_ID} | ({EXPIRES_HEADER: _EXPIRES} if endpoint.permissions else {})
     statuses = {*(_GUARDED if endpoint.permissions else _OPEN), *endpoint.errors}
     if endpoint.body is not None:
         statuses.add(415)

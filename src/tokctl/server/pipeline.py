@@ -43,7 +43,8 @@ class Pipeline:
         caller = None if resource.is_open else self._authenticate(request)
         if caller is not None and (endpoint is None or not endpoint.authorizes_itself):
             if caller.token is not None:
-                self.services.usage.record_use(caller.token, request.use)
+                agent = request.headers.get(b"user-agent")
+                self.services.usage.record_use(caller.token, request.now, request.client, agent, method, request.route)
             caller.check_method(method)
             if endpoint is not None:
                 caller.check_permission(endpoint.permissions)

@@ -50,12 +50,12 @@ class UsageRecorder:
         self.url = url
         self.log_event = log_event
         self.interval = interval
-        self._used: dict[int, tuple[ApiToken, Use]] = {}
+        self._used: dict[int | str, tuple[ApiToken, tuple[Any, ...]]] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def record_use(self, token: ApiToken, use: Use) -> None:
-        """Record the use of an API token."""
-        self._used[cast(int, token.id)] = token, use
+    def record_use(self, token: ApiToken, *use: Any) -> None:
+        """Record the use of an API token: the members of a ``Use``, which is only made of those that are written."""
+        self._used[token.id] = token, use
 
     def start(self) -> None:
         """Start to write at intervals."""
@@ -86,12 +86,13 @@ class UsageRecorder:
         with suppress(StoreError):
             self._touch(self._used)
 
-    def _touch(self, used: dict[int, tuple[ApiToken, Use]]) -> None:
+    def _touch(self, used: dict[int | str, tuple[ApiToken, tuple[Any, ...]]]) -> None:
         with open_store(self.url, write=True) as store:
             store.set_busy_timeout(BUSY_TIMEOUT_MS)
             table = store.api_tokens
             same = {}
-            for number, (token, use) in used.items():
+            for token, members in used.values():
+                number, use = cast(int, token.id), Use(*members)
                 kept = table.by_id(number)
                 if kept is not None and (kept.token, kept.created_at) == (token.token, token.created_at):
                     same[number] = use.at, use.describe()  # otherwise another store has replaced the token's

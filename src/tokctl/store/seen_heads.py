@@ -1,7 +1,7 @@
 """The last audit entries of stores that this machine has seen, kept outside of the stores.
 
-Whoever restores a store from a backup makes revoked API tokens valid again, and nothing in the store tells. Here is one
-file for each store in ``stores`` of the state directory, named by the identity of the store, with the end of its audit
+When a store is restored from a backup, revoked API tokens become valid again, and the store itself does not show it. So
+``stores`` in the state directory has a file for each store, named by the store's identity, with the end of its audit
 after the last change. A store that lacks this entry went back. A file that cannot be read or written is ignored.
 """
 

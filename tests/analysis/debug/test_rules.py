@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from datetime import timedelta
 from itertools import pairwise
@@ -605,6 +606,19 @@ def test_what_hits_carry():
     hit = look("BROKEN_LINKS", *several)["i1", "a"]
     assert hit.text == "names itself as its own parent or child; lists x as its child, which is not in the list"
     assert [one["kind"] for one in hit.facts["anomalies"]] == ["SELF_PARENT", "CHILD_MISSING"]
+
+
+def test_a_list_of_countless_missing_children_is_shortened():
+    listed = [f"x{n}" for n in range(50_000)]
+    tracemalloc.start()
+    try:
+        hit = look("BROKEN_LINKS", done("a", child_tokens=tuple(listed)), done("b", parent_token_id="a"))["i1", "a"]
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert hit.text.endswith("; and 49,980 more")
+    assert len(hit.facts["anomalies"]) == 20
+    assert most < 400 * len(listed)
 
 
 # --- against plain ways to say the same ---

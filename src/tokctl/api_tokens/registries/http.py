@@ -36,7 +36,7 @@ from tokctl.api_tokens.registries.server import SHOW_HINT, ServerRegistry
 from tokctl.api_tokens.registries.server_kind import TOKENS_PATH, AuditLog
 from tokctl.client import Client
 from tokctl.client.json_responses import WRONG_ADDRESS_HINT
-from tokctl.errors import InputError, NotAllowedError, NotFoundError
+from tokctl.errors import ExpiryLimitError, InputError, NotAllowedError, NotFoundError
 from tokctl.model.api_tokens import UNKNOWN, VALID, ApiToken
 
 MAX_REASON_LENGTH = 1000  # characters
@@ -119,8 +119,20 @@ class HttpRegistry(ServerRegistry):
     def create(self, spec: ApiTokenSpec) -> CreatedToken:
         """Create an API token. One that differs from the request, or has no usable secret, is revoked at once.
 
-        After a lost response, a server that supports it is asked again for the same API token.
+        After a lost response, a server that supports it is asked again for the same API token. If the server allows an
+        earlier expiry only, and so does the specification, it is asked again for that.
         """
+        try:
+            return self._create(spec)
+        except ExpiryLimitError as error:
+            if not spec.may_expire_earlier:
+                raise
+            self._warn(
+                f"The API token expires at {error.latest:%Y-%m-%d %H:%M} UTC, as the server allows no later time."
+            )
+            return self._create(replace(spec, expires_at=error.latest))
+
+    def _create(self, spec: ApiTokenSpec) -> CreatedToken:
         values = _list_values(spec)
         self._check_supported(values)
         body: Document = {"name": spec.name, "description": spec.description} | encode_fields(values)

@@ -20,7 +20,7 @@ from tokctl.text import one_line, suggest
 class ApiTokenSpec(Struct, frozen=True, kw_only=True):
     """The API token to create. With ``scopes`` None the registry chooses its default scopes.
 
-    ``replaces`` is the id of the API token whose successor it is, for an audit.
+    With ``may_expire_earlier`` a server that has a limit may choose an earlier expiry. ``replaces`` is the id of the API token whose successor it is, for an audit.
     """
 
     name: str
@@ -29,6 +29,7 @@ class ApiTokenSpec(Struct, frozen=True, kw_only=True):
     scopes: tuple[str, ...] | None = None
     allowed_cidrs: tuple[str, ...] = ()
     expires_at: datetime | None = None
+    may_expire_earlier: bool = False
     replaces: str | None = None
 
 

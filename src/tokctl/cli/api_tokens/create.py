@@ -30,8 +30,13 @@ def create(
         typer.Option(metavar="SCOPE", help=ropt.NEW_SCOPE_HELP, show_default=False, autocompletion=complete_permission),
     ] = None,
     expires: Annotated[
-        str, typer.Option(metavar="WHEN", help="Expiry: a duration such as 90d, a date, or never.")
-    ] = DEFAULT_LIFETIME,
+        str | None,
+        typer.Option(
+            metavar="WHEN",
+            show_default=False,
+            help="Expiry: a duration such as 90d, a date, or never (default: 90d, or less if the server allows less).",
+        ),
+    ] = None,
     allowed_cidr: ropt.NewNetworks = None,
     save: opt.Save = None,
     replace: ropt.Replace = False,
@@ -56,7 +61,7 @@ def create(
         raise UsageError("NAME is empty.", "Give a name that says who uses the API token.")
     kind, scopes = ropt.check_type(type_), ropt.parse_scopes(scope)
     networks = ropt.parse_networks(allowed_cidr or [ropt.ANY])
-    until = ropt.parse_expiry(expires, app.now)
+    until = ropt.parse_expiry(expires or DEFAULT_LIFETIME, app.now)
     registry = app.open_registry(write=True)
     check_fields(registry, ("allowed_cidrs",) if networks else ())
     may_replace = replace_anything if replace else replace_nothing
@@ -67,6 +72,7 @@ def create(
         type=registry.check_type(kind),
         description=description,
         expires_at=until,
+        may_expire_earlier=expires is None,
         allowed_cidrs=networks,
         scopes=ropt.choose_scopes(registry, scopes),
     )

@@ -29,7 +29,7 @@ async def _introspect(services: Services, query: Query) -> Response:
     if token is not None and not body.is_use:
         used.pop(token.id, None)
     for one in used.values():
-        services.usage.record_use(one, query.use)
+        services.usage.record_use(one, *query.use)
     if token is not None and state == VALID:
         return DocumentResponse(Introspection(active=True, **_describe_token(token)))
     if not caller.can_manage_tokens:

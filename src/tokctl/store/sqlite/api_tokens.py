@@ -26,6 +26,8 @@ _COLUMNS = (
     "id, name, description, type, scopes, allowed_cidrs, disabled, token, created_by,"
     " created_at, updated_at, expires_at, last_used_at, last_use, revoked_at"
 )
+MAX_STARTS = 1000
+"""Maximum number of positions of the list that are remembered."""
 _NEWEST_FIRST = "ORDER BY created_at DESC, id DESC"
 _DISTINCT_PEPPERS = """
     WITH RECURSIVE known (pepper) AS (
@@ -66,13 +68,22 @@ _use_decoder = msgspec.json.Decoder(LastUse)
 Token = TypeVar("Token", bound=NewApiToken)
 
 
+class PageStarts:
+    """The first API tokens of pages that were read: position in the list → time of creation and id, at a revision."""
+
+    def __init__(self) -> None:
+        self.revision = -1
+        self.keys: dict[int, tuple[int, int]] = {}
+
+
 class SQLiteApiTokens:
     """Reads and writes API tokens over a store's connection; each change is a transaction of its own."""
 
-    def __init__(self, connection: LimitedConnection, location: str) -> None:
+    def __init__(self, connection: LimitedConnection, location: str, starts: PageStarts | None = None) -> None:
         self.connection = connection
         self.location = location
         self.requesting_token: ApiToken | None = None
+        self._starts = PageStarts() if starts is None else starts
 
     def identity(self) -> str:
         with translate_errors(self.location):
@@ -112,19 +123,40 @@ class SQLiteApiTokens:
         return int(number)
 
     def page(self, page: int, size: int, name: str | None = None) -> tuple[Sequence[ApiToken], int]:
-        """Return a page (from 1) and the total. The cost depends on the distance from the nearer end."""
+        """Return a page (from 1) and the total.
+
+        The cost depends on the distance from the nearer end, or from the nearest page that was read since the list was
+        changed last.
+        """
         total = self.count(name)
         first = (page - 1) * size
         size = min(size, total - first)
         if size <= 0:
             return (), total
-        behind = total - first - size
-        is_reversed = behind < first
-        order, skipped = ("ASC", behind) if is_reversed else ("DESC", first)
         valid, values = _valid(name)
+        behind = total - first - size
+        known = self._known_starts() if name is None else {}
+        start = first if first in known else max((start for start in known if start < first), default=0)
+        if behind < first - start:
+            order, skipped = "ASC", behind
+        else:
+            order, skipped = "DESC", first - start
+            if start:
+                valid, values = f"{valid} AND (created_at, id) <= (?, ?)", known[start]
         rest = f"{valid} ORDER BY created_at {order}, id {order} LIMIT ? OFFSET ?"
         found = [*self._select(rest, [*values, size, skipped])]
-        return found[::-1] if is_reversed else found, total
+        if order == "ASC":
+            found.reverse()
+        if found:
+            known[first] = to_micros(found[0].created_at), int(found[0].id)
+        return found, total
+
+    def _known_starts(self) -> dict[int, tuple[int, int]]:
+        with translate_errors(self.location):
+            (revision,) = self.connection.execute("SELECT number FROM revision WHERE kind = 'access'").fetchone()
+        if revision != self._starts.revision or len(self._starts.keys) >= MAX_STARTS:
+            self._starts.revision, self._starts.keys = revision, {}
+        return self._starts.keys
 
     # --- changes, each with its entry in the audit ---
 

@@ -30,7 +30,7 @@ from tokctl.store.sqlite.schema import FINAL, INCREMENT_REVISION, LIVE
 from tokctl.store.sqlite.variables import find_stale_variables
 
 if TYPE_CHECKING:
-    from tokctl.store.sqlite.api_tokens import SQLiteApiTokens
+    from tokctl.store.sqlite.api_tokens import PageStarts, SQLiteApiTokens
     from tokctl.store.sqlite.audit import SQLiteAudit
 
 
@@ -43,6 +43,7 @@ class SQLiteStore(SQLiteQueries):
         self._opened = opened
         self._version: tuple[int, int] | None = None
         self._query_limit = opened.connection.limit.seconds
+        self._starts: PageStarts | None = None
 
     def close(self) -> None:
         self.connection.close()
@@ -94,9 +95,11 @@ class SQLiteStore(SQLiteQueries):
 
     @property
     def api_tokens(self) -> SQLiteApiTokens:
-        from tokctl.store.sqlite.api_tokens import SQLiteApiTokens
+        from tokctl.store.sqlite.api_tokens import PageStarts, SQLiteApiTokens
 
-        return SQLiteApiTokens(self.connection, str(self.path))
+        if self._starts is None:
+            self._starts = PageStarts()
+        return SQLiteApiTokens(self.connection, str(self.path), self._starts)
 
     @property
     def audit(self) -> SQLiteAudit:

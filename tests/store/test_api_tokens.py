@@ -45,6 +45,7 @@ def test_a_token_comes_back_as_it_was_created(store: Store):
         "last_used_at": None,
         "last_use": None,
         "disabled": False,
+        "unrestricted": False,
         "revoked_at": None,
         "extra": {},
     }

@@ -240,11 +240,18 @@ def parse_error_body(body: bytes, headers: Mapping[str, str], mask_secrets: Call
         granted_permissions=names(details.get("provided_permissions")),
         missing_scopes=names(details.get("missing_scopes")),
         member=line(details.get("member"), 60),
-        latest=parse_time(details["latest"]) if isinstance(details.get("latest"), str) else None,
+        latest=_parse_latest(details.get("latest")),
         client_address=line(details.get("client"), 60),
         state=line(details.get("state"), 60),
         retry_after=float(retry_after) if isinstance(retry_after, int | float) and 0 <= retry_after < 1e18 else None,
     )
+
+
+def _parse_latest(value: Any) -> datetime | None:
+    try:
+        return parse_time(value)
+    except ValueError:
+        return None
 
 
 def _mapping(value: Any) -> dict[str, Any]:

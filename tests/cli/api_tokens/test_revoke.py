@@ -246,6 +246,7 @@ def test_an_interruption_says_how_many_are_gone(keys, tmp_path):
         end = time.monotonic() + PATIENCE
         while "grafana" in keys.names() and time.monotonic() < end:
             terminal.read(0.05)
+        time.sleep(1)  # it now waits for the keyring, for five seconds
         terminal.type("\x03")
         assert terminal.end() == 130
         assert "Revoked 1 of 2 API tokens before the interruption." in terminal.text

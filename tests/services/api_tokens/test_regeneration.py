@@ -19,7 +19,6 @@ from support.fake_cms import DROPPED, FAILED, FAILED_AFTER, GARBLED, TRUNCATED, 
 from support.fake_strapi import FakeStrapi
 from support.interruptions import Ended, Runs
 from support.keyrings import backends
-from tokctl.api_tokens.custody.ledger import RESCUE_SUFFIX
 
 pytestmark = pytest.mark.slow  # starts programs
 
@@ -83,7 +82,7 @@ class Place:
 
     def kept(self) -> list[str]:
         """The valid secrets that are saved, in the place or in a file that was written in need."""
-        rescued = [file.read_text().strip() for file in self.folder.rglob(f"*{RESCUE_SUFFIX}")]
+        rescued = [file.read_text().strip() for file in self.folder.rglob("api-token-*.tokctl-secret")]
         return [secret for secret in {self.saved(), *rescued} if self.is_valid(secret)]
 
     def is_told(self) -> bool:

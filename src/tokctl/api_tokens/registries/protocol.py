@@ -20,7 +20,8 @@ from tokctl.text import one_line, suggest
 class ApiTokenSpec(Struct, frozen=True, kw_only=True):
     """The API token to create. With ``scopes`` None the registry chooses its default scopes.
 
-    With ``may_expire_earlier`` a server that has a limit may choose an earlier expiry. ``replaces`` is the id of the API token whose successor it is, for an audit.
+    With ``may_expire_earlier``, a server that has a limit may choose an earlier expiry. ``replaces`` is the id of the
+    API token whose successor it is, for an audit.
     """
 
     name: str

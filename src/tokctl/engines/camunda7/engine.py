@@ -58,10 +58,7 @@ _LIST_KEY = ("list",)
 
 
 class Camunda7Engine(RemoteEngine):
-    """Reads a Camunda 7 server, or one of its forks. ``--server`` may name one of several engines.
-
-    ``clock`` tells whether the locks of workers have expired.
-    """
+    """Reads an engine of a Camunda 7 server, or of a fork. ``clock`` tells whether locks of workers have expired."""
 
     kind = "camunda7"
 

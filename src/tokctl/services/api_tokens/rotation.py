@@ -121,6 +121,7 @@ class Rotation:
             scopes=old.scopes,
             allowed_cidrs=old.allowed_cidrs or (),
             expires_at=until,
+            may_expire_earlier=expires_at == "as before",
             replaces=str(old.id),
         )
         superseded = self._superseded_digests(old, begun)

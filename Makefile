@@ -6,13 +6,17 @@ OLDEST := .venv-oldest
 SITE_VENV := .venv-site
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast test-oldest check docs screens site bench build clean
+.PHONY: demo test test-fast test-kills test-oldest check docs screens site bench build clean
 
 demo: $(VENV)/.installed            ## run a real process in a real engine and look at it
 	@$(BIN)/tokctl demo
 
 test: $(VENV)/.installed-dev        ## all tests, in random order; repeat one with ARGS=--randomly-seed=N
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+test-kills: $(VENV)/.installed-dev  ## interruptions of commands about API tokens at every step, and 300 kills at random moments
+	TOKCTL_TEST_KILLS=150 $(BIN)/python -m pytest -n 2 --timeout 3600 tests/api_tokens/custody/test_interrupted.py \
+		tests/api_tokens/custody/test_random_kills.py $(ARGS)
 
 test-fast: $(VENV)/.installed-dev   ## the tests that start no servers and programs: about a minute
 	$(BIN)/python -m pytest -n 2 --dist worksteal --hypothesis-profile=fast -m "not slow" $(ARGS)

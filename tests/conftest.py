@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,10 @@ settings.load_profile("regular")
 
 os.environ["TZ"] = "UTC"
 time.tzset()
+
+# No test finds the state of the user who runs them, nor leaves something there.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="tokctl-state-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 # No test in this process uses the machine's keyring; and none finds the one that an earlier test chose, as keyring
 # remembers its first choice.
@@ -62,6 +70,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         is_slow_path = any(item.path.is_relative_to(path) for path in SLOW_PATHS)
         if is_slow_path or SLOW_FOLDERS.intersection(folders) or SLOW_FIXTURES.intersection(fixtures):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True)
+def _own_memory(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the kinds of servers that an earlier test has met, perhaps at the same port, out of this one."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / f"state-{next(_TESTS)}"))
+
+
+_TESTS = count()
 
 
 @pytest.fixture

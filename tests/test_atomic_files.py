@@ -85,11 +85,12 @@ def test_modes_do_not_depend_on_the_umask(tmp_path, monkeypatch, umask):
     assert modes == {"a": 0o700, "b": 0o700, "named": 0o600, "unnamed": 0o600}
 
 
-def test_a_folder_of_ours_is_closed_to_others(tmp_path):
+@pytest.mark.parametrize(("mode", "closed"), [(0o777, 0o755), (0o775, 0o755), (0o700, 0o700), (0o1777, 0o1777)])
+def test_a_folder_of_ours_is_closed_to_others(tmp_path, mode, closed):
     (tmp_path / "ours").mkdir()
-    (tmp_path / "ours").chmod(0o777)
+    (tmp_path / "ours").chmod(mode)
     make_own_folder(tmp_path / "ours")
-    assert (tmp_path / "ours").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "ours").stat().st_mode & 0o7777 == closed
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to make folders of others")

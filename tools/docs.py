@@ -12,12 +12,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tools import engines, man, reference, screens, scripting
+from tools import engines, man, reference, registries, screens, scripting
 
 from tokctl.cli.completion_scripts import SCRIPTS
 
 ROOT = Path(__file__).parent.parent
-MADE = ("man/*", "completions/*", "docs/screens/*", "docs/commands.md", engines.PAGE, scripting.PAGE)
+MADE = ("man/*", "completions/*", "docs/screens/*", "docs/commands.md", engines.PAGE, registries.PAGE, scripting.PAGE)
 
 
 def write(folder: Path) -> None:
@@ -28,6 +28,7 @@ def write(folder: Path) -> None:
         **{f"docs/screens/{name}.svg": text for name, text in screens.pictures()},
         "docs/commands.md": reference.page(),
         engines.PAGE: engines.page(),
+        registries.PAGE: registries.page(ROOT),
         scripting.PAGE: scripting.page(ROOT),
     }
     for name in files(folder) - made.keys():

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from tools.reference import escape
 
+from tokctl.capabilities import Feature
+from tokctl.cli.capability_tables import Capabilities
 from tokctl.engines import ENGINES
-from tokctl.engines.capabilities import FEATURES, EngineCapabilities, load_capabilities
+from tokctl.engines.capabilities import FEATURES, load_capabilities
 
 PAGE = "docs/engines.md"
 HEAD = """\
@@ -33,27 +35,27 @@ the kind of a server is detected.
 def page() -> str:
     """Return the page as Markdown."""
     found = {kind: load_capabilities(kind) for kind in ENGINES}
-    parts = [HEAD, *comparison(found)]
+    parts = [HEAD, *comparison(found, FEATURES)]
     for kind, capabilities in found.items():
         parts.append(f"\n## {kind}\n\n{escape(capabilities.title)}.\n\n| feature | | |\n|---|---|---|\n")
-        parts += notes(capabilities)
+        parts += notes(capabilities, FEATURES)
     return "".join(parts)
 
 
-def comparison(found: dict[str, EngineCapabilities]) -> Iterator[str]:
-    """Yield the lines of the table of features, with a column for each kind of engine."""
+def comparison(found: Mapping[str, Capabilities], features: Mapping[str, Feature]) -> Iterator[str]:
+    """Yield the lines of the table of features, with a column for each kind."""
     yield from row(["feature", *(f"`{kind}`" for kind in found)])
     yield from row(["---"] * (len(found) + 1))
-    for feature, meaning in FEATURES.items():
-        yield from row([escape(meaning), *(strong(able[feature].support) for able in found.values())])
+    for name, feature in features.items():
+        yield from row([escape(feature.meaning), *(strong(able[name].support) for able in found.values())])
 
 
-def notes(capabilities: EngineCapabilities) -> Iterator[str]:
-    """Yield the rows of the features of one kind of engine that need a note."""
-    for feature, meaning in FEATURES.items():
-        able = capabilities[feature]
+def notes(capabilities: Capabilities, features: Mapping[str, Feature]) -> Iterator[str]:
+    """Yield the rows of the features of one kind that need a note."""
+    for name, feature in features.items():
+        able = capabilities[name]
         if able.note:
-            yield from row([escape(meaning), strong(able.support), escape(able.note)])
+            yield from row([escape(feature.meaning), strong(able.support), escape(able.note)])
 
 
 def strong(support: str) -> str:

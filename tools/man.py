@@ -23,7 +23,8 @@ ENVIRONMENT = {
     "TOKCTL_ENGINE_KIND, TOKCTL_CA_FILE, TOKCTL_INSECURE, TOKCTL_TIMEOUT": "Like --engine-kind, --ca-file, "
     "--insecure and --request-timeout.",
     "TOKCTL_CONNECT_TIMEOUT": "Timeout for connecting to a server.",
-    "TOKCTL_REGISTRY_SERVER": "Server of the API tokens, if it is another one.",
+    "TOKCTL_REGISTRY_SERVER, TOKCTL_REGISTRY_KIND, TOKCTL_REGISTRY_CREDENTIAL": "Server of the API tokens, if it is "
+    "another one, its kind, and where the credential for it is.",
     "TOKCTL_CONFIG": "The configuration file.",
     "TOKCTL_PEPPER_FILE, TOKCTL_PEPPER": "Key of the digests of API tokens: a file with it, or the key itself.",
     "TOKCTL_STATE_DIR": "Directory of the state files.",

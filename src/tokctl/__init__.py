@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from tokctl.analysis.performance.groups import VisitGroup as VisitGroup
     from tokctl.analysis.trace.report import InstanceTrace as InstanceTrace
     from tokctl.analysis.tree.forest import Forest as Forest
+    from tokctl.api_tokens.registries.capabilities import RegistryCapabilities as RegistryCapabilities
     from tokctl.api_tokens.registries.protocol import (
         ApiTokenSpec as ApiTokenSpec,
         CreatedToken as CreatedToken,
         Registry as Registry,
-        RegistryCapabilities as RegistryCapabilities,
         VerificationResult as VerificationResult,
     )
     from tokctl.engines.protocol import Engine as Engine

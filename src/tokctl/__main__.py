@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from tokctl.cli.app import Invocation
+
 INTERRUPTED = 130
 _OUTPUT_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EBADF}
 
@@ -104,15 +106,25 @@ def run(
     except Exception as error:
         if invocation.debug_traceback(arguments):
             raise
-        if isinstance(error, OSError) and error.errno in _OUTPUT_ERRNOS:
-            return _report_output_error(error)
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        sys.stderr.write(
-            f"tokctl: internal error: {text}. Run the command again with --debug-traceback and report the output.\n"
-        )
-        return 70
+        return _report_unexpected_error(error, invocation)
     finally:
         invocation.close()
+
+
+def _report_unexpected_error(error: Exception, invocation: Invocation) -> int:
+    """Report an error of the output, a damaged store, or a bug."""
+    from tokctl.cli.app import format_error
+
+    if isinstance(error, OSError) and error.errno in _OUTPUT_ERRNOS:
+        return _report_output_error(error)
+    if damage := invocation.find_damage():
+        sys.stderr.write(f"error: {format_error(damage)}\n")
+        return damage.exit_code
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    sys.stderr.write(
+        f"tokctl: internal error: {text}. Run the command again with --debug-traceback and report the output.\n"
+    )
+    return 70
 
 
 def _report_interrupt() -> int:

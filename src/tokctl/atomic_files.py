@@ -35,13 +35,10 @@ def write_atomically(path: Path, data: bytes, *, new: bool = False, owner: os.st
     descriptor, is_named = _create_partial(partial)
     try:
         os.fchmod(descriptor, PRIVATE_FILE)
-        left = memoryview(data)
-        while left:
-            left = left[os.write(descriptor, left) :]
         if owner is not None and (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
             with suppress(OSError):
                 os.fchown(descriptor, owner.st_uid, owner.st_gid)
-        os.fsync(descriptor)
+        _write_durably(descriptor, data)
         if not is_named and not new:
             _give_name(descriptor, partial)
             is_named = True
@@ -57,6 +54,27 @@ def write_atomically(path: Path, data: bytes, *, new: bool = False, owner: os.st
                 partial.unlink(missing_ok=True)
         os.close(descriptor)
     sync_directory(path.parent)
+
+
+def check_writable(path: Path, size: int) -> None:
+    """Write ``size`` bytes as ``write_atomically`` would, and discard them. Raises OSError: it would fail."""
+    partial = temporary_name(path)
+    with suppress(FileNotFoundError):
+        partial.lstat()  # its name may be too long
+    descriptor, is_named = _create_partial(partial)
+    try:
+        _write_durably(descriptor, b"-" * size)
+    finally:
+        if is_named:
+            partial.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _write_durably(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
+    os.fsync(descriptor)
 
 
 def temporary_name(path: Path) -> Path:
@@ -122,7 +140,7 @@ def make_folder(path: Path) -> None:
 def make_own_folder(path: Path) -> None:
     """Create a folder for private files, or check the one that is there.
 
-    One of this user that others can write is closed to them.
+    One of this user that others can write is closed to them, unless it is shared as ``/tmp`` is.
 
     Raises:
         PermissionError: it, or a link to it, belongs to another user (root may own it).
@@ -132,7 +150,8 @@ def make_own_folder(path: Path) -> None:
     for status in (path.lstat(), path.stat()):
         if is_foreign(status):
             raise PermissionError(0, f"it belongs to another user (uid {status.st_uid})", str(path))
-    if status.st_uid == os.geteuid() and status.st_mode & OTHERS_CAN_WRITE:
+    is_shared = status.st_mode & stat.S_ISVTX  # as /tmp is: only the owner of a file can replace it
+    if status.st_uid == os.geteuid() and status.st_mode & OTHERS_CAN_WRITE and not is_shared:
         path.chmod(stat.S_IMODE(status.st_mode) & ~OTHERS_CAN_WRITE)
 
 

@@ -21,6 +21,11 @@ line on stderr and the exit code.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
 
 class TokctlError(Exception):
     """An error with a message for the user: what failed and why, and in ``hint`` what to do about it."""
@@ -65,6 +70,14 @@ class NotAllowedError(TokctlError):
     """A credential is missing or insufficient, or a file's permissions forbid the access."""
 
     exit_code = 4
+
+
+class ExpiryLimitError(NotAllowedError):
+    """A server does not let an API token expire so late; ``latest`` is the latest time that it allows."""
+
+    def __init__(self, message: str, hint: str = "", *, latest: datetime) -> None:
+        super().__init__(message, hint)
+        self.latest = latest
 
 
 class UnreachableError(TokctlError):

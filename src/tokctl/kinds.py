@@ -16,6 +16,16 @@ FALLBACK_ENGINE = "rest"
 BASIC_KINDS = frozenset({"camunda7", "flowable"})
 """Kinds of servers that take a credential of the form ``user:password`` as HTTP Basic authentication."""
 
+SERVER_REGISTRIES = {
+    "tokctl": "tokctl.api_tokens.registries.tokctl",
+    "xivercms": "tokctl.api_tokens.registries.xivercms",
+    "strapi": "tokctl.api_tokens.registries.strapi",
+}
+"""Kind of a server with API tokens → module. A server is of the first kind that recognizes its response."""
+
+FALLBACK_REGISTRY = "xivercms"
+"""The kind of a server that no kind recognizes: it needs no more than the documented API."""
+
 FORMATS = {
     "table": "tokctl.render.formats.table",
     "wide": "tokctl.render.formats.table",

@@ -16,6 +16,7 @@ from tokctl.engines.ids import resolve_instance, resolve_instances, resolve_toke
 from tokctl.engines.projection import Projection
 from tokctl.errors import UsageError
 from tokctl.model.filters import ALL_TOKENS, InstanceFilter, TokenFilter
+from tokctl.model.rates import parse_rate
 from tokctl.services.inspection import analyze_flow, explain_token, read_history, read_trace
 
 if TYPE_CHECKING:  # each function imports what it uses
@@ -46,6 +47,10 @@ def _reject_several(**sources: str | None) -> None:
         raise UsageError(f"{' and '.join(named)} cannot be used together.", "Use one of them.")
 
 
+def _check_rate(rate: str | None) -> str | None:
+    return None if rate is None else str(parse_rate(rate))
+
+
 # --- sources ----------------------------------------------------------------------------------------------
 
 
@@ -60,6 +65,7 @@ def open_engine(
     insecure: bool = False,
     timeout: float = 30.0,
     connect_timeout: float = 5.0,
+    rate: str | None = None,
     at: datetime | None = None,
 ) -> Engine:
     """Open a source of process tokens: a store, a saved API response, or a server.
@@ -75,10 +81,11 @@ def open_engine(
         insecure: do not verify TLS certificates.
         timeout: for each response of the server, in seconds.
         connect_timeout: for a connection to the server, in seconds.
+        rate: the maximum rate of requests to the server: N/s, N/min or N/h, such as ``60/min``.
         at: show the instances as they were at this time.
 
     Raises:
-        UsageError: more than one source is given, or the kind is unknown.
+        UsageError: more than one source is given, the kind is unknown, or the rate is invalid.
         StoreError, InputError, UnreachableError, UntrustedError, NotAllowedError: the source cannot be opened.
     """
     _reject_several(store=store, file=file, server=server)
@@ -92,6 +99,7 @@ def open_engine(
         insecure=insecure,
         timeout=timeout,
         connect_timeout=connect_timeout,
+        rate=_check_rate(rate),
     )
     if at is not None:
         from tokctl.engines.as_of import open_as_of
@@ -122,11 +130,13 @@ def open_registry(
     *,
     store: str | None = None,
     server: str | None = None,
+    kind: str | None = None,
     credential: str | None = None,
     ca_file: str | None = None,
     insecure: bool = False,
     timeout: float = 30.0,
     connect_timeout: float = 5.0,
+    rate: str | None = None,
     write: bool = False,
     clock: Callable[[], datetime] = _now,
     warn: Callable[[str], object] = _warn,
@@ -136,18 +146,21 @@ def open_registry(
     Args:
         store: the path of a store; the user's default store unless ``server`` is given.
         server: the URL of a server.
+        kind: the kind of the server: ``tokctl``, ``xivercms`` or ``strapi``; detected if it is not given.
         credential: where the server's credential is; see ``open_engine``.
         ca_file: a PEM file with the certificates to trust.
         insecure: do not verify TLS certificates.
         timeout: for each response of the server, in seconds.
         connect_timeout: for a connection to the server, in seconds.
+        rate: the maximum rate of requests to the server; see ``open_engine``.
         write: open it for changes; a store is created if it does not exist.
         clock: returns the time.
         warn: receives warnings for the user; the default issues a Python warning.
 
     Raises:
-        UsageError: more than one registry is given.
+        UsageError: more than one registry is given, the kind is unknown, or the rate is invalid.
         StoreError: the store cannot be opened.
+        UnreachableError: the kind of the server must be detected, but the server does not respond.
     """
     from tokctl.api_tokens.registries import open_registry
 
@@ -155,11 +168,13 @@ def open_registry(
     settings = Settings(
         store=store,
         server=server,
+        registry_kind=kind,
         credential=credential,
         ca_file=ca_file,
         insecure=insecure,
         timeout=timeout,
         connect_timeout=connect_timeout,
+        rate=_check_rate(rate),
     )
     return open_registry(settings, clock, write=write, warn=warn)
 

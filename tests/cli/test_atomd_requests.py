@@ -160,6 +160,20 @@ def test_debug_of_1000_instances(count):
     assert "20 ended instances are not checked" in notes
 
 
+@pytest.mark.parametrize(
+    ("words", "stream"),
+    [
+        (("debug", "-o", "json"), "out"),
+        (("debug", "-o", "junit"), "out"),
+        (("debug", "-o", "csv"), "err"),
+        (("instances", "list", "--stuck"), "err"),
+    ],
+)
+def test_what_was_not_checked_is_told_in_every_format(count, words, stream):
+    _, ran = count(PLACES["1,000 instances"][0], *words)
+    assert f"{SILENT - 10} open instances have neither a job nor a timer" in getattr(ran, stream)
+
+
 def test_incidents_of_1000_instances(count):
     asked, ran = count(PLACES["1,000 instances"][0], "tokens", "list", "-A", "--state", "FAILED", "-o", "id")
     assert ran.out.split() == [made_token(number) for number in reversed(range(FAILED))]

@@ -94,7 +94,7 @@ def test_the_documented_example(tokctl):
 def test_nothing_found_reads_well(tokctl, known):
     ran = tokctl("debug", "ord-1001", "--store", known)
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out.splitlines()[-1] == "  No problems found (16 rules, 1 instance checked)."
+    assert ran.out.splitlines()[-1] == "  No problems found (17 rules, 1 instance checked)."
     document = json.loads(tokctl("debug", "ord-1001", "--store", known, "-o", "json").out)
     assert (document["issues"], document["summary"]["totalIssues"], document["summary"]["severity"]) == ([], 0, "LOW")
 
@@ -260,14 +260,14 @@ def test_no_tokens_and_one(tokctl, several):
     assert issues(tokctl("debug", "--file", "-", "-o", "json", stdin=data)) == {}
     ran = tokctl("debug", "--file", "-", stdin=data)
     assert (ran.code, ran.err) == (0, "")
-    assert "No problems found (16 rules, 1 instance checked)." in ran.out
+    assert "No problems found (17 rules, 1 instance checked)." in ran.out
 
 
 def test_an_empty_store(tokctl, tmp_path, own_store):
     ran = tokctl("debug", "--file", "-", stdin=b"[]")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith("0 instances running\n")
-    assert ran.out.endswith("  No problems found (16 rules, 0 instances checked).\n")
+    assert ran.out.endswith("  No problems found (17 rules, 0 instances checked).\n")
 
 
 # --- options ---
@@ -418,9 +418,9 @@ def test_junit(tokctl, tmp_path):
     [suite] = root
     assert (root.tag, suite.tag) == ("testsuites", "testsuite")
     for one in (root, suite):
-        assert (one.get("tests"), one.get("failures"), one.get("errors")) == ("16", "1", "0")
+        assert (one.get("tests"), one.get("failures"), one.get("errors")) == ("17", "1", "0")
     cases = {case.get("name"): case for case in suite}
-    assert len(cases) == 16
+    assert len(cases) == 17
     assert {(case.tag, case.get("classname")) for case in suite} == {("testcase", "tokctl.debug")}
     [failure] = cases["LONG_RUNNING_TOKENS"]
     assert (failure.tag, failure.get("type")) == ("failure", "HIGH")
@@ -535,7 +535,7 @@ def test_the_rules_are_listed(tokctl, config):
     config.write_text("debug: {long_running: 2h}")
     document = json.loads(tokctl("debug", "--list-rules", "-o", "json", "-T", "retries=9").out)
     rules = {rule["type"]: rule for rule in document["rules"]}
-    assert len(rules) == 16
+    assert len(rules) == 17
     assert rules["LONG_RUNNING_TOKENS"]["thresholds"] == {"long_running": "2h"}
     assert rules["LONG_RUNNING_TOKENS"]["threshold_meanings"] == {
         "long_running": "ACTIVE, or WAITING for a job, for longer than this"

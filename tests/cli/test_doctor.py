@@ -19,7 +19,10 @@ import trustme
 from support import fake_atomd
 from support.commandline import Stream, clean_environment
 from support.fake_atomd import FakeAtomd
+from support.fake_camunda import FakeCamunda
+from support.fake_flowable import FakeFlowable
 from support.faulty_server import Link, good, head, page, redirect, serving, silent, unused_port
+from support.paths import RECORDINGS
 from support.serving import Served, grant
 from support.watchers import live, put
 from tokctl.__main__ import run as program
@@ -257,6 +260,8 @@ def test_a_server_that_is_something_else(doctor, monkeypatch):
         code, found = doctor("--server", server.url)
     assert (code, found["server"]["state"], found["permissions"]["state"]) == (1, "ok", "problem")
     assert "it is not an engine" in found["permissions"]["found"]
+    assert (found["kind"]["state"], found["kind"]["kind"]) == ("warning", "rest")
+    assert found["kind"]["found"].startswith("not recognized")
     assert (found["credential"]["state"], found["credential"]["accepted"]) == ("warning", None)
     assert "not checked" in found["credential"]["found"]
     with serving(redirect("https://elsewhere.example/")) as server:
@@ -460,6 +465,36 @@ def test_what_it_may_do(doctor, served, monkeypatch, scopes, state, may):
     assert found["credential"]["state"] == ("ok" if may["process"] else "warning")  # valid, but no request shows it
     if state != "ok":
         assert found["permissions"]["provided"] == scopes
+
+
+def test_what_it_may_read_of_an_engine_that_hides_the_rest(doctor, monkeypatch):
+    """Only what was counted is told; nothing is no proof."""
+    monkeypatch.setenv("TOKCTL_API_KEY", "jo:secret")
+    folder = RECORDINGS / "operaton"
+    with FakeCamunda(folder, user="jo:secret") as server:
+        found = doctor("--server", f"{server.url}/engine-rest")[1]["permissions"]
+    assert found["state"] == "ok"
+    assert found["found"].startswith("can read 7 process models, 14 instances, 6 jobs, 5 incidents; ")
+    assert found["readable"] == {"process models": 7, "instances": 14, "jobs": 6, "incidents": 5}
+    with FakeCamunda(folder, user="jo:secret", powerless=True) as server:
+        found = doctor("--server", f"{server.url}/engine-rest")[1]["permissions"]
+    assert (found["state"], set(found["permissions"].values())) == ("warning", {None})
+    assert found["found"].startswith("unknown: can read 0 process models, 0 instances")
+    with FakeCamunda(folder) as server:
+        found = doctor("--server", f"{server.url}/engine-rest/engine/nope")[1]["permissions"]
+    assert (found["state"], set(found["permissions"].values())) == ("problem", {False})
+    assert "No process engine available (400)" in found["found"]
+
+
+def test_what_it_may_read_of_an_engine_that_refuses_the_rest(doctor):
+    with FakeFlowable() as server:
+        found = doctor("--server", server.address)[1]["permissions"]
+    assert found["found"] == "can read 6 process models, 14 instances, 0 jobs, 4 incidents."
+    with FakeFlowable(refused=("/process-api/management/dead",)) as server:
+        found = doctor("--server", server.address)[1]["permissions"]
+    assert found["state"] == "problem"
+    assert found["found"].startswith("can read 6 process models, 14 instances, 0 jobs, but not incidents: http://")
+    assert found["permissions"] == {"process models": True, "instances": True, "jobs": True, "incidents": False}
 
 
 def test_only_what_changes_nothing_is_asked(doctor, monkeypatch):

@@ -43,6 +43,7 @@ CONNECTION = {  # option → what stands on the line, and what 'config view' say
     "server": (["--server", "http://other"], "server", "http://other"),
     "context": (["--context", "remote"], "server", "http://remote"),
     "engine_kind": (["--engine-kind", "atomd"], "engine_kind", "atomd"),
+    "registry_kind": (["--registry-kind", "strapi"], "registry_kind", "strapi"),
     "ca_file": (["--ca-file", "ca.pem"], "ca_file", "ca.pem"),
     "insecure": (["--insecure"], "insecure", True),
     "request_timeout": (["--request-timeout", "7s"], "timeout", "7s"),

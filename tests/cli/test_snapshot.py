@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sqlite3
 import subprocess
@@ -859,7 +860,7 @@ def test_atomd_once_says_the_same_offline(tokctl, monkeypatch, tmp_path):
         ):
             said = [tokctl(*words, *where, "-o", "json", now=at(7200)) for where in (place, ("--store", copy))]
             live, offline = (
-                one.out.replace(f" {where[0]} {where[1]}", "")
+                re.sub(r'"notes":\[.*?\]', "", one.out.replace(f" {where[0]} {where[1]}", ""))  # on rules not checked
                 for one, where in zip(said, (place, ("--store", copy)), strict=True)
             )
             assert said[0].code == said[1].code

@@ -193,6 +193,23 @@ def test_a_compressed_bomb_is_not_let_off(calls):
     assert most < 24 << 20
 
 
+def test_a_document_is_smaller_than_a_stream(calls):
+    answer = faulty_server.zipped(b'["' + b"x" * 2_000_000 + b'"]')
+    error = failure(calls, answer, max_document_bytes=1_000_000)
+    assert "larger than 1,000,000 bytes" in str(error)
+    with (
+        faulty_server.serving(answer) as server,
+        calls(server.url, max_document_bytes=1_000_000).stream(("x",)) as body,
+    ):
+        assert sum(map(len, body)) == 2_000_004
+
+
+@pytest.mark.parametrize("unit", [b"[],", b"{},", b'{"":{}},', b"1,"])
+def test_a_document_of_countless_values_is_not_decoded(calls, unit):
+    answer = faulty_server.zipped(b"[" + unit * 2_000_001 + b"1]")  # a few KiB
+    assert "more than 2,000,000 values" in str(failure(calls, answer))
+
+
 @settings(max_examples=scaled(0.6))
 @given(
     st.lists(st.one_of(st.binary(max_size=2000), st.integers(1, 3 * MAX_PIECE_BYTES).map(bytes)), max_size=4),

@@ -162,7 +162,19 @@ def test_a_context_with_dots_is_renamed_wherever_it_stands():
 
 
 def _fitting(key):
-    for value in ("http://h", "rest", "keyring", "json", "true", "7", "30s", "60/min", "10.0.0.0/8,::1", "some/text"):
+    for value in (
+        "http://h",
+        "rest",
+        "strapi",
+        "keyring",
+        "json",
+        "true",
+        "7",
+        "30s",
+        "60/min",
+        "10.0.0.0/8,::1",
+        "some/text",
+    ):
         try:
             yield key.stored(value)
         except UsageError:

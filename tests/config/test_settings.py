@@ -42,7 +42,8 @@ VALUES = {  # field → flag, variable, what stands in the file; each with what 
     "rate": (("60/min", "60/min"), ("5 / s", "5/s"), ("100/h", "100/h")),
     "credential": (None, None, ("env:B", "env:B")),
     "registry_server": (None, ("http://v", "http://v"), ("http://c", "http://c")),
-    "registry_credential": (None, None, ("env:R", "env:R")),
+    "registry_kind": (("strapi", "strapi"), ("tokctl", "tokctl"), ("xivercms", "xivercms")),
+    "registry_credential": (None, ("env:V", "env:V"), ("env:R", "env:R")),
 }
 
 

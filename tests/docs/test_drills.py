@@ -178,14 +178,16 @@ def test_a_registry_is_a_file_and_a_line(copy):
             known = {"id": len(tokens) + 1, "token": "xvc_aaaa...", "createdAt": "2025-01-11T10:00:00Z"}
             tokens.insert(0, document | known)
             return tokens[0] | {"token": secret}
-        return {"data": tokens, "meta": {"product": product, "pagination": {"total": len(tokens)}}}
+        return {"product": product, "data": tokens, "meta": {"pagination": {"total": len(tokens)}}}
 
     create = ("api-tokens", "create", "ci", "--scope", "process,token", "--show-secret", "--server")
     with JsonServer(answer) as hub:
         assert copy(*create, hub.url) == f"{secret}\n"
         listed = copy("api-tokens", "list", "--server", hub.url, "-o", "json", "--query", "data[].[name, scopes]")
         assert json.loads(listed) == [["ci", ["process", "token"]]]
-        product, tokens = "another", []
+        assert "KeyHub" in copy("api-tokens", "kinds", "keyhub")
+    product, tokens = "another", []
+    with JsonServer(answer) as hub:
         copy(*create, hub.url, code=2)
         assert tokens == []
 

@@ -17,6 +17,7 @@ from support.builders import DOCUMENTED
 from support.commandline import clean_environment
 from support.own_api_tokens import PEPPER
 from support.serving import Served
+from tokctl.verbose_log import TRAFFIC
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -43,6 +44,27 @@ def served(tmp_path):
     running = Served(path)
     yield running
     running.close()
+
+
+def test_the_rate_of_requests_can_be_limited(served, monkeypatch):
+    """Two requests go through at once, and the third one waits."""
+    monkeypatch.setenv("ENGINE_KEY", served.secret)
+    source = {"server": served.url, "credential": "env:ENGINE_KEY", "rate": " 20/s "}
+    engine = tokctl.open_engine(kind="rest", **source)
+    TRAFFIC.reset()
+    for _ in range(3):
+        engine.refresh()
+        assert engine.instance_ids("", 1)
+    engine.close()
+    assert TRAFFIC.waited > 0
+    TRAFFIC.reset()
+    registry = tokctl.open_registry(**source)
+    for _ in range(3):
+        list(registry.list())
+    assert TRAFFIC.waited > 0
+    for open_source in (tokctl.open_engine, tokctl.open_registry):
+        with pytest.raises(tokctl.UsageError, match="invalid rate 'often'"):
+            open_source(store="nowhere.db", rate="often")
 
 
 def test_the_examples_print_what_stands_below_them(served, tmp_path, monkeypatch):

@@ -91,6 +91,8 @@ COMMANDS = {
     "doctor": "Doctor",
     "engines": "EngineList",
     "engines atomd": "Engine",
+    "api-tokens kinds": "RegistryList",
+    "api-tokens kinds strapi": "Registry",
     "snapshot ord-1001 --to taken.db": "Snapshot",
 }
 
@@ -108,7 +110,7 @@ def place(tokctl, own_store, tmp_path, monkeypatch):
 @pytest.mark.parametrize(("line", "name"), COMMANDS.items())
 def test_a_command_answers_with_its_document(tokctl, own_store, place, orders, line, name):
     origin = ("--file", str(orders)) if line.startswith("snapshot") else ("--store", str(own_store))
-    if line.startswith(("config", "auth", "engines")):
+    if line.startswith(("config", "auth", "engines", "api-tokens kinds")):
         origin = ()
     stdin = (place / "ci.key").read_bytes() if line == "api-tokens verify" else b""
     ran = tokctl(*line.split(), *origin, "-o", "json", stdin=stdin)

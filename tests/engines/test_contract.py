@@ -140,6 +140,18 @@ def test_a_token_that_comes_again(make, records):
 # --- instances ---
 
 
+@given(case=st.sampled_from([("PO[12]", ["i1", "i2"]), ("PO[[]12]", ["i1"]), ("PO[3]", [])]))
+@settings(max_examples=3)
+@each_engine
+def test_a_business_key_with_brackets_is_found_as_it_is_and_as_a_pattern(make, case):
+    key, expected = case
+    several = [instance("i1", business_key="PO[12]"), instance("i2", business_key="PO1"), instance("i3")]
+    engine = make([*several, *(token(f"t{one.instance_id}", one.instance_id) for one in several)])
+    found = engine.scan_instances(InstanceFilter(business_keys=(key,)))
+    assert sorted(one.instance.instance_id for one in found) == expected
+    engine.close()
+
+
 def expected_instances(held: list[InstanceStatus], where: InstanceFilter, order: SortOrder) -> list[InstanceStatus]:
     def matches(one: InstanceStatus) -> bool:
         process, key = one.instance.process_id, one.instance.business_key
@@ -367,7 +379,6 @@ def test_a_flag_wins_over_the_environment():
                 "capabilities",
                 "definition_cache",
                 "detection",
-                "remembered_servers",
                 "documented_api",
                 "etag_cache",
                 "ids",

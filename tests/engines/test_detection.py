@@ -7,9 +7,9 @@ import pytest
 from support.guarded_server import CAMUNDA, FLOWABLE, PACKAGED_FLOWABLE, serving
 from tokctl.client import Connection
 from tokctl.config import Settings
+from tokctl.config.remembered_servers import ENGINE_SERVERS, RememberedServer
 from tokctl.engines import open_engine
-from tokctl.engines.detection import Candidate, detect_server, list_candidates, resolve_server
-from tokctl.engines.remembered_servers import RememberedServer, load_server, remember_server, state_file
+from tokctl.engines.detection import Candidate, DetectedServer, detect_server, list_candidates, resolve_server
 from tokctl.errors import NotAllowedError, NotFoundError
 from tokctl.model.filters import InstanceFilter
 from tokctl.server_address import parse_url
@@ -90,6 +90,8 @@ def test_a_socket_has_no_path():
         ("camunda7", "/engine-rest", "/engine-rest", 1),
         ("camunda7", "/engine-rest/", "/engine-rest", 1),
         ("camunda7", "/engine-rest/engine/second", "/engine-rest/engine/second", 1),
+        ("camunda7", "/api/v1", "/engine-rest", 2),
+        ("camunda7", "/engine-rest/api/v1", "/engine-rest", 2),
         ("flowable", "", "/process-api", 3),
         ("flowable", "/process-api", "/process-api", 1),
         ("packaged flowable", "/flowable-rest/service", "/flowable-rest/service", 1),
@@ -125,13 +127,13 @@ def test_an_unknown_server_is_remembered_as_rest():
     with serving({}) as server:
         assert resolve_server(settings(server.url)).engine_kind == "rest"
         assert len(server.asked) <= 6
-        assert load_server(server.url) == RememberedServer("rest")
+        assert ENGINE_SERVERS.load(server.url) == RememberedServer("rest")
 
 
 def test_a_server_that_is_busy_is_not_remembered():
     with serving({}, missing=503) as server:
         assert resolve_server(settings(server.url)).engine_kind == "rest"
-        assert not state_file().exists()
+        assert not ENGINE_SERVERS.file.exists()
 
 
 # --- an explicit kind -----------------------------------------------------------------------------------
@@ -150,7 +152,7 @@ def test_the_first_root_is_the_default():
     with serving({}) as server:
         found = resolve_server(settings(server.url, engine_kind="camunda7"))
         assert found.server == f"{server.url}/engine-rest"
-        assert not state_file().exists()
+        assert not ENGINE_SERVERS.file.exists()
 
 
 @pytest.mark.parametrize(
@@ -164,9 +166,9 @@ def test_a_complete_address_needs_no_request(kind, pasted):
 
 
 def test_an_explicit_kind_overrides_what_is_remembered():
-    remember_server("http://h", RememberedServer("atomd"))
+    ENGINE_SERVERS.remember("http://h", RememberedServer("atomd"))
     assert resolve_server(settings("http://h", engine_kind="rest")).engine_kind == "rest"
-    assert load_server("http://h") == RememberedServer("atomd")
+    assert ENGINE_SERVERS.load("http://h") == RememberedServer("atomd")
 
 
 # --- passwords ------------------------------------------------------------------------------------------
@@ -198,7 +200,7 @@ def test_a_wrong_password_is_sent_once(monkeypatch):
             with pytest.raises(NotAllowedError, match="rejected the user name or the password"):
                 open_engine(used)
         assert sum(one.authorization is not None for one in server.asked) == 1
-        assert not state_file().exists()
+        assert not ENGINE_SERVERS.file.exists()
 
 
 @pytest.mark.parametrize("secret", [None, "a-token"])
@@ -209,15 +211,15 @@ def test_without_a_password(monkeypatch, secret):
             resolve_server(used)
         assert "auth login --user" in caught.value.hint
         assert {one.authorization for one in server.asked} == {None}
-        assert not state_file().exists()
+        assert not ENGINE_SERVERS.file.exists()
 
 
 # --- the memory -----------------------------------------------------------------------------------------
 
 
 def test_the_old_format_is_read():
-    state_file().parent.mkdir(parents=True)
-    state_file().write_text(
+    ENGINE_SERVERS.file.parent.mkdir(parents=True)
+    ENGINE_SERVERS.file.write_text(
         '{"http://a/api/v1": "atomd", "http://b": {"kind": "camunda7", "url": "http://b/engine-rest"}}'
     )
     assert resolve_server(settings("http://a/api/v1")).server == "http://a"
@@ -230,7 +232,7 @@ def test_detection_needs_no_memory(tmp_path, monkeypatch):
     with serving(CAMUNDA) as server:
         assert resolve_server(settings(server.url)).engine_kind == "camunda7"
         detected = detect_server(Connection(server.url), parse_url(server.url))
-        assert detected == ("camunda7", f"{server.url}/engine-rest", True)
+        assert detected == DetectedServer("camunda7", f"{server.url}/engine-rest", certain=True, recognized=True)
 
 
 def test_candidates_are_named():
@@ -240,13 +242,13 @@ def test_candidates_are_named():
 def test_a_server_that_is_no_engine_is_forgotten():
     with serving({}) as server:
         engine = open_engine(settings(server.url))
-        assert load_server(server.url) is not None
+        assert ENGINE_SERVERS.load(server.url) is not None
         with pytest.raises(NotFoundError, match="not an engine"):
             list(engine.scan_instances(InstanceFilter()))
-        assert load_server(server.url) is None
+        assert ENGINE_SERVERS.load(server.url) is None
 
 
 def test_a_server_whose_probe_fails_is_not_remembered():
     with serving({}, missing=500) as server:
         assert resolve_server(settings(server.url)).engine_kind == "rest"
-        assert load_server(server.url) is None
+        assert ENGINE_SERVERS.load(server.url) is None

@@ -12,9 +12,9 @@ import pytest
 from support.fake_flowable import CASES, FakeFlowable, copy_id
 from tokctl.client import Client, Connection
 from tokctl.engines import connect
-from tokctl.engines.flowable import FlowableEngine, recognizes, rows
-from tokctl.engines.flowable.api import HISTORIC_INSTANCES, derive_external_url
-from tokctl.engines.flowable.documents import FlowableActivity, FlowableInstance
+from tokctl.engines.flowable import FlowableEngine, durations, recognizes, rows
+from tokctl.engines.flowable.api import FINISHED_ACTIVITIES, HISTORIC_INSTANCES, derive_external_url
+from tokctl.engines.flowable.documents import FlowableActivity, FlowableInstance, FlowableValue, encode_variables
 from tokctl.engines.ids import resolve_instance, resolve_token
 from tokctl.engines.projection import Projection
 from tokctl.errors import InputError, NotAllowedError, NotFoundError, UnreachableError, UsageError
@@ -386,6 +386,19 @@ def test_variables_of_an_instance(fake):
     }
 
 
+def test_a_value_that_is_not_sent_is_unknown_and_not_null():
+    values = [
+        FlowableValue(name="box", type="serializable"),
+        FlowableValue(name="nothing", type="null"),
+        FlowableValue(name="amount", type="integer", value=msgspec.Raw(b"3")),
+    ]
+    assert msgspec.json.decode(encode_variables(values)) == {
+        "box": {"unknown": "serializable"},
+        "nothing": None,
+        "amount": 3,
+    }
+
+
 def test_instances_are_found_by_variables(fake):
     where = InstanceFilter(variables=(VariableCondition("customer", "cust-4"),))
     found = engine_of(fake).instances(where, STARTED)
@@ -592,6 +605,77 @@ def test_failed_tokens_are_those_of_each_instance(fake, monkeypatch, rows_for_a_
     assert len(found) == engine.count_tokens(None, failed) == 4
     lists = [one.path for one in fake.requests if "processInstanceId" not in dict(one.query)]
     assert ("/process-api/runtime/executions" in lists) == (rows_for_a_part > 1)
+
+
+def test_a_server_with_small_pages_is_read_to_the_end(fake):
+    fake.largest_page = 3
+    assert sorted(one.instance.instance_id for one in engine_of(fake).scan_instances(InstanceFilter())) == sorted(
+        CASES.values()
+    )
+    latest = engine_of(fake).api.get_latest_rows(FINISHED_ACTIVITIES, {})
+    times = [row["startTime"] for row in fake.lists["history/historic-activity-instances"] if row["endTime"]]
+    assert sum(len(one.activities) for one in latest.values()) == 3
+    begun = [row.start_time.isoformat(timespec="milliseconds") for one in latest.values() for row in one.activities]
+    assert sorted(one.replace("+00:00", "Z") for one in begun) == sorted(times)[-3:]
+
+
+def test_a_filter_by_id_that_is_ignored_shows_no_other_instance(fake):
+    fake.unfiltered = frozenset({"history/historic-process-instances"})
+    failed = list(engine_of(fake).tokens(None, TokenFilter(states=(FAILED,)), CREATED))
+    assert len({one.token_id for one in failed}) == len(failed)
+    dead = {row["processInstanceId"] for row in fake.lists["management/deadletter-jobs"]}
+    assert {one.instance_id for one in failed} <= dead
+
+
+def test_rows_of_an_instance_that_ends_meanwhile_may_be_missing(fake, monkeypatch):
+    monkeypatch.setattr(rows, "ROWS_FOR_A_PART", 1_000_000)  # from lists of the whole server
+    gone = CASES["order6"]
+    for name in ("runtime/activity-instances", "runtime/executions"):
+        fake.lists[name] = [row for row in fake.lists[name] if row["processInstanceId"] != gone]
+    found = {one.instance_id for one in engine_of(fake).tokens(None, TokenFilter(states=(FAILED,)), CREATED)}
+    assert gone not in found
+    assert CASES["order4"] in found
+
+
+def test_the_history_of_user_tasks_is_read_of_many_instances_too(fake):
+    """It tells that a user task of a running instance was cancelled, which nothing else does."""
+    activities = fake.lists["runtime/activity-instances"]
+    instance = CASES["nested4"]
+    (ended,) = (row for row in activities if row["processInstanceId"] == instance and row["taskId"] and row["endTime"])
+    task = {"id": ended["taskId"], "processInstanceId": instance, "executionId": ended["executionId"]}
+    name = "history/historic-task-instances"
+    fake.lists[name] = [row for row in fake.lists[name] if row["id"] != ended["taskId"]]
+    fake.lists[name].append(task | {"endTime": ended["endTime"], "deleteReason": "deleted"})
+    fake.index(name)
+    swept = {one.instance_id: one for one in engine_of(fake).sweep(InstanceFilter(open=True))}
+    states = {one.state for one in swept[CASES["nested4"]].tokens if one.element_id == "review"}
+    assert "CANCELLED" in states
+
+
+def test_what_has_ended_is_not_open(fake):
+    for where in (InstanceFilter(statuses=("COMPLETED", "CANCELLED"), open=True), InstanceFilter(failed=True)):
+        assert engine_of(fake).count_instances(where) == len(list(engine_of(fake).scan_instances(where)))
+
+
+@pytest.mark.parametrize("process", ["trip", "order", "nested"])
+@pytest.mark.parametrize("instances", [1, 2, 100])
+def test_durations_are_the_same_from_lists(fake, monkeypatch, process, instances):
+    """Whether running instances are at hand or not, and all that have ended are read at once or not."""
+    alone = list(engine_of(fake).visit_durations(process, None, instances))
+    for largest in (20_000, 1):
+        monkeypatch.setattr(durations, "PAGE_SIZE", largest)
+        engine = engine_of(fake)
+        list(engine.sweep(InstanceFilter(open=True)))
+        fake.requests.clear()
+        found = list(engine.visit_durations(process, None, instances))
+        more = {("nested4", "review")}  # that other instances of the activity are open is known of what is at hand
+        assert set(alone) <= set(found)
+        assert {(one, element) for one, element, _ in set(found) - set(alone)} <= {(CASES[a], b) for a, b in more}
+        assert list(engine.visit_durations(process, {"start"}, instances)) == [
+            one for one in found if one[1] == "start"
+        ]
+        swept = [one for one in fake.requests if dict(one.query).get("finished") == "true" and len(one.query) == 2]
+        assert bool(swept)
 
 
 def test_failed_instances_and_other_conditions(fake):

@@ -14,12 +14,12 @@ from support.builders import instance
 from support.fake_atomd import FakeAtomd
 from support.serving import Served
 from tokctl.config import Settings
+from tokctl.config.remembered_servers import ENGINE_SERVERS, RememberedServer
 from tokctl.engines import open_engine
 from tokctl.engines.atomd.engine import AtomdEngine
 from tokctl.engines.detection import resolve_server
 from tokctl.engines.etag_cache import ETagCache, FetchResult
 from tokctl.engines.ordered_pool import MAX_PENDING_ITEMS, THREADS, map_ordered
-from tokctl.engines.remembered_servers import RememberedServer, load_server, remember_server, state_file
 from tokctl.engines.rest import RestEngine
 from tokctl.engines.rest_responses import ResultPage, fetch_documented_pages, fetch_pages
 from tokctl.errors import UnreachableError, UsageError
@@ -204,8 +204,8 @@ def test_servers_are_asked_once_what_they_are(store_path, monkeypatch):
         assert isinstance(open_engine(settings(ours.url)), RestEngine)
     assert atomd.asked == ["/health"]
     assert [path for path, _ in ours.asked] == ["/health"]
-    assert stat.S_IMODE(state_file().stat().st_mode) == 0o600
-    assert not list(state_file().parent.glob("*.part"))
+    assert stat.S_IMODE(ENGINE_SERVERS.file.stat().st_mode) == 0o600
+    assert not list(ENGINE_SERVERS.file.parent.glob("*.part"))
     assert isinstance(open_engine(settings(atomd.url, engine_kind="rest")), RestEngine)
     with pytest.raises(UsageError, match="did you mean 'atomd'"):
         open_engine(settings(atomd.url, engine_kind="atomdd"))
@@ -215,18 +215,18 @@ def test_servers_are_asked_once_what_they_are(store_path, monkeypatch):
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"http://x": 7}', b'{"http://127.0.0.1:1": "nonsense"}', b"\xff"])
 def test_a_broken_memory_is_done_without(text, store_path):
-    state_file().parent.mkdir(parents=True)
-    state_file().write_bytes(text)
+    ENGINE_SERVERS.file.parent.mkdir(parents=True)
+    ENGINE_SERVERS.file.write_bytes(text)
     ours = Served(store_path)
     assert resolve_server(settings(ours.url)).engine_kind == "rest"
-    assert load_server(ours.url) == RememberedServer("rest")
+    assert ENGINE_SERVERS.load(ours.url) == RememberedServer("rest")
     ours.close()
 
 
 def test_a_memory_that_cannot_be_written_is_done_without(store_path):
-    state_file().parent.parent.joinpath("state").write_text("in the way")
-    remember_server("http://x", RememberedServer("rest"))
-    assert load_server("http://x") is None
+    ENGINE_SERVERS.file.parent.parent.joinpath("state").write_text("in the way")
+    ENGINE_SERVERS.remember("http://x", RememberedServer("rest"))
+    assert ENGINE_SERVERS.load("http://x") is None
 
 
 @pytest.mark.parametrize("body", [b"<html>hello</html>", b"null", b'{"status": "UP"}', b'{"data": 7, "meta": []}'])
@@ -240,7 +240,7 @@ def test_whatever_else_is_taken_to_speak_the_document(body, store_path):
 def test_a_server_that_was_another_before_is_asked_again(monkeypatch):
     monkeypatch.setenv("TOKCTL_API_KEY", "atomd-key")
     atomd = FakeAtomd()
-    remember_server(atomd.url, RememberedServer("rest"))
+    ENGINE_SERVERS.remember(atomd.url, RememberedServer("rest"))
     engine = open_engine(settings(atomd.url, credential="env:TOKCTL_API_KEY"))
     with pytest.raises(UnreachableError, match=r"what atomd sends.*detect the kind again"):
         list(engine.instances(InstanceFilter(), SortOrder("started")))
@@ -255,4 +255,4 @@ def test_a_server_that_was_another_before_is_asked_again(monkeypatch):
 def test_a_server_that_is_not_there_is_not_remembered():
     with pytest.raises(UnreachableError):
         resolve_server(settings("http://127.0.0.1:9"))
-    assert not state_file().exists()
+    assert not ENGINE_SERVERS.file.exists()

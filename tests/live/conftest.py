@@ -15,8 +15,8 @@ import pytest
 from live.driving import DRIVERS
 from live.engine_programs import shared
 from live.live_engines import LiveEngine
-from live.scenarios import drive_all
-from support.commandline import tokctl  # noqa: F401 - a fixture
+from live.scenarios import MORE_ENGINES, drive_all, drive_more
+from support.commandline import Ran, shell, tokctl  # noqa: F401 - fixtures
 
 ENGINES = ("operaton", "flowable")
 """Those that all tests run on; Camunda 7, which has the same API as Operaton, has one test of its own."""
@@ -38,28 +38,42 @@ def run_folder(tmp_path_factory) -> Path:
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
-def use_engine(name: str, run_folder: Path) -> Iterator[LiveEngine]:
-    """Share an engine for the rest of the test run."""
-    with shared(name, run_folder / f"live-{name}", lambda url: drive_all(DRIVERS[name](url))) as program:
-        yield LiveEngine(name, program.url, program.prepared)
+def use_engine(name: str, run_folder: Path) -> Iterator[dict[str, LiveEngine]]:
+    """Share a server for the rest of the test run; its engines by name."""
+    more = ",".join(f"{one}:{level}" for one, level in MORE_ENGINES.items()) if name == "operaton" else ""
+    options = [f"--tests.more-engines={more}"] if more else []
+
+    def prepare(url: str) -> dict[str, dict[str, str]]:
+        driver = DRIVERS[name](url)
+        return {"default": drive_all(driver)} | (drive_more(driver) if more else {})
+
+    with shared(name, run_folder / f"live-{name}", prepare, *options) as program:
+        roots = {"default": program.url} | {one: f"{program.url}/engine-rest/engine/{one}" for one in MORE_ENGINES}
+        yield {engine: LiveEngine(name, roots[engine], cases) for engine, cases in program.prepared.items()}
 
 
 @pytest.fixture(scope="session")
-def operaton(run_folder) -> Iterator[LiveEngine]:
-    """Operaton with all cases."""
+def operatons(run_folder) -> Iterator[dict[str, LiveEngine]]:
+    """All engines of an Operaton server; see ``scenarios.MORE_ENGINES``."""
     yield from use_engine("operaton", run_folder)
+
+
+@pytest.fixture(scope="session")
+def operaton(operatons) -> LiveEngine:
+    """Operaton with all cases."""
+    return operatons["default"]
 
 
 @pytest.fixture(scope="session")
 def flowable(run_folder) -> Iterator[LiveEngine]:
     """Flowable with all cases."""
-    yield from use_engine("flowable", run_folder)
+    yield from (one["default"] for one in use_engine("flowable", run_folder))
 
 
 @pytest.fixture(scope="session")
 def camunda(run_folder) -> Iterator[LiveEngine]:
     """Camunda 7 with all cases."""
-    yield from use_engine("camunda", run_folder)
+    yield from (one["default"] for one in use_engine("camunda", run_folder))
 
 
 @pytest.fixture(params=ENGINES)
@@ -71,5 +85,10 @@ def live(request) -> LiveEngine:
 @pytest.fixture(autouse=True)
 def _in_this_process(tokctl, monkeypatch, tmp_path) -> None:  # noqa: F811 - the fixture
     """Run command lines in this process: a tenth of a second instead of a whole one."""
+
+    def call(_: LiveEngine, *words: str) -> Ran:
+        monkeypatch.setattr("tokctl.engines.connect._warned", set())  # each warning once in a command
+        return tokctl(*words, now=datetime.now(UTC))
+
     monkeypatch.setenv("TOKCTL_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setattr(LiveEngine, "call", lambda _, *words: tokctl(*words, now=datetime.now(UTC)))
+    monkeypatch.setattr(LiveEngine, "call", call)

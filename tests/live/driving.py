@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,13 +18,22 @@ WORKER = "worker-1"
 HOUR = 3600
 
 
+def wait_until(happened: Callable[[], bool]) -> None:
+    """Wait for something that an engine does by itself."""
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 class Driver(ABC):
     """Does to an engine what clients, workers, people and operators do."""
 
     root: str
 
     def __init__(self, url: str) -> None:
-        self.url = url + self.root
+        """Take the address of the server, or the root of the API of one of its engines."""
+        self.url = url if self.root in url else url + self.root
         self.client = httpx.Client(base_url=self.url, timeout=60)
 
     def get(self, path: str, **params: Any) -> Any:
@@ -37,18 +46,19 @@ class Driver(ABC):
         assert answer.is_success, (method, path, options, answer.status_code, answer.text[:1000])
         return answer.json() if answer.content and "json" in answer.headers.get("Content-Type", "") else None
 
-    def deploy_models(self) -> None:
-        """Deploy every model; ``approval`` for a tenant also."""
-        for path in sorted(MODELS.glob("*.bpmn")):
-            self.deploy(path.name, path.read_text(encoding="utf-8"))
-        self.deploy("approval.bpmn", (MODELS / "approval.bpmn").read_text(encoding="utf-8"), tenant="acme")
+    def deploy_models(self) -> dict[str, str]:
+        """Deploy every model, ``approval`` for a tenant also; returns the ids of the process definitions."""
+        definitions = {path.stem: self.deploy_model(path.stem) for path in sorted(MODELS.glob("*.bpmn"))}
+        self.deploy_model("approval", tenant="acme")
+        return definitions
+
+    def deploy_model(self, name: str, tenant: str | None = None) -> str:
+        """Deploy one of the models; returns the id of the process definition."""
+        return self.deploy(f"{name}.bpmn", (MODELS / f"{name}.bpmn").read_text(encoding="utf-8"), tenant)
 
     def settle(self) -> None:
         """Wait until the engine has no job to execute now."""
-        deadline = time.monotonic() + 60
-        while self.due_jobs():
-            assert time.monotonic() < deadline, self.due_jobs()
-            time.sleep(0.2)
+        wait_until(lambda: not self.due_jobs())
 
     @abstractmethod
     def deploy(self, name: str, xml: str, tenant: str | None = None) -> str:
@@ -101,6 +111,10 @@ class Driver(ABC):
         """Suspend an instance."""
 
     @abstractmethod
+    def suspend_definition(self, definition: str, *, with_instances: bool) -> None:
+        """Suspend a process definition, so that no instance of it can be started; perhaps with those it has."""
+
+    @abstractmethod
     def cancel(self, instance: str, reason: str) -> None:
         """Delete a live instance."""
 
@@ -143,7 +157,7 @@ class OperatonDriver(Driver):
     def typed(variables: dict[str, Any] | None) -> dict[str, Any]:
         """Return variables as the API takes them; this engine has no JSON type, its clients send text."""
         return {
-            name: {"value": json.dumps(value) if isinstance(value, dict) else value}
+            name: {"value": json.dumps(value) if isinstance(value, dict | list) else value}
             for name, value in (variables or {}).items()
         }
 
@@ -192,13 +206,13 @@ class OperatonDriver(Driver):
     def suspend(self, instance: str) -> None:
         self.ask("PUT", f"/process-instance/{instance}/suspended", json={"suspended": True})
 
+    def suspend_definition(self, definition: str, *, with_instances: bool) -> None:
+        body = {"suspended": True, "includeProcessInstances": with_instances}
+        self.ask("PUT", f"/process-definition/{definition}/suspended", json=body)
+
     def cancel(self, instance: str, reason: str) -> None:
         body = {"processInstanceIds": [instance], "deleteReason": reason}
-        batch = self.ask("POST", "/process-instance/delete", json=body)["id"]
-        deadline = time.monotonic() + 30
-        while not self.get("/history/batch", batchId=batch, completed="true"):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        self.finish_batch(self.ask("POST", "/process-instance/delete", json=body)["id"])
 
     def move(self, instance: str, from_element: str, to_element: str) -> None:
         instructions = [
@@ -213,11 +227,22 @@ class OperatonDriver(Driver):
         plan = self.ask("POST", "/migration/generate", json=ids)
         self.ask("POST", "/migration/execute", json={"migrationPlan": plan, "processInstanceIds": [instance]})
 
+    def clean_history(self, instances: Collection[str]) -> None:
+        """Let the engine remove all that its history has of instances, be they live, as it does in time."""
+        body = {"absoluteRemovalTime": "2020-01-01T00:00:00.000+0000", "historicProcessInstanceIds": [*instances]}
+        self.finish_batch(self.ask("POST", "/history/process-instance/set-removal-time", json=body)["id"])
+        self.ask("POST", "/history/cleanup", params={"immediatelyDue": "true"})
+        wait_until(lambda: not self.get("/history/process-instance", processInstanceIds=",".join(instances)))
+
+    def finish_batch(self, batch: str) -> None:
+        """Wait until the engine has done a batch."""
+        wait_until(lambda: not self.get("/batch", batchId=batch))
+
     def due_jobs(self) -> int:
         return self.get("/job/count", executable="true", withRetriesLeft="true", active="true")["count"]
 
     def called(self, instance: str) -> str:
-        (child,) = self.get("/history/process-instance", superProcessInstanceId=instance)
+        (child,) = self.get("/process-instance", superProcessInstance=instance)
         return child["id"]
 
 
@@ -252,7 +277,7 @@ class FlowableDriver(Driver):
 
     @staticmethod
     def typed(variables: dict[str, Any] | None) -> list[dict[str, Any]]:
-        """Return variables as the API takes them."""
+        """Return variables as the API takes them; a list becomes an object that the engine serializes."""
         return [
             {"name": name, "value": value} | ({"type": "json"} if isinstance(value, dict) else {})
             for name, value in (variables or {}).items()
@@ -310,6 +335,10 @@ class FlowableDriver(Driver):
 
     def suspend(self, instance: str) -> None:
         self.ask("PUT", f"/runtime/process-instances/{instance}", json={"action": "suspend"})
+
+    def suspend_definition(self, definition: str, *, with_instances: bool) -> None:
+        body = {"action": "suspend", "includeProcessInstances": with_instances}
+        self.ask("PUT", f"/repository/process-definitions/{definition}", json=body)
 
     def cancel(self, instance: str, reason: str) -> None:
         self.ask("DELETE", f"/runtime/process-instances/{instance}", params={"deleteReason": reason})

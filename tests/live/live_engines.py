@@ -70,15 +70,12 @@ class LiveEngine:
 
     def live_leaves(self, case: str) -> list[Json]:
         """Return the live tokens of a case, but for sub-processes and bodies of multi-instance activities."""
-        tokens = self.tokens[self.cases[case]]
-        bodies = {(token["parent_token_id"], token["element_id"]) for token in tokens}
         return sorted(
             (
                 token
-                for token in tokens
+                for token in self.tokens[self.cases[case]]
                 if token["state"] not in FINAL_STATES
-                and token["element_type"] != "subProcess"
-                and (token["token_id"], token["element_id"]) not in bodies
+                and (token["element_type"] == "callActivity" or not (token["execution_context"] or {}).get("is_scope"))
             ),
             key=lambda token: (token["element_id"], token["state"]),
         )

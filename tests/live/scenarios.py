@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from live.driving import MODELS, Driver
+from live.driving import MODELS, Driver, OperatonDriver
 
 
 class Case(NamedTuple):
@@ -59,7 +59,9 @@ CASES: dict[str, Case] = {
     "worker-retried": Case("worker", waits("pay"), ((FAIL, "pay", NO_MONEY, 2),)),
     "worker-failed": Case("worker", (("pay", "FAILED"),), ((FAIL, "pay", NO_MONEY, 0),), variables=ORDER),
     "worker-failed-later": Case("worker", (("ship", "FAILED"),), ((WORK, "pay"), (FAIL, "ship", "No\ntruck", 0))),
-    "worker-halfway": Case("worker", waits("ship"), ((WORK, "pay", {"paid": 12}),)),
+    "worker-halfway": Case(
+        "worker", waits("ship"), ((WORK, "pay", {"paid": 12}),), variables={"parcels": [1, 2], "nothing": None}
+    ),
     "worker-refused": Case("worker", waits("ask"), ((THROW, "pay", "REFUSED"),)),
     "worker-given-up": Case("worker", (), ((THROW, "pay", "REFUSED"), (COMPLETE, "ask")), "COMPLETED"),
     "worker-done": Case("worker", (), ((WORK, "pay"), (WORK, "ship")), "COMPLETED"),
@@ -129,25 +131,61 @@ CASES: dict[str, Case] = {
     "moving-behind": Case("moving", waits("first")),
     "moving-migrated": Case("moving", waits("first"), (("migrate_to_next",),)),
     "moving-migrated-later": Case("moving", waits("second"), ((COMPLETE, "first"), ("migrate_to_next",))),
+    "halting": Case(
+        "halting",
+        (("compute", "FAILED"), *((element, "SUSPENDED") for element in ("pause", "pay", "read"))),
+        status="SUSPENDED",
+    ),
+    "resting": Case("resting", (("compute", "FAILED"), *waits("pause", "pay", "read"))),
     "moving-skipped": Case("moving", waits("second"), (("move", "first", "second"),)),
 }
 CALLED = {"calling-failed": (("compute", "FAILED"),), "calling-waiting": waits("read"), "calling-cancelled": ()}
 """The live tokens of the instances that other cases have called."""
+SUSPENDED_DEFINITIONS = {"halting": True, "resting": False}
+"""The processes that are suspended in the end: whether their instances are, too."""
 
 
-def drive_all(driver: Driver) -> dict[str, str]:
-    """Drive an instance into every case; returns their ids, those of called instances as NAME/called."""
-    driver.deploy_models()
-    made = {name: driver.start(case.process, name, dict(case.variables), case.tenant) for name, case in CASES.items()}
+BELOW_FULL = (
+    *("approval-new", "approval-again", "approval-done", "approval-cancelled", "approval-suspended", "failing-1"),
+    *("retrying", "worker-locked", "worker-retried", "worker-failed", "waiting-message", "waiting-timer", "looping"),
+    *("choosing-open", "guarded-nudged", "joining-two", "joining-failed", "picking-failed", "nested-half"),
+    *("calling-failed", "calling-waiting", "moving-migrated-later", "moving-skipped", "halting"),
+)
+"""The cases in engines of Operaton that record less than all."""
+CLEANED = ("approval-done", "approval-again", "joining-failed", "calling-waiting/called")
+"""Cases whose history was cleaned up; the last one after it had completed, as its caller has."""
+MORE_ENGINES = {"activity": "activity", "none": "none", "cleaned": "full"}
+"""Other engines of the same Operaton server, with their history levels."""
+
+
+def drive_more(server: Driver) -> dict[str, dict[str, str]]:
+    """Drive the other engines of a server; returns the ids of the instances of each, as ``drive_all``."""
+    made = {}
+    for name in MORE_ENGINES:
+        driver = OperatonDriver(f"{server.url}/engine/{name}")
+        made[name] = drive_all(driver, BELOW_FULL)
+        if name == "cleaned":
+            driver.complete(made[name]["calling-waiting/called"], "read")
+            driver.clean_history([made[name][one] for one in CLEANED])
+    return made
+
+
+def drive_all(driver: Driver, names: Collection[str] = CASES.keys()) -> dict[str, str]:
+    """Drive an instance into each case; returns their ids, those of called instances as NAME/called."""
+    definitions = driver.deploy_models()
+    cases = {name: CASES[name] for name in names}
+    made = {name: driver.start(case.process, name, dict(case.variables), case.tenant) for name, case in cases.items()}
     driver.settle()
-    made |= {f"{name}/called": driver.called(made[name]) for name in CALLED}
+    made |= {f"{name}/called": driver.called(made[name]) for name in CALLED if name in cases}
     xml = (MODELS / "moving.bpmn").read_text(encoding="utf-8")
     newer = driver.deploy("moving.bpmn", xml.replace('name="Second"', 'name="Second step"'))
-    for name, case in CASES.items():
+    for name, case in cases.items():
         for method, *arguments in case.steps:
             if method == "migrate_to_next":
                 driver.migrate(made[name], newer)
             else:
                 getattr(driver, method)(made[name], *arguments)
     driver.settle()
+    for process, with_instances in SUSPENDED_DEFINITIONS.items():
+        driver.suspend_definition(definitions[process], with_instances=with_instances)
     return made

@@ -12,12 +12,6 @@ import pytest
 from live.scenarios import CASES
 from tokctl.model.states import FINAL_STATES
 
-PATHS = {
-    "operaton": ("/engine-rest", "/engine-rest/", "/engine-rest/engine/default"),
-    "flowable": ("/process-api", "/process-api/"),
-}
-"""What may be pasted behind the host in place of nothing."""
-
 
 @pytest.mark.parametrize(
     "words",
@@ -128,14 +122,6 @@ def test_the_past(live):
     past = live.ask("tokens", "list", instance, "--at", then)["tokens"]
     live_then = [one["element_id"] for one in past if one["state"] not in FINAL_STATES]
     assert live_then == ["review"]
-
-
-@pytest.mark.parametrize("path", range(3))
-def test_other_addresses_of_the_same_engine(live, path):
-    paths = PATHS[live.name]
-    done = live.call("instances", "list", "-o", "id", "--limit", "0", "--server", live.url + paths[path % len(paths)])
-    assert done.code == 0, done.err
-    assert set(done.out.split()) == set(live.instances)
 
 
 def test_doctor(live):

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 import zlib
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tokctl.model.definitions import Definition
 from tokctl.model.instances import Instance
 from tokctl.model.tokens import Token
 from tokctl.readers import stream as reader
+from tokctl.readers import text_window
 from tokctl.readers.stream import RejectedRecord, read_records
 
 ATOMD = FIXTURES / "atomd"
@@ -600,3 +602,36 @@ def test_a_huge_document_on_one_line_is_read_in_little_memory(before):
     assert read_tokens == 100_000
     assert mebibytes > 40
     assert grown < 36
+
+
+# --- values without an end ---
+
+
+@pytest.mark.parametrize("begin", ['"', "x"])
+def test_a_long_line_that_is_no_json_is_skipped_in_linear_time(begin):
+    good = '{"token_id":"%d","element_id":"e","state":"ACTIVE","instance_id":"i"}'
+    size = 24 << 20
+    lines = f"{good % 1}\n{begin}{'x' * size}\n{good % 2}\n".encode()
+    started = time.perf_counter()
+    records = list(read_records((lines[n : n + 65536] for n in range(0, len(lines), 65536)), name="x"))
+    assert time.perf_counter() - started < 5  # it took more than half a minute
+    assert [type(one) for one in records] == [Token, RejectedRecord, Token]
+    assert records[1].where == "line 2"
+    assert len(records[1].text) <= 1000
+
+
+def test_a_value_may_not_be_longer_than_a_limit(monkeypatch):
+    monkeypatch.setattr(text_window, "MAX_MEMBER_CHARACTERS", 5 << 20)
+    for size, fine in ((4 << 20, True), (6 << 20, False)):
+        token = f'[{{"token_id":"t","element_id":"e","instance_id":"i","variables":{{"x":"{"y" * size}"}}}}]'.encode()
+        if fine:
+            assert len(list(read_records([token], name="x"))) == 1
+        else:
+            with pytest.raises(InputError, match="a value is longer than 5,242,880 characters"):
+                list(read_records([token], name="x"))
+
+
+def test_a_number_of_too_many_digits_is_one_clear_line():
+    for text in (f"[{'1' * 5000}]", f'[{{"token_id":{"1" * 5000}}}]', f"{'1' * 5000}\n{{}}\n"):
+        with pytest.raises(InputError, match=r"too many digits|expected tokens"):
+            list(read_records([text.encode()], name="x"))

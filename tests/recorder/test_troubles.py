@@ -119,8 +119,8 @@ DAMAGED = {
 }
 
 
-OTHER_ENGINES = {"JOB_NOT_TAKEN"}
-"""Troubles of engines that give jobs to workers. The recorder's has none."""
+OTHER_ENGINES = {"JOB_NOT_TAKEN", "FAILED_CALLS"}
+"""Troubles of engines that give jobs to workers, and that run a called process as an instance of its own."""
 
 
 def test_every_rule_is_tried_on_a_real_run():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -12,6 +11,7 @@ import msgspec
 import pytest
 
 from support.builders import TESTER, at, instance, token
+from support.old_stores import bring_back
 from tokctl.api_tokens.secrets import generate, mask
 from tokctl.errors import NotFoundError, StoreError
 from tokctl.model.api_tokens import CreatedBy, LastUse, NewApiToken
@@ -201,16 +201,7 @@ def test_a_store_of_before_gets_the_tables(store: Store, store_path):
     with store.write() as batch:
         batch.put_tokens([token("t", "a")])
     store.close()
-    with sqlite3.connect(store_path) as connection:
-        connection.executescript(
-            "DROP TABLE identity; DROP TABLE api_token_count;"
-            "DROP TABLE audit; DROP TABLE audit_head; DROP TABLE api_token;"
-            "DROP TABLE revision; ALTER TABLE instance DROP COLUMN revision;"
-            "DROP TABLE variable; DROP INDEX instance_by_business_key; ALTER TABLE instance DROP COLUMN business_key;"
-            "DROP INDEX instance_failed; DROP INDEX token_failed; ALTER TABLE instance DROP COLUMN failed_tokens;"
-            "PRAGMA user_version = 2"
-        )
-    connection.close()
+    bring_back(store_path, 2)
     with open_store(str(store_path)) as opened:
         assert opened.revision_of("a") == (1, 0)
         assert list(opened.api_tokens.list()) == []

@@ -19,6 +19,7 @@ from msgspec import Raw
 
 from support.builders import FIXTURES, answer, at, instance, ndjson, raw, token, tokens
 from support.examples import scaled
+from support.old_stores import bring_back
 from support.strategies import few_names, make_instances, make_tokens, names, token_sets
 from tokctl.errors import NotFoundError, StoreError, UsageError
 from tokctl.model.definitions import Definition, Element, SequenceFlow
@@ -39,23 +40,6 @@ from tokctl.store.sqlite import connection as opening
 from tokctl.store.sqlite.schema import MIGRATIONS, SCHEMA_VERSION
 
 CREATED = SortOrder("created")
-BEFORE_VARIABLES = (
-    "DROP TABLE api_token_count",
-    "DROP TRIGGER api_token_is_created",
-    "DROP TRIGGER api_token_is_revoked",
-    "DROP TRIGGER api_token_is_deleted",
-    "DROP INDEX api_token_by_creation_key",
-    "DROP INDEX api_token_with_salt",
-    "DROP INDEX api_token_by_pepper",
-    *(
-        f"ALTER TABLE api_token DROP COLUMN {name}"
-        for name in ("allowed_cidrs", "disabled", "last_use", "creation_key", "creation_salt")
-    ),
-    "DROP TABLE identity",
-    "DROP TABLE variable",
-    "DROP INDEX instance_by_business_key",
-    "ALTER TABLE instance DROP COLUMN business_key",
-)
 MODEL = Definition(
     process_id="p",
     name="Bestellung",
@@ -657,6 +641,46 @@ def test_only_the_owner_can_read_a_store(tmp_path):
     assert "delete" not in sqlite3.connect(path).execute("PRAGMA journal_mode").fetchone()
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o777])
+def test_no_umask_opens_a_store(tmp_path, umask):
+    path = tmp_path / "new" / "tokctl.db"
+    before = os.umask(umask)
+    try:
+        with closing(open_store(str(path), write=True, create=True)) as store:
+            put(store, *tokens(3))
+            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert modes["tokctl.db"] == 0o600
+    assert not any(mode & 0o077 for mode in modes.values())
+
+
+def test_a_store_that_others_can_write_is_closed_to_them(tmp_path, capsys):
+    path = tmp_path / "s.db"
+    path.touch()
+    path.chmod(0o666)  # by somebody who waits for it to be used
+    open_store(str(path), write=True, create=True).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert f"the store {path} was open to other users (mode 0666)" in capsys.readouterr().err
+    path.chmod(0o646)
+    open_store(str(path)).close()  # it is only read
+    assert capsys.readouterr().err == ""
+    open_store(str(path), write=True).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert "(mode 0646); it is closed now." in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to make files of others")
+def test_an_empty_file_of_another_user_does_not_become_a_store(tmp_path):
+    path = tmp_path / "s.db"
+    path.touch(0o666)
+    os.chown(path, 1234, -1)
+    with pytest.raises(StoreError, match="belongs to another user"):
+        open_store(str(path), write=True, create=True)
+    assert path.stat().st_size == 0
+
+
 def test_a_name_with_signs_that_mean_something_in_a_url(tmp_path):
     path = tmp_path / "50% of #1?mode=memory&x.db"
     with closing(open_store(str(path), write=True, create=True)) as store:
@@ -711,20 +735,15 @@ def test_failed_tokens_of_an_older_store_are_counted_as_live(store):
     ends = {"created_at": at(0), "completed_at": at(9)}
     several = [token("a", "open", **ends), token("b", "open", state="FAILED"), token("c", "both", state="FAILED")]
     put(store, *several, token("d", "both", state="WAITING"), token("e", "done", **ends))
-    path, connection, revision = store.info().location, store.connection, store.revisions().process
-    with closing(open_store(path)) as before:
-        expected = [before.instance(one) for one in ("open", "both", "done")]
-    for statement in (
-        *BEFORE_VARIABLES,
-        "DROP INDEX instance_failed",
-        "DROP INDEX token_failed",
-        "ALTER TABLE instance DROP COLUMN failed_tokens",
+    path, revision = store.info().location, store.revisions().process
+    expected = [store.instance(one) for one in ("open", "both", "done")]
+    store.close()
+    bring_back(
+        Path(path),
+        4,
         "UPDATE instance SET live_tokens = (instance_id = 'both'), end_at = 5 WHERE instance_id != 'done'",
         "UPDATE instance SET derived_status = 'FAILED' WHERE instance_id = 'open'",
-        "PRAGMA user_version = 4",
-    ):
-        connection.execute(statement)
-    connection.commit()
+    )
     with closing(open_store(path)) as now:
         assert [now.instance(one) for one in ("open", "both", "done")] == expected
         assert [one.failed_tokens for one in expected] == [1, 1, 0]
@@ -742,13 +761,10 @@ def test_variables_and_business_keys_of_an_older_store_are_found(store):
         instance("b", variables=raw({"orderId": "ORD-2"}), extra={"note": raw('a "businessKey"')}),
         token("t", "c"),
     )
-    path, connection = store.info().location, store.connection
-    with closing(open_store(path)) as before:
-        expected = content(before)
-    for statement in (*BEFORE_VARIABLES, "PRAGMA user_version = 5"):
-        connection.execute(statement)
+    path, expected = store.info().location, content(store)
+    store.close()
     extra = msgspec.json.encode(plain).decode()
-    connection.execute("UPDATE instance SET extra = ? WHERE instance_id = 'a'", [extra])
+    bring_back(Path(path), 5, f"UPDATE instance SET extra = '{extra}' WHERE instance_id = 'a'")
     with closing(open_store(path)) as now:
         assert content(now) == expected
         for where in (

@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -258,7 +257,7 @@ def test_a_store_that_another_process_creates_meanwhile(store_path, monkeypatch,
         database.execute("PRAGMA journal_mode = WAL")  # a database with nothing in it yet
     connect = sqlite3.connect
 
-    class Overtaken(sqlite3.Connection):
+    class Overtaken(opening.LimitedConnection):
         done = False
 
         def execute(self, sql, *arguments):
@@ -271,7 +270,7 @@ def test_a_store_that_another_process_creates_meanwhile(store_path, monkeypatch,
                 result = super().execute(f"SELECT {rows[0][0]}")
             return result
 
-    monkeypatch.setattr(sqlite3, "connect", partial(connect, factory=Overtaken))
+    monkeypatch.setattr(opening, "LimitedConnection", Overtaken)
     with closing(open_store(str(store_path), write=True)) as store:
         assert Overtaken.done
         assert store.revisions().process == 0

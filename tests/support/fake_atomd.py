@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ class FakeAtomd:
         self.asked: list[str] = []
         self.refused: tuple[str, ...] = ()
         self.broken = False  # auth.enabled: false
+        self.clock_offset = timedelta()
+        """How far its clock is ahead."""
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -54,6 +57,9 @@ class FakeAtomd:
 
             def log_message(self, *_: Any) -> None:
                 pass
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return super().date_time_string((timestamp or time.time()) + fake.clock_offset.total_seconds())
 
             def do_GET(self) -> None:
                 fake.asked.append(self.path)

@@ -239,6 +239,10 @@ class FakeCamunda(LoopbackServer):
     def respond(self, request: Request) -> Answer:
         path = request.path.removeprefix(self.root + "/")
         query = {name: value for name, value in request.query if name not in self.ignored}
+        if request.path == "/engine-rest/engine":
+            return Answer(200, [{"name": name} for name in ("default", "second")])
+        if path.startswith("engine/") or (path == request.path and path.startswith("/engine-rest/engine/")):
+            return Answer(400, {"type": "InvalidRequestException", "message": "No process engine available"})
         if path == request.path:
             return _missing("HTTP 404 Not Found", kind="NotFoundException")
         try:
@@ -247,7 +251,7 @@ class FakeCamunda(LoopbackServer):
             return Answer(400, {"type": "InvalidRequestException", "message": str(error), "code": None})
 
     def _answer(self, path: str, query: dict[str, str]) -> Answer:
-        fixed = {"engine": [{"name": "default"}], "version": {"version": "1.0.3"}}
+        fixed = {"version": {"version": "1.0.3"}, "process-definition/statistics": self._statistics()}
         parent, _, name = path.rpartition("/")
         if path in fixed:
             return Answer(200, fixed[path])
@@ -280,8 +284,11 @@ class FakeCamunda(LoopbackServer):
         rows = list(self.tables[table].values())
         for name, value in query.items():
             if name == "incidentStatus":
-                failed = {row["processInstanceId"] for row in self.tables["incidents"].values()}
+                known = self.tables["incidents"].values() if self.level == "full" else ()  # those of the history
+                failed = {row["processInstanceId"] for row in known}
                 rows = [row for row in rows if row["id"] in failed]
+            elif name == "activityIdIn":
+                rows = [row for row in rows if self._leaves(row["id"]) & set(value.split(","))]
             elif name == "latestVersion":
                 newest = {row["key"]: row["version"] for row in sorted(rows, key=lambda row: row["version"])}
                 rows = [row for row in rows if newest[row["key"]] == row["version"]]
@@ -291,6 +298,22 @@ class FakeCamunda(LoopbackServer):
         if column is not None:
             rows.sort(key=lambda row: row[column] or "", reverse=query.get("sortOrder") == "desc")
         return rows
+
+    def _leaves(self, instance: str) -> set[str]:
+        """Return the activities at which an instance is: without scopes, with those that have not begun."""
+        live = [
+            row
+            for row in self.tables["activities"].values()
+            if row["processInstanceId"] == instance and row["endTime"] is None
+        ]
+        scopes = {row["parentActivityInstanceId"] for row in live}
+        jobs = [row for row in self.tables["jobs"].values() if row["processInstanceId"] == instance]
+        waiting = (self.tables["job_definitions"][row["jobDefinitionId"]]["activityId"] for row in jobs)
+        return {row["activityId"] for row in live if row["id"] not in scopes} | set(waiting)
+
+    def _statistics(self) -> list[Row]:
+        live = Counter(row["processDefinitionId"] for row in self.select("instances", {"unfinished": "true"}))
+        return [{"id": key, "instances": live[key]} for key in self.tables["definitions"]]
 
     def _page(self, rows: list[Row], query: dict[str, str]) -> list[Row]:
         if self.max_results is not None and "maxResults" not in query:

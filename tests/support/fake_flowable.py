@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -79,6 +80,7 @@ class FakeFlowable(LoopbackServer):
         ]
         self.unfiltered: frozenset[str] = frozenset()
         """Lists that know no filters."""
+        self.largest_page = sys.maxsize
         self._by_instance: dict[str, dict[str, list[dict[str, Any]]]] = {}
         for path in self.lists:
             self.index(path)
@@ -106,6 +108,7 @@ class FakeFlowable(LoopbackServer):
             found = self._single(path)
             if found is not None:
                 return found
+        if request.path.startswith((PROCESS_ROOT, EXTERNAL_ROOT)):
             return Answer(500, {"message": "Internal server error", "exception": f"No endpoint GET {request.path}."})
         return Answer(404, {"status": 404, "error": "Not Found", "path": request.path})
 
@@ -124,7 +127,7 @@ class FakeFlowable(LoopbackServer):
                 return Answer(400, {"message": "Bad request", "exception": f"'{sort}' is not a valid property"})
             rows = sorted(rows, key=lambda row: row[_SORTS[path][sort]] or "", reverse=query.get("order") == "desc")
         start, size = int(query.get("start", 0)), int(query.get("size", 10))
-        part = rows[start : start + (10 if size < 0 else size)]
+        part = rows[start : start + (10 if size < 0 else min(size, self.largest_page))]
         if path == "history/historic-process-instances" and query.get("includeProcessVariables") == "true":
             part = [row | {"variables": self._variables(row["id"])} for row in part]
         return Answer(200, {"data": part, "total": len(rows), "start": start, "size": len(part)})

@@ -48,9 +48,21 @@ class Runs:
             env=clean_environment(env | {"PYTHONPATH": path}),
         )
 
-    def run(self, *words: Any, env: dict[str, str], stdin: str = "", at: int = -1, what: str = "") -> Ended:
-        """Run a command line, to which ``what`` happens before its step ``at``, which is after the one before that."""
+    def run(
+        self,
+        *words: Any,
+        env: dict[str, str],
+        stdin: str = "",
+        at: int = -1,
+        what: str = "",
+        after: float = 0.0,
+    ) -> Ended:
+        """Run a command line, to which ``what`` happens before its step ``at``, which is after the one before that.
+
+        It is killed ``after`` so many seconds, wherever it is then; never if that is 0.
+        """
         asked = {"words": [str(word) for word in words], "at": at, "what": what, "env": env, "stdin": stdin}
+        asked["after"] = after
         self.process.stdin.write(json.dumps(asked) + "\n")
         self.process.stdin.flush()
         return Ended(**json.loads(self.process.stdout.readline()))
@@ -97,6 +109,7 @@ def _watch(asked: dict[str, Any], steps: list[str]) -> None:
     from tokctl.api_tokens.custody.sinks import VaultSink
     from tokctl.api_tokens.registries.http import HttpRegistry
     from tokctl.api_tokens.registries.store import StoreRegistry
+    from tokctl.api_tokens.registries.strapi import StrapiRegistry
     from tokctl.client import session
     from tokctl.client.sender import HttpSender
 
@@ -118,7 +131,8 @@ def _watch(asked: dict[str, Any], steps: list[str]) -> None:
         return call
 
     registry = ("find_by_name", "get", "create", "update", "revoke", "verify")
-    ours = (StoreRegistry, registry), (HttpRegistry, registry), (Ledger, ("put", "drop"))
+    in_place = (*registry, "regenerate")
+    ours = (StoreRegistry, registry), (HttpRegistry, registry), (StrapiRegistry, in_place), (Ledger, ("put", "drop"))
     retry = session.retry
     session.retry = lambda attempt, _retries, **more: retry(attempt, 0, **more)  # it takes seconds
     # Before ``iter_body`` the server has done what it was asked, and nobody has seen its answer.
@@ -149,6 +163,10 @@ def _child(asked: dict[str, Any], folder: Path) -> None:
     os.dup2(given, 0)
     os.setsid()  # no terminal, as in a script
     _watch(asked, steps)
+    if asked["after"]:
+        # The alarm ends the process as SIGKILL does: nothing of Python runs any more.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, asked["after"])
     from tokctl.__main__ import run
 
     notes = os.open(folder / "steps", os.O_CREAT | os.O_WRONLY, 0o600)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from support.builders import TESTER
+from support.fake_strapi import FakeStrapi
 from support.fake_xiver import FakeXiver
 from support.serving import PEPPER, Served
 from tokctl.api_tokens.registries import open_registry
@@ -58,7 +59,12 @@ class Kind:
     registry: Registry
     records: Callable[[], list[Any]]
     put_expired: Callable[[], str]
-    scopes: bool = True
+    scopes: tuple[str, ...] = ("process", "token")
+    """Two that API tokens can have; none where there are no scopes."""
+    default_scopes: tuple[str, ...] | None = ("process",)
+    changes_expiry: bool = True
+    lifetime: timedelta = 90 * 24 * HOUR
+    """A lifetime that API tokens can have."""
 
 
 @pytest.fixture
@@ -89,6 +95,14 @@ def fake() -> Iterator[FakeXiver]:
 
 
 @pytest.fixture
+def strapi() -> Iterator[FakeStrapi]:
+    with FakeStrapi() as server:
+        server.records.clear()
+        server.secrets.clear()
+        yield server
+
+
+@pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     """Our server, and the secret of one who may do everything there."""
     path = tmp_path / "served.db"
@@ -102,7 +116,7 @@ def in_store(path: Path) -> list[Any]:
         return [*store.api_tokens.list()]
 
 
-@pytest.fixture(params=["local", "server", "xiver"])
+@pytest.fixture(params=["local", "server", "xiver", "strapi"])
 def kind(request: pytest.FixtureRequest, opened: Callable[..., Any], tmp_path: Path) -> Kind:
     """Each kind of registry, without an API token but the one that asks."""
     if request.param == "xiver":
@@ -112,7 +126,19 @@ def kind(request: pytest.FixtureRequest, opened: Callable[..., Any], tmp_path: P
             opened(server=fake.url, credential=fake.jwt),
             lambda: [*fake.records.values()],
             lambda: fake.add("ended", expiresAt=ended),
-            scopes=False,
+            scopes=(),
+            default_scopes=None,
+        )
+    if request.param == "strapi":
+        cms = request.getfixturevalue("strapi")
+        was = (now() - HOUR).isoformat()
+        return Kind(
+            opened(server=cms.url, credential=cms.jwt),
+            lambda: [*cms.records.values()],
+            lambda: cms.add("ended", expiresAt=was),
+            scopes=("api::article.article.find", "plugin::upload.content-api.find"),
+            default_scopes=None,
+            changes_expiry=False,
         )
     if request.param == "server":
         served = request.getfixturevalue("served")

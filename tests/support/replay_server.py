@@ -130,7 +130,7 @@ class LoopbackServer(ABC):
 
 
 _MISSING = {
-    "engine-rest": {"type": "NotFoundException", "message": "HTTP 404 Not Found", "code": None},
+    "engine-rest": {"type": "InvalidRequestException", "message": "It does not exist", "code": None},
     "process-api": {"message": "Not found", "exception": "No endpoint."},
     "external-job-api": {"message": "Not found", "exception": "No endpoint."},
 }

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -42,7 +42,10 @@ API = "/api/v1"
 
 def make_store(path: Path) -> Path:
     """A store with the documented example, orders, ids of all kinds, an instance of 1,500 tokens, and a model."""
-    return shutil.copy(_model_store(), path)
+    shutil.copy(_model_store(), path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE identity SET value = lower(hex(randomblob(16)))")  # it is no copy, but another store
+    return path
 
 
 @cache

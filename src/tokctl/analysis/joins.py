@@ -47,6 +47,7 @@ class MissingFlow(Struct, frozen=True):
 
     flow: str
     source: str
+    source_name: str
     upstream: tuple[Visit, ...]
     failed: tuple[Visit, ...]
     possible: bool | None
@@ -438,11 +439,13 @@ class _JoinFinder:
         return between[0].id if len(between) == 1 else None
 
     def _build_missing_flow(self, at: str, flow: str, run: _RunTokens, *, possible: bool | None) -> MissingFlow:
+        source = self.graph.elements[self.graph.flows[flow].source]
         elements = self.graph.upstream_elements(at, flow)
         upstream = [*_tokens_at(elements, run.live), *_tokens_at(elements, run.waiting)]
         return MissingFlow(
             flow=flow,
-            source=self.graph.flows[flow].source,
+            source=source.id,
+            source_name=source.name or source.id,
             upstream=tuple(sorted(upstream, key=_creation_order)),
             failed=tuple(sorted(_tokens_at(elements, run.failed), key=_creation_order)),
             possible=possible,

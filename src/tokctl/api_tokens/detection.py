@@ -1,4 +1,4 @@
-"""Finds the secrets of API tokens in any bytes, and says how certain each finding is."""
+"""Finds the secrets of API tokens in any bytes, and says how certain each finding is. Decodes only UTF-16."""
 
 from __future__ import annotations
 
@@ -26,48 +26,96 @@ _PREFIX = PREFIX.encode()
 _SECRET = re.compile(rb"xvc_[0-9A-Za-z]{32,%d}+" % _MAX_SECRET_LENGTH)
 _WIDE_PREFIX = b"\0".join(b"xvc_"[i : i + 1] for i in range(4))  # UTF-16, of both byte orders
 _WIDE_SECRET = re.compile(rb"x\0v\0c\0_(?:\0[0-9A-Za-z]){32,%d}+" % _MAX_SECRET_LENGTH)
-_MIN_BUFFER_BYTES = 1 << 14  # a smaller file is scanned at once
+MIN_BUFFER_BYTES = 1 << 14  # a smaller file is scanned at once
 _OVERLAP = 2 * (len(PREFIX) + _MAX_SECRET_LENGTH)
 _HEXADECIMAL = re.compile(r"xvc_[0-9a-f]{64}")
 _ZERO_WIDTH_BYTES = bytes(range(0x80, 0xC0)) + b"\0"  # continuation bytes of UTF-8, and the other half in UTF-16
 
 
 class SecretMatch(NamedTuple):
-    """A secret, its offset in bytes, and its line and column, from 1. Columns count characters."""
+    """A secret, its offset in bytes, and its line and column, from 1. Columns count characters.
+
+    ``encodings`` are what it was decoded from, the outermost first, and ``member`` is the file of an archive that it is
+    in, ``outer.zip!/inner`` for an archive within an archive. The position is then that of the encoded text in this
+    file.
+    """
 
     offset: int
     line: int
     column: int
     secret: str
     form: str
+    member: str | None = None
+    encodings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"SecretMatch(offset={self.offset}, secret={mask(self.secret)!r}, form={self.form!r})"
 
 
-def find_secrets(pieces: Iterable[bytes]) -> Iterator[SecretMatch]:
-    """Yield the secrets in a stream in their order, however it is cut into pieces. Holds a few pieces in memory."""
-    data, start, line, column = b"", 0, 1, 1  # of the beginning of ``data``
-    for piece in pieces:
-        data += piece
-        if len(data) < _MIN_BUFFER_BYTES:
-            continue
+class Position(NamedTuple):
+    """The offset of some bytes in a stream, and the line and the column there, as in ``SecretMatch``."""
+
+    offset: int = 0
+    line: int = 1
+    column: int = 1
+
+    def advance(self, data: bytes, begin: int, end: int) -> Position:
+        """Return the position at ``end``, given that this one is at ``begin``."""
+        _, line, column = self
+        offset = self.offset + end - begin
+        lines = data.count(b"\n", begin, end)
+        if lines:
+            line, column, begin = line + lines, 1, data.rfind(b"\n", begin, end) + 1
+        return Position(offset, line, column + len(data[begin:end].translate(None, _ZERO_WIDTH_BYTES)))
+
+
+class SecretFinder:
+    """Finds the secrets in a stream in their order, however it is cut into pieces. Holds a few pieces in memory."""
+
+    def __init__(self) -> None:
+        self._data, self._position = b"", Position()
+
+    def feed(self, piece: bytes) -> list[SecretMatch]:
+        """Take the next piece; return the secrets that are certain to be complete."""
+        data = self._data = self._data + piece
+        if len(data) < MIN_BUFFER_BYTES:
+            return []
         limit = len(data) - _OVERLAP
-        yield from _scan_buffer(data, limit, start, line, column)
-        line, column = _advance_position(data, 0, limit, line, column)
-        data, start = data[limit:], start + limit
-    yield from _scan_buffer(data, len(data), start, line, column)
+        found = match_secrets(data, limit, self._position)
+        self._position = self._position.advance(data, 0, limit)
+        self._data = data[limit:]
+        return found
+
+    def finish(self) -> list[SecretMatch]:
+        """Return the secrets at the end of the stream."""
+        data, self._data = self._data, b""
+        return match_secrets(data, len(data), self._position)
 
 
-def _scan_buffer(data: bytes, limit: int, start: int, line: int, column: int) -> Iterator[SecretMatch]:
-    """Yield the secrets that begin before ``limit``. ``start``, ``line`` and ``column`` are those of ``data``."""
+def find_secrets(pieces: Iterable[bytes]) -> Iterator[SecretMatch]:
+    """Yield the secrets in a stream in their order."""
+    finder = SecretFinder()
+    for piece in pieces:
+        yield from finder.feed(piece)
+    yield from finder.finish()
+
+
+def has_secret(data: bytes) -> bool:
+    """Return whether some bytes may contain a secret. Fast, and never wrong if it says no."""
+    return _PREFIX in data or (b"\0" in data and _WIDE_PREFIX in data)
+
+
+def match_secrets(data: bytes, limit: int, position: Position) -> list[SecretMatch]:
+    """Return the secrets that begin before ``limit``. ``position`` is that of the data's beginning."""
     seen = 0
+    found = []
     for begin, secret, form in _candidates(data):
         if begin >= limit:
-            return
-        line, column = _advance_position(data, seen, begin, line, column)
+            break
+        position = position.advance(data, seen, begin)
         seen = begin
-        yield SecretMatch(start + begin, line, column, secret, form)
+        found.append(SecretMatch(*position, secret, form))
+    return found
 
 
 def _candidates(data: bytes) -> Iterator[tuple[int, str, str]]:
@@ -96,11 +144,3 @@ def _classify(run: str) -> tuple[str, str]:
     if hexadecimal := _HEXADECIMAL.match(run):
         return hexadecimal[0], XIVERCMS
     return run, WRONG_CHECKSUM if len(run) == _SECRET_LENGTH else OTHER
-
-
-def _advance_position(data: bytes, begin: int, end: int, line: int, column: int) -> tuple[int, int]:
-    """Return the line and the column at ``end``, given those at ``begin``."""
-    lines = data.count(b"\n", begin, end)
-    if lines:
-        line, column, begin = line + lines, 1, data.rfind(b"\n", begin, end) + 1
-    return line, column + len(data[begin:end].translate(None, _ZERO_WIDTH_BYTES))

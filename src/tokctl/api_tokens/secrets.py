@@ -17,6 +17,7 @@ PREFIX = "xvc_"
 RANDOM_LENGTH = 34  # characters
 CHECKSUM_LENGTH = 6
 MASK_LENGTH = 8  # characters of a secret that its mask shows
+MASK_END = "..."
 BASE62_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
@@ -48,7 +49,7 @@ def is_tokctl_secret(text: str) -> bool:
 
 def mask(secret: str) -> str:
     """Return the mask of a secret, which may be shown: its first 8 characters and ``...``."""
-    return secret[:MASK_LENGTH] + "..."
+    return secret[:MASK_LENGTH] + MASK_END
 
 
 def digest(pepper: bytes, secret: str) -> bytes:

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from shlex import quote
@@ -17,11 +17,11 @@ import click
 import typer
 from msgspec.structs import replace
 
-from tokctl.cli.options import CONNECTION, GLOBAL, SHARED, reject_invalid_bytes
+from tokctl.cli.clock import CommandClock
+from tokctl.cli.options import GLOBAL, SERVER, SHARED, reject_invalid_bytes
 from tokctl.config import Settings, resolve_settings
 from tokctl.errors import TokctlError, UsageError
 from tokctl.kinds import COLORS
-from tokctl.model.time_expressions import parse_time_or_age
 from tokctl.text import suggest
 from tokctl.verbose_log import TRAFFIC, set_listener, trace
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tokctl.cli.progress import ReadingProgress
     from tokctl.engines.projection import Projection
     from tokctl.engines.protocol import Engine
+    from tokctl.errors import StoreError
     from tokctl.render.result import Output, Result
     from tokctl.store.protocol import Store
 
@@ -62,6 +63,19 @@ class Invocation:
     def debug_traceback(self, arguments: Sequence[str]) -> bool:
         """Return whether errors are raised; works for command lines that could not be parsed, too."""
         return bool(self.flags.get("debug_traceback")) or "--debug-traceback" in arguments
+
+    def find_damage(self) -> StoreError | None:
+        """Return the error for an opened store that is damaged: it may be why a command failed as it should never do.
+
+        Checking every value when it is read would take longer than reading it.
+        """
+        from tokctl.store.protocol import Store, find_damage
+
+        for opened in self.opened:
+            source = getattr(opened, "store", getattr(opened, "engine", opened))  # of a registry, of an engine --at
+            if isinstance(source, Store) and (error := find_damage(source)):
+                return error
+        return None
 
     def close(self) -> None:
         """Close what has been opened, the newest first."""
@@ -101,25 +115,21 @@ class App:
             return resolve_settings(self._invocation.flags, os.environ, configured=False)
 
     @cached_property
-    def now(self) -> datetime:
-        """The time of the shown state: that of ``--at``, or the current time, read once.
+    def time(self) -> CommandClock:
+        """The time of the shown state, or of the source."""
+        clock = self._invocation.clock
+        return CommandClock(clock if self.flags.get("utc") else lambda: clock().astimezone(), self.settings.at)
 
-        Raises:
-            UsageError: ``--at`` is not a time, or is in the future.
-        """
-        present = self.clock()
-        if self.settings.at is None:
-            return present
-        moment = parse_time_or_age(self.settings.at, present)
-        if moment > present:
-            raise UsageError(f"--at {self.settings.at} is in the future.", "Give a time in the past.")
-        return moment
+    @property
+    def now(self) -> datetime:
+        """The time of the shown state. Raises UsageError: ``--at`` is not a time, or is in the future."""
+        return self.time.now
 
     @property
     def prefix(self) -> str:
         """The beginning of a command line that reads from the same source as this one."""
         settings, words = self.settings, ["tokctl"]
-        for name in ("store", "file", *CONNECTION, "at"):
+        for name in ("store", "file", *SERVER, "at"):
             field = "timeout" if name == "request_timeout" else name
             if field not in settings.flag_names:
                 continue
@@ -141,8 +151,7 @@ class App:
     @property
     def clock(self) -> Callable[[], datetime]:
         """Returns the present time in the zone that times are shown in, for a command that runs for a while."""
-        clock = self._invocation.clock
-        return clock if self.flags.get("utc") else lambda: clock().astimezone()
+        return self.time.read
 
     @cached_property
     def engine(self) -> Engine:
@@ -163,11 +172,19 @@ class App:
             engine = open_as_of(self.settings, reading, self.now)
         self._invocation.opened.append(engine)
         self._opened_engine = engine
+        if engine.server_clock is not None:
+            engine.server_clock.on_difference = self._adopt_server_clock
         if self.settings.kind == "server" and sys.stderr.isatty():
             from tokctl.cli.progress import watch_reading
 
             self._reading = watch_reading(engine)
         return engine
+
+    def _adopt_server_clock(self, offset: timedelta) -> None:
+        self.time.adopt(offset)
+        if "out" in self.__dict__:  # views have it already
+            self.out.now = self.now
+        self.warn(f"warning: {self.time.note} Check both clocks.")
 
     def hide_progress(self) -> None:
         """Remove the progress bar of reading a server, before something is written to the terminal."""

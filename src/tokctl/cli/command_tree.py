@@ -91,7 +91,7 @@ COMMAND_TREE = CommandGroup(
             API_TOKENS_PANEL,
             _modules(
                 "api_tokens",
-                "create list show update disable enable revoke rotate apply secret exec verify mask scan audit",
+                "create list show update disable enable revoke rotate apply secret exec verify mask scan audit kinds",
             ),
             ("tokctl api-tokens create grafana", "tokctl api-tokens list --expiring 30d", "tokctl api-tokens revoke 7"),
             LIST_ALIASES | {"rm": "revoke"},

@@ -111,6 +111,8 @@ complete_type = _complete_constants("tokctl.model.element_types", "TYPE_FAMILIES
 complete_order = _complete_constants("tokctl.model.filters", "TOKEN_SORT_COLUMNS", signs=("", "-"))
 complete_instance_order = _complete_constants("tokctl.model.filters", "INSTANCE_SORT_COLUMNS", signs=("", "-"))
 complete_engine_kind = _complete_constants("tokctl.config.keys", "ENGINE_KINDS")
+complete_registry_kind = _complete_constants("tokctl.kinds", "SERVER_REGISTRIES")
+complete_any_registry = _complete_constants("tokctl.api_tokens.registries.capabilities", "REGISTRIES")
 complete_any_engine = _complete_constants("tokctl.engines", "ENGINES")
 complete_color = _complete_constants("tokctl.kinds", "COLORS")
 complete_api_token_type = _complete_constants("tokctl.model.api_tokens", "API_TOKEN_TYPES")

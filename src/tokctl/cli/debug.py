@@ -9,6 +9,8 @@ from math import ceil
 from shlex import quote
 from typing import Annotated
 
+from msgspec.structs import replace
+
 from tokctl.analysis.debug.grouping import group_trouble
 from tokctl.analysis.debug.rules.base import LOW, SEVERITIES
 from tokctl.analysis.debug.runner import DebugLimits, DebugReport, TroubledInstance, parse_severity
@@ -52,6 +54,7 @@ LINES_OF_EVIDENCE = 6
 """Of a single instance: further lines below the rows."""
 TOKENS_SHOWN_PER_INSTANCE = 3
 """Of each of several instances."""
+FORMATS_WITHOUT_NOTES = frozenset({"csv", "ndjson", "id"})
 GROUPINGS = ("instance", "finding", "element", "worker", "error")
 
 _RULES = "Rules"
@@ -146,10 +149,18 @@ def debug(
     fail_severity = parse_severity(fail_on) if fail_on is not None else None
     by = _parse_grouping(app, by)
     engine = app.open_engine(Projection.VISITS_WITH_JOINS)
-    ids = engine.instance_ids("", 2)
+    ids = engine.instance_ids("", 2)  # from here on, the server's clock is known
+    if since is not None:
+        query = replace(query, since=parse_time_or_age(since, app.now))
     instance_id = resolve_instance(engine, instance) if instance is not None or len(ids) == 1 else None
     limits = _choose_limits(app, by, limit, several=instance_id is None)
     report = run_debug(engine, instance_id, app.now, query, limits=limits, prefix=_prefix(app))
+    if app.time.note:
+        report = replace(report, notes=(*report.notes, app.time.note))
+    if app.out.format in FORMATS_WITHOUT_NOTES:
+        for text in report.notes:
+            if text != app.time.note:  # said already
+                app.notify(text)
     unread = report_unread(app, engine)
     listing = _listing(app, engine, report, by, instance_id, fail_severity, limit=limit, everything=all_)
     listing.exit_code = listing.exit_code or unread
@@ -226,7 +237,8 @@ def _listing(
 
     def make_notes() -> list[str]:
         is_complete = instance_id is not None or everything
-        return [*engine.limitations, *([] if is_complete else _ended_instances_note(engine))]
+        said = [text for text in report.notes if text != app.time.note]
+        return [*said, *([] if is_complete else _ended_instances_note(engine))]
 
     if by == "instance":
 

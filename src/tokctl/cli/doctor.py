@@ -69,7 +69,7 @@ def _encode_check(one: CheckResult) -> Document:
 
 app = command(
     doctor,
-    shared_options=(*opt.STORE, *opt.CONNECTION, *opt.OUTPUT),
+    shared_options=(*opt.STORE, *opt.SERVER, *opt.OUTPUT),
     panel=CONFIG_PANEL,
     configured=False,
     examples=("tokctl doctor", "tokctl doctor --context prod", "tokctl doctor -o json"),

@@ -24,12 +24,13 @@ from tokctl.cli.completion import (
     complete_instance,
     complete_key,
     complete_order,
+    complete_registry_kind,
     complete_state,
     complete_token,
     complete_type,
 )
 from tokctl.errors import UsageError
-from tokctl.kinds import SERVER_ENGINES
+from tokctl.kinds import SERVER_ENGINES, SERVER_REGISTRIES
 from tokctl.text import is_utf8
 
 _PANEL = "Common options"
@@ -97,6 +98,13 @@ SHARED: dict[str, Callable[..., TyperOption]] = {
         env="TOKCTL_ENGINE_KIND",
         complete=lambda _, incomplete: complete_engine_kind(incomplete),
     ),
+    "registry_kind": _server_option(
+        "--registry-kind",
+        "KIND",
+        "Kind of the server of API tokens: " + ", ".join(SERVER_REGISTRIES) + " (default: detected).",
+        env="TOKCTL_REGISTRY_KIND",
+        complete=lambda _, incomplete: complete_registry_kind(incomplete),
+    ),
     "ca_file": _server_option(
         "--ca-file", "PATH", "Certificates to trust, a PEM file.", env="TOKCTL_CA_FILE", type=FILE_NAME
     ),
@@ -142,9 +150,19 @@ SHARED: dict[str, Callable[..., TyperOption]] = {
 GLOBAL = ("color", "quiet", "utc", "no_pager", "verbose", "debug_traceback")
 STORE = ("store",)
 CONNECTION = ("server", "context", "engine_kind", "ca_file", "insecure", "request_timeout", "rate")
-HIDDEN_IN_GROUPS = ("engine_kind", "ca_file", "insecure", "request_timeout", "rate", "columns", "query", "no_headers")
+HIDDEN_IN_GROUPS = (
+    "engine_kind",
+    "registry_kind",
+    "ca_file",
+    "insecure",
+    "request_timeout",
+    "rate",
+    "columns",
+    "query",
+    "no_headers",
+)
 """Options that a group accepts but shows only in the help of its commands: its own help is for finding a command."""
-SERVER = ("server", "context", "engine_kind", "ca_file", "insecure", "request_timeout", "rate")
+SERVER = (*CONNECTION, "registry_kind")
 ENGINE = ("store", "file", *CONNECTION)
 AT = ("at",)
 OUTPUT = ("output", "columns", "query", "no_headers")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -17,6 +18,8 @@ class Connection(Struct, frozen=True, repr_omit_defaults=True):
     url: str  # the base URL; the path of each request is appended to it
     credential: Callable[[], str | None] = lambda: None
     """Returns the credential, or None; called once, by the first request that needs it."""
+    rejection_hint: Callable[[str | None], str] = lambda _: ""
+    """Returns what to do after a 401, given the credential that was sent; '' for the usual hint."""
     basic: bool = False  # send a credential of the form user:password as HTTP Basic
     ca_file: str | None = None  # PEM, the certificates to trust; None for the platform's
     insecure: bool = False  # accept any certificate
@@ -24,7 +27,9 @@ class Connection(Struct, frozen=True, repr_omit_defaults=True):
     connect_timeout: float = 5.0  # seconds to wait for a connection to one IP address
     rate: RequestRate | None = None  # maximum rate of requests
     retries: int = 3  # the maximum number of further attempts after a transient failure
-    max_bytes: int = 1 << 30  # of a response, decompressed
+    max_bytes: int = 1 << 30  # of a response that is read as a stream, decompressed
+    max_document_bytes: int = 64 << 20  # of a response that is read as a whole, decompressed
+    max_document_values: int = 2_000_000  # of the JSON in it: 64 bytes or more in memory each, 3 in the response
     user_agent: str = f"tokctl/{__version__}"
 
     def __repr__(self) -> str:
@@ -56,3 +61,14 @@ class ClientResponse(Struct, frozen=True):
 
     def __repr__(self) -> str:  # without the body, which may contain a new secret
         return f"ClientResponse({self.status}, {len(self.body):,} bytes, {self.url!r})"
+
+
+class CredentialProbe(NamedTuple):
+    """A cheap GET request that a server refuses without a valid credential, if it requires one at all.
+
+    ``segments`` are those of the path below the root of the API. Engine modules of servers have one as
+    ``CREDENTIAL_PROBE``, kinds of registries as ``probe``.
+    """
+
+    segments: tuple[str, ...]
+    params: Mapping[str, str] = MappingProxyType({})

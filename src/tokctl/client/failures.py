@@ -10,6 +10,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
@@ -20,6 +21,7 @@ from tokctl.client.connection import Connection
 from tokctl.client.credential import LOCKED_HINT, LOGIN_HINT, wants_password
 from tokctl.client.retries import TransientError, parse_rate_limit_reset, parse_retry_after
 from tokctl.errors import (
+    ExpiryLimitError,
     InputError,
     NotAllowedError,
     NotFoundError,
@@ -28,6 +30,7 @@ from tokctl.errors import (
     UntrustedError,
     UsageError,
 )
+from tokctl.model.times import parse_time
 from tokctl.server_address import ServerAddress
 from tokctl.text import one_line
 
@@ -44,6 +47,9 @@ UNSENT_ERRORS = (
 
 TRANSIENT_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 """Statuses that may be transient. 500 is included: servers send it while a store is locked."""
+
+_NO_ENDPOINT = "No endpoint "
+"""The beginning of what Flowable says, with status 500, for a path that it does not have."""
 
 REDIRECTS = {301, 302, 303, 307, 308}
 MAX_ERROR_BODY_BYTES = 1 << 16
@@ -183,6 +189,7 @@ class ErrorBody(NamedTuple):
     granted_permissions: str = ""  # that it has, separated by commas
     missing_scopes: str = ""  # that it cannot grant to another one, separated by commas
     member: str = ""  # of an API token, that the credential cannot give to another one
+    latest: datetime | None = None  # expiry that is allowed
     client_address: str = ""  # from which the credential must not be used
     state: str = ""  # of the credential, if it says more than that it is not valid
     retry_after: float | None = None  # seconds
@@ -233,6 +240,7 @@ def parse_error_body(body: bytes, headers: Mapping[str, str], mask_secrets: Call
         granted_permissions=names(details.get("provided_permissions")),
         missing_scopes=names(details.get("missing_scopes")),
         member=line(details.get("member"), 60),
+        latest=parse_time(details["latest"]) if isinstance(details.get("latest"), str) else None,
         client_address=line(details.get("client"), 60),
         state=line(details.get("state"), 60),
         retry_after=float(retry_after) if isinstance(retry_after, int | float) and 0 <= retry_after < 1e18 else None,
@@ -251,11 +259,14 @@ def status_error(
     ``place`` is the display address of the server, with the proxy if there is one, ``url`` that of the request.
     ``scheme`` is how the credential was sent: Basic, Bearer, or '' if there was none.
     """
+    if status in {400, 403} and body.latest is not None:
+        hint = "Set an earlier expiry, or use a credential that expires later."
+        return ExpiryLimitError(f"{place}{body.detail}{body.request}.", hint, latest=body.latest)
     if status in {401, 403, 407}:
         return _not_allowed_error(status, headers, body, place, url, scheme=scheme)
     name = " ".join(filter(None, (str(status), body.code)))
     text = f"{body.detail} ({name}){body.request}."
-    if status == 404:
+    if status == 404 or (status == 500 and body.message.startswith(_NO_ENDPOINT)):
         return NotFoundError(f"{url}{body.detail or ': not found'} ({name}){body.request}.", code=body.code or None)
     if status in TRANSIENT_STATUSES:
         delay = parse_retry_after(headers)
@@ -302,7 +313,8 @@ def _not_allowed_error(
             else "It may have expired. Set a new one with 'tokctl auth login'.",
         )
     if body.missing_scopes:
-        return _grant_error(body, place)
+        hint = f"It has the scopes {body.granted_permissions}. Use a credential with more."
+        return NotAllowedError(f"{place}{body.detail}{body.request}.", hint)
     if not body.missing_permission:
         hint = _MEMBER_HINTS.get(body.member, "Use a credential with more rights, such as a full-access API token.")
         if body.client_address:
@@ -322,17 +334,8 @@ _ADMINISTRATION_HINT = (
     "tokctl api-tokens create NAME --type full-access --scope api-tokens,process"
 )
 _MEMBER_HINTS = {
-    "expiresAt": "Set an earlier expiry, or use a credential that expires later.",
     "allowedCidrs": "Give networks within these, or use a credential without this limit.",
 }
-
-
-def _grant_error(body: ErrorBody, place: str) -> NotAllowedError:
-    """Return the error for a credential that creates or changes an API token with more scopes than it has itself."""
-    return NotAllowedError(
-        f"{place}: the credential cannot grant scopes that it does not have: {body.missing_scopes}{body.request}.",
-        f"Grant only its own scopes ({body.granted_permissions}), or use a credential with more scopes.",
-    )
 
 
 def redirect_error(base: ServerAddress, target: str, location: str, mask_secrets: Callable[[str], str]) -> UsageError:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from tokctl.errors import UnreachableError
 from tokctl.model.durations import format_duration
+from tokctl.server_clock import parse_date
 
 INITIAL_BACKOFF_SECONDS = 0.5
 """The limit of the first delay; doubled for each further one."""
@@ -96,10 +97,10 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:18]) if len(text) <= 18 else 1e18
-    until = _parse_date(text)
+    until = parse_date(text)
     if until is None:
         return None
-    now = _parse_date(headers.get("date", "")) or datetime.now(UTC)
+    now = parse_date(headers.get("date", "")) or datetime.now(UTC)
     return max(0.0, (until - now).total_seconds())
 
 
@@ -114,15 +115,5 @@ def parse_rate_limit_reset(headers: Mapping[str, str]) -> float | None:
     seconds = float(text)
     if seconds < 1e9:
         return seconds
-    now = _parse_date(headers.get("date", "")) or datetime.now(UTC)
+    now = parse_date(headers.get("date", "")) or datetime.now(UTC)
     return max(0.0, seconds - now.timestamp())
-
-
-def _parse_date(text: str) -> datetime | None:
-    from email.utils import parsedate_to_datetime
-
-    try:
-        read = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return read if read.tzinfo else read.replace(tzinfo=UTC)

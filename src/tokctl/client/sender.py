@@ -9,6 +9,7 @@ import ssl
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 
 import httpcore
@@ -34,6 +35,7 @@ from tokctl.errors import InputError, TokctlError, UnreachableError, UsageError
 from tokctl.input_files import decompress
 from tokctl.model.api_tokens import EXPIRES_HEADER
 from tokctl.server_address import ServerAddress
+from tokctl.server_clock import ServerClock
 from tokctl.text import one_line
 from tokctl.verbose_log import TRAFFIC, trace
 
@@ -56,14 +58,18 @@ _TRANSPORT_ERRORS = (
 class HttpSender:
     """Sends requests to one server. Several threads may use it at once.
 
-    ``base`` is the parsed URL of the connection; ``warn`` is called with each warning for the user. Raises UsageError:
-    the host name or the proxy is invalid; and as ``create_ssl_context``.
+    ``base`` is the parsed URL of the connection; ``warn`` is called with each warning for the user, and
+    ``server_clock`` learns of each response. Raises UsageError: the host name or the proxy is invalid; and as
+    ``create_ssl_context``.
     """
 
-    def __init__(self, connection: Connection, base: ServerAddress, warn: Callable[[str], object]) -> None:
+    def __init__(
+        self, connection: Connection, base: ServerAddress, warn: Callable[[str], object], server_clock: ServerClock
+    ) -> None:
         self._connection = connection
         self._base = base
         self._warn = warn
+        self._server_clock = server_clock
         self._deadline = Deadline()
         self._credential = RequestCredential(connection.credential, base, warn, basic=connection.basic)
         self._limiter = None if connection.rate is None else rate_limiter(base.origin, connection.rate)
@@ -132,6 +138,7 @@ class HttpSender:
             raise (fault if isinstance(error, UNSENT_ERRORS) else _outcome_unknown(request.method, fault)) from None
         status = response.status_code
         TRAFFIC.count_bytes(0, monotonic())
+        self._server_clock.compare(response.headers, datetime.now(UTC), timedelta(seconds=monotonic() - begin))
         if credential and self._credential.is_password:
             self._credential.shared.note_password_result(status)
         trace("%s: %s in %.0f ms", called, status, (monotonic() - begin) * 1000)
@@ -148,7 +155,9 @@ class HttpSender:
         with closing(self.send_request(request)) as response:
             try:
                 seconds = BODY_TIMEOUT_FACTOR * self._connection.timeout
-                body = b"".join(self.iter_body(response, request.target, seconds))
+                max_bytes = min(self._connection.max_document_bytes, self._connection.max_bytes)
+                body = b"".join(self.iter_body(response, request.target, seconds, max_bytes))
+                self._check_values(body, request.target)
             except TokctlError as fault:
                 raise _outcome_unknown(request.method, fault) from None
         return ClientResponse(
@@ -160,13 +169,24 @@ class HttpSender:
             self._credential.mask,
         )
 
-    def iter_body(self, response: httpx.Response, target: str, seconds: float | None = None) -> Iterator[bytes]:
+    def _check_values(self, body: bytes, target: str) -> None:
+        """Raise InputError if decoding the JSON of a body could need far more memory than the body."""
+        if body.count(b",") + body.count(b"[") + body.count(b"{") > self._connection.max_document_values:
+            url = self._credential.mask(self._base.display_target(target))
+            raise InputError(
+                f"{url}: the response has more than {self._connection.max_document_values:,} values.",
+                "Use a filter or a limit.",
+            )
+
+    def iter_body(
+        self, response: httpx.Response, target: str, seconds: float | None = None, max_bytes: int | None = None
+    ) -> Iterator[bytes]:
         """Yield the body of a response as it arrives, decompressed; ``seconds`` limits the whole body.
 
         Raises UnreachableError: it breaks off, stops, or is too slow; InputError: it is too large or damaged.
         """
         url = self._credential.mask(self._base.display_target(target))
-        max_bytes = self._connection.max_bytes
+        max_bytes = self._connection.max_bytes if max_bytes is None else max_bytes
         length = response.headers.get("content-length", "")
         try:
             encoding = response.headers.get("content-encoding", "")
@@ -232,7 +252,7 @@ class HttpSender:
                 body += piece
                 if len(body) >= MAX_ERROR_BODY_BYTES:
                     break
-        return status_error(
+        error = status_error(
             response.status_code,
             response.headers,
             parse_error_body(body, response.headers, self._credential.mask),
@@ -240,6 +260,9 @@ class HttpSender:
             url=self._credential.mask(self._base.display_target(target)),
             scheme=scheme,
         )
+        if response.status_code == 401:
+            error.hint = self._connection.rejection_hint(self._credential.get() if scheme else None) or error.hint
+        return error
 
 
 def _scheme(headers: Mapping[str, str]) -> str:

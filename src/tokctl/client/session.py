@@ -19,6 +19,7 @@ from tokctl.client.json_responses import WRONG_ADDRESS_HINT
 from tokctl.client.retries import OutcomeUnknownError, TransientError, retry
 from tokctl.errors import InputError, TokctlError, UsageError
 from tokctl.server_address import ServerAddress, parse_url
+from tokctl.server_clock import ServerClock
 from tokctl.text import one_line
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Client:
         self._sleep = sleep
         self._random = random
         self._warn = warn
+        self.server_clock = ServerClock()
         self._lock = threading.Lock()
         self._sender: HttpSender | None = None
 
@@ -195,7 +197,7 @@ class Client:
             if self._sender is None:
                 from tokctl.client.sender import HttpSender
 
-                self._sender = HttpSender(self.connection, self._base, self._warn)
+                self._sender = HttpSender(self.connection, self._base, self._warn, self.server_clock)
             return self._sender
 
 

@@ -17,7 +17,7 @@ from msgspec import Struct
 from tokctl.api_tokens.vault_kinds import SOURCE_SYNTAX, SOURCES
 from tokctl.config.paths import expand_user
 from tokctl.errors import UsageError
-from tokctl.kinds import FALLBACK_ENGINE, FORMATS, SERVER_ENGINES, THEME_STYLES
+from tokctl.kinds import FALLBACK_ENGINE, FORMATS, SERVER_ENGINES, SERVER_REGISTRIES, THEME_STYLES
 from tokctl.model.durations import parse_duration
 from tokctl.text import suggest
 
@@ -219,6 +219,7 @@ CONTEXT: Mapping[str, SettingSpec] = {
     "server": _URL,
     "engine_kind": SettingSpec(one_of(*ENGINE_KINDS), words=ENGINE_KINDS),
     "registry_server": _URL,
+    "registry_kind": SettingSpec(one_of(*SERVER_REGISTRIES), words=(*SERVER_REGISTRIES,)),
     "credential": _CREDENTIAL,
     "registry_credential": _CREDENTIAL,
     "ca_file": _PATH,  # PEM
@@ -239,10 +240,13 @@ LIMITS: Mapping[str, SettingSpec] = {
     "answer_seconds": _NUMBER,  # until a response starts
     "queue_seconds": _NUMBER,  # that a long response waits for a free place
     "stall_seconds": _NUMBER,  # that a client may read nothing
+    "read_seconds": _NUMBER,  # until a long response is complete
     "drain_seconds": _NUMBER,  # to finish responses at shutdown
     "connections": _POSITIVE,  # concurrent
+    "address_connections": _POSITIVE,  # concurrent, of one address
     "failures": _POSITIVE,  # failed attempts before an address has to wait
     "long_answers": _POSITIVE,  # concurrent
+    "token_answers": _POSITIVE,  # concurrent, for one API token
     "cache": _COUNT,  # bytes of cached responses
 }
 SERVE: Mapping[str, SettingSpec] = {

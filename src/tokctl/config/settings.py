@@ -20,6 +20,8 @@ VARIABLES = {
     "output": "TOKCTL_OUTPUT",
     "engine_kind": "TOKCTL_ENGINE_KIND",
     "registry_server": "TOKCTL_REGISTRY_SERVER",
+    "registry_kind": "TOKCTL_REGISTRY_KIND",
+    "registry_credential": "TOKCTL_REGISTRY_CREDENTIAL",
     "credential": "TOKCTL_CREDENTIAL",
     "ca_file": "TOKCTL_CA_FILE",
     "insecure": "TOKCTL_INSECURE",
@@ -33,7 +35,7 @@ API_KEY = "TOKCTL_API_KEY"
 
 CONNECTION = ("engine_kind", "credential", "ca_file", "insecure", "timeout", "connect_timeout", "rate")
 """The fields of a context that apply to its own server only."""
-REGISTRY = ("registry_server", "registry_credential")
+REGISTRY = ("registry_server", "registry_kind", "registry_credential")
 _TARGET_FIELDS = ("store", "server", "context")
 
 
@@ -46,6 +48,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     context: str | None = None  # whose settings are used
     engine_kind: str | None = None
     registry_server: str | None = None
+    registry_kind: str | None = None
     credential: str | None = None  # where the secret is; None is the keyring
     registry_credential: str | None = None
     ca_file: str | None = None
@@ -200,7 +203,9 @@ def _candidates(
         if is_active or is_server_of_context:
             yield from ((field, values.get(field), origin) for field in CONNECTION)
         if is_active:
-            yield from ((field, values.get(field), origin) for field in (*REGISTRY, "output"))
+            if "registry_server" not in variables:  # else kind and credential of the context are for another server
+                yield from ((field, values.get(field), origin) for field in REGISTRY)
+            yield "output", values.get("output"), origin
             yield "context", context.context, context.context_origin
             yield from _thresholds(configuration.thresholds(context.context), origin)
     for field in ("output", "rate"):

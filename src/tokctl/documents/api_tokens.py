@@ -73,11 +73,13 @@ class ApiTokenOverview(ApiTokenRecord, kw_only=True, frozen=True, rename="camel"
     """An API token with its state: valid, disabled, expired or revoked.
 
     ``rotatedFrom`` and ``rotatedTo`` are the ids of its predecessor and its successor, if they are known here.
+    ``unrestricted`` is true if its type allows everything on this server, although it is not full-access.
     """
 
     state: str
     rotated_from: str | UnsetType = UNSET
     rotated_to: str | UnsetType = UNSET
+    unrestricted: bool | UnsetType = UNSET
 
 
 class ReplacedApiToken(Struct, kw_only=True, frozen=True, rename="camel"):
@@ -246,7 +248,8 @@ def encode_api_token_overview(
     token: ApiToken, now: datetime, kind: type[ApiTokenOverview] = ApiTokenOverview, **more: Any
 ) -> Document:
     """Return the JSON object of an API token with its state, and with ``more`` members of another kind of document."""
-    return _with_extra(kind(**_record_fields(token) | {"state": token.state(now)} | more), token)
+    fields = _record_fields(token) | {"state": token.state(now), "unrestricted": token.unrestricted or UNSET}
+    return _with_extra(kind(**fields | more), token)
 
 
 def encode_last_use(use: LastUse | None) -> LastUseDocument | None:

@@ -27,6 +27,7 @@ class FindingToken(Struct, kw_only=True, frozen=True):
     waiting_time: int | UnsetType = field(name="waitingTime", default=UNSET)
     retries: int | UnsetType = UNSET
     retries_left: int | UnsetType = UNSET
+    called_instance_id: str | UnsetType = UNSET
     parent_token_id: str | UnsetType | None = UNSET
     anomalies: list[str | LinkAnomaly] | UnsetType = UNSET
     missing_flows: list[str] | UnsetType = UNSET
@@ -80,7 +81,7 @@ class FindingDocument(Struct, kw_only=True, frozen=True):
 
 
 class DebugSummary(Struct, kw_only=True, frozen=True):
-    """The highest severity, and what was checked."""
+    """The highest severity, and what was checked. ``notes`` are sentences on what was not, and on wrong clocks."""
 
     total_issues: Count = field(name="totalIssues")
     severity: str
@@ -90,6 +91,7 @@ class DebugSummary(Struct, kw_only=True, frozen=True):
     live_tokens: Count
     troubled_tokens: Count
     troubled_instances: Count
+    notes: list[str]
 
 
 class DebugDocument(Struct, kw_only=True, frozen=True):

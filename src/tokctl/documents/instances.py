@@ -294,15 +294,16 @@ def decode_status(fields: dict[str, Raw]) -> InstanceStatus:
     """
     instance, fields = decode_instance(fields), dict(fields)
     status = instance.status or _read(_text_decoder, fields, "status", None)
-    total = _read(_count_decoder, fields, "total_tokens", 0)
+    total, failed = _read(_count_decoder, fields, "total_tokens", 0), _read(_count_decoder, fields, "failed_tokens", 0)
     return InstanceStatus(
         instance=instance,
         status=status,
         status_derived=instance.status is None and status is not None,
         total_tokens=total or 0,
         live_tokens=_read(_count_decoder, fields, "live_tokens", 0) or 0,
-        failed_tokens=_read(_count_decoder, fields, "failed_tokens", 0) or 0,
+        failed_tokens=failed or 0,
         tokens_known=total is not None,
+        incidents_known=total is None and failed == 0,
         first_error=_read(_text_decoder, fields, "first_error", None),
         live_elements=_read(_names_decoder, fields, "live_elements", ()),
         started_at=pop_time(fields, "started_at"),

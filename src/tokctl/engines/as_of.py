@@ -59,6 +59,7 @@ class AsOfEngine(Engine):
 
     def __init__(self, engine: Engine, moment: datetime) -> None:
         self.engine = engine
+        self.server_clock = engine.server_clock
         self.moment = moment
         self._definitions: dict[tuple[str, int | None], Definition | None] = {}
         self._visits: dict[str, _InstanceAtMoment] = {}

@@ -6,35 +6,14 @@ Each engine module declares its own as ``CAPABILITIES``. ``tokctl engines`` and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from importlib import import_module
 from types import MappingProxyType
 from typing import NamedTuple
 
 from msgspec import Struct
 
-
-class Support(StrEnum):
-    """How far a feature goes."""
-
-    YES = "yes"
-    """The engine records it, or its API does it."""
-    DERIVED = "derived"
-    """tokctl works it out from what the engine records, and marks it where it may be wrong."""
-    PARTLY = "partly"
-    """Only in the cases that the note names; otherwise it is shown as unknown."""
-    NO = "no"
-    """The engine cannot tell; it is shown as unknown."""
-
-
-class Capability(Struct, frozen=True):
-    """One feature of a kind of engine. The note is a phrase without a full stop; '' if there is nothing to add."""
-
-    support: Support
-    note: str = ""
-
-
-NOT_TOLD = Capability(Support.NO)
+from tokctl.capabilities import NOT_TOLD, Capability, Feature
+from tokctl.client.connection import CredentialProbe
 
 
 class EngineCapabilities(Struct, frozen=True, kw_only=True):
@@ -68,42 +47,41 @@ class EngineCapabilities(Struct, frozen=True, kw_only=True):
         return found
 
 
-FEATURES: Mapping[str, str] = MappingProxyType(
+FEATURES: Mapping[str, Feature] = MappingProxyType(
     {
-        "states": "States of tokens and instances",
-        "errors": "Error messages of failed work",
-        "stack_traces": "Stack traces",
-        "retries": "Retries left and used",
-        "workers": "Workers that hold a job",
-        "jobs": "Jobs and their types",
-        "timers": "Timers and when they are due",
-        "user_tasks": "User tasks with assignee and due date",
-        "messages": "Messages and signals that a token waits for",
-        "variables": "Variables",
-        "elements": "Names and types of elements",
-        "models": "Process models",
-        "parents": "Parents of tokens",
-        "flows": "Sequence flows taken",
-        "cancellation": "Cancelled or completed",
-        "called_instances": "Called and calling instances",
-        "past_state": "State at an earlier time (--at)",
-        "server_filters": "Filters applied by the server",
-        "bounded_debug": "debug of all instances without a request for each",
-        "changes": "Unchanged data is not sent again (ETag)",
+        "states": Feature("States", "States of tokens and instances"),
+        "errors": Feature("Error messages", "Error messages of failed work"),
+        "stack_traces": Feature("Stack traces"),
+        "retries": Feature("Retries left and used"),
+        "workers": Feature("Workers of jobs", "Workers that hold a job"),
+        "jobs": Feature("Jobs and their types"),
+        "timers": Feature("Timers", "Timers and when they are due"),
+        "user_tasks": Feature("User tasks", "User tasks with assignee and due date"),
+        "messages": Feature("Messages and signals", "Messages and signals that a token waits for"),
+        "variables": Feature("Variables"),
+        "elements": Feature("Names of elements", "Names and types of elements"),
+        "models": Feature("Process models"),
+        "parents": Feature("Parents of tokens"),
+        "flows": Feature("Sequence flows taken"),
+        "cancellation": Feature("Cancelled or completed"),
+        "called_instances": Feature("Called instances", "Called and calling instances"),
+        "past_state": Feature("Earlier states (--at)", "State at an earlier time (--at)"),
+        "server_filters": Feature("Filters by the server", "Filters applied by the server"),
+        "bounded_debug": Feature("Bounded debug", "debug of all instances without a request for each"),
+        "changes": Feature("Changes only (ETag)", "Unchanged data is not sent again (ETag)"),
     }
 )
-"""Feature → what an operator asks for, in the order of the table."""
+"""The features by name, in the order of the table."""
 
 
-class CredentialProbe(NamedTuple):
-    """A cheap GET request that a server refuses without a valid credential, if it requires one at all.
+class ReadingProbes(NamedTuple):
+    """GET requests that count what a credential may read, by what they count, in the singular.
 
-    ``segments`` are those of the path below the root of the API. Engine modules of servers have one as
-    ``CREDENTIAL_PROBE``.
+    ``hides``: the server leaves out what the user may not read, instead of refusing the request.
     """
 
-    segments: tuple[str, ...]
-    params: Mapping[str, str] = MappingProxyType({})
+    probes: Mapping[str, CredentialProbe]
+    hides: bool = False
 
 
 def load_capabilities(kind: str) -> EngineCapabilities:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from tokctl.engines.remembered_servers import forget_servers
+from tokctl.config.remembered_servers import ENGINE_SERVERS
 from tokctl.errors import NotFoundError, UnreachableError
 
 if TYPE_CHECKING:
@@ -24,6 +24,11 @@ class _OpenedServer(NamedTuple):
     adopted: Settings | None = None
 
 
+MAX_INSTANCE_BYTES = 256 << 20
+"""The largest response with the tokens of an instance that is read as a whole, decompressed."""
+MAX_INSTANCE_VALUES = 10_000_000
+"""The JSON values in it: those of about 300,000 tokens."""
+
 _last_opened: _OpenedServer | None = None
 _warned: set[str] = set()
 
@@ -32,7 +37,12 @@ def create_client(settings: Settings) -> Client:
     """Return a new client. One for the same settings, as after an outage, reuses the credential."""
     from tokctl.client import Client
 
-    return Client(_create_connection(settings), warn=warn)
+    connection = replace(
+        _create_connection(settings),
+        max_document_bytes=MAX_INSTANCE_BYTES,
+        max_document_values=MAX_INSTANCE_VALUES,
+    )
+    return Client(connection, warn=warn)
 
 
 def _create_connection(settings: Settings) -> Connection:
@@ -81,7 +91,7 @@ def not_engine_error(client: Client, evidence: str) -> NotFoundError:
     """Forget the kind of a server that has no list of instances; return the error to raise."""
     global _last_opened  # noqa: PLW0603 - see above
     address = display_address(client)
-    forget_servers(address)
+    ENGINE_SERVERS.forget(address)
     _last_opened = None
     return NotFoundError(
         f"{address} is not an engine that tokctl recognizes ({evidence.rstrip('.')}).",
@@ -93,7 +103,7 @@ def wrong_kind_error(client: Client, kind: str, evidence: str) -> UnreachableErr
     """Forget the kind of a server; return the error to raise. Trying again helps if the kind was remembered."""
     global _last_opened  # noqa: PLW0603 - see above
     address = display_address(client)
-    was_remembered = any(server.kind == kind for server in forget_servers(address))
+    was_remembered = any(server.kind == kind for server in ENGINE_SERVERS.forget(address))
     _last_opened = None
     hint = (
         "Run the command again to detect the kind again."

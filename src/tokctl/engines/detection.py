@@ -18,8 +18,8 @@ from msgspec.structs import replace
 
 from tokctl.client.credential import LOGIN_HINT, wants_password
 from tokctl.config.keys import ENGINE_KINDS
+from tokctl.config.remembered_servers import ENGINE_SERVERS, RememberedServer
 from tokctl.engines.connect import adopt_server, adopted_settings, create_client, warn
-from tokctl.engines.remembered_servers import RememberedServer, load_server, remember_server
 from tokctl.errors import NotAllowedError, UsageError
 from tokctl.kinds import BASIC_KINDS, FALLBACK_ENGINE, SERVER_ENGINES
 from tokctl.server_address import ServerAddress, parse_url
@@ -40,11 +40,15 @@ _TEMPORARY = frozenset({401, 403, 407, 429, 500, 502, 503, 504})
 
 
 class DetectedServer(NamedTuple):
-    """The kind of a server and the root of its API. It is ``certain`` if a probe showed it, or none may later."""
+    """The kind of a server and the root of its API. It is ``certain`` if a probe showed it, or none may later.
+
+    ``recognized``: a probe showed it.
+    """
 
     kind: str
     url: str
     certain: bool = True
+    recognized: bool = False
 
 
 class Candidate(NamedTuple):
@@ -73,9 +77,9 @@ def resolve_server(settings: Settings) -> Settings:
 
 def find_server(connection: Connection, address: ServerAddress, kind: str | None) -> DetectedServer:
     """Return the kind and the root of a server: as remembered, or else as ``detect_server``, and remember them."""
-    known = load_server(address.display_address)
+    known = ENGINE_SERVERS.load(address.display_address)
     if known is not None and kind in {None, known.kind}:
-        return DetectedServer(known.kind, known.url or _url(address, _root_path(address, known.kind)))
+        return DetectedServer(known.kind, known.url or _url(address, _root_path(address)))
     detected = detect_server(connection, address, kind)
     remember(address, detected)
     return detected
@@ -93,12 +97,12 @@ def remember(address: ServerAddress, detected: DetectedServer) -> None:
     """Remember a server that was detected with certainty."""
     if detected.certain:
         same = detected.url == _url(address, address.path)
-        remember_server(address.display_address, RememberedServer(detected.kind, "" if same else detected.url))
+        ENGINE_SERVERS.remember(address.display_address, RememberedServer(detected.kind, "" if same else detected.url))
 
 
-def _root_path(address: ServerAddress, kind: str) -> str:
-    """Return the path of an address; without ``/api/v1`` at its end if the engines of the kind append that."""
-    return address.path if kind in BASIC_KINDS else address.path.removesuffix(API_PREFIX)
+def _root_path(address: ServerAddress) -> str:
+    """Return the path of an address without ``/api/v1`` at its end: engines append that, or do not have it."""
+    return address.path.removesuffix(API_PREFIX)
 
 
 def _url(address: ServerAddress, path: str) -> str:
@@ -112,7 +116,7 @@ def list_candidates(address: ServerAddress, kind: str | None = None) -> list[Can
     """Return what a server may be, the likeliest first: by the end of the path, then by the port."""
     basic_first = address.port in APPLICATION_PORTS
     kinds = [kind] if kind else sorted(SERVER_ENGINES, key=lambda one: (one in BASIC_KINDS) != basic_first)
-    named = [Candidate(one, _root_path(address, one)) for one in kinds if _is_named(address, one)]
+    named = [Candidate(one, _root_path(address)) for one in kinds if _is_named(address, one)]
     rounds = [_list_roots(address, one) for one in kinds]
     others = [
         Candidate(one, roots[number])
@@ -120,7 +124,7 @@ def list_candidates(address: ServerAddress, kind: str | None = None) -> list[Can
         for one, roots in zip(kinds, rounds, strict=True)
         if number < len(roots)
     ]
-    if named:  # the path says what it is: a root below it is unlikely
+    if named and not address.path.endswith(API_PREFIX):  # the path says what it is: a root below it is unlikely
         others = [one for one in others if one.kind not in BASIC_KINDS]
     beyond = [Candidate(one, root) for one in kinds if not named and (root := _find_root_within(address, one))]
     return list(dict.fromkeys(named + beyond + others))
@@ -130,7 +134,7 @@ def _is_named(address: ServerAddress, kind: str) -> bool:
     """Tell whether the path ends like the root of a kind's API."""
     if kind not in BASIC_KINDS:
         return address.path.endswith(API_PREFIX)
-    path = _NAMED_ENGINE.sub("", address.path)
+    path = _NAMED_ENGINE.sub("", _root_path(address))
     return any(root and path.endswith(root) for root in _usual_roots(kind))
 
 
@@ -150,7 +154,7 @@ def _usual_roots(kind: str) -> list[str]:
 def _list_roots(address: ServerAddress, kind: str) -> list[str]:
     """Return the paths where the root of a kind's API may be."""
     usual = _usual_roots(kind)
-    path = _root_path(address, kind)
+    path = _root_path(address)
     if address.socket:
         return [""]  # the URL of a socket has no path
     if not path:
@@ -176,14 +180,14 @@ def detect_server(connection: Connection, address: ServerAddress, kind: str | No
             module = import_module(SERVER_ENGINES[candidate.kind])
             base = _NAMED_ENGINE.sub("", candidate.root) if candidate.kind in BASIC_KINDS else candidate.root
             if module.recognizes(prober.fetch(base, module.PROBE, candidate.kind)):
-                return DetectedServer(candidate.kind, _url(address, candidate.root))
+                return DetectedServer(candidate.kind, _url(address, candidate.root), recognized=True)
     finally:
         prober.close()
     if prober.asks_for_password:
         raise NotAllowedError(f"{address.display_address} requires a user name and a password.", LOGIN_HINT)
     if kind is not None:
         return DetectedServer(kind, _url(address, candidates[0].root), certain=False)
-    fallback = _url(address, _root_path(address, FALLBACK_ENGINE))
+    fallback = _url(address, _root_path(address))
     return DetectedServer(FALLBACK_ENGINE, fallback, certain=not prober.statuses & _TEMPORARY)
 
 

@@ -8,7 +8,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tokctl.engines.capabilities import Capability, EngineCapabilities, Support
+from tokctl.capabilities import Capability, Support
+from tokctl.engines.capabilities import EngineCapabilities
 from tokctl.engines.instance_tokens import InstanceTokens, is_older
 from tokctl.engines.projection import Projection
 from tokctl.engines.protocol import ALL_INSTANCES, FLOWS_TO_READ, Engine

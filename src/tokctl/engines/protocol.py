@@ -36,6 +36,7 @@ from tokctl.model.instances import Instance, Summary, summarize
 from tokctl.model.states import FAILED
 from tokctl.model.tokens import Token
 from tokctl.model.visits import FlowHistoryMode, Visit
+from tokctl.server_clock import ServerClock
 
 if TYPE_CHECKING:  # importing an engine loads no analysis
     from tokctl.analysis.performance.visits import VisitBatch
@@ -127,6 +128,9 @@ class Engine(ABC):
 
     def watch_progress(self, on_progress: ProgressCallback) -> None:  # noqa: B027 - local engines are quick
         """Report the progress of ``all_visits`` and ``visit_batches`` to a callback."""
+
+    server_clock: ServerClock | None = None
+    """The clock of the server that is read; None for a local engine."""
 
     # --- capability: filters, orders and pages of instances -------------------------------------------
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, ClassVar
 
 from tokctl.client.retries import TOO_MANY_REQUESTS
@@ -27,7 +26,7 @@ from tokctl.engines.protocol import (
     process_filter,
 )
 from tokctl.errors import NotFoundError, TokctlError, UnreachableError, UsageError
-from tokctl.model.filters import InstanceFilter
+from tokctl.model.filters import InstanceFilter, matches_glob
 from tokctl.model.instance_status import InstanceStatus, derive_status, status_without_tokens
 from tokctl.model.instances import Instance
 from tokctl.model.tokens import NULL, Token
@@ -66,7 +65,7 @@ class RemoteEngine(Engine):
     """
 
     def __init__(self, client: Client, server: str, reading: Projection) -> None:
-        self.client = client
+        self.client, self.server_clock = client, client.server_clock
         self.server = server
         self.reading = reading
         self.cache = ETagCache()
@@ -330,10 +329,10 @@ def _may_match(where: InstanceFilter, found: ListedInstance) -> bool:
     process = found.process_id or ""
     return (
         (not where.statuses or not status or status in where.statuses)
-        and (not where.processes or any(fnmatchcase(process, glob) for glob in where.processes))
+        and (not where.processes or any(matches_glob(process, glob) for glob in where.processes))
         and (not where.version or found.version == where.version)
         and (where.since is None or updated is None or updated >= where.since)
         and (where.until is None or started is None or started < where.until)
-        and (not where.business_keys or any(fnmatchcase(found.business_key or "", key) for key in where.business_keys))
+        and (not where.business_keys or any(matches_glob(found.business_key or "", key) for key in where.business_keys))
         and all(condition.matches(found.variables) for condition in where.variables)
     )

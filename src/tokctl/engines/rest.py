@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tokctl.engines.capabilities import Capability, CredentialProbe, EngineCapabilities, Support
+from tokctl.capabilities import Capability, Support
+from tokctl.client.connection import CredentialProbe
+from tokctl.engines.capabilities import EngineCapabilities
 from tokctl.engines.connect import create_client
 from tokctl.engines.documented_api import (
     DocumentedEngine,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tokctl.engines.capabilities import Capability, EngineCapabilities, Support
+from tokctl.capabilities import Capability, Support
+from tokctl.engines.capabilities import EngineCapabilities
 from tokctl.engines.projection import Projection
 from tokctl.store import open_store
 

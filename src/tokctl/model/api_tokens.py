@@ -12,6 +12,8 @@ from tokctl.model.scopes import WILDCARD_SCOPE
 READ_ONLY = "read-only"
 FULL_ACCESS = "full-access"
 API_TOKEN_TYPES = (READ_ONLY, FULL_ACCESS)
+CUSTOM = "custom"
+"""A type of other servers: restricted by scopes on some, unrestricted on others."""
 
 MAX_NAME_LENGTH = 255  # characters
 MAX_DESCRIPTION_LENGTH = 4096
@@ -76,6 +78,7 @@ class ApiToken(NewApiToken, frozen=True, kw_only=True, rename="camel"):
     last_use: LastUse | None = None
     disabled: bool | None = False  # None if the server does not send it
     revoked_at: datetime | None = None
+    unrestricted: bool = False  # whether a type that sounds restricted allows everything
     extra: dict[str, Any] = {}
 
     def state(self, now: datetime) -> str:

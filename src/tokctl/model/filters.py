@@ -25,6 +25,11 @@ from tokctl.model.visits import Visit
 from tokctl.text import suggest
 
 
+def matches_glob(text: str | None, glob: str) -> bool:
+    """Tell whether a text matches a pattern with ``*``, ``?`` and ``[a-z]``, or is the pattern itself."""
+    return text is not None and (text == glob or fnmatchcase(text, glob))
+
+
 class TokenFilter(Struct, frozen=True, kw_only=True):
     """Conditions on tokens; a token matches if all of them hold.
 
@@ -54,9 +59,9 @@ class TokenFilter(Struct, frozen=True, kw_only=True):
             and (not self.types or (kind is not None and any(type_matches(kind, t) for t in self.types)))
             and (
                 not self.elements
-                or any(fnmatchcase(token.element_id, e) or fnmatchcase(token.name, e) for e in self.elements)
+                or any(matches_glob(token.element_id, e) or matches_glob(token.name, e) for e in self.elements)
             )
-            and (not self.workers or (worker is not None and any(fnmatchcase(worker, w) for w in self.workers)))
+            and (not self.workers or any(matches_glob(worker, w) for w in self.workers))
             and (self.since is None or (changed is not None and changed >= self.since))
             and (self.until is None or (token.created_at is not None and token.created_at < self.until))
         )
@@ -238,11 +243,11 @@ class InstanceFilter(Struct, frozen=True, kw_only=True):
             and (not self.live or status.live_tokens > 0)
             and (not self.failed or status.failed_tokens > 0)
             and (not self.open or status.live_tokens > 0 or not (status.status is None or is_final(status.status)))
-            and (not self.processes or (process is not None and any(fnmatchcase(process, p) for p in self.processes)))
+            and (not self.processes or any(matches_glob(process, p) for p in self.processes))
             and (self.version is None or status.instance.version == self.version)
             and (self.since is None or (status.updated_at is not None and status.updated_at >= self.since))
             and (self.until is None or (status.started_at is not None and status.started_at < self.until))
-            and (not self.business_keys or (key is not None and any(fnmatchcase(key, k) for k in self.business_keys)))
+            and (not self.business_keys or any(matches_glob(key, k) for k in self.business_keys))
             and all(condition.matches(status.instance.variables) for condition in self.variables)
             and (self.stuck is None or status.live_tokens > status.failed_tokens)
         )

@@ -34,6 +34,8 @@ class InstanceStatus(Struct, frozen=True, kw_only=True):
     live_elements: tuple[str, ...] = ()
     tokens_known: bool = True
     """Whether the tokens were counted. If not, the numbers of tokens are unknown if they are 0."""
+    incidents_known: bool = False
+    """Whether the FAILED tokens were counted, even if the others were not."""
     started_at: datetime | None
     updated_at: datetime | None
     ended_at: datetime | None
@@ -41,7 +43,8 @@ class InstanceStatus(Struct, frozen=True, kw_only=True):
     @property
     def incidents(self) -> int | None:
         """The number of FAILED tokens; None if it is unknown. Some servers send incidents without tokens."""
-        return self.failed_tokens if self.tokens_known or self.failed_tokens else None
+        known = self.tokens_known or self.incidents_known or self.failed_tokens
+        return self.failed_tokens if known else None
 
     def elapsed(self, now: datetime) -> timedelta | None:
         """Return how long the instance took, or has been running; None if its start or its end is unknown."""

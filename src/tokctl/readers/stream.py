@@ -28,12 +28,15 @@ from tokctl.errors import InputError
 from tokctl.model.tokens import Token
 from tokctl.model.visits import FlowHistoryMode, Visit, decode_visits
 from tokctl.readers.documents import TOKEN_FIELDS, DocumentReader, Record, RejectedRecord, VisitRecord
-from tokctl.readers.text_window import UNLIMITED, TextWindow, ValueTooLong, is_strict_json, scan_prefix
+from tokctl.readers.text_window import TextWindow, ValueTooLong, is_strict_json, scan_prefix
 
 __all__ = ["Record", "RejectedRecord", "VisitRecord", "read_records", "read_visit_records"]
 
 MAX_VALUE_CHARACTERS = 4 << 20
 """The longest value that is decoded as a whole, in characters."""
+
+REJECTED_CHARACTERS = 1000
+"""How much of a rejected line is kept that is longer than any value, in characters."""
 
 BATCH_CHARACTERS = 1 << 20
 """The length of the text of tokens that are decoded together, in characters."""
@@ -125,7 +128,10 @@ class _StreamReader:
                 if text.buffer[text.offset] in "{[":
                     yield from self._walk(f"line {number + 1}")
                     continue
-                end = text.buffer.find("\n", text.offset)
+                number += 1
+                reason = f"not JSON, and longer than {MAX_VALUE_CHARACTERS:,} characters"
+                yield RejectedRecord(f"line {number}", "", reason, text.skip_line(REJECTED_CHARACTERS))
+                continue
             if end < 0:
                 if text.read_chunk():
                     continue
@@ -271,11 +277,11 @@ class _StreamReader:
                 text.expect(",")
             if text.peek() != '"':
                 raise text.syntax_error("expected a name" if text.peek() else "unexpected end of input")
-            key = json.loads(text.scan(UNLIMITED))
+            key = json.loads(text.scan_member())
             text.expect(":")
             if key not in _LISTS or text.peek() not in {"[", "{"} or fields.keys() & TOKEN_FIELDS:
                 text.peek()
-                fields[key] = Raw(text.scan(UNLIMITED).encode(errors="surrogatepass"))
+                fields[key] = Raw(text.scan_member().encode(errors="surrogatepass"))
                 continue
             has_lists = True
             if key == "tokens":
@@ -348,5 +354,5 @@ def _is_ndjson_with_bad_first_line(text: TextWindow) -> bool:
         return error.pos < second_end  # an error at the end may be that of a value that continues
     except RecursionError:
         return True
-    except DocumentError:
+    except (DocumentError, ValueError):
         return False

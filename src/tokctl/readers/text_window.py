@@ -15,8 +15,8 @@ from msgspec import Raw
 
 from tokctl.errors import InputError
 
-UNLIMITED = 1 << 62
-"""A limit for ``TextWindow.scan`` that no value exceeds."""
+MAX_MEMBER_CHARACTERS = 1 << 28
+"""The longest member of an object that is read, such as a string. It has to be in memory as a whole."""
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _scan_value = json.JSONDecoder().raw_decode
@@ -130,6 +130,8 @@ class TextWindow:
                     raise self.syntax_error(f"not JSON: {error.msg}", error.pos) from None
             except RecursionError:
                 raise self.syntax_error("nested too deeply") from None
+            except ValueError:  # of Python's conversion to int
+                raise self.syntax_error("a number has too many digits") from None
             else:
                 if self.ended or self.buffer[end : end + 1] not in ".eE":  # a number at the end may continue
                     if end - self.offset > limit:
@@ -141,6 +143,23 @@ class TextWindow:
                 raise ValueTooLong
             more = max(2 * more, 1 << 16)  # doubled, because each try scans from the start of the value
             self.fill(self.available + more)
+
+    def scan_member(self) -> str:
+        """Read one JSON value of an object and return its text. Raises InputError, also for one that is too long."""
+        try:
+            return self.scan(MAX_MEMBER_CHARACTERS)
+        except ValueTooLong:
+            raise self.syntax_error(f"a value is longer than {MAX_MEMBER_CHARACTERS:,} characters") from None
+
+    def skip_line(self, kept: int) -> str:
+        """Read to the end of the line, however long it is, and return its first ``kept`` characters."""
+        beginning = self.buffer[self.offset : self.offset + kept]
+        while (end := self.buffer.find("\n", self.offset)) < 0:
+            self.offset = len(self.buffer)
+            if not self.read_chunk():
+                return beginning
+        self.offset = end + 1
+        return beginning
 
     def _is_longer_than(self, limit: int) -> bool:
         """Tell whether the next value is longer than ``limit``, by decoding that much of it (which is fast)."""

@@ -79,8 +79,7 @@ def simulate(
 
     Raises ``InputError``, naming the element or construct, for a model that SpiffWorkflow cannot run, a condition or
     script that fails and an endless loop; ``UsageError`` if the start is unknown, SpiffWorkflow is not installed, or
-    the clock would leave the years 1 to 9999.
-    Instances recorded before the error are kept.
+    the clock would leave the years 1 to 9999. Instances recorded before the error are kept.
     """
     scenario = scenario or Scenario()
     definitions = [d for name, xml in models for d in read_definitions(xml, name)]

@@ -122,14 +122,21 @@ def error_cell(message: str | None) -> Cell:
 
 
 def duration_cell(took: Duration | None, running: float | None = None) -> Cell:
-    """Return how long a token took (``~``: derived), or how long a live one has been ``running`` (s)."""
+    """Return how long a token took (``~``: derived), or how long a live one has been ``running`` (s).
+
+    A negative duration only shows that clocks differ: how long it took is unknown.
+    """
+    if (took.ms if took is not None else running or 0) < 0:
+        return Cell("?", "dim")
     if took is not None:
         return Cell(("~" if took.derived else "") + format_duration(took.ms / 1000))
     return Cell(f"{format_duration(running)}…", "dim") if running is not None else Cell("")
 
 
 def ms_cell(ms: float | None, style: str = "") -> Cell:
-    """Return a duration in milliseconds; nothing if it is unknown."""
+    """Return a duration in milliseconds; nothing if it is unknown, ``?`` if clocks made it negative."""
+    if ms is not None and ms < 0:
+        return Cell("?", "dim")
     return Cell("" if ms is None else format_duration(ms / 1000), style)
 
 

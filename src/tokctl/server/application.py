@@ -34,6 +34,7 @@ from tokctl.server.request import ClientDisconnected, Receive, Request, Scope, S
 from tokctl.server.services import Services
 from tokctl.server.settings import ServeSettings
 
+DAMAGE_SECONDS = 60.0  # between two searches for damage
 FLUSH_SECONDS = 0.5  # between two updates of the metrics that other workers see
 _REQUEST = "tokctl.request"  # key of the ``Request`` in an ASGI scope
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
@@ -60,6 +61,8 @@ class Application:
         self.on_startup = on_startup
         self._id_prefix = f"req_{os.urandom(5).hex()}"
         self._count = itertools.count(1)
+        self._damage: StoreError | None = None  # what was found in the store after an unexpected exception
+        self._damage_expires_at = 0.0
         pipeline = Pipeline(self.services)
         self._router = Router(
             [Route(one.path, _ResourceApp(pipeline, one)) for one in group_by_path(endpoints)],
@@ -182,10 +185,24 @@ class Application:
             await request.send_error(found)
 
     async def _send_fault(self, request: Request, error: Exception) -> None:
+        if damage := await self._find_damage():
+            await self._send_error(request, damage)
+            return
         lines = "".join(traceback.format_exception(error)).splitlines()
         self.log.log_event("fault", request_id=request.request_id, route=request.route, traceback=lines)
         self.services.live_store.close()
         await self._send_error(request, HTTPError(500, "INTERNAL_ERROR", "Internal server error.", reason="fault"))
+
+    async def _find_damage(self) -> StoreError | None:
+        """Return the error for a damaged store, which may be why a request failed; searches at most once a minute."""
+        now = perf_counter()
+        if now >= self._damage_expires_at:
+            self._damage_expires_at = now + DAMAGE_SECONDS
+            try:
+                self._damage = await self.services.readers.run(self.services.readers.find_damage)
+            except StoreError as error:
+                self._damage = error
+        return self._damage
 
 
 class _ResourceApp:

@@ -66,7 +66,7 @@ class Caller(Struct, frozen=True, kw_only=True):
     def check_change(self, token: ApiToken) -> None:
         """Raise HTTPError if an API token, which is to be changed or revoked, can do more than the caller.
 
-        Taking away is limited as granting is: otherwise, the manager of a few API tokens could lock out all users.
+        This is limited like granting. Otherwise a caller with few scopes could lock out all others.
         """
         if self.token is None or self.token.id != token.id:
             message = "You cannot change or revoke an API token with scopes that you do not hold"

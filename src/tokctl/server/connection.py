@@ -8,6 +8,7 @@ that is refused here, because it is never complete; it is recorded nevertheless.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, ClassVar, cast
@@ -16,6 +17,7 @@ from tokctl.server.client_address import UNIX
 from tokctl.server.http_errors import HTTPError, head_too_large, retry_later, slow_request, target_too_long
 from tokctl.server.request import CONNECTION, Request
 from tokctl.server.settings import Limits
+from tokctl.server.throttle import make_address_key
 from tokctl.server.transport import GuardedTransport
 
 LINGER_SECONDS = 2.0  # for a client that is still sending to read the error
@@ -23,24 +25,47 @@ HALF_CLOSED_SECONDS = 1.0  # until the response to a client that has closed its 
 MAX_SWEEP_SECONDS = 1.0  # between two checks for connections past a limit
 STALL_MARGIN_SECONDS = 2.0  # so that the application, which knows the reason, detects a stall first
 
+MAX_EXCESS = 2  # times the limit of connections, from which on they are closed without a response
+
 RecordRefusal = Callable[[HTTPError, str], object]
 
 
 class ConnectionGuard:
     """The open connections of a process, checked at intervals."""
 
-    def __init__(self, limits: Limits, record_refusal: RecordRefusal) -> None:
+    def __init__(self, limits: Limits, record_refusal: RecordRefusal, is_proxy: Callable[[str], bool]) -> None:
         self.limits = limits
         self.record_refusal = record_refusal
+        self.is_proxy = is_proxy
         self.connections: set[GuardedConnection] = set()
+        self._addresses: Counter[str] = Counter()
         self._is_sweeping = False
 
     def add(self, connection: GuardedConnection) -> None:
         """Start to watch a connection."""
         self.connections.add(connection)
+        self._addresses[make_address_key(connection.client)] += 1
         if not self._is_sweeping:
             self._is_sweeping = True
             self._sweep_later()
+
+    def remove(self, connection: GuardedConnection) -> None:
+        """Stop to watch a connection."""
+        self.connections.discard(connection)
+        key = make_address_key(connection.client)
+        self._addresses[key] -= 1
+        if not self._addresses[key]:
+            del self._addresses[key]
+
+    def find_excess(self, connection: GuardedConnection) -> float:
+        """Return by how much the connections exceed a limit, as a factor: of all, or of one address.
+
+        All clients of a Unix socket and of a trusted proxy have the same address.
+        """
+        factor = len(self.connections) / self.limits.connections
+        if connection.client == UNIX or self.is_proxy(connection.client):
+            return factor
+        return max(factor, self._addresses[make_address_key(connection.client)] / self.limits.address_connections)
 
     def _sweep_later(self) -> None:
         delay = min(self.limits.head_seconds / 4, self.limits.stall_seconds / 4, MAX_SWEEP_SECONDS)
@@ -67,7 +92,7 @@ class GuardedConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._inner = type(self).create_protocol(app_state=app_state | {CONNECTION: self}, **options)
         self._transport: GuardedTransport
-        self._client = UNIX
+        self.client = UNIX
         self._is_accepted = False
         self._is_refused = False  # no more data is read
         self._is_half_closed = False
@@ -87,13 +112,13 @@ class GuardedConnection(asyncio.Protocol):
         """Accept the connection, or refuse it if there are too many."""
         self._transport = GuardedTransport(cast("asyncio.Transport", transport), self._loop)
         peer = transport.get_extra_info("peername")
-        self._client = peer[0] if isinstance(peer, tuple) else UNIX
+        self.client = peer[0] if isinstance(peer, tuple) else UNIX
         self.guard.add(self)
-        count = len(self.guard.connections)
-        if count > 2 * self.limits.connections:
+        excess = self.guard.find_excess(self)
+        if excess > MAX_EXCESS:
             self._is_refused = True
             self._transport.abort()
-        elif count > self.limits.connections:
+        elif excess > 1:
             self._refuse(retry_later(503, "OVERLOADED", "Too many connections.", 5, "connections"))
         else:
             self._is_accepted = True
@@ -102,7 +127,7 @@ class GuardedConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Mark the request under way as disconnected."""
-        self.guard.connections.discard(self)
+        self.guard.remove(self)
         if self._request is not None:
             self._request.is_disconnected = True
         if self._is_accepted:
@@ -226,14 +251,14 @@ class GuardedConnection(asyncio.Protocol):
         if self._requests == requests_before and self._request is None:
             self._refuse(error)
         else:  # other requests came before it: send their responses, then close
-            self.guard.record_refusal(error, self._client)
+            self.guard.record_refusal(error, self.client)
             self._close_when_answered()
 
     def _refuse(self, error: HTTPError) -> None:
         """Send an error, and close the connection when the client has had time to read it."""
         self._is_refused = True
         self._waiting_since = None
-        self.guard.record_refusal(error, self._client)
+        self.guard.record_refusal(error, self.client)
         self._transport.write(encode_refusal(error))
         if self._transport.can_write_eof():
             self._transport.write_eof()
@@ -256,8 +281,15 @@ def encode_refusal(error: HTTPError) -> bytes:
 
 
 def guard_connections(
-    create_protocol: Callable[..., asyncio.Protocol], limits: Limits, record_refusal: RecordRefusal
+    create_protocol: Callable[..., asyncio.Protocol],
+    limits: Limits,
+    record_refusal: RecordRefusal,
+    is_proxy: Callable[[str], bool],
 ) -> type[GuardedConnection]:
-    """Return a class of connections around the protocols that ``create_protocol`` returns."""
-    members = {"guard": ConnectionGuard(limits, record_refusal), "create_protocol": staticmethod(create_protocol)}
+    """Return a class of connections around the protocols that ``create_protocol`` returns.
+
+    ``is_proxy`` returns whether an address is that of a trusted proxy.
+    """
+    guard = ConnectionGuard(limits, record_refusal, is_proxy)
+    members = {"guard": guard, "create_protocol": staticmethod(create_protocol)}
     return type("GuardedHTTPConnection", (GuardedConnection,), members)

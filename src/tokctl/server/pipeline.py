@@ -1,6 +1,6 @@
 """The steps of every request: limits, authentication, authorization, parameters, handler, response.
 
-The order of the errors is part of the contract: 400 (Host), 413, 414, 431 (limits), 401 and 429 (authentication), 403
+The order of the errors is part of the contract: 413, 414, 431 (limits), 400 (Host), 401 and 429 (authentication), 403
 (read-only API token), 404 and 405 (path and method), 403 (permissions), 400 and 415 (parameters and body), then the
 errors of the handler.
 """

@@ -16,14 +16,15 @@ from types import FrameType
 import uvicorn
 
 from tokctl.api_tokens.pepper import Pepper
-from tokctl.errors import UsageError
+from tokctl.errors import StoreError, UsageError
 from tokctl.server.access_log import AccessLog
 from tokctl.server.authentication import create_jwt_verifier
 from tokctl.server.lifetimes import MaxLifetimes
 from tokctl.server.settings import ServeSettings
 from tokctl.server.sockets import BACKLOG, create_tls_context, format_address, listen, read_socket_inode, remove_socket
-from tokctl.server.stores import open_reader
 from tokctl.server.workers import METRICS_FOLDER, Workers, get_end_signals
+from tokctl.store import open_store
+from tokctl.store.seen_heads import find_rollback, remember_head
 
 SWITCH_INTERVAL_SECONDS = 0.001  # after this time a thread that makes a long response yields to the event loop
 REPEATED_SIGNAL_SECONDS = 0.5  # within this time it is the same signal: terminals and systemd signal parent and workers
@@ -43,9 +44,12 @@ def serve(store: str, pepper: Pepper, settings: ServeSettings, notify: Notify) -
         raise UsageError("--workers is not supported on this platform.", "Remove it.")
     for name in (METRICS_FOLDER, _LEGACY_METRICS_FOLDER):  # set by another program: ours is for our workers only
         os.environ.pop(name, None)
-    with contextlib.closing(open_reader(store)) as opened:
-        opened.refresh()
+    with contextlib.closing(open_store(store)) as opened:
+        for change in opened.find_damage(0):
+            raise StoreError(f"{change}, so it is not served.", "Restore a backup.")
         peppers = opened.api_tokens.peppers()
+        rollback = find_rollback(opened)
+        remember_head(opened)
     AccessLog(settings.access_log).close()  # opened here too, so that errors are raised once, not in each worker
     create_jwt_verifier(settings)
     MaxLifetimes(settings.max_lifetimes)
@@ -57,6 +61,8 @@ def serve(store: str, pepper: Pepper, settings: ServeSettings, notify: Notify) -
         workers = f" with {settings.workers} workers" if settings.workers > 1 else ""
         notify(f"Listening on {address}{workers}, serving {store}. Press Ctrl-C to stop.")
         _warn_if_locked_out(pepper, peppers, settings, notify)
+        if rollback is not None:
+            notify(f"warning: the store {store}: {rollback.message} {rollback.advice}")
 
     def work(ready: Callable[[], object]) -> int:
         return _run_worker(store, pepper, settings, sock, ready)
@@ -91,7 +97,9 @@ def _run_worker(
     log = AccessLog(settings.access_log)
     app = Application(store, pepper, settings, log, on_startup)
     config = _make_config(app, settings)
-    config.http_protocol_class = guard_connections(config.http_protocol_class, settings.limits, app.log_refusal)
+    config.http_protocol_class = guard_connections(
+        config.http_protocol_class, settings.limits, app.log_refusal, app.services.proxies.trusts
+    )
     server = uvicorn.Server(config)
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     gc.collect()

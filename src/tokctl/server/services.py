@@ -13,7 +13,7 @@ from tokctl.server.lifetimes import MaxLifetimes
 from tokctl.server.metrics import Metrics
 from tokctl.server.salts import SaltRemover
 from tokctl.server.settings import ServeSettings
-from tokctl.server.stores import LiveStore, ReaderPool
+from tokctl.server.stores import LiveStore, ReaderPool, ResponseSlots
 from tokctl.server.throttle import Throttle
 from tokctl.server.usage import UsageRecorder
 from tokctl.server.writer import Writer
@@ -32,9 +32,11 @@ class Services:
         self.log = log
         self.metrics = Metrics()
         self.proxies = TrustedProxies(settings.trusted_proxies)
-        self.live_store = LiveStore(store)
-        self.readers = ReaderPool(store, self.limits.long_answers)
-        self.writer = Writer(store)
+        self.live_store = LiveStore(store, log.log_event)
+        self.readers = ReaderPool(
+            store, ResponseSlots(self.limits.long_answers, self.limits.token_answers), self.limits.answer_seconds
+        )
+        self.writer = Writer(store, log.log_event)
         self.cache = ResponseCache(self.limits.cache)
         self.lifetimes = MaxLifetimes(settings.max_lifetimes)
         throttle = Throttle(monotonic, burst=self.limits.failures, shares=settings.workers)

@@ -31,10 +31,13 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     answer_seconds: Positive = 60.0  # until a response starts
     queue_seconds: Positive = 20.0  # until a long response has a place
     stall_seconds: Positive = 30.0  # while a client reads nothing
+    read_seconds: Positive = 300.0  # until a long response is complete: it holds a snapshot of the store
     drain_seconds: Positive = 30.0  # for requests under way at shutdown
     connections: Count = 1000
+    address_connections: Count = 250  # of one address
     failures: Count = MAX_FREE_FAILURES  # failed authentications of an address before it has to wait
     long_answers: Count = 32  # at the same time
+    token_answers: Count = 8  # of these, for one API token
     cache: Annotated[int, Meta(ge=0)] = 64 << 20
 
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from tokctl.errors import StoreError
 from tokctl.store import open_store, store_file
-from tokctl.store.protocol import Store
+from tokctl.store.protocol import Store, find_damage
+from tokctl.store.seen_heads import find_rollback
 from tokctl.version import __version__
 
+LOOP_QUERY_SECONDS = 5.0  # the maximum time of a query on the event loop; the expected one is a few milliseconds
 LOOP_BUSY_TIMEOUT_MS = 100  # the event loop's wait for a lock; the default of 30 s would stall every request
 THREADS = 3
 PIECE_THREADS = 2
@@ -25,9 +28,10 @@ CLOSE_TIMEOUT_SECONDS = 5.0
 _Result = TypeVar("_Result")
 
 
-def open_reader(url: str, busy_timeout_ms: int | None = None) -> Store:
-    """Open a store for reading."""
+def open_reader(url: str, query_seconds: float, busy_timeout_ms: int | None = None) -> Store:
+    """Open a store for reading; a query may take ``query_seconds``."""
     store = open_store(url)
+    store.set_query_limit(query_seconds)
     if busy_timeout_ms is not None:
         store.set_busy_timeout(busy_timeout_ms)
     return store
@@ -48,11 +52,12 @@ class LiveStore:
     """The current state of the store, for small responses on the event loop.
 
     It is refreshed once per round of the event loop, for all the requests received in that round. It holds no snapshot
-    between rounds, so that a writer can restart the write-ahead log.
+    between rounds, so that a writer can restart the write-ahead log. ``log_event`` gets a store that went back.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, log_event: Callable[..., Any]) -> None:
         self.url = url
+        self.log_event = log_event
         self.moment = 0  # counts the refreshes that may have changed something
         self.access = 0  # counts those that may have changed API tokens
         self.files = 0  # counts the files that were the store; a later file may have the same tags as an earlier one
@@ -73,7 +78,7 @@ class LiveStore:
         try:
             store = self._store
             if store is None:
-                store = self._store = open_reader(self.url, LOOP_BUSY_TIMEOUT_MS)
+                store = self._store = open_reader(self.url, LOOP_QUERY_SECONDS, LOOP_BUSY_TIMEOUT_MS)
                 changed = True
                 store.refresh()
             else:
@@ -90,8 +95,10 @@ class LiveStore:
     def _record_change(self, store: Store) -> None:
         self.moment += 1
         revisions, salt = store.revisions(), compute_etag_salt(self.url)
-        if salt != self.salt:
-            self.files += 1
+        is_replaced = salt != self.salt
+        self.files += is_replaced
+        if (is_replaced or revisions.access < self._access) and self.files > 1 and (rollback := find_rollback(store)):
+            self.log_event("store went back", problem=rollback.message)
         if (revisions.access, salt) != (self._access, self.salt):
             self.access += 1
         self._access, self.process, self.salt = revisions.access, revisions.process, salt
@@ -110,17 +117,54 @@ class LiveStore:
             store.close()
 
 
+class ResponseSlots:
+    """Limits the long responses under way: ``capacity`` in total, ``share`` for each caller."""
+
+    def __init__(self, capacity: int, share: int) -> None:
+        self._share = share
+        self._all = asyncio.Semaphore(capacity)
+        self._callers: dict[object, asyncio.Semaphore] = {}
+        self._uses: Counter[object] = Counter()
+
+    async def acquire(self, caller: object) -> None:
+        """Wait for a slot."""
+        self._uses[caller] += 1
+        own = self._callers.setdefault(caller, asyncio.Semaphore(self._share))
+        try:
+            await own.acquire()
+            try:
+                await self._all.acquire()
+            except BaseException:
+                own.release()
+                raise
+        except BaseException:
+            self._forget(caller)
+            raise
+
+    def release(self, caller: object) -> None:
+        """Give a slot back."""
+        self._all.release()
+        self._callers[caller].release()
+        self._forget(caller)
+
+    def _forget(self, caller: object) -> None:
+        self._uses[caller] -= 1
+        if not self._uses[caller]:
+            del self._uses[caller], self._callers[caller]
+
+
 class ReaderPool:
     """Stores for responses that take too long for the event loop, and the threads that read from them.
 
     A response keeps its store until it is complete, however slowly the client reads, but needs a thread only while a
-    piece is made. At most ``capacity`` responses are under way. Starting a response and continuing one have separate
+    piece is made. ``slots`` limits the responses under way. Starting a response and continuing one have separate
     threads, so that a slow start does not delay others.
     """
 
-    def __init__(self, url: str, capacity: int) -> None:
+    def __init__(self, url: str, slots: ResponseSlots, query_seconds: float) -> None:
         self.url = url
-        self.slots = asyncio.Semaphore(capacity)
+        self.query_seconds = query_seconds
+        self.slots = slots
         self._idle: list[Store] = []
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="reader")
         self._piece_threads = ThreadPoolExecutor(PIECE_THREADS, thread_name_prefix="piece")
@@ -163,9 +207,14 @@ class ReaderPool:
                 store.close()
             else:
                 return store
-        store = open_reader(self.url)
+        store = open_reader(self.url, self.query_seconds)
         store.refresh()
         return store
+
+    def find_damage(self) -> StoreError | None:
+        """Return the error for a damaged store; called in a thread."""
+        with open_reader(self.url, self.query_seconds) as store:
+            return find_damage(store)
 
     def return_store(self, store: Store, sound: bool) -> None:
         """Take a store back, or close it if the response is not complete; called in a thread."""

@@ -1,7 +1,8 @@
 """Responses that take too long for the event loop: made in threads, sent piece by piece.
 
 Each piece is made when the previous one has been sent, so that a response needs memory for a few pieces only, however
-long it is. A client that stops reading is disconnected, because its response holds a snapshot of the store.
+long it is. A client that stops reading, or reads too slowly, is disconnected: its response holds a snapshot of the
+store, and the write-ahead log grows until it is released.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from tokctl.store.protocol import Store
 MAX_WHOLE_BYTES = 1 << 20  # up to this size a response is sent as a whole, and may be cached
 PIECE_BYTES = 1 << 16
 STALLED = "the client stopped reading"
+TOO_SLOW = "the client read too slowly"
 
 _Result = TypeVar("_Result")
 
@@ -38,6 +40,8 @@ class StreamedResponse:
         self.response = response
         self.query = query
         self.readers = readers
+        actor = query.authenticated.actor
+        self._caller = (actor.kind, actor.id)
         self._store: Store | None = None
         self._pieces: Iterator[bytes] = iter(())
         self._work: asyncio.Future[Any] | None = None
@@ -53,7 +57,7 @@ class StreamedResponse:
         """
         try:
             async with asyncio.timeout(limits.queue_seconds):
-                await self.readers.slots.acquire()
+                await self.readers.slots.acquire(self._caller)
         except TimeoutError:
             raise retry_later(503, "OVERLOADED", "Too many long responses are in progress.", 5, "no place") from None
         watch = asyncio.get_running_loop().create_task(self._watch())
@@ -90,7 +94,7 @@ class StreamedResponse:
         if self._store is not None:
             await self.readers.run_short(self._return_store, self._store)
             self._store = None
-        self.readers.slots.release()
+        self.readers.slots.release(self._caller)
 
     def _return_store(self, store: Store) -> None:
         close = getattr(self._pieces, "close", None)
@@ -113,7 +117,12 @@ class StreamedResponse:
             ) from None
         headers = make_headers(tag)
         if not complete:
-            await self._stream(data, headers, limits)
+            try:
+                async with asyncio.timeout(limits.read_seconds):
+                    await self._stream(data, headers, limits)
+            except TimeoutError:
+                self.request.abort()
+                raise ClientDisconnected(TOO_SLOW) from None
             return None
         response = CachedResponse(data, headers, tag, self.query.stats.tokens)
         if self.request.accepts_gzip and len(data) > MIN_COMPRESSED_BYTES:

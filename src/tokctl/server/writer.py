@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from tokctl.api_tokens.audit import ChainHead
 from tokctl.errors import StoreError
 from tokctl.model.api_tokens import ApiToken
 from tokctl.server.http_errors import RETRY_SECONDS, retry_later
 from tokctl.store import open_store
 from tokctl.store.protocol import ApiTokenTable, CallerChangedError, ChangedError, RepeatedCreationError
+from tokctl.store.seen_heads import remember_head
 
 WRITE_TIMEOUT_SECONDS = 2.0  # for earlier changes and other writers
 
@@ -20,10 +22,12 @@ _Result = TypeVar("_Result")
 
 
 class Writer:
-    """Writes API tokens to a store."""
+    """Writes API tokens to a store. ``log_event`` gets the end of the audit after each change."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, log_event: Callable[..., Any]) -> None:
         self.url = url
+        self.log_event = log_event
+        self._head: ChainHead | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
 
     async def change(self, token: ApiToken | None, function: Callable[[ApiTokenTable], _Result]) -> _Result:
@@ -35,16 +39,25 @@ class Writer:
             ChangedError, RepeatedCreationError, and the errors of the function.
         """
         deadline = monotonic() + WRITE_TIMEOUT_SECONDS
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._change, token, function, deadline)
+        result, head = await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._change, token, function, deadline
+        )
+        if head is not None and head != self._head:
+            self._head = head
+            self.log_event("api tokens changed", audit_number=head.number, audit_hash=head.hash)
+        return result
 
-    def _change(self, token: ApiToken | None, function: Callable[[ApiTokenTable], _Result], deadline: float) -> _Result:
+    def _change(
+        self, token: ApiToken | None, function: Callable[[ApiTokenTable], _Result], deadline: float
+    ) -> tuple[_Result, ChainHead | None]:
         left = max(deadline - monotonic(), 0)  # earlier changes may have used it up
         try:
             with open_store(self.url, write=True) as store:
                 store.set_busy_timeout(int(left * 1000))
                 table = store.api_tokens
                 table.requesting_token = token
-                return function(table)
+                result = function(table)
+                return result, remember_head(store)
         except (CallerChangedError, ChangedError, RepeatedCreationError):
             raise
         except StoreError as error:

@@ -9,9 +9,11 @@ from functools import cache, partial
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tokctl.analysis.debug.rules import RULES, load
 from tokctl.analysis.debug.rules.base import SEVERITIES, Rule, RuleContext, RuleMatch
+from tokctl.analysis.debug.rules.slower_than_usual import SlowerThanUsual
 from tokctl.analysis.debug.runner import DebugLimits, DebugReport, debug, parse_thresholds
 from tokctl.bpmn.graph import ProcessGraph
 from tokctl.engines.protocol import Engine
@@ -144,7 +146,7 @@ def run_debug(
         for name, rule in known.items()
         if name in shown or (builds_on_others and rule.finds_stuck and name not in query.skip)
     ]
-    return debug(
+    report = debug(
         _read_contexts(engine, instance_id, now, run, query),
         run,
         is_shown=lambda rule: rule.name in shown,
@@ -153,8 +155,15 @@ def run_debug(
         limits=limits,
         prefix=prefix,
     )
+    not_compared = [] if engine.compares_durations or SlowerThanUsual.name not in shown else [_NOT_COMPARED]
+    found = {finding.type for finding in report.findings}
+    of_rules = [note for rule in run if rule.name in found for note in rule.notes()]
+    return replace(report, notes=(*of_rules, *engine.limitations, *not_compared))
 
 
+_NOT_COMPARED = (
+    f"{SlowerThanUsual.name} was not checked: the server needs a request for each earlier instance to compare with."
+)
 MAX_COMPARED_INSTANCES = 1000
 """How many instances of a process, the latest ones, supply the finished visits that a visit is compared with."""
 

@@ -253,6 +253,10 @@ class Store(Engine):
         """Set the maximum time to wait for another writer."""
 
     @abstractmethod
+    def set_query_limit(self, seconds: float | None) -> None:
+        """Set the maximum time that a query may work until it is stopped with a StoreError; None for no limit."""
+
+    @abstractmethod
     def interrupt(self) -> None:
         """Interrupt the store's current operation in another thread, which raises a StoreError there."""
 
@@ -265,8 +269,12 @@ class Store(Engine):
         """Yield every definition, by process id and version."""
 
     @abstractmethod
+    def find_damage(self, seconds: float = ...) -> Iterator[str]:
+        """Yield what tokctl did not write: another schema, values of other types. It stops after ``seconds``."""
+
+    @abstractmethod
     def find_problems(self) -> Iterator[str]:
-        """Yield the problems of the store: damaged pages, rows without an instance, wrong totals."""
+        """Yield the problems of a store without damage: damaged pages, rows without an instance, wrong totals."""
 
     @abstractmethod
     def count_prunable(self, moment: datetime, *, incidents: bool = False) -> tuple[int, int]:
@@ -290,3 +298,19 @@ class SupportsBackup(Protocol):
         Raises:
             StoreError: the file exists, or cannot be written.
         """
+
+
+DAMAGE_SEARCH_SECONDS = 10.0
+"""How long to search a store for damage after an error that has no other explanation."""
+
+
+def find_damage(store: Store) -> StoreError | None:
+    """Return the error for a damaged store; None if nothing is found in a limited time."""
+    try:
+        for problem in store.find_damage(DAMAGE_SEARCH_SECONDS):
+            return StoreError(
+                f"the store is damaged: {problem}.", "'tokctl store check' lists all damage. Restore a backup."
+            )
+    except StoreError as error:
+        return error
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from datetime import timedelta
 from itertools import pairwise
@@ -245,8 +246,14 @@ CASES: dict[str, dict[str, tuple]] = {
     },
     "FAILED_TOKENS": {
         "failed": ([live(state="FAILED", updated_at=ago_s(5))], {"t1"}),
+        "the incident of a called instance": ([live(state="FAILED", called_instance_id="i2")], set()),
         "cancelled": ([cancelled()], set()),
         "at work after failing before": ([live(retries_used=2)], set()),
+    },
+    "FAILED_CALLS": {
+        "the called instance failed": ([live(state="FAILED", called_instance_id="i2")], {"t1"}),
+        "it runs": ([live(called_instance_id="i2")], set()),
+        "a failure of its own": ([live(state="FAILED")], set()),
     },
     "RETRIES_EXHAUSTED": {
         "the last attempt": ([live(retries_left=0, retries_used=3)], {"t1"}),
@@ -556,6 +563,16 @@ def test_a_deadlocked_join_names_the_branch_that_no_token_can_come_from():
     assert hit.text == "no token can arrive on b>join (from 'b'), because Pay FAILED; has waited 1h"
 
 
+def test_times_in_the_future_point_to_the_clock_once():
+    records = [live(f"t{number}", f"i{number}", age=-60 * number) for number in range(10)]
+    report = run_debug(FileEngine(records, name="records"), None, NOW, DebugQuery(rules=("TIME_ANOMALIES",)))
+    [finding] = report.findings
+    assert finding.count == 8
+    assert report.notes == ("Times are up to 9m in the future. Check the clock of the source.",)
+    report = run_debug(FileEngine([done(duration_ms=-5)], name="records"), None, NOW, DebugQuery(ended=True))
+    assert (len(report.findings), report.notes) == (1, ())
+
+
 def test_what_hits_carry():
     [hit] = look("LONG_RUNNING_TOKENS", live(age=630)).values()
     assert (hit.text, hit.facts, hit.since) == ("ACTIVE for 10m 30s", {"runningTime": 11}, ago_s(630))
@@ -589,6 +606,19 @@ def test_what_hits_carry():
     hit = look("BROKEN_LINKS", *several)["i1", "a"]
     assert hit.text == "names itself as its own parent or child; lists x as its child, which is not in the list"
     assert [one["kind"] for one in hit.facts["anomalies"]] == ["SELF_PARENT", "CHILD_MISSING"]
+
+
+def test_a_list_of_countless_missing_children_is_shortened():
+    listed = [f"x{n}" for n in range(50_000)]
+    tracemalloc.start()
+    try:
+        hit = look("BROKEN_LINKS", done("a", child_tokens=tuple(listed)), done("b", parent_token_id="a"))["i1", "a"]
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert hit.text.endswith("; and 49,980 more")
+    assert len(hit.facts["anomalies"]) == 20
+    assert most < 400 * len(listed)
 
 
 # --- against plain ways to say the same ---

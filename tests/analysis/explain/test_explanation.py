@@ -243,6 +243,28 @@ def test_the_worst_blocker_comes_first():
     assert found.can_continue is False
 
 
+@pytest.mark.parametrize("runs", [1, 2])
+def test_what_is_inside_a_sub_process_of_tokens_without_parents(runs):
+    """As of an engine that keeps no history: the model tells, unless there are several runs."""
+    sub = (
+        '<subProcess id="sub"><startEvent id="s"/><userTask id="w"/><endEvent id="e"/>'
+        '<sequenceFlow id="s-w" sourceRef="s" targetRef="w"/><sequenceFlow id="w-e" sourceRef="w" targetRef="e"/>'
+        "</subProcess>"
+    )
+    [definition] = read_definitions(bpmn("start>sub sub>end", sub))
+    visits = [visit(f"run{number}", "sub", element_type="subProcess") for number in range(runs)]
+    visits.append(visit("t", "w", element_type="userTask"))
+    status = derive_status(instance(), visits)
+    found = explain("run0", ExplainContext(status=status, visits=visits, now=at(60), definition=definition))
+    if runs == 1:
+        assert [step.token.token_id for step in found.chain] == ["t"]
+        assert "Still live: 'w' (t)." in words(found)
+    else:
+        assert found.chain == ()
+        assert "It is unknown which of its live runs these tokens are in: 'w' (t)." in words(found)
+    assert "No live token inside it is recorded" not in words(found)
+
+
 def test_several_instances_of_an_activity():
     each = (
         '<serviceTask id="a"><multiInstanceLoopCharacteristics><loopCardinality>3</loopCardinality>'

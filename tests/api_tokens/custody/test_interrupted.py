@@ -7,6 +7,7 @@ such token, or it is an orphan that ``doctor`` names and ``revoke --orphans`` re
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,13 +18,13 @@ from typing import Any
 
 import pytest
 
-from support.fake_xiver import DROPPED, FAILED, FAILED_AFTER, GARBLED, TRUNCATED, UNHEARD, FakeXiver, Fault
+from support.fake_cms import DROPPED, FAILED, FAILED_AFTER, GARBLED, TRUNCATED, UNHEARD, Fault
+from support.fake_xiver import FakeXiver
 from support.interruptions import FAULTS, Ended, Runs
 from support.keyrings import backends, entries
 from support.serving import Served, grant
 from tokctl.api_tokens.custody.ledger import RESCUE_SUFFIX
-from tokctl.api_tokens.registries import load_server_kinds
-from tokctl.api_tokens.registries.http import HttpRegistry
+from tokctl.api_tokens.registries.detection import find_registry
 from tokctl.api_tokens.registries.protocol import Registry
 from tokctl.api_tokens.registries.store import StoreRegistry
 from tokctl.api_tokens.secrets import mask
@@ -72,7 +73,8 @@ class Place:
 
     def ask(self, *words: Any, **more: Any) -> Ended:
         group = [] if words[0] == "doctor" else ["api-tokens"]
-        return self.runs.run(*group, *words, *self.registered.where, env=self.env, **more)
+        at = words.index("--") if "--" in words else len(words)
+        return self.runs.run(*group, *words[:at], *self.registered.where, *words[at:], env=self.env, **more)
 
     def valid(self) -> dict[str, str]:
         """The masks of the valid tokens by id."""
@@ -102,6 +104,7 @@ class Place:
         """Those that the doctor names."""
         checks = json.loads(self.ask("doctor", "-o", "json").out)["checks"]
         found = next(one for one in checks if one["check"] == "api tokens")
+        assert found.get("stale", []) == found.get("uncertain", []) == found.get("lost", []) == []
         return {str(one["id"]) for one in found.get("orphans", [])}
 
     def check(self, ended: Ended) -> None:
@@ -135,10 +138,8 @@ def store(tmp_path_factory) -> Registered:
 
 def on_server(url: str, credential: str) -> Registered:
     connection = Connection(url=url, credential=lambda: credential)
-    kinds = load_server_kinds()
-    return Registered(
-        ["--server", url], {"TOKCTL_API_KEY": credential}, lambda: HttpRegistry(connection, kinds, now, print)
-    )
+    kind = find_registry(connection, warn=print, fresh=True).server_kind
+    return Registered(["--server", url], {"TOKCTL_API_KEY": credential}, lambda: kind.open(connection, now, print))
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +180,9 @@ def all_steps(place: Place, *words: str) -> list[str]:
 
 
 HAPPENS = [*(("server", what) for what in ("KILL", "TERM", "INT", *FAULTS)), ("cms", "KILL"), ("store", "disk")]
+MANY = "TOKCTL_TEST_KILLS" in os.environ
+"""Whether all faults are tried everywhere, as ``make test-kills`` does."""
+FEW = [("store", "KILL"), ("server", "network")]
 MORE = [("cms", "network"), ("store", "KILL"), ("store", "HUP")]
 
 
@@ -216,6 +220,67 @@ def test_rotate(places, what):
         again = place.ask("rotate", number)
         assert again.code == 0, (steps[at], again.err)
         assert len(place.kept()) == len(place.valid()) == 2
+
+
+@pytest.mark.parametrize(("places", "what"), HAPPENS if MANY else FEW[:1], indirect=["places"])
+def test_rotate_in_a_variable_of_a_file(places, what):
+    """The new secret overwrites the old one: at each step one of them is there, and what is valid is accounted for."""
+    place = places()
+    save = ["--save", f"env-file:{place.folder}/.env"]
+    assert place.ask("create", place.name, *save).code == 0
+    (number,) = place.valid()
+    steps = all_steps_of_rotation(place, number)
+    assert {"VaultSink.save", "Ledger.put"} <= set(steps)
+    for at in range(len(steps)):
+        place = places()
+        env = place.folder / ".env"
+        assert place.ask("create", place.name, "--save", f"env-file:{env}").code == 0
+        (number,) = place.valid()
+        place.ask("rotate", number, at=at, what=what)
+        (secret,) = SECRET.findall(env.read_text())
+        assert mask(secret) in place.valid().values()
+        kept = {one for one, shown in place.valid().items() if shown == mask(secret)} | place.kept()
+        assert place.orphans() == {*place.valid()} - kept - {number}
+        assert place.ask("rotate", number).code == 0, steps[at]
+        assert place.orphans() == set()
+        (secret,) = SECRET.findall(env.read_text())
+        valid = place.valid()
+        del valid[number]
+        assert [*valid.values()] == [mask(secret)]
+
+
+def all_steps_of_rotation(place: Place, number: str) -> list[str]:
+    ended = place.ask("rotate", number)
+    assert ended.code == 0, ended.err
+    assert place.orphans() == set()
+    return ended.steps
+
+
+@pytest.mark.parametrize(("places", "what"), HAPPENS if MANY else FEW, indirect=["places"])
+def test_revoke(places, what):
+    place, number = begun(places)
+    steps = all_steps(place, "revoke", number, "--yes")
+    assert any(step.endswith("Registry.revoke") for step in steps)
+    for at in range(len(steps)):
+        place, number = begun(places)
+        place.check(place.ask("revoke", number, "--yes", at=at, what=what))
+        assert place.ask("revoke", number, "--yes").code in {0, 3}  # it may be revoked
+        assert place.valid() == {}
+        assert place.orphans() == set()
+
+
+@pytest.mark.parametrize(("places", "what"), HAPPENS if MANY else FEW, indirect=["places"])
+def test_exec(places, what):
+    place = places()
+    words = ("exec", "--name", place.name)
+    steps = place.ask(*words, "--", "true").steps
+    assert place.valid() == {}
+    for at in range(len(steps)):
+        place = places()
+        ended = place.ask("exec", "--name", place.name, "--", "true", at=at, what=what)
+        assert SECRET.search(ended.out + ended.err) is None
+        place.check(ended)  # what is still valid is an orphan
+        assert place.valid() == {}
 
 
 @pytest.mark.parametrize("places", ["store"], indirect=True)

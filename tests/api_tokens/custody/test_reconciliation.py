@@ -120,6 +120,18 @@ def test_a_name_that_was_changed_here_is_the_same_api_token(run, own, doctor, tm
     assert [one["name"] for one in doctor()["stale"]] == ["ci-new"]
 
 
+def test_an_entry_of_an_earlier_version_is_completed_by_its_secret(run, own, doctor, tmp_path):
+    for name in ("ci", "other"):
+        assert run("create", name, "--save", f"file:{tmp_path}/{name}").code == 0
+    ledger = Ledger()
+    for entry in ledger.entries():
+        ledger.put(replace(entry, created_at=None, identity=None, digest=None, wanted=None))
+    (tmp_path / "other").unlink()
+    assert [one["name"] for one in doctor()["stale"]] == ["other"]
+    assert run("rotate", "ci").code == 0
+    assert "the place of the old secret is unknown" in run("rotate", "other").err
+
+
 # --- without an id ---
 
 
@@ -195,6 +207,27 @@ def test_a_secret_that_is_no_longer_where_it_was_put_is_named(run, doctor, tmp_p
     assert doctor()["state"] == "ok"
 
 
+def test_temporary_copies_that_killed_runs_left_are_removed(run, doctor, tmp_path):
+    assert run("create", "ci", "--save", f"env-file:{tmp_path}/.env").code == 0
+    left = tmp_path / "..env.12345.part"  # as an earlier version named them, too
+    left.write_text("TOKCTL_API_KEY=xvc_another\n")
+    found = doctor()
+    assert (found["state"], found["removed"]) == ("warning", [str(left)])
+    assert not left.exists()
+    assert doctor()["state"] == "ok"
+
+
+def test_a_state_directory_of_another_user_is_refused(run, own):
+    if os.geteuid() != 0:
+        pytest.skip("needs to make folders of others")
+    state = Path(own.environ["TOKCTL_STATE_DIR"])
+    state.mkdir()
+    os.chown(state, 1234, -1)
+    ran = run("create", "ci", "--show-secret")
+    assert (ran.code, own.names()) == (4, [])
+    assert "it belongs to another user (uid 1234)" in ran.err
+
+
 def test_a_secret_in_another_place_of_the_ledger_is_not_lost(run, doctor, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     assert run("create", "one", "--save", f"file:{first}").code == 0
@@ -217,6 +250,16 @@ def test_the_old_one_without_a_secret_is_named_once_its_successor_is_gone(run, d
     assert (ran.code, "--replace" in ran.err) == (2, True)
     assert run("rotate", "1", "--replace", "--grace", "0").code == 0
     assert doctor()["state"] == "ok"
+
+
+def test_of_a_chain_all_are_named_once_no_secret_of_it_is_there(run, doctor, tmp_path):
+    file = tmp_path / "kept"
+    assert run("create", "ci", "--save", f"file:{file}").code == 0
+    for _ in range(2):
+        assert run("rotate", "ci").code == 0
+    assert doctor()["state"] == "ok"
+    file.unlink()
+    assert sorted(one["id"] for one in doctor()["lost"]) == [1, 2, 3]
 
 
 # --- what is said and what the ledger says ---

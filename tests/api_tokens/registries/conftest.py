@@ -1,3 +1,3 @@
 """See ``registry_kinds``."""
 
-from support.registry_kinds import fake, kind, opened, served  # noqa: F401 - fixtures
+from support.registry_kinds import fake, kind, opened, served, strapi  # noqa: F401 - fixtures

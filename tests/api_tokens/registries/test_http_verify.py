@@ -39,10 +39,10 @@ def test_xiver_tells_by_letting_it_in(opened: Open, fake: FakeXiver):
 
 def test_what_lets_everybody_in_is_no_registry(opened: Open):
     for answer in (faulty_server.page(), faulty_server.good(b'{"data":{}}'), faulty_server.good(b"[]")):
-        may_not, has_none = faulty_server.good(b"", 403), faulty_server.good(b"", 404)
-        for answers in ((answer,), (may_not, has_none, has_none, answer, may_not)):
+        has_none = faulty_server.good(b"", 404)
+        for kind, answers in (("xivercms", (answer,)), ("tokctl", (has_none, has_none, answer))):
             with faulty_server.serving(*answers) as server, pytest.raises(InputError):
-                opened(server=server.url, credential="xvc_own").verify(generate())
+                opened(server=server.url, registry_kind=kind, credential="xvc_own").verify(generate())
 
 
 def test_a_server_that_fails_says_nothing_of_a_secret(opened: Open, monkeypatch):
@@ -50,8 +50,8 @@ def test_a_server_that_fails_says_nothing_of_a_secret(opened: Open, monkeypatch)
     secret = generate()
     echo = faulty_server.good(f'{{"error":"no {secret}"}}'.encode(), 500)
     for answer in (faulty_server.good(b"", 503), faulty_server.good(b"", 429), faulty_server.raw(b""), echo):
-        with faulty_server.serving(faulty_server.good(b"", 403), answer) as server:
-            registry = opened(server=server.url, credential="xvc_own")
+        with faulty_server.serving(answer) as server:
+            registry = opened(server=server.url, registry_kind="xivercms", credential="xvc_own")
             with pytest.raises(UnreachableError) as caught:
                 registry.verify(secret)
         assert secret not in "".join(traceback.format_exception(caught.value))

@@ -131,6 +131,6 @@ def test_ids_that_can_be_none(local: Open):
 def test_which_registry(local: Open, store_path: Path):
     assert local().origin == store_path.resolve().as_uri()
     assert str(store_path) in local().where
-    assert local(registry_server="http://cms.example").origin == "http://cms.example"
+    assert local(registry_server="http://cms.example", registry_kind="xivercms").origin == "http://cms.example"
     with pytest.raises(UsageError, match="--file"):
         local(store=None, file="saved.json")

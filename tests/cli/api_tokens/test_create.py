@@ -36,7 +36,7 @@ def knows(own, secret: str, number: int = 1) -> bool:
 
 def traces(own) -> list[Path]:
     """What runs left in the ledger."""
-    return list(Path(own.environ["TOKCTL_STATE_DIR"]).rglob("*.json"))
+    return list(Path(own.environ["TOKCTL_STATE_DIR"], "api-tokens").glob("*.json"))
 
 
 def test_the_secret_is_printed_alone_and_its_digest_is_kept(create, own):

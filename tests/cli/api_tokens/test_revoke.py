@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 
 import pytest
 
+from support import serving
 from support.commandline import NOW
 from support.keyrings import backends, entries
-from support.own_api_tokens import DAY, USE
+from support.own_api_tokens import DAY, PEPPER, USE
 from support.terminal import PATIENCE, Terminal
 from tokctl.api_tokens.custody.ledger import Ledger, LedgerEntry
+from tokctl.api_tokens.pepper import load_pepper
 from tokctl.api_tokens.secrets import generate
 
 pytestmark = pytest.mark.slow
@@ -123,23 +124,27 @@ def test_one_that_is_not_there_does_not_keep_back_the_others(tokctl, keys):
     assert (ran.code, ran.out, ran.err.count("\n")) == (3, "", 1)
 
 
-def test_one_that_cannot_be_revoked_is_told_and_the_others_go_on(tokctl, keys):
-    with sqlite3.connect(keys.path) as connection:
-        connection.execute(
-            "CREATE TRIGGER held BEFORE UPDATE ON api_token WHEN new.id = 3 BEGIN SELECT raise(ABORT, 'held'); END"
-        )
-    connection.close()
-    ran = tokctl("api-tokens", "revoke", "gone", "soon", "idle", "nobody", "--yes", width=160)
-    assert ran.code == 6
-    assert "API token 3 'soon' was not revoked: " in ran.err
-    outcome = {row.split()[1]: row.rpartition("  ")[2] for row in ran.out.splitlines()[1:]}
-    assert outcome == {"gone": "revoked", "soon": "not revoked", "idle": "revoked"}
-    assert keys.names() == ["admin", "soon", "grafana"]
-    ran = tokctl("api-tokens", "revoke", "admin", "soon", "-y", "-o", "json")
-    admin, soon = json.loads(ran.out)["apiTokens"]
-    assert (admin["revoked"], admin["error"], soon["revoked"], soon["state"]) == (True, None, False, "valid")
-    assert "held" in soon["error"]
-    assert tokctl("api-tokens", "revoke", "soon", "-y", "-o", "id").out == ""
+def test_one_that_cannot_be_revoked_is_told_and_the_others_go_on(tokctl, keys, monkeypatch):
+    """On a server: its scopes are more than those of the caller."""
+    keys.add("manager", type="full-access", scopes=("api-tokens", "process"), expires_at=None)
+    monkeypatch.setenv("TOKCTL_API_KEY", keys.secrets["manager"])
+    monkeypatch.setattr(serving, "PEPPER", load_pepper({"TOKCTL_PEPPER": PEPPER}))
+    server = serving.Served(keys.path, secret=keys.secrets["manager"])
+    try:
+        place = ("--server", server.url)
+        ran = tokctl("api-tokens", "revoke", "gone", "soon", "idle", "nobody", "--yes", *place, width=160)
+        assert ran.code == 4
+        assert "API token 3 'soon' was not revoked: " in ran.err
+        outcome = {row.split()[1]: row.rpartition("  ")[2] for row in ran.out.splitlines()[1:]}
+        assert outcome == {"gone": "revoked", "soon": "not revoked", "idle": "revoked"}
+        assert keys.names() == ["manager", "admin", "soon", "grafana"]
+        ran = tokctl("api-tokens", "revoke", "grafana", "soon", "-y", "-o", "json", *place)
+        grafana, soon = json.loads(ran.out)["apiTokens"]
+        assert (grafana["revoked"], grafana["error"], soon["revoked"], soon["state"]) == (True, None, False, "valid")
+        assert "scopes that you do not hold" in soon["error"]
+        assert tokctl("api-tokens", "revoke", "soon", "-y", "-o", "id", *place).out == ""
+    finally:
+        server.close()
 
 
 # --- by the secret ---

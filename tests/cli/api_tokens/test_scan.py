@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import io
 import json
 import os
 import socket
 import subprocess
+import tarfile
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -19,8 +22,11 @@ from support.commandline import NOW, clean_environment
 from support.sarif_schema import SARIF
 from support.terminal import Terminal
 from tokctl.api_tokens.custody.ledger import Ledger, LedgerEntry
+from tokctl.api_tokens.registries.protocol import VerificationResult
+from tokctl.api_tokens.registries.store import StoreRegistry
 from tokctl.api_tokens.scanner import CHUNK_BYTES, SecretScanner
 from tokctl.api_tokens.secrets import generate
+from tokctl.model.api_tokens import VALID
 
 pytestmark = pytest.mark.slow
 
@@ -466,3 +472,181 @@ def test_it_asks_before_it_revokes(keys, here, answer, left):
         assert ("Nothing was revoked." in terminal.text) is left
         assert ("revoked now" in terminal.text) is not left
     assert ("admin" in keys.names()) is left
+
+
+# --- what is not searched -------------------------------------------------------------------------
+
+
+def unsearched(tokctl, *words):
+    """What is not searched as {path: reason}. The exit code and the text say so."""
+    ran = tokctl("api-tokens", "scan", *words, "--offline", "-o", "json")
+    told = {one["path"]: one["why"] for one in json.loads(ran.out)["summary"]["unread"]}
+    assert (ran.code, json.loads(ran.out)["findings"]) == (7 if told else 0, [])
+    table = tokctl("api-tokens", "scan", *words, "--offline")
+    assert table.code == ran.code
+    assert ("No secret found in what was searched.\n" in table.err) is bool(told)
+    assert ("No secret found.\n" in table.err) is not bool(told)
+    assert (f"Not searched: {len(told)} path" in table.err) is bool(told)
+    return told
+
+
+@pytest.fixture
+def original(tmp_path):
+    """A repository with two commits from which others are cloned."""
+    original = Repository(tmp_path / "original")
+    original.git("config", "uploadpack.allowFilter", "true")
+    original.commit("first\n" * 20)
+    original.commit("second\n" * 20)
+    return original
+
+
+def test_a_whole_repository_is_searched(tokctl, own, original, here):
+    original.git("clone", "-q", original.folder, here / "clone")
+    assert unsearched(tokctl, "clone") == {}
+    assert unsearched(tokctl, "clone/app.env") == {}
+
+
+def test_a_shallow_clone_is_told(tokctl, own, original, here):
+    original.git("clone", "-q", "--depth", "1", original.folder.as_uri(), here / "clone")
+    (path, why), *more = unsearched(tokctl, "clone").items()
+    assert (path, more) == ("clone/.git", [])
+    assert why.startswith("shallow clone")
+    assert unsearched(tokctl, "clone", "--no-history") == {}
+
+
+def test_a_partial_clone_is_told(tokctl, own, original, here):
+    original.git("clone", "-q", "--no-checkout", "--filter=blob:none", original.folder.as_uri(), here / "clone")
+    why = "partial clone, 2 objects that were not fetched are not searched"
+    assert unsearched(tokctl, "clone") == {"clone/.git": why}
+    assert original.git("-C", here / "clone", "rev-list", "--all", "--objects", "--missing=print").count("\n?") == 2
+    original.git("-C", here / "clone", "checkout", "-q")  # fetches one
+    assert unsearched(tokctl, "clone") == {"clone/.git": why.replace("2 objects", "1 objects")}
+
+
+def test_a_git_that_leads_nowhere_is_told(tokctl, own, original, here):
+    for name in ("file", "link", "folder", "whole"):
+        (here / name).mkdir()
+    (here / "file" / ".git").write_text("gitdir: /nowhere/to/go\n")
+    (here / "link" / ".git").symlink_to("/nowhere/to/go")
+    (here / "folder" / ".git").mkdir()
+    (here / "whole" / ".git").symlink_to(original.folder / ".git")
+    nowhere = "it leads to no git repository, the history is not searched"
+    assert unsearched(tokctl, ".") == {
+        "file/.git": nowhere,
+        "link/.git": nowhere,
+        "folder/.git": "it is not a git repository, the history is not searched",
+    }
+    ran = tokctl("api-tokens", "scan", "whole", "--offline", "-o", "json")
+    assert json.loads(ran.out)["summary"]["repositories"] == 1  # a link is followed to its history
+
+
+def test_a_folder_of_a_repository_is_told(tokctl, own, repository):
+    repository.commit("clean", "src/x")
+    assert unsearched(tokctl, "src") == {
+        "src": f"it is a part of the repository {repository.folder}, the history is not searched"
+    }
+    assert unsearched(tokctl, "src", "--no-history") == {}
+    assert unsearched(tokctl, "src", ".") == {}  # the history is searched with the other path
+    assert unsearched(tokctl, "src/x") == {}  # a single file is meant
+
+
+def test_missing_objects_of_another_repository_are_told(tokctl, own, original, here):
+    original.git("clone", "-q", "--shared", original.folder, here / "clone")
+    assert unsearched(tokctl, "clone") == {}
+    original.folder.rename(here / "moved")
+    assert "unable to normalize alternate" in unsearched(tokctl, "clone")["clone/.git"]
+
+
+def test_archives_that_cannot_be_opened_are_told(tokctl, own, repository):
+    (repository.folder / "a.7z").write_bytes(b"7z\xbc\xaf\x27\x1c" + bytes(60))
+    with zipfile.ZipFile(repository.folder / "b\n\x1b[2J.zip", "w") as archive:
+        archive.writestr("../\x1b]0;x\x07/x", b"\x28\xb5\x2f\xfd" + bytes(60))
+    commit = repository.commit("clean")
+    assert unsearched(tokctl, ".", "--no-history") == {
+        "a.7z": "7z is not opened",
+        "b\n\x1b[2J.zip!/../\x1b]0;x\x07/x": "zstd is not opened",
+    }
+    document = json.loads(tokctl("api-tokens", "scan", ".", "--offline", "-o", "json").out)
+    told = {one["why"] for one in document["summary"]["unread"] if one["path"] == ".git"}
+    assert f"{commit[:10]}:a.7z: 7z is not opened" in told
+    for words in ([], ["-o", "csv"]):
+        ran = tokctl("api-tokens", "scan", ".", "--offline", *words)
+        assert "\x1b" not in ran.out + ran.err
+        assert ran.err.count("Skipped ") == 4  # names stay on their lines
+        assert len(ran.err.splitlines()) == ran.err.count("\n")
+
+
+def test_an_unreadable_folder_is_told(tokctl, own, here):
+    (here / "link-loop").symlink_to("link-loop")
+    (here / "closed").mkdir(0)
+    os.mkfifo(here / "pipe")
+    assert unsearched(tokctl, ".") == ({} if os.geteuid() == 0 else {"closed": os.strerror(errno.EACCES)})
+    assert unsearched(tokctl, "/proc/self/mem") == {"/proc/self/mem": os.strerror(errno.EIO)}
+
+
+def test_holes_in_a_file_take_no_time(tokctl, own, here):
+    secret = generate()
+    with (here / "sparse").open("wb") as file:
+        file.write(b"a\n")
+        file.seek(1 << 43)
+        file.write(b"\n" + secret.encode())
+        file.truncate(3 << 42)
+    if (here / "sparse").stat().st_blocks > 1000:
+        pytest.skip("the file system has no sparse files")
+    began = time.monotonic()
+    ran = tokctl("api-tokens", "scan", ".", "--offline", "-o", "json")
+    (one,) = json.loads(ran.out)["findings"]
+    assert (one["offset"], one["line"], one["column"]) == ((1 << 43) + 1, 3, 1)
+    assert time.monotonic() - began < 20
+
+
+# --- archives and candidates ----------------------------------------------------------------------
+
+
+def test_a_secret_in_an_archive(tokctl, keys, repository):
+    packed = io.BytesIO()
+    text = b"data:\n  token: " + base64.b64encode(b"user:" + keys.secrets["idle"].encode())
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        info = tarfile.TarInfo("etc/secret.yaml")
+        info.size = len(text)
+        archive.addfile(info, io.BytesIO(text))
+    (repository.folder / "a.tar.gz").write_bytes(packed.getvalue())
+    commit = repository.commit("clean")
+    ran = tokctl("api-tokens", "scan", ".", width=140)
+    where = "a.tar.gz!/etc/secret.yaml:2:10"
+    assert [line.split()[0] for line in ran.out.splitlines()] == ["WHERE", where, f"{commit[:10]}:{where}"]
+    assert "gzip, tar, base64" in ran.out
+    document = json.loads(tokctl("api-tokens", "scan", ".", "-o", "json").out)
+    assert {(one["path"], one["member"], *one["encodings"], one["name"]) for one in document["findings"]} == {
+        ("a.tar.gz", "etc/secret.yaml", "gzip", "tar", "base64", "idle")
+    }
+    log = json.loads(tokctl("api-tokens", "scan", ".", "-o", "sarif").out)
+    Draft4Validator(SARIF).validate(log)
+    result = log["runs"][0]["results"][0]
+    assert "in etc/secret.yaml:2:10 (gzip, tar, base64)" in result["message"]["text"]
+    place = result["locations"][0]["physicalLocation"]
+    assert place == {"artifactLocation": {"uri": "a.tar.gz"}}
+
+
+def test_equal_masks_are_candidates(tokctl, keys, here, monkeypatch):
+    """As with a server that tells whether a secret is valid, but not whose it is."""
+    secret = keys.secrets["idle"]
+    (here / "x").write_text(secret)
+    list_all = StoreRegistry.list
+
+    def list_some(registry):
+        for one in list_all(registry):
+            yield replace(one, token=secret[:8] + "...") if one.name in {"soon", "gone"} else one
+
+    monkeypatch.setattr(StoreRegistry, "verify", lambda *_: VerificationResult(state=VALID))
+    monkeypatch.setattr(StoreRegistry, "list", list_some)
+    ran = tokctl("api-tokens", "scan", ".", width=140)
+    assert "4 or 3 or 1" in ran.out
+    assert "gone or soon or idle" in ran.out
+    (one,) = json.loads(tokctl("api-tokens", "scan", ".", "-o", "json").out)["findings"]
+    assert (one["id"], one["name"], one["live"]) == (None, None, True)
+    assert one["candidates"] == [{"id": 4, "name": "gone"}, {"id": 3, "name": "soon"}, {"id": 1, "name": "idle"}]
+    ran = tokctl("api-tokens", "scan", ".", "--revoke", "--yes")
+    assert ran.code == 1
+    assert "... may belong to 4 (gone) or 3 (soon) or 1 (idle).\n" in ran.err
+    assert len(keys.names()) == 5

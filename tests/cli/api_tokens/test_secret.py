@@ -62,10 +62,12 @@ def test_where_it_is_not(tokctl, own, named, tmp_path):
         for key in (name, str(number)):
             ran = tokctl("api-tokens", "secret", key, "--store", own.path)
             assert (ran.code, ran.out) == (3, "")
-            assert ran.err == (
-                f"error: no saved secret of API token {number} found. "
-                "Create a new one with 'tokctl api-tokens rotate'.\n"
-            )
+            hint = "Create a new one with 'tokctl api-tokens rotate'."
+            if name == "open":
+                file = tmp_path / "open"
+                hint = f"The file {file} contains a credential, but others can read or change it."
+                hint += f" Run 'chmod 600 {file}'."
+            assert ran.err == f"error: no saved secret of API token {number} found. {hint}\n"
 
 
 @pytest.mark.parametrize("key", ["no-such", "77", ""])

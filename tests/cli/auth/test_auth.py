@@ -150,7 +150,7 @@ def test_login_status_logout(shell, environ, server, tmp_path):
 def test_what_the_server_refuses_is_not_stored(shell, environ, server, tmp_path):
     ran = shell("auth", "login", "--server", server.url, "--stdin", stdin="xvc_hunter2wrong\n", env=environ)
     assert (ran.code, ran.out) == (4, "")
-    assert "rejected the secret (401)" in ran.err
+    assert "rejected the secret (401: who are you)" in ran.err
     assert "hunter2" not in ran.err
     assert entries(tmp_path) == {}
 
@@ -249,9 +249,9 @@ def test_a_password_that_leads_to_nothing(shell, environ, server, tmp_path, logi
 
 @pytest.mark.parametrize("secret", ["a.b.c", jwt({"exp": "soon"}), jwt({"exp": 1e300}), jwt([1]), "..", jwt({})])
 def test_an_expiry_that_nobody_can_read_is_none(secret):
-    from tokctl.cli.auth.login import expiry_of
+    from tokctl.api_tokens.vaults.credentials import jwt_expiry
 
-    assert expiry_of(secret) is None
+    assert jwt_expiry(secret) is None
 
 
 # --- several contexts -------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import msgspec
@@ -138,6 +139,15 @@ def test_incidents_are_counted_by_what_they_have_in_common(listed, by, groups):
 def test_without_incidents_there_is_a_message_and_no_error(listed):
     assert listed("--element", "nothing").err == "No incidents found.\n"
     assert listed("--element", "nothing", "--by", "error").err == "No incidents found.\n"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_no_incidents_are_one_line_below_the_source(listed, terminal):
+    """Without the first line, as in a pipe with colours, nothing is above it."""
+    ran = listed("--element", "nothing", "--color", "always", tty=terminal)
+    lines = re.sub("\x1b\\[[0-9;]*m", "", ran.out).splitlines()
+    assert lines[-1] == "No incidents found."
+    assert [bool(line.strip()) for line in lines[:-1]] == ([True, False] if terminal else [])
 
 
 def test_the_rows_left_out_are_counted(listed):

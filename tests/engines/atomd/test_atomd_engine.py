@@ -165,13 +165,13 @@ def test_refusals(fake):
 
 def test_a_server_of_another_kind_is_forgotten(monkeypatch, tmp_path):
     monkeypatch.setenv("TOKCTL_STATE_DIR", str(tmp_path))
-    from tokctl.engines.remembered_servers import RememberedServer, load_server, remember_server
+    from tokctl.config.remembered_servers import ENGINE_SERVERS, RememberedServer
 
     fake = FakeAtomd(lambda *_: None)
-    remember_server(fake.url, RememberedServer("atomd"))
+    ENGINE_SERVERS.remember(fake.url, RememberedServer("atomd"))
     with pytest.raises(UnreachableError, match="detect the kind again"):
         list(engine_of(fake).instances(InstanceFilter(), SortOrder("started")))
-    assert load_server(fake.url) is None
+    assert ENGINE_SERVERS.load(fake.url) is None
     fake.close()
 
 

@@ -8,11 +8,12 @@ import pytest
 
 from support.camunda import RECORDED_AT, open_camunda, open_fake
 from support.fake_camunda import FakeCamunda
+from support.fake_flowable import FakeFlowable
 from support.paths import RECORDINGS
 from support.replay_server import ReplayServer
 from tokctl.engines.camunda7 import recognizes
 from tokctl.engines.projection import Projection
-from tokctl.errors import InputError, NotAllowedError, NotFoundError
+from tokctl.errors import InputError, NotAllowedError, NotFoundError, UnreachableError, UsageError
 from tokctl.model.filters import RECORDED_ORDER, InstanceFilter, SortOrder, TokenFilter
 from tokctl.model.states import FAILED
 from tokctl.model.variables import parse_variable_condition
@@ -20,6 +21,7 @@ from tokctl.services.debug import run_debug
 
 FOLDER = RECORDINGS / "operaton"
 NEWEST = SortOrder("started", descending=True)
+RECORDED = SortOrder(RECORDED_ORDER)
 FAILED_CASES = {"order4", "order6", "order14", "nested1", "child_of_nested1"}
 RUNNING_CASES = FAILED_CASES | {"order12", "order20", "nested4", "trip4", "waiting7"}
 
@@ -74,7 +76,7 @@ def test_filters(server, engine, where, cases):
 @pytest.mark.parametrize(("where", "cases"), FILTERS)
 def test_filters_that_a_server_does_not_know_change_nothing(where, cases):
     unknown = {"processDefinitionKeyIn", "processInstanceBusinessKeyLike", "processInstanceIds", "processInstanceIdIn"}
-    unknown |= {"incidentStatus", "variableValue", "startedBefore"}
+    unknown |= {"variableValue", "startedBefore"}
     with FakeCamunda(FOLDER, ignored=unknown) as server:
         assert set(found(server, open_fake(server), where)) == cases
 
@@ -83,7 +85,7 @@ def test_filters_that_a_server_does_not_know_change_nothing(where, cases):
     ("where", "parameter"),
     [
         (InstanceFilter(open=True), "unfinished"),
-        (InstanceFilter(failed=True), "incidentStatus"),
+        (InstanceFilter(failed=True), "processInstanceIds"),
         (InstanceFilter(statuses=("SUSPENDED",)), "suspended"),
         (InstanceFilter(processes=("order",)), "processDefinitionKey"),
         (InstanceFilter(business_keys=("O-6",)), "processInstanceBusinessKey"),
@@ -281,6 +283,85 @@ def test_no_incident_is_no_proof_without_the_right_to_read_them(monkeypatch, rea
         assert len(warnings) == 1
 
 
+@pytest.mark.parametrize("credential", [None, "jo:jo"])
+def test_no_incidents_are_known_to_be_none_if_nothing_can_be_hidden(server, credential):
+    """With a credential, those of a process without any incident may be hidden, unless they can be no more."""
+    names = {instance_id: case for case, instance_id in server.cases.items()}
+    engine = open_camunda(server.url, root=server.root, credential=credential)
+    incidents = {names[one.instance.instance_id]: one.incidents for one in engine.instances(InstanceFilter(), NEWEST)}
+    unknown = {case for case, number in incidents.items() if number is None}
+    assert unknown == (set() if credential is None else {"trip4", "waiting7"})
+    assert {case for case, number in incidents.items() if number} == FAILED_CASES
+
+
+def test_the_incident_of_a_called_instance_counts_once(engine, server):
+    findings = {one.type: one for one in run_debug(engine, None, RECORDED_AT).findings}
+    cases = {instance_id: case for case, instance_id in server.cases.items()}
+    assert {cases[one.visit.instance_id] for one in findings["FAILED_TOKENS"].matches} == FAILED_CASES - {"nested1"}
+    [call] = findings["FAILED_CALLS"].matches
+    assert (cases[call.visit.instance_id], call.visit.element_id) == ("nested1", "bill")
+    called = server.cases["child_of_nested1"]
+    assert call.text.startswith(f"the called instance {called} failed: java.lang.IllegalStateException")
+    assert call.facts == {"called_instance_id": called}
+
+
+PROCESSES = ("order", "trip", "nested", "waiting", "billing")
+
+
+def test_durations_of_several_processes_are_read_at_once(server, monkeypatch):
+    alone = {one: list(open_fake(server).visit_durations(one, None, 2)) for one in PROCESSES}
+    engine = open_fake(server)
+    before = len(server.requests)
+    found = {one: list(engine.visit_durations(one, None, 2)) for one in PROCESSES}
+    assert {one: sorted(several) for one, several in found.items()} == {
+        one: sorted(several) for one, several in alone.items()
+    }
+    assert [key for key, _, _ in found["trip"]] == [key for key, _, _ in alone["trip"]]  # the last one first
+    paths = [one.text.removeprefix("/engine-rest/") for one in server.requests[before:]]
+    assert len([path for path in paths if "processDefinitionKey" in path]) == 2
+    assert paths[-2:-1] == ["history/activity-instance/count?finished=true"]
+    monkeypatch.setattr("tokctl.engines.camunda7.durations.MAX_COMPARED_VISITS", 3)
+    engine.refresh()
+    for one in PROCESSES:
+        list(engine.visit_durations(one, None, 2))
+    assert len([one for one in server.requests[before:] if "processDefinitionKey" in one.text]) == 2 + 5
+
+
+@pytest.fixture(scope="module")
+def crowded():
+    """A server with more instances at other elements, and all live tokens."""
+    with FakeCamunda(FOLDER) as server:
+        server.copy_instance("trip4", 4)
+        engine = open_fake(server)
+        live = [one.instance.instance_id for one in engine.scan_instances(InstanceFilter(live=True))]
+        yield server, [token for one in live for token in engine.load_instance(one).tokens if token.live]
+
+
+ELEMENTS = ["pay", "Approve order", "ship", "prepare", "bill", "review", "nothing", "pay|Take the payment|join", "p?y"]
+
+
+@pytest.mark.parametrize("words", ELEMENTS)
+def test_live_tokens_are_found_by_their_elements(crowded, words):
+    """By ids and by names; what has not begun, scopes and calls are found, too."""
+    server, live = crowded
+    where = TokenFilter(live=True, elements=tuple(words.split("|")))
+    before = len(server.requests)
+    found = {token.token_id for token in open_fake(server).tokens(None, where, RECORDED)}
+    assert found == {token.token_id for token in live if where.matches(token)}
+    assert bool(found) == (words != "nothing")
+    lists = [dict(one.query) for one in server.requests[before:] if one.path.endswith("/history/process-instance")]
+    assert all(("processInstanceIds" in query) == ("?" not in words) for query in lists)
+
+
+@pytest.mark.parametrize("options", [{"level": "none"}, {"max_results": 3}])
+def test_elements_are_searched_in_all_instances_if_the_server_may_not_find_them(monkeypatch, options):
+    monkeypatch.setattr("tokctl.engines.camunda7.instances.warn", lambda _: None)
+    with FakeCamunda(FOLDER, **options) as server:
+        where = TokenFilter(live=True, elements=("join", "ship"))
+        found = {token.instance_id for token in open_fake(server).tokens(None, where, RECORDED)}
+        assert found >= {server.cases[case] for case in ("order4", "order6", "order14")}
+
+
 def test_an_engine_without_history_shows_what_is_live(monkeypatch):
     warnings = []
     monkeypatch.setattr("tokctl.engines.camunda7.instances.warn", warnings.append)
@@ -294,9 +375,32 @@ def test_an_engine_without_history_shows_what_is_live(monkeypatch):
         assert all(token.created_at is None for token in tokens if token.element_id == "join")
 
 
+def test_a_live_instance_whose_history_was_cleaned_up_is_found_by_its_incident(monkeypatch):
+    warnings = []
+    monkeypatch.setattr("tokctl.engines.camunda7.instances.warn", warnings.append)
+    with FakeCamunda(FOLDER) as server:
+        lost = server.cases["order4"]
+        del server.tables["instances"][lost]
+
+        def listed(where):
+            return [one.instance.instance_id for one in open_fake(server).scan_instances(where)]
+
+        for where in (
+            InstanceFilter(failed=True),
+            InstanceFilter(live=True),
+            InstanceFilter(processes=("order",), business_keys=("O-4",)),
+        ):
+            assert lost in listed(where)
+        assert len(warnings) == 3
+        for where in (InstanceFilter(processes=("trip",)), InstanceFilter(statuses=("COMPLETED",))):
+            assert lost not in listed(where)
+        assert len(warnings) == 3
+
+
 def test_history_below_full_has_no_variables_and_no_attempts():
     with FakeCamunda(FOLDER, level="activity") as server:
         engine = open_fake(server)
+        assert "order4" in found(server, engine, InstanceFilter(failed=True))
         (token,) = (one for one in engine.load_instance(server.cases["order4"]).tokens if one.state == FAILED)
         assert token.context.retries_used is None
         assert token.context.error == "java.lang.IllegalStateException: no route to ship service"
@@ -305,6 +409,35 @@ def test_history_below_full_has_no_variables_and_no_attempts():
 def test_another_engine_of_a_server():
     with FakeCamunda(FOLDER, root="/engine-rest/engine/second") as server:
         assert len(found(server, open_fake(server), InstanceFilter())) == 14
+
+
+@pytest.mark.parametrize("root", ["/engine-rest", "/engine-rest/engine/second"])
+def test_an_engine_that_is_not_there_is_an_error_with_those_that_are(root):
+    with FakeCamunda(FOLDER, root=root) as server:
+        engine = open_camunda(server.url, root="/engine-rest/engine/n%C3%B6")
+        for ask in (
+            lambda: list(engine.instances(InstanceFilter(), NEWEST)),
+            lambda: engine.instance(server.cases["order4"]),
+            lambda: engine.definition("order", None),
+        ):
+            with pytest.raises(UsageError, match=r"there is no engine 'nö' on http://[^/]+/engine-rest\. ") as caught:
+                ask()
+            assert caught.value.hint == "Engines there: default, second."
+
+
+@pytest.mark.parametrize("root", ["/process-api", "/external-job-api"])
+def test_a_flowable_server_is_of_another_kind(root):
+    """It answers a path that it does not have with status 500."""
+    with FakeFlowable() as server:
+        engine = open_camunda(server.url, root=root)
+        for ask in (
+            lambda: list(engine.instances(InstanceFilter(), NEWEST)),
+            lambda: engine.instance("nope"),
+            lambda: list(engine.suspect_visits(InstanceFilter())),
+        ):
+            with pytest.raises(UnreachableError, match="does not respond like a server of kind camunda7") as caught:
+                ask()
+            assert "--engine-kind" in caught.value.hint
 
 
 def test_recognition():

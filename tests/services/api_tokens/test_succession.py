@@ -61,7 +61,7 @@ def test_without_a_terminal_nothing_is_guessed(rotated, own):
 @pytest.mark.slow
 @pytest.mark.parametrize(("answer", "left"), [("1", [2]), ("all", []), ("3", [1, 2]), ("", [1, 2])])
 def test_at_a_terminal_it_asks_which(rotated, own, answer, left):
-    with Terminal("api-tokens", "revoke", "ci", env=own.environ, columns=100) as terminal:
+    with Terminal("api-tokens", "revoke", "ci", env=own.environ, columns=200) as terminal:
         screen = terminal.until("[2, 1 or all]")
         assert "ci (rotated to 2)" in screen
         terminal.type(f"{answer}\r")

@@ -97,7 +97,7 @@ class DebugReport(Struct, frozen=True, kw_only=True):
     ``across`` names the rules that found something by comparing instances; such matches are in ``worst`` for
     instances in which nothing else was found.
     ``ended_instances`` counts those that have ended, ``severities`` those with problems by their worst severity,
-    ``worst_findings`` these by their worst finding.
+    ``worst_findings`` these by their worst finding. ``notes`` tell what was not checked, and clocks that differ.
     """
 
     findings: tuple[DebugFinding, ...]
@@ -113,6 +113,7 @@ class DebugReport(Struct, frozen=True, kw_only=True):
     worst: tuple[TroubledInstance, ...] = ()
     severities: Mapping[str, int] = {}
     worst_findings: Mapping[str, int] = {}
+    notes: tuple[str, ...] = ()
 
     @property
     def severity(self) -> str | None:

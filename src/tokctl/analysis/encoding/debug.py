@@ -62,6 +62,7 @@ def encode_debug_summary(report: DebugReport) -> DebugSummary:
         total_issues=len(report.findings),
         severity=report.severity or LOW,
         rules=list(report.rules),
+        notes=list(report.notes),
     )
 
 

@@ -192,9 +192,31 @@ class TokenRelations:
         known: dict[str, Visit | None] = {}
         for visit in self.context.visits:
             stays = visit.can_move or (visit.state == FAILED and self.find_retry(visit) is None)
-            if stays and (holder := self._find_live_container(visit, known)) is not None:
+            if not stays:
+                continue
+            holder = self._find_live_container(visit, known)
+            if holder is None and len(possible := self.possible_containers(visit)) == 1:
+                holder = possible[0]
+            if holder is not None:
                 inside.setdefault(holder.token_id, []).append(visit)
         return inside
+
+    def possible_containers(self, visit: Visit) -> list[Visit]:
+        """Return the live runs of the sub-process around a token whose parents do not tell which of them it is in."""
+        element = self.element(visit)
+        level = None if element is None else element.parent
+        if level is None or any(one.element_id == level for one in self.ancestry.ancestors(visit)):
+            return []
+        return self._live_visits.get(level, [])
+
+    @cached_property
+    def _live_visits(self) -> dict[str, list[Visit]]:
+        """The tokens that can move by element."""
+        found: dict[str, list[Visit]] = {}
+        for visit in self.context.visits:
+            if visit.can_move:
+                found.setdefault(visit.element_id, []).append(visit)
+        return found
 
     def _find_live_container(self, visit: Visit, known: dict[str, Visit | None]) -> Visit | None:
         """Return the innermost live activity that a token is inside of; ``known`` caches answers by token id."""

@@ -62,7 +62,7 @@ class JoinReasons:
     def describe_missing_flow(self, join: WaitingJoin, flow: MissingFlow) -> str:
         """Return a sentence on a missing flow: whether a token can still arrive, and from where."""
         tokens = self.tokens
-        head = f"Missing: {flow.flow}, from {tokens.frame(join.token).name(flow.source)}"
+        head = f"Missing: {flow.flow}, from '{flow.source_name}'"
         if flow.possible:
             if flow.upstream:
                 return f"{head}. It can still arrive, from {tokens.format_tokens(flow.upstream)}."

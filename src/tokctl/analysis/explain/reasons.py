@@ -340,8 +340,11 @@ def explain_container(tokens: TokenRelations, visit: Visit) -> WaitReason:
     if failed:
         sentences.append(f"FAILED: {tokens.format_tokens(failed)}.")
     if not inside:
+        several = [one for one in tokens.context.visits if one.can_move and visit in tokens.possible_containers(one)]
         sentences.append(
-            "No live token inside it is recorded: it may not have started, or its tokens were not recorded."
+            f"It is unknown which of its live runs these tokens are in: {tokens.format_tokens(several)}."
+            if several
+            else "No live token inside it is recorded: it may not have started, or its tokens were not recorded."
         )
     return WaitReason(
         "WAITS_FOR_INNER_TOKENS",

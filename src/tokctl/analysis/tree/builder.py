@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 
-def build_forest(rows: Iterable[TreeRow], *, max_examples: int = 1000) -> Forest:
+def build_forest(
+    rows: Iterable[TreeRow], *, max_examples: int = 1000, max_examples_of_token: int | None = None
+) -> Forest:
     """Build the forest of an instance's tokens.
 
     A further parent is a proper join if it or the token is at a gateway that may join, or the token arrived on several
@@ -40,7 +42,7 @@ def build_forest(rows: Iterable[TreeRow], *, max_examples: int = 1000) -> Forest
     an anomaly only if some token names a parent; otherwise the source does not send parents. ``max_examples`` anomalies
     of each kind are kept; their counts, and the kinds of each token, are complete.
     """
-    forest = Forest(max_examples)
+    forest = Forest(max_examples, max_examples_of_token)
     _read(forest, rows)
     _link(forest)
     return forest

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections import Counter
 from datetime import datetime
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -105,12 +106,19 @@ class TreeRow(Struct, frozen=True, gc=False):
 
 
 class Anomalies:
-    """The anomalies of a forest: the exact count of every kind, and the first examples of each."""
+    """The anomalies of a forest: the exact count of every kind, and the first examples of each kind or of each token.
 
-    def __init__(self, limit: int) -> None:
+    ``omitted`` counts those of a token that are no examples because it has more than ``limit_of_token``: a token may
+    list millions of missing children.
+    """
+
+    def __init__(self, limit: int, limit_of_token: int | None = None) -> None:
         self.counts: dict[str, int] = {}
         self.examples: list[ContradictionExample] = []
+        self.omitted: Counter[str] = Counter()
         self._limit = limit
+        self._limit_of_token = limit_of_token
+        self._kept: Counter[str] = Counter()
 
     @property
     def total(self) -> int:
@@ -118,8 +126,13 @@ class Anomalies:
         return sum(self.counts.values())
 
     def add(self, kind: str, token: str, other: str | None) -> None:
-        """Count an anomaly, and keep it as an example while there are few of its kind."""
+        """Count an anomaly, and keep it as an example while there are few of its kind, or of its token."""
         self.counts[kind] = count = self.counts.get(kind, 0) + 1
+        if self._limit_of_token is not None:
+            self._kept[token] += 1
+            if self._kept[token] > self._limit_of_token:
+                self.omitted[token] += 1
+                return
         if count <= self._limit:
             message = ANOMALY_MESSAGES[kind].format(token=token, other=other)
             self.examples.append(ContradictionExample(kind, token, other, message))
@@ -165,8 +178,8 @@ class Forest:
     ``children`` has one list more than there are tokens: the last one holds the roots.
     """
 
-    def __init__(self, max_examples: int) -> None:
-        self.anomalies = Anomalies(max_examples)
+    def __init__(self, max_examples: int, max_examples_of_token: int | None = None) -> None:
+        self.anomalies = Anomalies(max_examples, max_examples_of_token)
         self.unknown_entries = 0  # tokens that came from an unknown element
         self.ids: list[str] = []
         self.labels: list[tuple[str, str | None, str | None, str]] = []  # element id, type, name, state

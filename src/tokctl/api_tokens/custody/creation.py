@@ -143,6 +143,10 @@ class Custody:
         except TokctlError:
             self.ledger.drop(entry)
             raise
+        return self.save_issued(created, place, entry)
+
+    def save_issued(self, created: CreatedToken, place: TokenSecretSink, entry: LedgerEntry) -> IssuedToken:
+        """Save a secret that the registry has just issued. Raises NotSavedError as ``create``."""
         entry = self._record_token(entry, created.token, digest=fingerprint(created.secret))
         try:
             place.save(created.token, created.secret)
@@ -204,7 +208,8 @@ class Custody:
         """Save the secret in another place, or else revoke the API token; return the error to raise."""
         why = error.message if isinstance(error, TokctlError) else f"cannot write it ({type(error).__name__})."
         token = f"API token {created.token.id} '{created.token.name}'"
-        report = f"{token} was created, but its secret was not saved in {place.where}: {why}"
+        done = "has a new secret, but it" if entry.is_in_place else "was created, but its secret"
+        report = f"{token} {done} was not saved in {place.where}: {why}"
         if self._show_on_terminal(created):
             self._record_saved(entry, TERMINAL)
             return NotSavedError(report, "The secret is shown once on the terminal. Save it now.")
@@ -212,6 +217,8 @@ class Custody:
         if file is not None:
             self._record_saved(entry, f"file:{file}")
             return NotSavedError(report, f"The secret is in {file} (readable only by you). Move it to a safe place.")
+        if entry.is_in_place:  # it may have been set up with care: a new secret is enough
+            return NotSavedError(f"{report} No other place could save it: it is lost, and the old one is invalid.")
         try:
             self.registry.revoke(str(created.token.id), reason="its secret could not be saved")
         except TokctlError:

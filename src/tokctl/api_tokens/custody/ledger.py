@@ -84,6 +84,11 @@ class LedgerEntry(Struct, frozen=True, kw_only=True):
         """Return whether this is the record of the rotation of an API token of the same registry."""
         return _is_same(token, self.replaces, self.replaces_created_at)
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether it is an unfinished rotation that replaces the secret of the same API token."""
+        return self.replaces is not None and self.replaces == self.token_id
+
 
 def _is_same(token: ApiToken, token_id: str | None, created_at: datetime | None) -> bool:
     return token_id == str(token.id) and created_at is not None and abs(token.created_at - created_at) < _TIME_TOLERANCE

@@ -56,16 +56,23 @@ def list_unfinished(ledger: Ledger) -> list[LedgerEntry]:
     return [
         entry
         for entry in ledger.entries()
-        if (entry.step in {PLANNED, CREATED} or entry.place == ENVIRONMENT) and not ledger.is_in_progress(entry)
+        if (entry.step in {PLANNED, CREATED} or entry.place == ENVIRONMENT)
+        and not entry.is_in_place  # its API token is no orphan: another rotation gives it a new secret
+        and not ledger.is_in_progress(entry)
     ]
 
 
 def list_unfinished_rotations(registry: Registry, ledger: Ledger) -> list[LedgerEntry]:
-    """Return the entries of interrupted rotations: the successor is saved, and the old token is unchanged."""
+    """Return the entries of interrupted rotations that another run completes.
+
+    The successor is saved, and the old token is unchanged; or the secret was to be replaced in place, and may be lost.
+    """
     return [
         entry
         for entry in ledger.entries_about(registry)
-        if entry.replaces is not None and entry.step in {SAVED, PROVEN} and not ledger.is_in_progress(entry)
+        if entry.replaces is not None
+        and (entry.step in {SAVED, PROVEN} or entry.is_in_place)
+        and not ledger.is_in_progress(entry)
     ]
 
 
@@ -140,7 +147,9 @@ def _is_as_wanted(entry: LedgerEntry, token: ApiToken, registry: Registry) -> bo
         return False
     if token.expires_at is None or wanted.expires_at is None:
         return True
-    if abs(token.expires_at - wanted.expires_at) < _TIME_TOLERANCE:
+    if abs(token.expires_at - wanted.expires_at) < _TIME_TOLERANCE or (
+        wanted.may_expire_earlier and token.expires_at < wanted.expires_at
+    ):
         return True
     # Some servers add the lifetime to their own time. Those with an identity keep the requested expiry.
     lifetimes = token.expires_at - token.created_at, wanted.expires_at - entry.at
@@ -149,10 +158,11 @@ def _is_as_wanted(entry: LedgerEntry, token: ApiToken, registry: Registry) -> bo
 
 def find_saved(registry: Registry, ledger: Ledger, entry: LedgerEntry, token: ApiToken) -> LedgerEntry | None:
     """Return the entry with the place that has the secret of a token: its own, or a file that it was rescued to."""
+    issued = entry.digest
     entry = replace(entry, token_id=str(token.id), created_at=token.created_at, step=SAVED)
     for place in (entry.place, *(f"file:{path}" for path in ledger.rescue_files(entry) if path.exists())):
         secret = read_saved_secret(place, entry.origin, str(token.id))
-        if secret is not None and is_secret_of(registry, secret, token):
+        if secret is not None and (fingerprint(secret) == issued or is_secret_of(registry, secret, token)):
             return replace(entry, place=place, digest=fingerprint(secret))
     return None
 
@@ -183,8 +193,10 @@ def _list_stale(registry: Registry, ledger: Ledger) -> list[LedgerEntry]:
     for entry in ledger.entries(registry.origin):
         if ledger.is_in_progress(entry):
             continue
-        if entry.key not in about or not _is_comparable(entry):
+        if entry.key not in about:
             stale.append(entry)
+        elif not _is_comparable(entry):
+            stale += [] if _complete_entry(registry, ledger, entry) else [entry]
         elif entry.token_id is not None and _find_token(registry, entry) is None:
             try:
                 registry.get(entry.token_id)
@@ -195,28 +207,46 @@ def _list_stale(registry: Registry, ledger: Ledger) -> list[LedgerEntry]:
     return stale
 
 
+def _complete_entry(registry: Registry, ledger: Ledger, entry: LedgerEntry) -> bool:
+    """Complete an entry of tokctl 0.1 if its secret is in its place and that of its API token; return whether it is."""
+    try:
+        token = registry.get(entry.token_id or "")
+    except NotFoundError:
+        return False
+    saved = find_saved(registry, ledger, entry, token) if token.name == entry.name else None
+    if saved is not None:
+        ledger.put(replace(saved, step=entry.step))
+    return saved is not None
+
+
 def find_lost_secrets(registry: Registry, ledger: Ledger, now: datetime) -> list[LostSecret]:
     """Return the valid API tokens of the ledger whose secret is not where it was saved, and in no other known place.
 
-    The old API token of a rotation is not among them while it has a successor. A keyring that does not respond is left
-    to the check of the keyring.
+    The old API token of a rotation is not among them while the secret of its successor is there. A keyring that does
+    not respond is left to the check of the keyring.
     """
-    entries = [entry for entry in ledger.entries_about(registry) if entry.step in {SAVED, PROVEN, DONE}]
-    places = {"keyring", *(entry.place for entry in entries)}
-    find = cache(lambda key: _find_token(registry, next(entry for entry in entries if entry.key == key)))
-    lost = []
-    for entry in entries:
-        if not is_readable(entry.place) or ledger.is_in_progress(entry):
-            continue
-        token = find(entry.key)
-        if token is None or token.state(now) != VALID:
-            continue
-        if any(other.is_successor_of(token) and find(other.key) is not None for other in entries):
-            continue
+    entries = {entry.key: entry for entry in ledger.entries_about(registry) if entry.step in {SAVED, PROVEN, DONE}}
+    places = {"keyring", *(entry.place for entry in entries.values())}
+
+    @cache
+    def find(key: str) -> ApiToken | None:
+        token = _find_token(registry, entries[key])
+        return token if token is not None and token.state(now) == VALID else None
+
+    @cache
+    def explain(key: str) -> str:
+        """Return why the secret of an entry is lost; empty if it is not, also through its successor."""
+        entry, token = entries[key], find(key)
+        if token is None or not is_readable(entry.place) or ledger.is_in_progress(entry):
+            return ""
         why = _explain_absence(registry, entry, token)
-        if why and not any(_is_there(place, entry) for place in places):
-            lost.append(LostSecret(token, why))
-    return lost
+        if not why or any(_is_there(place, entry) for place in places):
+            return ""
+        others = (other for other in entries.values() if other.token_id != entry.token_id)
+        successors = [other.key for other in others if other.is_successor_of(token) and find(other.key)]
+        return "" if any(not explain(successor) for successor in successors) else why
+
+    return [LostSecret(token, why) for key in entries if (token := find(key)) is not None and (why := explain(key))]
 
 
 def _is_there(place: str, entry: LedgerEntry) -> bool:

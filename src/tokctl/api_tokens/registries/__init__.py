@@ -1,8 +1,8 @@
 """Registries: where API tokens are kept. Each kind is one module, imported when it is used.
 
-A registry that is not a server has ``open_registry(settings, clock, *, write, warn)`` in its module and one line in
-``REGISTRIES``. A server with the documented API, or a part of it, has ``KIND``, a ``server_kind.ServerKind``, in its
-module and one line in ``SERVER_KINDS``.
+A registry that is not a server has ``CAPABILITIES`` and ``open_registry(settings, clock, *, write, warn)`` in its
+module, and one line in ``capabilities.REGISTRIES``. A server has ``KIND``, a ``server_kind.ServerKind``, in its module,
+and one line in ``kinds.SERVER_REGISTRIES``.
 """
 
 from __future__ import annotations
@@ -14,26 +14,12 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from tokctl.api_tokens.registries.capabilities import REGISTRIES as REGISTRIES
 from tokctl.errors import UsageError
 
 if TYPE_CHECKING:
     from tokctl.api_tokens.registries.protocol import Registry
-    from tokctl.api_tokens.registries.server_kind import ServerKind
     from tokctl.config import Settings
-
-SERVER_KINDS = {
-    "tokctl": "tokctl.api_tokens.registries.tokctl",
-    "xivercms": "tokctl.api_tokens.registries.xivercms",
-}
-"""Kind of server → module, in the order in which they are tried. The last one stands for unknown servers, too."""
-
-REGISTRIES = {"store": "tokctl.api_tokens.registries.store"} | SERVER_KINDS
-"""Kind of registry → module."""
-
-
-def load_server_kinds() -> list[ServerKind]:
-    """Return the kinds of servers, in the order in which they are tried."""
-    return [import_module(module).KIND for module in SERVER_KINDS.values()]
 
 
 def open_registry(
@@ -43,19 +29,23 @@ def open_registry(
     write: bool = False,
     warn: Callable[[str], object],
 ) -> Registry:
-    """Open the registry that the settings name: a store, or a server, which is not contacted yet.
+    """Open the registry that the settings name: a store, or a server.
 
-    With ``write`` a missing store is created. Raises UsageError: the source in the settings has no API tokens.
+    The kind of a server is detected unless it is set or remembered. With ``write`` a missing store is created. Raises
+    UsageError: the source in the settings has no API tokens; TokctlError: as ``detection.find_registry``.
     """
     from_environment = settings.origins.get("registry_server", "").startswith("environment")
     if from_environment and settings.flag_names & {"store", "file", "server", "context"}:
         # Options of the command line take precedence over the environment.
-        settings = replace(settings, registry_server=None, registry_credential=None)
+        kind = settings.registry_kind if "registry_kind" in settings.flag_names else None
+        settings = replace(settings, registry_server=None, registry_kind=kind, registry_credential=None)
     if settings.registry_server is not None or settings.kind == "server":
-        from tokctl.api_tokens.registries.http import HttpRegistry
+        from tokctl.api_tokens.registries.detection import find_registry
         from tokctl.api_tokens.vaults.credentials import resolve_connection
 
-        return HttpRegistry(resolve_connection(settings, registry=True, warn=warn), load_server_kinds(), clock, warn)
+        connection = resolve_connection(settings, registry=True, warn=warn)
+        found = find_registry(connection, settings.registry_kind, warn=warn)
+        return found.server_kind.open(found.apply_to(connection), clock, warn)
     if settings.kind not in REGISTRIES:
         raise UsageError("--file is for process tokens only. API tokens are in a store or on a server.", "Remove it.")
     registry: Registry = import_module(REGISTRIES[settings.kind]).open_registry(settings, clock, write=write, warn=warn)

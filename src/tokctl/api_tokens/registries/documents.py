@@ -136,6 +136,14 @@ def format_field(field: str, value: Any) -> str:
     return ", ".join(value) or "none" if isinstance(value, tuple) else one_line(str(value), 60)
 
 
+def format_differences(fields: Iterable[str], wanted: Mapping[str, Any], token: ApiToken) -> str:
+    """Return the fields in which an API token differs from the requested values, for messages."""
+    return "; ".join(
+        f"{field} {format_field(field, getattr(token, field))} for {format_field(field, wanted[field])}"
+        for field in fields
+    )
+
+
 def decode_verification(document: Document, secret: str) -> VerificationResult | None:
     """Decode an introspection response (RFC 7662, section 2.2, and the members that tokctl's server adds).
 
@@ -162,12 +170,12 @@ def decode_verification(document: Document, secret: str) -> VerificationResult |
     return VerificationResult(state=state, token=token)
 
 
-def find_by_mask(tokens: Iterable[ApiToken], secret: str, now: datetime) -> ApiToken | None:
-    """Return the valid API token that has the mask of a secret; None if there is none, or more than one."""
+def find_by_mask(tokens: Iterable[ApiToken], secret: str, state: str, now: datetime) -> ApiToken | None:
+    """Return the API token in this state that has the mask of a secret; None if there is none, or more than one."""
     found = [
         one
         for one in tokens
-        if one.state(now) == VALID and one.token.endswith("...") and secret.startswith(one.token[:-3])
+        if one.state(now) == state and one.token.endswith("...") and secret.startswith(one.token[:-3])
     ]
     return found[0] if len(found) == 1 else None
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from datetime import datetime
-from functools import cache, partial
+from contextlib import suppress
+from functools import partial
 from secrets import token_hex
 from typing import Any, NamedTuple
 
@@ -22,31 +21,28 @@ from tokctl.api_tokens.registries.documents import (
     encode_fields,
     find_by_mask,
     find_differences,
-    format_field,
+    format_differences,
     merge_changes,
 )
 from tokctl.api_tokens.registries.protocol import (
     ApiTokenSpec,
     CreatedToken,
     CreationOutcomeUnknownError,
-    Registry,
-    RegistryCapabilities,
     UnsupportedChangeError,
     VerificationResult,
     check_fields,
 )
-from tokctl.api_tokens.registries.server_kind import TOKENS_PATH, AuditLog, ServerKind
-from tokctl.api_tokens.vaults.credentials import server_account_name
-from tokctl.client import Client, Connection, OutcomeUnknownError, check_url
+from tokctl.api_tokens.registries.server import SHOW_HINT, ServerRegistry
+from tokctl.api_tokens.registries.server_kind import TOKENS_PATH, AuditLog
+from tokctl.client import Client
 from tokctl.client.json_responses import WRONG_ADDRESS_HINT
-from tokctl.errors import InputError, NotAllowedError, NotFoundError, TokctlError
-from tokctl.model.api_tokens import API_TOKEN_TYPES, UNKNOWN, VALID, ApiToken
+from tokctl.errors import ExpiryLimitError, InputError, NotAllowedError, NotFoundError
+from tokctl.model.api_tokens import UNKNOWN, VALID, ApiToken
 
 MAX_REASON_LENGTH = 1000  # characters
 PAGE_SIZE = 100
 MAX_PASSES = 5
 MAX_TOKENS = 1_000_000  # API tokens on one server
-_SHOW_HINT = "Check the result with 'tokctl api-tokens show {}'."
 
 
 class FetchedToken(NamedTuple):
@@ -57,46 +53,17 @@ class FetchedToken(NamedTuple):
     etag: str | None
 
 
-class HttpRegistry(Registry):
-    """A server with the documented API.
+class HttpRegistry(ServerRegistry):
+    """A server with the documented API, of a known kind."""
 
-    The kind of server is detected from the first page of the list. Until then every kind is possible; a page is
-    requested only when the kind matters.
-    """
-
-    def __init__(
-        self,
-        connection: Connection,
-        kinds: Sequence[ServerKind],
-        clock: Callable[[], datetime],
-        warn: Callable[[str], object],
-    ) -> None:
-        self._connection = replace(connection, credential=cache(connection.credential))
-        self._possible_kinds = tuple(kinds)
-        self._kind: ServerKind | None = None
-        self._page: ApiTokenPage | None = None  # the last one that was fetched
-        self.client = Client(self._connection, warn=warn)
-        self.clock = clock
-        self.where = check_url(connection.url)
-        self.origin = server_account_name(connection.url)
-
-    def capabilities(self) -> RegistryCapabilities:
-        """Return what the kind of server can do; requests a page if the kind is unknown."""
-        return self._detect_kind().capabilities
-
-    def _detect_kind(self) -> ServerKind:
-        return self._kind or self._choose_kind(self._fetch_page(1, 1))
-
-    def _choose_kind(self, page: ApiTokenPage) -> ServerKind:
-        """Find the kind that recognizes a page; the last one expects the least and is used for unknown servers."""
-        kind = next((one for one in self._possible_kinds if one.detect(page)), self._possible_kinds[-1])
-        self._kind, self._possible_kinds = kind, (kind,)
-        return kind
+    _identity: str | None = None
+    _has_read_page = False
 
     def identity(self) -> str | None:
         """Return the identity that pages of the list name; requests a page if none was read."""
-        found = (self._page or self._fetch_page(1, 1)).meta.get("store")
-        return found if isinstance(found, str) else None
+        if not self._has_read_page:
+            self._fetch_page(1, 1)
+        return self._identity
 
     # --- reading ---
 
@@ -114,7 +81,7 @@ class HttpRegistry(Registry):
 
     def find_by_name(self, name: str) -> Sequence[ApiToken]:
         """Return the API tokens with exactly this name; the server filters them if it can."""
-        if not name or not self._detect_kind().filters_by_name:
+        if not name or not self._kind.filters_by_name:
             return super().find_by_name(name)
         return [one for one in fetch_all(partial(self._fetch_page, name=name)) if one.name == name]
 
@@ -127,36 +94,47 @@ class HttpRegistry(Registry):
         try:
             answer = self.client.get(TOKENS_PATH, {"page": str(number), "pageSize": str(size)} | query)
         except NotFoundError as error:
-            raise NotFoundError(error.message, "Check the server address: it has no API tokens endpoint.") from None
+            raise self._no_tokens_error(error) from None
         page = decode_page(answer)
-        if self._kind is None:
-            self._choose_kind(page)
-        self._page = page
-        return page
+        if not self._kind.matches(page):
+            raise self._wrong_kind_error()
+        found = page.meta.get("store")
+        self._identity, self._has_read_page = found if isinstance(found, str) else None, True
+        return page._replace(tokens=[self._kind.complete(token) for token in page.tokens])
 
     def _fetch_token(self, token_id: str) -> FetchedToken:
-        if any(token_id in kind.reserved_ids for kind in self._possible_kinds):
+        if not (token_id.isascii() and token_id.isdecimal()):  # a path has numbers only, never a name
             raise self._not_found_error(token_id)
-        answer = self.client.get(
-            (*TOKENS_PATH, token_id), accept=() if token_id.isdecimal() else (400,), missing_ok=True
-        )
-        if answer.status in {400, 404}:
+        answer = self.client.get((*TOKENS_PATH, token_id), missing_ok=True)
+        if answer.status == 404:
             raise self._not_found_error(token_id)
         token, document = decode_token(answer)
         if str(token.id) != token_id:  # servers read 01 and +1 as 1, which is another API token
             raise self._not_found_error(token_id)
         etag = answer.headers.get("etag")
-        return FetchedToken(token, document, etag if etag and etag.startswith('"') else None)
+        return FetchedToken(self._kind.complete(token), document, etag if etag and etag.startswith('"') else None)
 
     # --- changing ---
 
     def create(self, spec: ApiTokenSpec) -> CreatedToken:
         """Create an API token. One that differs from the request, or has no usable secret, is revoked at once.
 
-        After a lost response, a server that supports it is asked again for the same API token.
+        After a lost response, a server that supports it is asked again for the same API token. If the server allows an
+        earlier expiry only, and so does the specification, it is asked again for that.
         """
+        try:
+            return self._create(spec)
+        except ExpiryLimitError as error:
+            if not spec.may_expire_earlier:
+                raise
+            self._warn(
+                f"The API token expires at {error.latest:%Y-%m-%d %H:%M} UTC, as the server allows no later time."
+            )
+            return self._create(replace(spec, expires_at=error.latest))
+
+    def _create(self, spec: ApiTokenSpec) -> CreatedToken:
         values = _list_values(spec)
-        _check_supported(self, values)
+        self._check_supported(values)
         body: Document = {"name": spec.name, "description": spec.description} | encode_fields(values)
         if spec.replaces is not None and self.identity() is not None:  # our server, which has an audit of rotations
             body["replaces"] = int(spec.replaces)
@@ -164,31 +142,31 @@ class HttpRegistry(Registry):
             answer = self.client.post(
                 TOKENS_PATH,
                 {name: value for name, value in body.items() if value is not None},
-                idempotency_key=token_hex(16) if _knows_repetitions(self, self._kind) else None,
+                idempotency_key=token_hex(16) if self._accepts_repetitions() else None,
             )
         created = decode_created(answer.body)
         if created.id is None:
             raise CreationOutcomeUnknownError(f"{answer.url}: cannot read the server's response to the creation.")
         if created.token is None or created.secret is None:
-            raise _revoke_unusable(self, created.id, spec, "without a usable secret")
+            raise self._revoke_unusable(created.id, spec, "without a usable secret")
         if wrong := find_differences(values, created.token):
-            how = f"that differs from the request ({_format_differences(wrong, values, created.token)})"
-            raise _revoke_unusable(self, created.id, spec, how)
+            how = f"that differs from the request ({format_differences(wrong, values, created.token)})"
+            raise self._revoke_unusable(created.id, spec, how)
         return CreatedToken(created.token, created.secret)
 
     def update(self, token_id: str, changes: Mapping[str, Any]) -> ApiToken:
         """Change fields of an API token: the whole object is read, merged with the changes and written."""
-        _check_supported(self, changes)
+        self._check_supported(changes)
         fetched = self._fetch_token(token_id)
         cleared = [
             name for name, value in changes.items() if not value and name != "disabled" and getattr(fetched.token, name)
         ]
-        if cleared and not self.capabilities().can_clear_fields:
+        if cleared and not self.capabilities().clear_fields:
             raise UnsupportedChangeError(
                 f"{self.where} cannot clear fields of an API token: {_format_names(cleared)}.",
                 "Nothing was changed. Set another value, or create a new API token.",
             )
-        with self._translate_lost_answers(_SHOW_HINT.format(token_id)):
+        with self._translate_lost_answers(SHOW_HINT.format(token_id)):
             answer = self.client.put(
                 (*TOKENS_PATH, token_id),
                 merge_changes(fetched.document, changes),
@@ -204,7 +182,7 @@ class HttpRegistry(Registry):
         try:
             updated = decode_token(answer)[0]
         except InputError as error:
-            raise CreationOutcomeUnknownError(error.message, _SHOW_HINT.format(token_id)) from None
+            raise CreationOutcomeUnknownError(error.message, SHOW_HINT.format(token_id)) from None
         if wrong := find_differences(changes, updated):
             done = [name for name in changes if name not in wrong]
             also = f" Changed: {_format_names(done)}." if done else ""
@@ -219,21 +197,21 @@ class HttpRegistry(Registry):
         self._delete(token_id, reason)
 
     def _delete(self, token_id: str, reason: str) -> None:
-        params = {"reason": reason[:MAX_REASON_LENGTH]} if reason and self.capabilities().has_audit else {}
-        with self._translate_lost_answers(_SHOW_HINT.format(token_id)):
+        params = {"reason": reason[:MAX_REASON_LENGTH]} if reason and self.capabilities().audit else {}
+        with self._translate_lost_answers(SHOW_HINT.format(token_id)):
             answer = self.client.delete((*TOKENS_PATH, token_id), params, accept=(404,))
         if answer.status == 404:
             raise self._not_found_error(token_id)
 
-    @contextmanager
-    def _translate_lost_answers(self, hint: str) -> Iterator[None]:
-        """Raise CreationOutcomeUnknownError, with this hint, if the response to a change was lost."""
-        try:
-            yield
-        except OutcomeUnknownError as error:
-            credential = self._connection.credential
-            explanation = "".join(kind.explain_failure(error.status, credential) for kind in self._possible_kinds)
-            raise CreationOutcomeUnknownError(f"{error.message}{explanation}", hint) from None
+    def _check_supported(self, values: Mapping[str, Any]) -> None:
+        """Refuse values that servers are known to accept and then ignore."""
+        if "type" in values:
+            self.check_type(values["type"])
+        check_fields(self, values)
+
+    def _accepts_repetitions(self) -> bool:
+        """Return whether the server supports idempotency keys. Older ones do not name their store."""
+        return bool(self.capabilities().idempotent_creation) and self.identity() is not None
 
     # --- verifying secrets ---
 
@@ -241,11 +219,8 @@ class HttpRegistry(Registry):
         """Return the state of a secret: by introspection, or else by using it, which counts as a use."""
         if not all("!" <= sign <= "~" for sign in secret):
             return VerificationResult(state=UNKNOWN)  # cannot be sent in a header
-        with suppress(NotAllowedError):
-            self._detect_kind()
         # Every API token may introspect itself; the credential of this registry may lack the right to do so.
-        # Its warnings would be about another secret than the user's credential, or the same as before.
-        with Client(replace(self._connection, credential=lambda: secret), warn=lambda _text: None) as own_client:
+        with self._client_of(secret) as own_client:
             return (
                 self._introspect(self.client, secret)
                 or self._introspect(own_client, secret)
@@ -260,25 +235,30 @@ class HttpRegistry(Registry):
 
     def _introspect(self, client: Client, secret: str) -> VerificationResult | None:
         """Ask about a secret; None if the server has no introspection, or none for this client."""
-        for kind in self._possible_kinds:
-            found = kind.introspect(client, secret)
-            if found is not None:
-                if found.token_id is not None:
-                    with suppress(NotFoundError, NotAllowedError):
-                        return replace(found.result, token=self.get(found.token_id))
-                return found.result
-        return None
+        found = self._kind.introspect(client, secret)
+        if found is None:
+            return None
+        if found.token_id is not None:
+            with suppress(NotFoundError, NotAllowedError):
+                return replace(found.result, token=self.get(found.token_id))
+        return found.result
 
     def _try_secret(self, own_client: Client, secret: str) -> VerificationResult:
         """Return whether the server accepts the secret, and the API token that has its mask."""
         answer = own_client.get(TOKENS_PATH, {"page": "1", "pageSize": "1"}, accept=(401, 403))
+        state = VALID
         if answer.status == 401:
-            return VerificationResult(state=UNKNOWN)
+            from tokctl.client.failures import parse_error_body
+
+            detail = parse_error_body(answer.body, answer.headers, answer.mask_secrets).message
+            state = self._kind.state_of_rejected(detail)
         if answer.status == 200:
             decode_page(answer)  # a server that accepts everybody is often something else
+        if state == UNKNOWN:
+            return VerificationResult(state=UNKNOWN)
         with suppress(NotAllowedError):
-            return VerificationResult(state=VALID, token=find_by_mask(self.list(), secret, self.clock()))
-        return VerificationResult(state=VALID)
+            return VerificationResult(state=state, token=find_by_mask(self.list(), secret, state, self.clock()))
+        return VerificationResult(state=state)
 
     def audit(
         self, *, after: int = 0, token_id: str | None = None, limit: int | None = None, newest: bool = False
@@ -291,31 +271,10 @@ class HttpRegistry(Registry):
         return self._audit_log().head()
 
     def _audit_log(self) -> AuditLog:
-        log = self._detect_kind().audit_log(self.client)
+        log = self._kind.audit_log(self.client)
         if log is None:
             raise self._no_audit_error()
         return log
-
-    def close(self) -> None:
-        """Close the connections."""
-        self.client.close()
-
-
-def _revoke_unusable(registry: Registry, token_id: str, spec: ApiTokenSpec, how: str) -> TokctlError:
-    """Revoke an API token that was just created and must not be used; return the error to raise."""
-    report = f"{registry.where} created API token {token_id} {how}."
-    try:
-        if registry.get(token_id).name != spec.name:
-            return CreationOutcomeUnknownError(f"{report} Another API token has this id.")
-        registry.revoke(token_id, reason="the created API token differs from the request")
-    except NotFoundError:
-        return UnsupportedChangeError(f"{report} It no longer exists.")
-    except TokctlError as error:
-        return CreationOutcomeUnknownError(
-            f"{report} It could not be revoked: {error.message}",
-            f"Revoke it with 'tokctl api-tokens revoke {token_id}'.",
-        )
-    return UnsupportedChangeError(f"{report} It was revoked.")
 
 
 def _list_values(spec: ApiTokenSpec) -> dict[str, Any]:
@@ -328,30 +287,8 @@ def _list_values(spec: ApiTokenSpec) -> dict[str, Any]:
     return values
 
 
-def _knows_repetitions(registry: Registry, kind: ServerKind | None) -> bool:
-    """Return whether a server is known to support idempotency keys: older ones do not name their store."""
-    return kind is not None and kind.capabilities.idempotent_creation and registry.identity() is not None
-
-
-def _check_supported(registry: Registry, values: Mapping[str, Any]) -> None:
-    """Refuse values that servers are known to accept and then ignore."""
-    if values.get("type", API_TOKEN_TYPES[0]) not in API_TOKEN_TYPES:
-        raise UnsupportedChangeError(
-            f"unknown API token type '{format_field('type', values['type'])}'.",
-            f"Valid: {', '.join(API_TOKEN_TYPES)}.",
-        )
-    check_fields(registry, values)
-
-
 def _format_names(fields: Sequence[str]) -> str:
     return " and ".join(FIELD_NAMES[field] for field in fields)
-
-
-def _format_differences(fields: Sequence[str], wanted: Mapping[str, Any], token: ApiToken) -> str:
-    return "; ".join(
-        f"{field} {format_field(field, getattr(token, field))} for {format_field(field, wanted[field])}"
-        for field in fields
-    )
 
 
 # --- pages ---

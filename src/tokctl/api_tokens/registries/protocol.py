@@ -10,14 +10,18 @@ from typing import Any, NamedTuple, Protocol
 from msgspec import Struct
 
 from tokctl.api_tokens.audit import AuditEntry, ChainHead
+from tokctl.api_tokens.registries.capabilities import RegistryCapabilities
 from tokctl.errors import NotFoundError, TokctlError, UnreachableError
-from tokctl.model.api_tokens import READ_ONLY, ApiToken
+from tokctl.model.api_tokens import API_TOKEN_TYPES, READ_ONLY, ApiToken
+from tokctl.model.scopes import DEFAULT_SCOPES, validate_scopes
+from tokctl.text import one_line, suggest
 
 
 class ApiTokenSpec(Struct, frozen=True, kw_only=True):
     """The API token to create. With ``scopes`` None the registry chooses its default scopes.
 
-    ``replaces`` is the id of the API token whose successor it is, for an audit.
+    With ``may_expire_earlier`` a server that has a limit may choose an earlier expiry. ``replaces`` is the id of the
+    API token whose successor it is, for an audit.
     """
 
     name: str
@@ -26,6 +30,7 @@ class ApiTokenSpec(Struct, frozen=True, kw_only=True):
     scopes: tuple[str, ...] | None = None
     allowed_cidrs: tuple[str, ...] = ()
     expires_at: datetime | None = None
+    may_expire_earlier: bool = False
     replaces: str | None = None
 
 
@@ -37,21 +42,6 @@ class CreatedToken(NamedTuple):
 
     def __repr__(self) -> str:
         return f"CreatedToken(token={self.token!r})"
-
-
-class RegistryCapabilities(Struct, frozen=True, kw_only=True):
-    """What a registry can do beyond the documented minimum."""
-
-    scopes: bool = True  # stores and returns the scopes of API tokens
-    can_clear_fields: bool = True  # an expiry or a description can be removed
-    has_audit: bool = True
-    allowed_cidrs: bool = False  # limits API tokens to networks
-    can_disable: bool = False  # API tokens can be disabled, and enabled again
-    idempotent_creation: bool = False  # after a lost response, a creation can be repeated safely
-
-
-ALL_CAPABILITIES = RegistryCapabilities(allowed_cidrs=True, can_disable=True, idempotent_creation=True)
-"""Those of a store and of tokctl's own server."""
 
 
 class VerificationResult(Struct, frozen=True, kw_only=True):
@@ -86,9 +76,15 @@ class Registry(Protocol):
     origin: str
     """Name of the registry in the keyring and in the ledger: a server's origin, or ``file:///x/tokctl.db``."""
 
+    types: tuple[str, ...] = API_TOKEN_TYPES
+    """The types that an API token can be created with."""
+
+    default_scopes: tuple[str, ...] = DEFAULT_SCOPES
+    """The scopes of a new API token that is created without any."""
+
     @abstractmethod
     def capabilities(self) -> RegistryCapabilities:
-        """Return what the registry can do. A server is asked at most once."""
+        """Return what the registry can do."""
         ...
 
     @abstractmethod
@@ -136,6 +132,26 @@ class Registry(Protocol):
     def verify(self, secret: str) -> VerificationResult:
         """Return the state of a secret and its API token. Does not count as a use of the token where possible."""
         ...
+
+    def regenerate(self, token_id: str) -> CreatedToken:
+        """Give an API token a new secret; the old one is invalid from then on. Only where there is no grace period.
+
+        Raises as ``create``, and NotFoundError: there is no such API token.
+        """
+        raise UnsupportedChangeError(f"{self.where} cannot replace the secret of API token {token_id}.")
+
+    def check_type(self, name: str) -> str:
+        """Return a type that an API token can be given. Raises UnsupportedChangeError: there is no such type."""
+        if name not in self.types:
+            raise UnsupportedChangeError(
+                f"unknown API token type '{one_line(name, 60)}'{suggest(name, self.types)}.",
+                f"Valid: {', '.join(self.types)}.",
+            )
+        return name
+
+    def check_scopes(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the scopes with these names, each once. Raises UsageError: one of them does not exist."""
+        return validate_scopes(names)
 
     def page(self, page: int, size: int) -> tuple[Sequence[ApiToken], int]:
         """Return a page of the list and the number of all API tokens. Pages behind the last one are empty.
@@ -197,7 +213,7 @@ class Registry(Protocol):
 _FIELD_NEEDS = {
     "scopes": ("scopes", "does not support scopes: its API tokens have full access.", "Remove the scopes."),
     "allowed_cidrs": ("allowed_cidrs", "cannot limit API tokens to networks.", "Remove the networks."),
-    "disabled": ("can_disable", "cannot disable API tokens.", "Revoke the API token, or rotate it."),
+    "disabled": ("disabling", "cannot disable API tokens.", "Revoke the API token, or rotate it."),
 }
 """Field of an API token → the capability that a registry needs for it, and the error without it."""
 

@@ -10,21 +10,43 @@ from typing import Any
 
 from tokctl.api_tokens.audit import Actor, AuditEntry, ChainHead
 from tokctl.api_tokens.pepper import Pepper, load_pepper
-from tokctl.api_tokens.registries.protocol import (
-    ALL_CAPABILITIES,
-    ApiTokenSpec,
-    CreatedToken,
-    Registry,
-    RegistryCapabilities,
-    VerificationResult,
-)
+from tokctl.api_tokens.registries.capabilities import RegistryCapabilities
+from tokctl.api_tokens.registries.protocol import ApiTokenSpec, CreatedToken, Registry, VerificationResult
 from tokctl.api_tokens.secrets import digest, generate, mask
+from tokctl.capabilities import Capability, Support
 from tokctl.config import Settings
 from tokctl.errors import NotFoundError, StoreError, UsageError
 from tokctl.model.api_tokens import UNKNOWN, ApiToken, CreatedBy, NewApiToken
 from tokctl.model.scopes import DEFAULT_SCOPES
 from tokctl.store import open_store, store_file
 from tokctl.store.protocol import Store
+from tokctl.store.seen_heads import remember_head
+
+_YES = Capability(Support.YES)
+CAPABILITIES = RegistryCapabilities(
+    title="Local store",
+    login=Capability(Support.NO, "needs none: who can write the file may do everything"),
+    token_access=Capability(Support.NO, "needs none"),
+    scopes=Capability(Support.YES, "the permissions of tokctl and of process engines"),
+    restricted_types=_YES,
+    free_expiry=_YES,
+    change_expiry=_YES,
+    clear_fields=_YES,
+    grace=_YES,
+    unique_names=Capability(Support.NO, "tokctl refuses a second one, unless --allow-duplicate is given"),
+    pages=_YES,
+    masks=_YES,
+    creators=_YES,
+    last_use=Capability(Support.YES, "on a server that uses the store"),
+    introspection=_YES,
+    owners=_YES,
+    expired_secrets=_YES,
+    revoked_secrets=_YES,
+    audit=_YES,
+    allowed_cidrs=Capability(Support.YES, "enforced by a server that uses the store"),
+    disabling=Capability(Support.YES, "enforced by a server that uses the store"),
+    idempotent_creation=Capability(Support.NO, "needs none: no response can be lost"),
+)
 
 
 def open_registry(
@@ -80,8 +102,8 @@ class StoreRegistry(Registry):
         return pepper
 
     def capabilities(self) -> RegistryCapabilities:
-        """Return that a store can do everything."""
-        return ALL_CAPABILITIES
+        """Return what a store can do: everything."""
+        return CAPABILITIES
 
     def identity(self) -> str:
         """Return the identity of the store."""
@@ -125,20 +147,24 @@ class StoreRegistry(Registry):
         made = self.store.api_tokens.create(
             token, digest(pepper.key, secret), pepper.id, by=self._actor, replaces=replaces
         )
+        remember_head(self.store)
         return CreatedToken(made, secret)
 
     def update(self, token_id: str, changes: Mapping[str, Any]) -> ApiToken:
         """Change fields of an API token."""
         token = self.get(token_id)
-        return self.store.api_tokens.update(
+        changed = self.store.api_tokens.update(
             int(token.id), changes, self.clock(), by=self._actor, known=token.updated_at
         )
+        remember_head(self.store)
+        return changed
 
     def revoke(self, token_id: str, *, reason: str = "") -> None:
         """Revoke an API token."""
         number = _parse_token_id(token_id)
         if number is None or not self.store.api_tokens.revoke(number, self.clock(), by=self._actor, why=reason):
             raise self._not_found_error(token_id)
+        remember_head(self.store)
 
     def verify(self, secret: str) -> VerificationResult:
         """Return the state of a secret, of revoked API tokens, too. Does not count as a use."""

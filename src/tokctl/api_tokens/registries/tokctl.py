@@ -10,27 +10,59 @@ import msgspec
 from msgspec import Struct
 
 from tokctl.api_tokens.audit import AuditEntry, ChainHead, decode_entry
+from tokctl.api_tokens.registries.capabilities import RegistryCapabilities
 from tokctl.api_tokens.registries.documents import ApiTokenPage, decode_verification
-from tokctl.api_tokens.registries.protocol import ALL_CAPABILITIES
-from tokctl.api_tokens.registries.server_kind import TOKENS_PATH, IntrospectionAnswer, ServerKind
-from tokctl.client import Client, decode_json
+from tokctl.api_tokens.registries.server_kind import TOKENS_PATH, IntrospectionAnswer, ServerKind, json_object
+from tokctl.capabilities import Capability, Support
+from tokctl.client import Client, ClientResponse, decode_json
 from tokctl.client.json_responses import wrong_shape_error
 
 INTROSPECT, AUDIT = "introspect", "audit"
 AUDIT_PAGE_SIZE = 1000  # entries in an answer
-_ERROR_STATUSES = range(400, 600)  # a server of another kind may answer with any of these
+CHALLENGE = 'Bearer realm="tokctl"'
+_ERROR_STATUSES = range(400, 600)  # a proxy may answer with any of these
+_YES = Capability(Support.YES)
 
 
 class TokctlKind(ServerKind):
-    """Supports every feature of a registry."""
+    """Supports every feature but a login with a password."""
 
-    capabilities = ALL_CAPABILITIES
-    reserved_ids = frozenset({INTROSPECT, AUDIT})
+    name = "tokctl"
+    capabilities = RegistryCapabilities(
+        title="tokctl serve",
+        token_access=Capability(Support.YES, "those of type full-access with the scope api-tokens"),
+        scopes=Capability(Support.YES, "the permissions of tokctl and of process engines"),
+        restricted_types=_YES,
+        free_expiry=_YES,
+        change_expiry=_YES,
+        clear_fields=_YES,
+        grace=_YES,
+        unique_names=Capability(Support.NO, "tokctl refuses a second one, unless --allow-duplicate is given"),
+        pages=_YES,
+        masks=_YES,
+        creators=_YES,
+        last_use=_YES,
+        introspection=_YES,
+        owners=_YES,
+        expired_secrets=_YES,
+        revoked_secrets=_YES,
+        audit=_YES,
+        allowed_cidrs=_YES,
+        disabling=_YES,
+        idempotent_creation=Capability(Support.YES, "for 10 minutes"),
+    )
+    has_processes = True
     filters_by_name = True
 
-    def detect(self, page: ApiTokenPage) -> bool:
+    def recognizes(self, answer: ClientResponse) -> bool:
+        """Return whether the challenge is that of this server, or the list one of this server."""
+        if answer.status in {401, 403}:
+            return answer.headers.get("www-authenticate", "").startswith(CHALLENGE)
+        return answer.status == 200 and _has_permissions(json_object(answer).get("meta"))
+
+    def matches(self, page: ApiTokenPage) -> bool:
         """Return whether the list names the permissions that exist, as only this server does."""
-        return isinstance(page.meta.get("permissions"), list)
+        return _has_permissions(page.meta)
 
     def introspect(self, client: Client, secret: str) -> IntrospectionAnswer | None:
         """Ask for the state of a secret (RFC 7662) without counting it as a use of the API token."""
@@ -44,6 +76,10 @@ class TokctlKind(ServerKind):
     def audit_log(self, client: Client) -> TokctlAuditLog:
         """Return the audit of API tokens."""
         return TokctlAuditLog(client)
+
+
+def _has_permissions(meta: Any) -> bool:
+    return isinstance(meta, dict) and isinstance(meta.get("permissions"), list)
 
 
 class _AuditMeta(Struct):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
@@ -72,11 +73,20 @@ def resolve_connection(
     UsageError: the settings name no server, or its URL is invalid.
     """
     if registry and settings.registry_server is not None:
-        return build_connection(settings.registry_server, settings, settings.registry_credential, warn=warn)
+        return build_connection(settings.registry_server, settings, registry_place(settings), warn=warn)
     if settings.server is None:
         raise UsageError("no server is set.", "Use --server URL, or --context with a context that has a server.")
     connection = build_connection(settings.server, settings, settings.credential, warn=warn)
     return msgspec.structs.replace(connection, basic=settings.engine_kind in BASIC_KINDS)
+
+
+def registry_place(settings: Settings) -> str | None:
+    """Return where the credential for ``registry_server`` is: not in TOKCTL_API_KEY if that is for another server."""
+    place = settings.registry_credential
+    if place is not None or settings.server is None or settings.registry_server is None:
+        return place
+    same = server_account_name(settings.server) == server_account_name(settings.registry_server)
+    return None if same else "keyring"
 
 
 def build_connection(
@@ -111,3 +121,17 @@ def server_account_name(server: str) -> str:
     if base.socket is not None:
         return f"unix:{base.socket}"
     return base._replace(port=None).origin if base.port == DEFAULT_PORTS[base.scheme] else base.origin
+
+
+def jwt_expiry(secret: str) -> datetime | None:
+    """Return when a secret expires if it is a JWT (claim ``exp``, RFC 7519), else None. Nothing is verified."""
+    from base64 import urlsafe_b64decode
+
+    parts = secret.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        claims = msgspec.json.decode(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)), type=dict[str, Any])
+        return datetime.fromtimestamp(claims["exp"], UTC)
+    except (ValueError, KeyError, TypeError, OverflowError, OSError):
+        return None

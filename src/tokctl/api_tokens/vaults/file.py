@@ -15,7 +15,7 @@ from tokctl.api_tokens.vaults.protocol import (
     replace_nothing,
     translate_source_errors,
 )
-from tokctl.atomic_files import is_foreign, temporary_name, write_atomically
+from tokctl.atomic_files import check_writable, is_foreign, write_atomically
 from tokctl.config.paths import expand_user
 from tokctl.errors import InputError, NotAllowedError, UsageError
 
@@ -98,12 +98,7 @@ def resolve_links(path: Path) -> Path:
 
 def check_free_space(path: Path, size: int = 0) -> None:
     """Check that a file of ``size`` bytes can be written in the folder of a path. Raises OSError."""
-    path = resolve_links(path)
-    canary = temporary_name(path)
-    try:
-        write_atomically(canary, b"-" * (size + 4096), new=True)
-    finally:
-        canary.unlink(missing_ok=True)
+    check_writable(resolve_links(path), size + 4096)
 
 
 @contextmanager

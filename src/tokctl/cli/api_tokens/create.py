@@ -10,10 +10,8 @@ from tokctl.cli import options as opt
 from tokctl.cli.api_tokens import options as ropt
 from tokctl.cli.app import App, command
 from tokctl.cli.completion import complete_permission
-from tokctl.cli.filters import words
 from tokctl.errors import UsageError
 from tokctl.model.api_tokens import MAX_NAME_LENGTH, READ_ONLY
-from tokctl.model.scopes import validate_scopes
 from tokctl.render import validate_query
 from tokctl.services.api_tokens.lookup import check_text
 
@@ -32,8 +30,13 @@ def create(
         typer.Option(metavar="SCOPE", help=ropt.NEW_SCOPE_HELP, show_default=False, autocompletion=complete_permission),
     ] = None,
     expires: Annotated[
-        str, typer.Option(metavar="WHEN", help="Expiry: a duration such as 90d, a date, or never.")
-    ] = DEFAULT_LIFETIME,
+        str | None,
+        typer.Option(
+            metavar="WHEN",
+            show_default=False,
+            help="Expiry: a duration such as 90d, a date, or never (default: 90d, or less if the server allows less).",
+        ),
+    ] = None,
     allowed_cidr: ropt.NewNetworks = None,
     save: opt.Save = None,
     replace: ropt.Replace = False,
@@ -56,9 +59,9 @@ def create(
     description = description and check_text(description, "--description")
     if not name:
         raise UsageError("NAME is empty.", "Give a name that says who uses the API token.")
-    kind, scopes = ropt.check_type(type_), validate_scopes(words(scope, "--scope"))
+    kind, scopes = ropt.check_type(type_), ropt.parse_scopes(scope)
     networks = ropt.parse_networks(allowed_cidr or [ropt.ANY])
-    until = ropt.parse_expiry(expires, app.now)
+    until = ropt.parse_expiry(expires or DEFAULT_LIFETIME, app.now)
     registry = app.open_registry(write=True)
     check_fields(registry, ("allowed_cidrs",) if networks else ())
     may_replace = replace_anything if replace else replace_nothing
@@ -66,9 +69,10 @@ def create(
     validate_query(app.out)
     spec = ApiTokenSpec(
         name=name,
-        type=kind,
+        type=registry.check_type(kind),
         description=description,
         expires_at=until,
+        may_expire_earlier=expires is None,
         allowed_cidrs=networks,
         scopes=ropt.choose_scopes(registry, scopes),
     )

@@ -12,12 +12,10 @@ from tokctl.cli import options as opt
 from tokctl.cli.api_tokens import options as ropt
 from tokctl.cli.app import App, command
 from tokctl.cli.completion import complete_permission
-from tokctl.cli.filters import words
 from tokctl.config.secret_variables import without_secrets
 from tokctl.config.settings import API_KEY
 from tokctl.errors import UsageError
 from tokctl.model.api_tokens import MAX_NAME_LENGTH, READ_ONLY
-from tokctl.model.scopes import validate_scopes
 from tokctl.services.api_tokens.execution import check_program, run_with_api_token
 from tokctl.services.api_tokens.lookup import check_text
 
@@ -69,7 +67,7 @@ def exec_(
 
     if not env.isidentifier() or not env.isascii():
         raise UsageError(f"invalid --env '{env}': not the name of a variable.", f"Give a name such as {API_KEY}.")
-    scopes, kind = validate_scopes(words(scope, "--scope")), ropt.check_type(type_)
+    scopes, kind = ropt.parse_scopes(scope), ropt.check_type(type_)
     lasts = ropt.parse_lifetime(ttl, "--ttl", app.now)
     called = check_text(name or f"exec-{PurePath(program[0]).name}-{generate_key()[:6]}", "the name", MAX_NAME_LENGTH)
     if not lasts:
@@ -81,7 +79,7 @@ def exec_(
     registry = app.open_registry(write=True)
     spec = ApiTokenSpec(
         name=called,
-        type=kind,
+        type=registry.check_type(kind),
         description=f"For one run of {os.path.basename(program[0])}.",  # noqa: PTH119 - a word of the line
         expires_at=app.clock() + lasts,
         scopes=ropt.choose_scopes(registry, scopes),

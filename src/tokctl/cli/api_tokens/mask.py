@@ -15,8 +15,8 @@ CHUNK_BYTES = 1 << 18
 def mask(app: App) -> None:  # noqa: ARG001 - the same for every command
     """Copy stdin to stdout and mask every secret except for its first 8 characters.
 
-    Masked are the secrets of API tokens (xvc_…, of any server) and JSON Web Tokens. The input can be binary. Output is
-    not buffered, so that you can use it with 'tail -f'.
+    Masked are the secrets of API tokens (xvc_…, of any server) and JSON Web Tokens, in UTF-8 and UTF-16. The input can
+    be binary, and its encoding is kept. Output is not buffered, so that you can use it with 'tail -f'.
     """
     stdin, stdout = cast("BufferedIOBase", sys.stdin.buffer), sys.stdout.buffer
     for piece in mask_secrets(iter(lambda: stdin.read1(CHUNK_BYTES), b"")):

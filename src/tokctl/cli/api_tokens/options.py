@@ -12,7 +12,7 @@ from tokctl.cli.app import App
 from tokctl.cli.completion import complete_api_token, complete_api_token_type, complete_permission
 from tokctl.cli.filters import words
 from tokctl.errors import UsageError
-from tokctl.model.api_tokens import API_TOKEN_TYPES
+from tokctl.model.api_tokens import API_TOKEN_TYPES, CUSTOM
 from tokctl.model.durations import parse_duration
 from tokctl.model.networks import validate_networks
 from tokctl.model.scopes import DEFAULT_SCOPES, PERMISSIONS, validate_scopes
@@ -44,7 +44,9 @@ NewNetworks = Annotated[
         help="Network from which the token may be used, such as 10.0.0.0/8, or any (repeatable; default: any).",
     ),
 ]
-NewType = Annotated[str, typer.Option("--type", metavar="TYPE", help="Type of the token: read-only or full-access.")]
+NewType = Annotated[
+    str, typer.Option("--type", metavar="TYPE", help="Type of the token: read-only, full-access, or custom (Strapi).")
+]
 Replace = Annotated[
     bool, typer.Option("--replace", help="Overwrite another secret in the file or the variable of --save.")
 ]
@@ -101,7 +103,7 @@ def api_token_filter(
         expiring=None if expiring is None else parse_duration(expiring),
         unused=None if unused is None else parse_duration(unused),
         type=None if type_ is None else check_type(type_),
-        scopes=validate_scopes(words(scope, "--scope")),
+        scopes=parse_scopes(scope),
         created_by=created_by,
         name=name,
     )
@@ -127,12 +129,21 @@ def parse_lifetime(text: str, option: str, now: datetime) -> timedelta:
 
 def check_type(name: str) -> str:
     """Return the documented name of a type. Raises UsageError: there is no such type."""
-    known = name.strip().lower()
-    if known not in API_TOKEN_TYPES:
-        raise UsageError(
-            f"unknown type '{name}'{suggest(known, API_TOKEN_TYPES)}.", f"Valid: {', '.join(API_TOKEN_TYPES)}."
-        )
+    known, types = name.strip().lower(), (*API_TOKEN_TYPES, CUSTOM)
+    if known not in types:
+        raise UsageError(f"unknown type '{name}'{suggest(known, types)}.", f"Valid: {', '.join(types)}.")
     return known
+
+
+def parse_scopes(given: list[str] | None) -> tuple[str, ...]:
+    """Return scopes, each once. Raises UsageError: one does not exist.
+
+    Permissions of a CMS, such as ``plugin::upload.content-api.find``, are not checked here: only its server knows them.
+    """
+    names = words(given, "--scope")
+    if any("::" in name for name in names):
+        return tuple(dict.fromkeys(name.strip() for name in names))
+    return validate_scopes(names)
 
 
 def parse_expiry(text: str, now: datetime) -> datetime | None:
@@ -154,8 +165,8 @@ def parse_expiry(text: str, now: datetime) -> datetime | None:
 
 
 def choose_scopes(registry: Registry, scopes: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Return the scopes of a new API token: the given ones, or the default; None where the registry has no scopes."""
-    return scopes or (DEFAULT_SCOPES if registry.capabilities().scopes else None)
+    """Return the scopes of a new API token: the given ones, as the registry knows them; None for its default."""
+    return registry.check_scopes(scopes) if scopes else None
 
 
 def set_disabled(app: App, word: str, *, disabled: bool) -> Detail:

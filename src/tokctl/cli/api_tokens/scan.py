@@ -17,7 +17,7 @@ from tokctl.cli.api_tokens.revocation import confirm_revocation, revoke_all
 from tokctl.cli.app import App, command
 from tokctl.cli.progress import progress
 from tokctl.cli.prompts import is_interactive
-from tokctl.errors import InputError, UsageError
+from tokctl.errors import InputError, UnreachableError, UsageError
 from tokctl.render.result import Listing, select_columns
 from tokctl.render.text import count
 from tokctl.render.views.scan import leak_listing
@@ -78,7 +78,11 @@ def scan(
 
     The history of a repository is scanned if its top directory is in a path: all branches, tags, stashes and
     unreachable objects. If several versions of a file contain the same secret, the oldest is shown. Links are not
-    followed. Compressed files are not opened, except those of git.
+    followed. Decoded are base64, percent-encoding, the escapes of JSON strings and UTF-16; opened are gzip, bzip2, xz,
+    tar and zip files (also jar, whl, docx).
+
+    What is not searched is reported with the reason, and the exit code is 7 if no secret is found: files that cannot be
+    read, other and encrypted archives, shallow and partial clones, the history if only a subdirectory is scanned.
     """
     fails = fail_on.strip().lower()
     if fails not in FAIL_ON_CHOICES:
@@ -94,9 +98,14 @@ def scan(
         )
     nothing = ScanTotals(files=0, objects=0, repositories=0, octets=0, unread=(), complete=True)
     select_columns(leak_listing([], nothing, exit_code=0), app.out)  # reports invalid output options before the scan
-    registry = None if offline else _open_registry(app, revoke=revoke)
+    registry, unreachable = None, None
+    try:
+        registry = None if offline else _open_registry(app, revoke=revoke)
+    except UnreachableError as failure:  # the search is worth a report, all the same
+        unreachable = failure
     hits, totals = _search(app, paths, history=history)
     leaks, error = verify_hits(registry, hits)
+    error = error or unreachable
     code = 0
     if error is not None:
         app.warn(f"Cannot look up the secrets: {error}")
@@ -159,6 +168,9 @@ def _revoke_live(app: App, registry: Registry, leaks: list[Leak], code: int, *, 
             f"{registry.where} does not report the API tokens of {count(nameless, 'live secret')}. "
             "Revoke them by id. 'tokctl api-tokens list' shows all."
         )
+        for leak in {leak.secret: leak for leak in leaks if leak.live and leak.candidates}.values():
+            names = " or ".join(f"{one.id} ({one.name})" for one in leak.candidates)
+            app.notify(f"{leak.secret} may belong to {names}.")
     live = list_live_tokens(leaks)
     question = f"The secrets of these API tokens are leaked. Revoke them in {registry.where}?"
     if not live or not (yes or confirm_revocation(app, registry, live, question)):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from tokctl.api_tokens.secrets import fingerprint
 from tokctl.cli import options as opt
 from tokctl.cli.api_tokens import options as ropt
 from tokctl.cli.app import App, command
-from tokctl.errors import NotFoundError, UnreachableError
+from tokctl.errors import NotFoundError, TokctlError, UnreachableError
 from tokctl.model.api_tokens import VALID, ApiToken
 from tokctl.services.api_tokens.lookup import check_token_ref, find_api_token
 
@@ -33,14 +34,33 @@ def secret(app: App, token: ropt.TokenArgument) -> int:
     entry = _find_entry(Ledger(), registry, found)
     for place in dict.fromkeys((*(() if entry is None else (entry.place,)), KEYRING)):
         kept = read_saved_secret(place, registry.origin, number)
-        # An earlier store in the same place may have had another token with this id.
-        if kept is not None and (isinstance(found, str) or kept.startswith(found.token.rstrip(".…"))):
+        if kept is not None and _is_secret_of(found, kept, entry):
             sys.stdout.write(f"{kept}\n")
             return 0
     raise NotFoundError(
         f"no saved secret of API token {number} found.",
-        "Create a new one with 'tokctl api-tokens rotate'.",
+        _explain_unreadable(entry, number) or "Create a new one with 'tokctl api-tokens rotate'.",
     )
+
+
+def _is_secret_of(found: ApiToken | str, secret: str, entry: LedgerEntry | None) -> bool:
+    """Return whether a secret is that of the API token: an earlier store in the same place may have had another one."""
+    if not isinstance(found, str):
+        return secret.startswith(found.token.rstrip(".…"))
+    return entry is None or entry.digest in {None, fingerprint(secret)}
+
+
+def _explain_unreadable(entry: LedgerEntry | None, token_id: str) -> str:
+    """Return why the place of a secret cannot be read, such as the rights of its file; empty if it can."""
+    from tokctl.api_tokens.custody.sinks import VaultSink, is_readable
+
+    if entry is not None and is_readable(entry.place):
+        try:
+            VaultSink(entry.place, entry.origin).read_current(token_id)
+        except TokctlError as error:
+            reason = str(error)
+            return reason[:1].upper() + reason[1:]
+    return ""
 
 
 def _find_entry(ledger: Ledger, registry: Registry, found: ApiToken | str) -> LedgerEntry | None:

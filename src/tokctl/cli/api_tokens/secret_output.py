@@ -29,6 +29,7 @@ from tokctl.render import emit
 from tokctl.render.result import Cell, Detail, Field, Output, Section
 from tokctl.render.text import format_duration
 from tokctl.render.views.api_tokens import api_token_detail
+from tokctl.services.api_tokens.regeneration import RotationInPlace
 from tokctl.services.api_tokens.rotation import Rotation, RotationResult, find_successor_place
 
 KEYRING = "keyring"
@@ -73,7 +74,8 @@ def open_rotation(app: App, registry: Registry, *, replace: bool) -> Rotation:
             return choose_sink(app, registry, None, show_secret=True)
         return VaultSink(name, registry.origin, may_replace=replace_anything if replace else may_replace)
 
-    return Rotation(open_custody(app, registry), open_sink)
+    kind = Rotation if registry.capabilities().grace else RotationInPlace
+    return kind(open_custody(app, registry), open_sink)
 
 
 def choose_successor_place(rotation: Rotation, old: ApiToken, save: str | None, *, show_secret: bool) -> str:
@@ -143,6 +145,9 @@ def create_reporter(app: App, place: TokenSecretSink) -> Callable[[IssuedToken],
 def report_rotation(app: App, old: ApiToken, rotated: RotationResult) -> None:
     """Report a rotation at once."""
     new, place = rotated.new, rotated.entry.place
+    if new.id == old.id:
+        _report_replaced_secret(app, rotated)
+        return
     ends = None if rotated.old is None else rotated.old.expires_at
     left = "is revoked" if ends is None else f"is valid for another {format_duration((ends - app.now).total_seconds())}"
     if rotated.resumed:
@@ -156,3 +161,14 @@ def report_rotation(app: App, old: ApiToken, rotated: RotationResult) -> None:
     replaced = Section(fields=(Field("replaces", Cell(f"API token {old.id}, which {left}")),))
     emit(replace(detail, sections=(replaced, *detail.sections)), app.out)
     sys.stdout.flush()
+
+
+def _report_replaced_secret(app: App, rotated: RotationResult) -> None:
+    """Report an API token whose secret was replaced in place."""
+    new, place = rotated.new, rotated.entry.place
+    until = "" if new.expires_at is None else f" It expires at {new.expires_at:%Y-%m-%d %H:%M} UTC, as before."
+    app.notify(f"The old secret of API token {new.id} '{new.name}' is invalid.{until}")
+    if place != STDOUT:
+        where = VaultSink(place, rotated.entry.origin).where
+        emit(saved_token_detail(new, place, where, app.clock()), app.out)
+        sys.stdout.flush()

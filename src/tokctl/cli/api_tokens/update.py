@@ -11,11 +11,10 @@ from tokctl.cli import options as opt
 from tokctl.cli.api_tokens import options as ropt
 from tokctl.cli.app import App, command
 from tokctl.cli.completion import complete_api_token_type, complete_permission
-from tokctl.cli.filters import words
 from tokctl.errors import UsageError
 from tokctl.model.api_tokens import FULL_ACCESS, MAX_NAME_LENGTH, ApiToken
 from tokctl.model.networks import ANY_ADDRESS, find_networks_outside
-from tokctl.model.scopes import WILDCARD_SCOPE, validate_scopes
+from tokctl.model.scopes import WILDCARD_SCOPE
 from tokctl.render import validate_query
 from tokctl.render.result import Detail
 from tokctl.render.views.api_tokens import update_detail
@@ -32,7 +31,7 @@ def update(
         typer.Option(
             "--type",
             metavar="TYPE",
-            help="New type: read-only or full-access.",
+            help="New type: read-only, full-access, or custom (Strapi).",
             autocompletion=complete_api_token_type,
         ),
     ] = None,
@@ -65,6 +64,10 @@ def update(
     changes = _changes(app.now, name, description, type_, scope, allowed_cidr, expires)
     validate_query(app.out)
     registry = ropt.open_for_update(app)
+    if "type" in changes:
+        registry.check_type(changes["type"])
+    if "scopes" in changes:
+        changes["scopes"] = registry.check_scopes(changes["scopes"])
     before = find_api_token(registry, token)
     if "name" in changes and (
         others := [one.id for one in registry.find_by_name(changes["name"]) if one.id != before.id]
@@ -98,7 +101,7 @@ def _changes(
     if type_ is not None:
         changes["type"] = ropt.check_type(type_)
     if scope is not None:
-        changes["scopes"] = validate_scopes(words(scope, "--scope"))
+        changes["scopes"] = ropt.parse_scopes(scope)
     if allowed_cidr is not None:
         changes["allowed_cidrs"] = ropt.parse_networks(allowed_cidr)
     if expires is not None:

@@ -8,12 +8,11 @@ from typing import Annotated
 import typer
 
 from tokctl.cli import options as opt
+from tokctl.cli.api_tokens import options as ropt
 from tokctl.cli.app import App, command
 from tokctl.cli.completion import complete_permission
-from tokctl.cli.filters import words
 from tokctl.cli.prompts import ask_secret
 from tokctl.model.api_tokens import VALID
-from tokctl.model.scopes import validate_scopes
 from tokctl.render.result import Detail
 from tokctl.render.views.api_tokens import verification_detail
 
@@ -34,7 +33,7 @@ def verify(
     Type the secret at the prompt, or pass it on stdin. Exit code 1: the token is expired, revoked or unknown, or lacks
     a requested scope. If possible, the check does not count as a use of the API token.
     """
-    wanted = validate_scopes(words(scope, "--scope"))
+    wanted = ropt.parse_scopes(scope)
     registry = app.open_registry()
     verdict = registry.verify(ask_secret("Secret of the API token", stdin=not sys.stdin.isatty()))
     allowed = {name: verdict.token is not None and verdict.token.allows(name) for name in wanted}

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
+from tokctl.api_tokens.vaults.credentials import jwt_expiry
 from tokctl.cli import options as opt
 from tokctl.cli.app import App, command
-from tokctl.cli.auth.common import CredentialCheck, check_secret, find_api, open_keyring
+from tokctl.cli.auth.common import open_keyring, with_secret
 from tokctl.cli.prompts import ask_password, ask_secret
 from tokctl.documents.setup import StoredCredential
-from tokctl.errors import InputError, NotAllowedError, NotFoundError, UsageError
+from tokctl.errors import InputError, NotAllowedError, UsageError
 from tokctl.model.times import format_time
 from tokctl.render.result import Cell, Detail
 from tokctl.render.text import format_zoned_time
+from tokctl.services.server_roles import CredentialCheck, check_secret, find_api
 
 if TYPE_CHECKING:
+    from tokctl.api_tokens.vaults.keyring import Keyring
     from tokctl.client import Connection
 
 
@@ -58,14 +59,19 @@ def login(
     elif email is None:
         secret = ask_secret(f"API key for {keyring.account}", stdin=stdin)
     else:
-        secret = _log_in(connection, email, ask_password(f"Password of {email} for {keyring.account}", stdin=stdin))
-    expires = expiry_of(secret)
+        secret = _log_in(
+            app, connection, email, ask_password(f"Password of {email} for {keyring.account}", stdin=stdin)
+        )
+    expires = jwt_expiry(secret)
     verdict = CredentialCheck(None)
     if verify:
-        verdict = check_secret(*find_api(connection, app.settings.engine_kind, secret, registry=registry))
+        verdict = check_secret(find_api(with_secret(connection, secret), app.settings, registry=registry))
+        if verdict.accepted is None:
+            _refuse_unchecked(keyring, secret, verdict.note)
     if verdict.accepted is False:
         raise NotAllowedError(
-            f"{keyring.account} rejected the secret (401). Nothing was saved.", "Check the secret and the server."
+            f"{keyring.account} rejected the secret (401{verdict.reason}). Nothing was saved.",
+            verdict.hint or "Check the secret and the server.",
         )
     keyring.write(secret)
     if verdict.note:
@@ -94,47 +100,27 @@ def _ask_user_password(user: str, account: str, *, stdin: bool, email: str | Non
     return f"{user}:{password}"
 
 
-def _log_in(connection: Connection, email: str, password: str) -> str:
-    """Exchange a password for a JWT and return it."""
+def _log_in(app: App, connection: Connection, email: str, password: str) -> str:
+    """Exchange a password for a credential and return it."""
+    from tokctl.api_tokens.registries.detection import find_registry
     from tokctl.api_tokens.vaults.protocol import parse_secret_line
     from tokctl.client import Client
 
     if not email.strip():
         raise UsageError("--email is empty.", "Give your email address on the server.")
-    document = {"email": email.strip(), "password": password}
-    with Client(connection) as client:
-        answer = client.post(("api", "auth", "login"), document, with_credential=False, accept=(400, 401, 403, 404))
-    # A server that asks for a token even here, as tokctl's does, has no login: it did not look at the password.
-    wants_token = answer.status == 401 and answer.headers.get("www-authenticate", "").lower().startswith("bearer")
-    if answer.status == 404 or wants_token:
-        raise NotFoundError(
-            f"{connection.url} has no login with email and password.", "Remove --email and use an API key."
-        )
-    if answer.status >= 400:
-        raise NotAllowedError(
-            f"{connection.url} rejected the email address and password. Nothing was saved.", "Check them."
-        )
-    try:
-        token = msgspec.json.decode(answer.body, type=dict[str, Any]).get("jwt")
-    except (msgspec.DecodeError, UnicodeError):
-        token = None
-    if not isinstance(token, str):
-        raise InputError(f"{connection.url} returned no token.", "Remove --email and use an API key.")
+    found = find_registry(connection, app.settings.registry_kind, warn=lambda _: None)
+    with Client(found.apply_to(connection)) as client:
+        token = found.server_kind.log_in(client, email.strip(), password)
     return parse_secret_line(token.encode(), "the token that the server gave")
 
 
-def expiry_of(secret: str) -> datetime | None:
-    """Return when a secret expires if it is a JWT (claim ``exp``, RFC 7519), else None. Nothing is verified."""
-    from base64 import urlsafe_b64decode
-
-    parts = secret.split(".")
-    if len(parts) != 3:
-        return None
-    try:
-        claims = msgspec.json.decode(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)), type=dict[str, Any])
-        return datetime.fromtimestamp(claims["exp"], UTC)
-    except (ValueError, KeyError, TypeError, OverflowError, OSError):
-        return None
+def _refuse_unchecked(keyring: Keyring, secret: str, note: str) -> None:
+    """Raise NotAllowedError if a secret that could not be checked would replace another one."""
+    if keyring.read() not in {None, secret}:
+        raise NotAllowedError(
+            f"{note[:1].upper()}{note[1:]}. The credential for {keyring.account} in the keyring was kept.",
+            "Use --no-verify to replace it without a check.",
+        )
 
 
 def _find_override(app: App, *, registry: bool) -> str:

@@ -10,16 +10,17 @@ import typer
 from msgspec.structs import replace
 
 from tokctl.api_tokens.secrets import MASK_LENGTH, mask
-from tokctl.api_tokens.vaults.credentials import build_connection, format_place
+from tokctl.api_tokens.vaults.credentials import build_connection, format_place, registry_place
 from tokctl.cli import options as opt
 from tokctl.cli.app import App, command
-from tokctl.cli.auth.common import CredentialCheck, check_secret, find_api
+from tokctl.cli.auth.common import with_secret
 from tokctl.config import Settings, resolve_settings
 from tokctl.config.file import read_configuration
 from tokctl.config.settings import API_KEY, VARIABLES
 from tokctl.documents.setup import ServerCredential
 from tokctl.errors import TokctlError
 from tokctl.render.result import Cell, Column, Listing
+from tokctl.services.server_roles import CredentialCheck, check_secret, find_api
 
 STATUS_TIMEOUT_SECONDS = 10.0  # for each server; shorter than that of other requests, as there may be many servers
 
@@ -65,15 +66,16 @@ def _statuses(settings: Settings, *, check: bool) -> Iterator[ServerCredential]:
     """Yield the server named without a context, and the servers of all contexts, with those of their API tokens."""
     if settings.server is not None and settings.origins["server"] in {"flag", "environment TOKCTL_SERVER"}:
         yield _status(None, settings, settings.server, settings.credential, check=check)
-    meant_for_one = {API_KEY, VARIABLES["credential"]}  # the secret in the environment must not be sent to all servers
+    # The secret in the environment must not be sent to all servers.
+    meant_for_one = {API_KEY, VARIABLES["credential"], VARIABLES["registry_credential"]}
     own = {name: value for name, value in os.environ.items() if name not in meant_for_one}
     for name in read_configuration(os.environ).contexts:
         current = name == settings.context
         of_context = resolve_settings({"context": name}, os.environ if current else own)
-        for field, place in (("server", "credential"), ("registry_server", "registry_credential")):
+        for field, place in (("server", of_context.credential), ("registry_server", registry_place(of_context))):
             if of_context.origins.get(field) == f"context {name}":
                 server = getattr(of_context, field)
-                given = getattr(of_context, place) or (None if current else "keyring")
+                given = place or (None if current else "keyring")
                 registry = field == "registry_server"
                 yield _status(name, of_context, server, given, check=check, current=current, registry=registry)
 
@@ -99,7 +101,7 @@ def _status(
         except TokctlError as error:
             notes.append(error.message)
         if check:
-            verdict = check_secret(*find_api(connection, settings.engine_kind, secret, registry=registry))
+            verdict = check_secret(find_api(with_secret(connection, secret), settings, registry=registry))
     except TokctlError as error:  # an invalid URL, or no answer
         notes.append(error.message)
     if secret is None and verdict.accepted:

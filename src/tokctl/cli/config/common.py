@@ -124,6 +124,8 @@ def list_effective_settings(settings: Settings, configuration: Configuration) ->
         names += CONNECTION
     if settings.registry_server is not None:
         names += REGISTRY
+    elif settings.registry_kind is not None:
+        names.append("registry_kind")
     shown = []
     for name in (*names, "output"):
         value: Any = settings.store_location if name == "store" else getattr(settings, name) or usual.get(name)

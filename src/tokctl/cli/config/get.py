@@ -65,6 +65,6 @@ def _setting_detail(setting: SettingDocument) -> Detail:
 
 app = command(
     get,
-    shared_options=(*opt.ENGINE, *opt.OUTPUT),
+    shared_options=(*opt.ENGINE, "registry_kind", *opt.OUTPUT),
     examples=("tokctl config get server", "tokctl config get contexts.prod.credential"),
 )

@@ -47,6 +47,6 @@ def view(
 
 app = command(
     view,
-    shared_options=(*opt.ENGINE, *opt.OUTPUT),
+    shared_options=(*opt.ENGINE, "registry_kind", *opt.OUTPUT),
     examples=("tokctl config view --origin", "tokctl config view --context prod -o yaml"),
 )

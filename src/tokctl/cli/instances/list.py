@@ -98,9 +98,18 @@ def list_instances(
     )
     order = parse_sort_order(sort, INSTANCE_SORT_COLUMNS)
     shown = page_range(limit, page, app.out)
-    engine = app.engine
+    engine, asked_at = app.engine, app.now
+    found = engine.instances(where, order, limit=shown.limit, offset=shown.offset)
+    if app.settings.kind == "server" and (stuck or begin or end):
+        found = iter(list(found))
+        if app.now != asked_at:  # the responses have shown that the server's clock is different
+            begin, end = parse_period(since, until, app.now)
+            where = replace(where, since=begin, until=end, stuck=_stuck_limits(app) if stuck else None)
+            found = engine.instances(where, order, limit=shown.limit, offset=shown.offset)
+    for text in engine.limitations if stuck else ():
+        app.notify(text)
     listing = instance_listing(
-        engine.instances(where, order, limit=shown.limit, offset=shown.offset),
+        found,
         app.out,
         headline=lambda: _totals(app) if app.reads_store_for_people else (),
         stuck=_find_stuck(app, where, order, shown),

@@ -13,6 +13,7 @@ from tokctl.documents.store import StoreProblemDocument
 from tokctl.engines.protocol import Engine
 from tokctl.render.result import Column, Listing
 from tokctl.render.text import count
+from tokctl.store.protocol import Store
 
 
 class StoreProblem(NamedTuple):
@@ -33,16 +34,16 @@ def check(
     'tokctl tokens tree' shows them.
     """
     store = app.store()
-    found = [StoreProblem("STORE", None, 1, text) for text in store.find_problems()]
-    total = store.info().instances
-    if links:
-        with progress("Checking links", total) as step:
-            for instance_id in store.all_instance_ids():
-                found += _find_contradictions(store, instance_id)
-                step(1)
-    checked = f"Checked {count(total, 'instance')}: " + (
-        f"{count(sum(p.number for p in found), 'problem')}." if found else "no problems."
-    )
+    found = [StoreProblem("STORE", None, 1, text) for text in store.find_damage()]
+    if found:
+        checked = f"The store is damaged: {count(len(found), 'problem')}. Its instances were not checked."
+    else:
+        found += [StoreProblem("STORE", None, 1, text) for text in store.find_problems()]
+        total = store.info().instances
+        found += _find_all_contradictions(store, total) if links else ()
+        checked = f"Checked {count(total, 'instance')}: " + (
+            f"{count(sum(p.number for p in found), 'problem')}." if found else "no problems."
+        )
     return Listing(
         key="problems",
         items=found,
@@ -58,6 +59,13 @@ def check(
         empty=checked,
         exit_code=1 if found else 0,
     )
+
+
+def _find_all_contradictions(store: Store, total: int) -> Iterator[StoreProblem]:
+    with progress("Checking links", total) as step:
+        for instance_id in store.all_instance_ids():
+            yield from _find_contradictions(store, instance_id)
+            step(1)
 
 
 def _find_contradictions(engine: Engine, instance_id: str) -> Iterator[StoreProblem]:

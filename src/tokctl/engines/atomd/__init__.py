@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tokctl.engines.capabilities import Capability, CredentialProbe, EngineCapabilities, Support
+from tokctl.capabilities import Capability, Support
+from tokctl.client.connection import CredentialProbe
+from tokctl.engines.capabilities import EngineCapabilities
 
 if TYPE_CHECKING:
     from tokctl.config import Settings

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 OPEN_STATUSES = (ACTIVE, SUSPENDED, FAILED)
 ID_LENGTH = 23
 """Characters of an id of atomd; fewer are the beginning of one."""
-_NOT_COMPARED = "SLOWER_THAN_USUAL was not checked: atomd needs a request for each earlier instance."
 _LIMITATION = (
     "atomd accepts 100 requests a minute, so only tokens that wait for jobs were checked. Use 'tokctl debug INSTANCE' "
     "to check all tokens of an instance."
@@ -81,7 +80,7 @@ class AtomdEngine(RemoteEngine):
 
     @property
     def limitations(self) -> Sequence[str]:
-        return [*self._limitations, _NOT_COMPARED]
+        return self._limitations
 
     # --- instances ---
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tokctl.engines.capabilities import Capability, CredentialProbe, EngineCapabilities, Support
+from tokctl.capabilities import Capability, Support
+from tokctl.client.connection import CredentialProbe
+from tokctl.engines.capabilities import EngineCapabilities, ReadingProbes
 
 if TYPE_CHECKING:
     from tokctl.config import Settings
@@ -20,6 +22,15 @@ PROBE = ("engine",)
 ROOTS = ("/engine-rest", "", "/rest")
 """Where the API usually is."""
 CREDENTIAL_PROBE = CredentialProbe(("version",))
+READING_PROBES = ReadingProbes(
+    {
+        "process model": CredentialProbe(("process-definition", "count")),
+        "instance": CredentialProbe(("history", "process-instance", "count")),
+        "job": CredentialProbe(("job", "count")),
+        "incident": CredentialProbe(("incident", "count")),
+    },
+    hides=True,
+)
 CAPABILITIES = EngineCapabilities(
     title="Camunda 7, Operaton, CIB seven",
     states=Capability(Support.YES, "FAILED is an open incident"),

@@ -9,15 +9,18 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import unquote
+
+from msgspec.structs import replace
 
 from tokctl.client.json_responses import decode_json
-from tokctl.engines.camunda7.documents import CountDocument
-from tokctl.engines.connect import warn, wrong_kind_error
+from tokctl.engines.camunda7.documents import CountDocument, EngineRow
+from tokctl.engines.connect import display_address, warn, wrong_kind_error
 from tokctl.engines.ordered_pool import map_ordered
-from tokctl.errors import NotFoundError, UsageError
+from tokctl.errors import NotFoundError, TokctlError, UsageError
 
 if TYPE_CHECKING:
-    from tokctl.client import Client
+    from tokctl.client import Client, ClientResponse
 
 T = TypeVar("T")
 
@@ -26,6 +29,12 @@ PAGE_SIZE = 10_000
 IDS_PER_REQUEST = 100
 """Ids in one query string: 37 characters each, and servers accept 8 KiB."""
 _LIMIT = re.compile(r"limit of (\d+)")
+_ENGINE = "/engine/"
+"""Before the name of an engine in an address, if it is not the default one."""
+_NO_ENGINE = "No process engine available"
+"""In the message of a server that has no engine of that name, with status 400."""
+_UNKNOWN_PATH = ("HTTP 404 Not Found", "No endpoint ")
+"""In the messages of Camunda and of Flowable for a path that they do not have; other documents are just not there."""
 _UNBOUNDED = "unbound"
 """In the message of a server that refuses lists without ``maxResults``."""
 
@@ -45,13 +54,47 @@ class RestApi:
         self._checked_live_rights = False
 
     def get_document(self, segments: Sequence[str], shape: type[T], params: Mapping[str, str] | None = None) -> T:
-        """Fetch one document. Raises NotFoundError."""
-        return decode_json(self.client.get(segments, params or {}), shape)
+        """Fetch one document. Raises NotFoundError, or UnreachableError if the server does not have such documents."""
+        try:
+            return decode_json(self._get(segments, params), shape)
+        except NotFoundError as error:
+            if any(text in error.message for text in _UNKNOWN_PATH):
+                raise wrong_kind_error(self.client, self._kind, error.message) from None
+            raise
+
+    def _get(
+        self, segments: Sequence[str], params: Mapping[str, str] | None = None, media_type: str | None = None
+    ) -> ClientResponse:
+        """Send a request. Raises UsageError with the engines that there are if the address names another one."""
+        try:
+            return self.client.get(segments, params or {}, media_type=media_type)
+        except UsageError as error:
+            if _NO_ENGINE not in error.message:
+                raise
+            raise self._unknown_engine_error() from None
+
+    def _unknown_engine_error(self) -> UsageError:
+        from tokctl.client import Client
+
+        connection = self.client.connection
+        root, _, name = connection.url.rstrip("/").rpartition(_ENGINE)
+        where = display_address(self.client).removesuffix(f"{_ENGINE}{name}")
+        if not root:
+            return UsageError(f"{where} has no default engine.", f"Add the name of an engine: {where}{_ENGINE}NAME")
+        client = Client(replace(connection, url=root), warn=warn)
+        try:
+            names = [one.name for one in decode_json(client.get(("engine",)), list[EngineRow])]
+        except TokctlError:
+            names = []
+        finally:
+            client.close()
+        there = f"Engines there: {', '.join(names)}." if names else f"See {where}/engine for the names."
+        return UsageError(f"there is no engine '{unquote(name)}' on {where}.", there)
 
     def get_text(self, *segments: str) -> str | None:
         """Fetch a text; None if there is none."""
         try:
-            answer = self.client.get(segments, media_type="text/plain")
+            answer = self._get(segments, media_type="text/plain")
         except NotFoundError:
             return None
         return answer.body.decode("utf-8", "replace") or None
@@ -96,21 +139,24 @@ class RestApi:
             try:
                 return self._get_page(path, shape, {**(params or {}), **part})
             except UsageError as error:
-                self._learn_limit(error)
+                self._learn_limit(error, size)
 
     def _get_page(self, path: str, shape: type[T], params: Mapping[str, str]) -> list[T]:
         try:
-            answer = self.client.get(tuple(path.split("/")), params)
+            answer = self._get(tuple(path.split("/")), params)
         except NotFoundError as error:  # lists are empty rather than missing
             raise wrong_kind_error(self.client, self._kind, error.message) from None
         rows: list[T] = decode_json(answer, list[shape])  # type: ignore[valid-type]
         return rows
 
-    def _learn_limit(self, error: UsageError) -> None:
-        """Read the largest page that a server allows from its message. Raises any other error."""
+    def _learn_limit(self, error: UsageError, size: int | None = None) -> None:
+        """Read the largest page that a server allows from its message; ``size`` is what it refused.
+
+        Raises any other error. Another thread may have learned the limit meanwhile.
+        """
         found = _LIMIT.search(error.message)
         limit = int(found[1]) if found else 1000 if _UNBOUNDED in error.message else 0
-        if not limit or (self.page_size is not None and limit >= self.page_size):
+        if not limit or (size is not None and limit >= size):
             raise error
         self.page_size = limit
 

@@ -289,3 +289,16 @@ class CountDocument(_Row, frozen=True, kw_only=True, gc=False):
     """``…/count``."""
 
     count: int
+
+
+class StatisticsRow(_Row, frozen=True, kw_only=True, gc=False):
+    """``/process-definition/statistics``: how many live instances a version of a process has."""
+
+    id: str
+    instances: int
+
+
+class EngineRow(_Row, frozen=True, kw_only=True, gc=False):
+    """``/engine``: an engine of the server."""
+
+    name: str

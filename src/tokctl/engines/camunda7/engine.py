@@ -17,9 +17,10 @@ from msgspec.structs import replace
 
 from tokctl.engines.camunda7.api import RestApi
 from tokctl.engines.camunda7.documents import ActivityRow, JobRow
-from tokctl.engines.camunda7.durations import read_durations
+from tokctl.engines.camunda7.durations import CamundaDurations
 from tokctl.engines.camunda7.instances import InstanceFinder
 from tokctl.engines.camunda7.models import ModelLoader
+from tokctl.engines.camunda7.places import find_instances_at
 from tokctl.engines.camunda7.reader import ACTIVITIES, InstanceReader
 from tokctl.engines.camunda7.scopes import encode_variables
 from tokctl.engines.camunda7.suspects import find_suspects
@@ -73,18 +74,19 @@ class Camunda7Engine(RemoteEngine):
         self._models = ModelLoader(self._api, display_address(client))
         self._reader = InstanceReader(self._api, self._models)
         self._finder = InstanceFinder(self._api, self._models, self._reader)
+        self._durations = CamundaDurations(self._api, self._finder)
         self._limitations: list[str] = []
 
     def refresh(self) -> bool:
         self._reader.forget()
-        self._limitations.clear()
+        self._durations.forget()
         return super().refresh()
 
     # --- instances ---
 
-    def list_candidates(self, where: InstanceFilter) -> Iterator[ListedInstance]:
-        """Yield every instance that matches. Conditions on tokens are not checked."""
-        for instance in self._finder.find(where):
+    def list_candidates(self, where: InstanceFilter, among: Collection[str] | None = None) -> Iterator[ListedInstance]:
+        """Yield every instance that matches, of those ``among`` some. Conditions on tokens are not checked."""
+        for instance in self._finder.find(where, among):
             self._remember(instance)
             yield instance
 
@@ -154,8 +156,7 @@ class Camunda7Engine(RemoteEngine):
 
     def latest_instance_id(self) -> str | None:
         """Return the id of the instance that started last; of several, the last id."""
-        latest = self._finder.latest()
-        if latest is None:
+        if (latest := self._finder.latest()) is None:
             return None
         self._remember(latest)
         return latest.instance_id
@@ -187,7 +188,8 @@ class Camunda7Engine(RemoteEngine):
     def _build(self, rows: InstanceRows, *, flows: bool = True) -> list[Token]:
         models = {row.process_definition_id for row in rows.activities} | {rows.instance.process_key}
         graphs = self._models.graphs({one for one in models if one is not None})
-        return TokenBuilder(rows, graphs, self._models.known_job_definitions, self._clock(), flows=flows).build()
+        now = self._clock() + self.client.server_clock.offset
+        return TokenBuilder(rows, graphs, self._models.known_job_definitions, now, flows=flows).build()
 
     def detailed_token(self, instance_id: str, token_id: str) -> Token:
         """Return one token, with the stack trace of its last failed attempt."""
@@ -242,9 +244,15 @@ class Camunda7Engine(RemoteEngine):
                 yield InstanceTokens(status.instance, visits, status=status)
 
     def _sweep_tokens(
-        self, where: InstanceFilter, *, flows: bool, unfinished: bool = False, variables: bool = False
+        self,
+        where: InstanceFilter,
+        among: Collection[str] | None = None,
+        *,
+        flows: bool,
+        unfinished: bool = False,
+        variables: bool = False,
     ) -> Iterator[tuple[InstanceRows, list[Token]]]:
-        instances = [instance_of(found) for found in self.list_candidates(where)]
+        instances = [instance_of(found) for found in self.list_candidates(where, among)]
         several = self._reader.read_many(instances, unfinished=unfinished, variables=variables)
         for done, rows in enumerate(several, start=1):
             yield rows, self._build(rows, flows=flows)
@@ -259,8 +267,9 @@ class Camunda7Engine(RemoteEngine):
         live = asks_for_live(where)
         instances = InstanceFilter(live=live, failed=where.states == (FAILED,), since=where.since, until=where.until)
         unfinished = live and not instances.failed and projection is not Projection.TOKENS
+        among = find_instances_at(self._api, self._models, where.elements) if live and not instances.failed else None
         for _, tokens in self._sweep_tokens(
-            instances, flows=True, unfinished=unfinished, variables=projection is Projection.TOKENS
+            instances, among, flows=True, unfinished=unfinished, variables=projection is Projection.TOKENS
         ):
             yield from sort_tokens(filter(where.matches, tokens), _CREATED)
 
@@ -297,5 +306,5 @@ class Camunda7Engine(RemoteEngine):
     def visit_durations(
         self, process_id: str | None, elements: Collection[str] | None, instances: int
     ) -> Iterator[tuple[str, str, float]]:
-        """Yield durations of the last instances of a process, from one sweep for each of its versions."""
-        return read_durations(self._api, self._finder, process_id, elements, instances)
+        """Yield durations of the last instances of a process; see ``durations``."""
+        return self._durations.read(process_id, elements, instances)

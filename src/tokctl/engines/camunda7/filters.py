@@ -30,7 +30,8 @@ class PushedFilter(NamedTuple):
 def push_down(where: InstanceFilter) -> PushedFilter:
     """Return what the server can select of a filter on instances.
 
-    Not here are ``since`` and ``variables``, which other lists answer, and ``stuck``, which needs tokens.
+    Not here are ``since``, ``variables`` and ``failed``, which other lists answer, and ``stuck``, which needs tokens.
+    (``incidentStatus`` finds the incidents of the history, which has none below level full.)
     """
     params: dict[str, str] = {}
     exact = not (where.since or where.variables or where.stuck or where.version is not None)
@@ -46,8 +47,6 @@ def push_down(where: InstanceFilter) -> PushedFilter:
             params["finished"] = "true"
     if where.live or where.open:
         params["unfinished"] = "true"
-    if where.failed:
-        params["incidentStatus"] = "open"
     exact &= _push_names(params, where.processes, "processDefinitionKey")
     exact &= _push_names(params, where.business_keys, "processInstanceBusinessKey")
     if where.until is not None:

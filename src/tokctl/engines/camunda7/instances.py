@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 
 from msgspec.structs import replace
 
@@ -28,11 +28,13 @@ from tokctl.errors import NotFoundError
 from tokctl.model.filters import InstanceFilter, SortOrder
 from tokctl.model.instance_status import MAX_LIVE_ELEMENTS, InstanceStatus, status_without_tokens
 from tokctl.model.instances import Instance
+from tokctl.model.states import ACTIVE, SUSPENDED
 from tokctl.model.tokens import NULL
 from tokctl.model.variables import VariableCondition
 
 INSTANCES = "history/process-instance"
 _RUNTIME = "process-instance"
+_BY_IDS = "processInstanceIds"
 _BY_START = {"sortBy": "startTime", "sortOrder": "asc"}
 _CHECKED_INSTANCES = 1000
 """Maximum number of live instances that rights are checked for if incidents are looked for."""
@@ -71,8 +73,11 @@ class InstanceFinder:
 
     # --- many instances ---
 
-    def find(self, where: InstanceFilter) -> Iterator[Instance]:
-        """Yield every instance that matches, in order of start. Conditions on tokens are not checked."""
+    def find(self, where: InstanceFilter, among: Iterable[str] | None = None) -> Iterator[Instance]:
+        """Yield every instance that matches, in order of start; only some ids if ``among`` has them.
+
+        Conditions on tokens are not checked.
+        """
         touched = None if where.since is None else self._find_touched(where.since)
         variables = [self._find_variables(condition) for condition in where.variables]
         chosen: list[Iterable[str]] = [*variables]
@@ -81,17 +86,21 @@ class InstanceFinder:
             chosen.append(self._reader.all_incidents())
         if touched is not None:
             chosen.append(touched)
+        if among is not None:
+            chosen.append(among)
         params = push_down(where).params
         if chosen:
             ids = sorted(set.intersection(*map(set, chosen)))
-            rows = self._api.get_rows_of(INSTANCES, HistoricInstanceRow, ids, "processInstanceIds", params)
+            rows = self._api.get_rows_of(INSTANCES, HistoricInstanceRow, ids, _BY_IDS, params)
             named = set(ids)
             found = iter(sorted((self._read(row) for row in rows if row.id in named), key=_start))
             if not rows:
                 found = self._find_elsewhere(where)
         else:
             found = self._iter_pages(params | _BY_START, where)
-        for instance in found:
+        listed: set[str] = set()
+        for instance in chain(found, self._find_lost(listed, where)):
+            listed.add(instance.instance_id)
             given = replace(
                 instance,
                 updated_at=instance.updated_at or (touched or {}).get(instance.instance_id),
@@ -159,7 +168,7 @@ class InstanceFinder:
         status = status_without_tokens(instance)
         incidents = [] if is_ended(instance) else self._reader.all_incidents().get(instance.instance_id, [])
         if not incidents:
-            return status
+            return replace(status, incidents_known=is_ended(instance) or self._reader.sees_incidents(instance))
         ordered = sorted(incidents, key=lambda one: (one.incident_timestamp or "", one.id))
         elements = dict.fromkeys(one.activity_id for one in ordered if one.activity_id)
         return replace(
@@ -206,7 +215,9 @@ class InstanceFinder:
             for row in self._api.get_all_rows("history/variable-instance", VariableRow, params):
                 if row.name == name and row.process_instance_id == row.activity_instance_id is not None:
                     found.setdefault(row.process_instance_id or "", []).append(row)
-        if not found and not pushed:
+        if not found and not (
+            pushed and self._api.count("history/variable-instance", {"variableName": condition.name})
+        ):
             warn(
                 f"No instance has a variable '{condition.name}'. "
                 "The engine keeps no variables at history level 'activity' or below."
@@ -230,13 +241,30 @@ class InstanceFinder:
         if not rows:
             self._api.check_rights()
             return
-        warn(
-            "The engine keeps no history of instances, or the credential may not read it: "
-            "only what is live is shown, without times."
-        )
         yield from (one for one in self._without_history(rows) if self._matches(where, one))
 
-    def _without_history(self, rows: list[RuntimeInstanceRow]) -> list[Instance]:
+    def _find_lost(self, listed: Collection[str], where: InstanceFilter) -> Iterator[Instance]:
+        """Yield live instances whose history was cleaned up, as far as their incidents tell of them.
+
+        The engine removes the history of live instances, too, if their removal time follows from when they started.
+        """
+        if where.statuses and not {ACTIVE, SUSPENDED} & set(where.statuses):
+            return
+        suspects = self._reader.all_incidents().keys() - listed
+        if not suspects:
+            return
+        live = self._api.get_all_rows(_RUNTIME, RuntimeInstanceRow, {"withIncident": "true"})
+        fitting = [row for row in live if row.id in suspects and self._matches(where, self._read(row.to_historic()))]
+        ids = [row.id for row in fitting]
+        known = {row.id for row in self._api.get_rows_of(INSTANCES, HistoricInstanceRow, ids, _BY_IDS)}
+        yield from self._without_history([row for row in fitting if row.id not in known])
+
+    def _without_history(self, rows: Sequence[RuntimeInstanceRow]) -> list[Instance]:
+        if rows:
+            warn(
+                "The engine has no history of live instances: it keeps none, has cleaned it up, or the credential may "
+                "not read it. Only their live tokens are shown, without times."
+            )
         self._reader.without_history.update(row.id for row in rows)
         return [self._read(row.to_historic()) for row in rows]
 

@@ -69,6 +69,7 @@ class InstanceReader:
         self._models = models
         self._lock = RLock()
         self._incidents: dict[str, list[IncidentRow]] | None = None
+        self._processes_with_incidents: set[str | None] = set()
         self._root_causes: dict[str, IncidentRow | None] = {}
         self.without_history: set[str] = set()
         """Live instances of an engine that keeps no history."""
@@ -87,8 +88,19 @@ class InstanceReader:
             if self._incidents is None:
                 rows = self._api.get_all_rows("incident", IncidentRow)
                 self._root_causes |= {row.id: row for row in rows}
+                self._processes_with_incidents = {row.process_definition_id for row in rows}
                 self._incidents = _group([self._with_message(row) for row in rows])
             return self._incidents
+
+    def sees_incidents(self, instance: Instance) -> bool:
+        """Tell whether an incident of a live instance would be seen: nothing is hidden, or one of its process is seen.
+
+        The engine hides incidents from users without rights to their process.
+        """
+        if self._api.client.connection.credential() is None:
+            return True
+        self.all_incidents()
+        return instance.process_key in self._processes_with_incidents
 
     def _with_message(self, incident: IncidentRow) -> IncidentRow:
         """Add the message of its root cause to an incident that a called instance has raised: it has none itself."""
@@ -261,8 +273,11 @@ class InstanceReader:
 
         More than a few are read by one sweep, unless it would send many times as much as is needed.
         """
-        if self.without_history:
-            return None
+        lost = [one for one in instances if one.instance_id in self.without_history]
+        if lost:
+            rest = [one for one in instances if one.instance_id not in self.without_history]
+            found = self.read_histories(rest, unfinished=unfinished) if rest else None
+            return None if found is None else found | self.read_single_histories(lost)
         wanted = {one.instance_id for one in instances}
         if unfinished:
             return _group(

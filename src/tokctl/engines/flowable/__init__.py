@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tokctl.engines.capabilities import Capability, CredentialProbe, EngineCapabilities, Support
+from tokctl.capabilities import Capability, Support
+from tokctl.client.connection import CredentialProbe
+from tokctl.engines.capabilities import EngineCapabilities, ReadingProbes
 from tokctl.engines.connect import create_client
 from tokctl.engines.flowable.engine import FlowableEngine
 from tokctl.engines.projection import Projection
@@ -12,13 +14,31 @@ from tokctl.engines.projection import Projection
 if TYPE_CHECKING:
     from tokctl.config import Settings
 
-__all__ = ["CAPABILITIES", "CREDENTIAL_PROBE", "PROBE", "ROOTS", "FlowableEngine", "open_engine", "recognizes"]
+__all__ = [
+    "CAPABILITIES",
+    "CREDENTIAL_PROBE",
+    "PROBE",
+    "READING_PROBES",
+    "ROOTS",
+    "FlowableEngine",
+    "open_engine",
+    "recognizes",
+]
 
 PROBE = ("management", "engine")
 """The path below the root of the request that recognizes the kind. It needs a credential where there is any."""
 ROOTS = ("/process-api", "/flowable-rest/service")
 """Usual roots of the API of processes: that of the Spring Boot starter, and that of the packaged application."""
-CREDENTIAL_PROBE = CredentialProbe(("history", "historic-process-instances"), {"size": "0"})
+_NO_ROWS = {"size": "0"}
+CREDENTIAL_PROBE = CredentialProbe(("history", "historic-process-instances"), _NO_ROWS)
+READING_PROBES = ReadingProbes(
+    {
+        "process model": CredentialProbe(("repository", "process-definitions"), _NO_ROWS),
+        "instance": CREDENTIAL_PROBE,
+        "job": CredentialProbe(("management", "jobs"), _NO_ROWS),
+        "incident": CredentialProbe(("management", "deadletter-jobs"), _NO_ROWS),
+    }
+)
 CAPABILITIES = EngineCapabilities(
     title="Flowable",
     states=Capability(Support.DERIVED, "from jobs, executions and the sequence flows taken"),
@@ -30,7 +50,7 @@ CAPABILITIES = EngineCapabilities(
     timers=Capability(Support.YES),
     user_tasks=Capability(Support.YES),
     messages=Capability(Support.YES),
-    variables=Capability(Support.PARTLY, "not the values of serialized objects"),
+    variables=Capability(Support.PARTLY, 'not the values of serialized objects, which are shown as {"unknown": TYPE}'),
     elements=Capability(Support.YES),
     models=Capability(Support.YES),
     parents=Capability(Support.DERIVED, "from the sequence flows taken"),

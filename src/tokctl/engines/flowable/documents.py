@@ -38,10 +38,17 @@ class _FlowableRow(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
 
 
 class FlowableValue(_FlowableRow, frozen=True, kw_only=True):
-    """The name and the value of a variable; the value of a serialized object is not sent."""
+    """The name and the value of a variable; of an object that the engine serializes the value is not sent."""
 
     name: str
+    type: str | None = None
     value: Raw = NULL
+
+    @property
+    def document(self) -> Raw:
+        """The value as JSON; ``{"unknown": TYPE}`` if it is not sent. Only the type ``null`` has the value null."""
+        is_sent = bytes(self.value) != b"null" or self.type in {None, "null"}
+        return Raw(bytes(self.value)) if is_sent else Raw(msgspec.json.encode({"unknown": self.type}))
 
 
 class FlowableInstance(_FlowableRow, frozen=True, kw_only=True):
@@ -242,8 +249,8 @@ def to_instance(row: FlowableInstance, process: tuple[str, int] | None, *, suspe
 
 
 def encode_variables(variables: Iterable[FlowableValue]) -> Raw:
-    """Return variables as a JSON object by name. A value that the server does not send is null."""
-    return Raw(msgspec.json.encode({one.name: Raw(bytes(one.value)) for one in variables}))
+    """Return variables as a JSON object by name."""
+    return Raw(msgspec.json.encode({one.name: one.document for one in variables}))
 
 
 # --- order of occurrence --------------------------------------------------------------------------

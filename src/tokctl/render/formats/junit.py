@@ -31,6 +31,8 @@ def junit(report: DebugReport, fail_on: str) -> Iterator[str]:
         else:
             told = ET.SubElement(case, "system-out")
         told.text = _strip_invalid_xml("\n".join(_lines(finding)))
+    if report.notes:
+        ET.SubElement(suite, "system-out").text = _strip_invalid_xml("\n".join(report.notes))
     ET.indent(root)
     yield '<?xml version="1.0" encoding="UTF-8"?>\n'
     yield ET.tostring(root, encoding="unicode") + "\n"

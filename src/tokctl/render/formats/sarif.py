@@ -12,6 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from tokctl.api_tokens.detection import CERTAIN, OTHER, TOKCTL, WRONG_CHECKSUM, XIVERCMS
+from tokctl.api_tokens.encodings import TEXT_ENCODINGS
 from tokctl.api_tokens.scanner import STDIN
 from tokctl.model.api_tokens import EXPIRED, REVOKED
 from tokctl.render.text import SHORT_HASH_LENGTH
@@ -72,13 +73,16 @@ def _result(leak: Leak, rule: int, occurrences: Counter[str]) -> dict[str, Any]:
             else {
                 "description": {"text": "standard input" if place.kind == STDIN else f"git {place.kind} {place.object}"}
             },
-            "region": {
-                "startLine": leak.line,
-                "startColumn": leak.column,
-                "endColumn": leak.column + leak.length,
-            },
         }
     }
+    if leak.member is None and not leak.encodings:
+        location["physicalLocation"]["region"] = {
+            "startLine": leak.line,
+            "startColumn": leak.column,
+            "endColumn": leak.column + leak.length,
+        }
+    elif leak.member is None and leak.encodings[0] in TEXT_ENCODINGS:
+        location["physicalLocation"]["region"] = {"startLine": leak.line, "startColumn": leak.column}
     if place.object is not None:
         location["properties"] = {
             "repository": place.repository,
@@ -87,7 +91,7 @@ def _result(leak: Leak, rule: int, occurrences: Counter[str]) -> dict[str, Any]:
             "versions": place.versions,
         }
     # The fingerprint identifies the location, not the secret: ``leak.secret`` is masked.
-    known = "\0".join((leak.form, place.path or place.object or "", leak.secret))
+    known = "\0".join((leak.form, place.path or place.object or "", *filter(None, (leak.member,)), leak.secret))
     occurrences[known] += 1
     fingerprint = sha256(f"{known}\0{occurrences[known]}".encode()).hexdigest()
     return {
@@ -119,7 +123,11 @@ def _message(leak: Leak) -> str:
     state = "its state was not checked" if leak.state is None else f"it is {leak.state}"
     if leak.revoked:
         state = "it was valid and has been revoked"
-    return f"{leak.certainty.capitalize()} secret {leak.secret}{whose}{since}; {state}."
+    if leak.candidates:
+        whose = f" of API token {' or '.join(str(one.id) for one in leak.candidates)}"
+    place = f"{leak.member}:{leak.line}:{leak.column}" if leak.member else f"line {leak.line}"
+    inside = f" in {place} ({', '.join(leak.encodings)})" if leak.encodings else ""
+    return f"{leak.certainty.capitalize()} secret {leak.secret}{whose}{inside}{since}; {state}."
 
 
 def _uri(path: str) -> str:

@@ -65,8 +65,7 @@ def _emit_listing(listing: Listing, writer: ResultWriter) -> None:
     with_sections = listing.sections is not None and out.columns is None
     most_urgent, shown = None, 0
     headline = listing.headline() if callable(listing.headline) else listing.headline
-    if (headline or out.source) and (with_sections or out.tty or out.color):  # in a pipe, a table is only the table
-        _write_headline(headline, writer)
+    if (with_sections or out.tty or out.color) and _write_headline(headline, writer):  # in a pipe, a table is only that
         writer.line(())
     if listing.sections is not None and with_sections:
         write_sections(listing.sections(), writer, gap=False)
@@ -102,8 +101,8 @@ class _MostUrgent:
             yield item
 
 
-def _write_headline(headline: Sequence[Cell], writer: ResultWriter) -> None:
-    """Write where the data comes from, the time, and the headline; on one line if they fit."""
+def _write_headline(headline: Sequence[Cell], writer: ResultWriter) -> bool:
+    """Write where the data comes from, the time, and the headline; on one line if they fit. Tell if there are any."""
     out = writer.out
     if out.source and out.tty:
         source = (Cell(out.source, "bold"), Cell(f"  {out.now:%H:%M:%S} {out.now.tzname()}", "dim"))
@@ -113,6 +112,7 @@ def _write_headline(headline: Sequence[Cell], writer: ResultWriter) -> None:
             writer.line(source)
     if headline:
         writer.line(headline)
+    return bool(headline) or bool(out.source and out.tty)
 
 
 def write_sections(sections: Iterable[Section], writer: ResultWriter, *, gap: bool = True) -> None:

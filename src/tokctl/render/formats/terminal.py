@@ -55,11 +55,12 @@ class TerminalWriter:
         self._console = console or open_console(out)
         self._hidden: list[str] = []
         self._has_notes = False
-        self._is_empty = True
+        self._needs_gap = False  # before the notes
 
     def line(self, cells: Sequence[Cell], indent: int = 0) -> None:
         """Write cells as one line, or as several lines if they are too long."""
         self._print(_assemble([sanitize_cell(cell, self.out) for cell in cells]), indent)
+        self._needs_gap &= bool(cells)
 
     def fields(self, fields: Sequence[Field], indent: int) -> None:
         """Write labels and values in two columns. Both fold; labels take at most a third of the width."""
@@ -114,7 +115,7 @@ class TerminalWriter:
         """Write a note below the result, unless the output is quiet."""
         if self.out.quiet:
             return
-        if not self._has_notes and not self._is_empty:
+        if self._needs_gap and not self._has_notes:
             self._print(Text())
         self._has_notes = True
         self._print(Text(sanitize_cell(Cell(text), self.out).text, "dim"))
@@ -126,7 +127,7 @@ class TerminalWriter:
 
     def _print(self, renderable: RenderableType, indent: int = 0) -> None:
         self._console.print(Padding.indent(renderable, indent) if indent else renderable, overflow="fold")
-        self._is_empty = False
+        self._needs_gap = True
 
 
 class LineWriter(TerminalWriter):

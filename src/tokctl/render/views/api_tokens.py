@@ -28,6 +28,7 @@ EXPIRY_WARNING = timedelta(days=14)
 
 _STATES = {VALID: "green", DISABLED: "yellow", EXPIRED: "red", REVOKED: "dim", UNKNOWN: "red"}
 _NEVER = Cell("never", "dim")
+_NOT_REPORTED = Cell("not reported by the server", "dim")
 
 
 def api_token_columns(now: datetime, successions: Successions | None = None) -> tuple[Column, ...]:
@@ -64,7 +65,7 @@ def api_token_columns(now: datetime, successions: Successions | None = None) -> 
             wide=True,
             rank=9,
         ),
-        Column(key="token", title="TOKEN", value=lambda t: t.token, rank=5),
+        Column(key="token", title="TOKEN", value=lambda t: t.token, show=_mask_cell, rank=5),
         time_column("lastUsedAt", "LAST USED", lambda t: t.last_used_at, rank=4),
         Column(
             key="lastUse",
@@ -121,7 +122,7 @@ def api_token_detail(
     fields = (
         *_rights(token),
         *([] if not token.allowed_cidrs else [Field("networks", _networks_cell(token))]),
-        Field("token", Cell(token.token)),
+        Field("token", Cell(token.token) if token.token else _NOT_REPORTED),
         Field("description", Cell(token.description or "none", "" if token.description else "dim")),
         Field("created by", Cell(_creator(token) or "unknown", "" if token.created_by else "dim")),
     )
@@ -307,12 +308,18 @@ def _title(token: ApiToken, last: Cell) -> tuple[Cell, ...]:
 
 
 def _rights(token: ApiToken) -> tuple[Field, Field]:
-    scopes = Cell("not reported by the server", "dim") if token.scopes is None else _scopes_cell(token)
+    scopes = _NOT_REPORTED if token.scopes is None else _scopes_cell(token)
     return Field("type", _type_cell(token)), Field("scopes", scopes)
 
 
 def _type_cell(token: ApiToken) -> Cell:
+    if token.unrestricted:
+        return Cell(f"{token.type} (unrestricted)", "yellow")
     return Cell(token.type, "yellow" if token.type == FULL_ACCESS else "")
+
+
+def _mask_cell(token: ApiToken) -> Cell:
+    return Cell(token.token) if token.token else Cell("?", "dim")
 
 
 def _scopes_cell(token: ApiToken) -> Cell:

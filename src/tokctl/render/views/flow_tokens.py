@@ -52,7 +52,7 @@ def slack_cell(flow: FlowAnalysis, n: int) -> Cell:
 def took_cell(flow: FlowAnalysis, n: int) -> Cell:
     """Return how long a token took, or has taken so far; ``?`` if unknown."""
     took = flow.took(n)
-    if took is None:
+    if took is None or took.ms < 0:
         return Cell("?", "dim")
     cell = duration_cell(took)
     return Cell(so_far(cell.text, still_open=flow.visits[n].live), "yellow" if flow.visits[n].live else "")

@@ -123,7 +123,7 @@ def _instance_columns(out: Output, is_stuck: Callable[[InstanceStatus], bool]) -
 def _incidents_cell(status: InstanceStatus) -> Cell:
     if status.incidents is None:
         return Cell("-")
-    return Cell(f"{status.failed_tokens:,}", state_style(FAILED)) if status.failed_tokens else Cell("")
+    return Cell(f"{status.failed_tokens:,}", state_style(FAILED) if status.failed_tokens else "dim")
 
 
 def _live_tokens_title(shown: int, live: int) -> str:

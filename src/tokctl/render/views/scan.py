@@ -9,7 +9,7 @@ from msgspec.structs import asdict
 
 from tokctl.api_tokens.detection import CERTAIN, CERTAINTIES, POSSIBLE
 from tokctl.api_tokens.scanner import FILE, STDIN
-from tokctl.documents.scan import LeakDocument, ScanSummary, UnreadFile
+from tokctl.documents.scan import LeakCandidate, LeakDocument, ScanSummary, UnreadFile
 from tokctl.render.formats.sarif import sarif
 from tokctl.render.result import Cell, Column, Listing
 from tokctl.render.text import SHORT_HASH_LENGTH, count, size
@@ -38,8 +38,15 @@ def leak_listing(leaks: Sequence[Leak], totals: ScanTotals, *, exit_code: int) -
         ),
         Column(key="form", title="FORM", value=lambda leak: leak.form, wide=True, rank=4),
         Column(key="state", title="STATE", value=lambda leak: leak.state, show=_state_cell),
-        Column(key="id", title="ID", value=token_field("id")),
-        Column(key="name", title="NAME", value=token_field("name"), fold=True, rank=1),
+        Column(key="id", title="ID", value=token_field("id"), show=_id_cell),
+        Column(key="name", title="NAME", value=token_field("name"), show=_name_cell, fold=True, rank=1),
+        Column(
+            key="encodings",
+            title="ENCODINGS",
+            value=lambda leak: ", ".join(leak.encodings),
+            wide=not any(leak.encodings for leak in leaks),
+            rank=2,
+        ),
         Column(key="repository", title="REPOSITORY", value=lambda leak: leak.place.repository, wide=True, rank=5),
         Column(key="versions", title="VERSIONS", value=lambda leak: leak.place.versions, right=True, wide=True, rank=3),
     )
@@ -51,7 +58,7 @@ def leak_listing(leaks: Sequence[Leak], totals: ScanTotals, *, exit_code: int) -
         document=encode_leak,
         tail=lambda: {"summary": _encode_summary(ordered, totals)},
         notes=lambda _: [_format_summary(ordered, totals)],
-        empty="No secret found.",
+        empty="No secret found in what was searched." if totals.unread else "No secret found.",
         exit_code=exit_code,
         custom_formats={"sarif": lambda: sarif(ordered, totals)},
     )
@@ -68,6 +75,9 @@ def encode_leak(leak: Leak) -> LeakDocument:
         state=leak.state,
         id=None if token is None else token.id,
         name=None if token is None else token.name,
+        candidates=[LeakCandidate(id=one.id, name=one.name) for one in leak.candidates],
+        member=leak.member,
+        encodings=[*leak.encodings],
         revoked=leak.revoked,
         line=leak.line,
         column=leak.column,
@@ -90,15 +100,29 @@ def _encode_summary(leaks: Sequence[Leak], totals: ScanTotals) -> ScanSummary:
 
 
 def _format_location(leak: Leak) -> str:
-    """Return the location as editors and git accept it: ``path:3:14``, ``0f3a9c21b7:path:3:14``."""
+    """Return the location, as editors and git accept it if it is no archive.
+
+    ``path:3:14``, ``0f3a9c21b7:path:3:14``, ``a.tar.gz!/path:3:14``.
+    """
     place, position = leak.place, f"{leak.line}:{leak.column}"
+    position = f":{position}" if leak.member is None else f"!/{leak.member}:{position}"
     if place.kind == FILE:
-        return f"{place.path}:{position}"
+        return f"{place.path}{position}"
     if place.kind == STDIN:
-        return f"standard input:{position}"
+        return f"standard input{position}"
     if place.path is not None:
-        return f"{(place.commit or '')[:SHORT_HASH_LENGTH]}:{place.path}:{position}"
-    return f"{place.kind} {(place.object or '')[:SHORT_HASH_LENGTH]}:{position}"
+        return f"{(place.commit or '')[:SHORT_HASH_LENGTH]}:{place.path}{position}"
+    return f"{place.kind} {(place.object or '')[:SHORT_HASH_LENGTH]}{position}"
+
+
+def _id_cell(leak: Leak) -> Cell:
+    known = leak.candidates if leak.token is None else (leak.token,)
+    return Cell(" or ".join(str(one.id) for one in known) or "-")
+
+
+def _name_cell(leak: Leak) -> Cell:
+    known = leak.candidates if leak.token is None else (leak.token,)
+    return Cell(" or ".join(one.name for one in known) or "-")
 
 
 def _state_cell(leak: Leak) -> Cell:
@@ -118,4 +142,6 @@ def _format_summary(leaks: Sequence[Leak], totals: ScanTotals) -> str:
         text += (
             f": {count(len(leaks), 'finding')}, {live:,} of them live{f', {revoked:,} revoked now' if revoked else ''}"
         )
+    if totals.unread:
+        text += f". Not searched: {count(len(totals.unread), 'path')}"
     return f"{text}."

@@ -23,7 +23,6 @@ from tokctl.api_tokens.registries.protocol import ApiTokenSpec, Registry, check_
 from tokctl.errors import InputError, TokctlError
 from tokctl.model.api_tokens import EXPIRED, ApiToken
 from tokctl.model.durations import format_timedelta
-from tokctl.model.scopes import DEFAULT_SCOPES
 from tokctl.services.api_tokens.declarations import Declaration
 from tokctl.services.api_tokens.rotation import Rotation, RotationResult, find_rotated_token
 from tokctl.services.api_tokens.succession import Successions
@@ -174,11 +173,12 @@ class DeclarationApplier:
             found["description"] = wanted.description
         if token.type != wanted.type:
             found["type"] = wanted.type
-        if can.scopes and set(token.scopes or ()) != set(wanted.scopes or DEFAULT_SCOPES):
-            found["scopes"] = wanted.scopes or DEFAULT_SCOPES
+        scopes = wanted.scopes or self.registry.default_scopes
+        if can.scopes and set(token.scopes or ()) != set(scopes):
+            found["scopes"] = scopes
         if can.allowed_cidrs and set(token.allowed_cidrs or ()) != set(wanted.allowed_cidrs):
             found["allowed_cidrs"] = wanted.allowed_cidrs
-        if can.can_disable and bool(token.disabled) != wanted.disabled:
+        if can.disabling and bool(token.disabled) != wanted.disabled:
             found["disabled"] = wanted.disabled
         if wanted.lifetime is None:
             until = wanted.expires_at
@@ -234,7 +234,7 @@ class DeclarationApplier:
             name=wanted.name,
             type=wanted.type,
             description=wanted.description,
-            scopes=wanted.scopes or (DEFAULT_SCOPES if self.registry.capabilities().scopes else None),
+            scopes=wanted.scopes or None,
             allowed_cidrs=wanted.allowed_cidrs,
             expires_at=_end(wanted, self.custody.clock()),
         )

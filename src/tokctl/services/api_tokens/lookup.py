@@ -83,9 +83,10 @@ def find_api_tokens(registry: Registry, word: str) -> Sequence[ApiToken]:
     Raises as ``check_token_ref``, and NotFoundError: there is no such API token.
     """
     check_token_ref(word)
-    with suppress(NotFoundError):
-        return [registry.get(word)]
-    if named := registry.find_by_name(word):
+    if is_api_token_id(word):
+        with suppress(NotFoundError):
+            return [registry.get(word)]
+    if named := registry.find_by_name(word):  # a name is looked up in the list, and never in a path
         return named
     names = [token.name for token in islice(registry.list(), MAX_SUGGESTION_CANDIDATES)]
     shown = word if is_api_token_id(word) else f"'{word}'"

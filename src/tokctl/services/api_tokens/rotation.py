@@ -128,7 +128,7 @@ class Rotation:
         with ExitStack() as run:
             with self.ledger.lock_ledger():
                 if is_new and self._find_successor(old) is not None:  # another run has begun since
-                    raise _in_progress_error(old)
+                    raise in_progress_error(old)
                 run.enter_context(self.ledger.open_entry(entry))
             deferred = run.enter_context(defer_signals())
             try:
@@ -160,7 +160,7 @@ class Rotation:
         with self.ledger.lock_ledger():
             entry = self._find_successor(old)
             if entry is not None and self.ledger.is_in_progress(entry):
-                raise _in_progress_error(old)
+                raise in_progress_error(old)
         return entry
 
     def _find_resumable(self, entry: LedgerEntry) -> LedgerEntry | None:
@@ -267,7 +267,8 @@ class Rotation:
         remove_from_keyring(self.registry.origin, token)
 
 
-def _in_progress_error(old: ApiToken) -> UnreachableError:
+def in_progress_error(old: ApiToken) -> UnreachableError:
+    """Return the error for an API token that another process is rotating."""
     return UnreachableError(f"another process is rotating API token {old.id}.", "Try again when it has finished.")
 
 

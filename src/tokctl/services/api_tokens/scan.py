@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from tokctl.api_tokens.detection import CERTAIN, FORM_CERTAINTY
 from tokctl.api_tokens.scanner import SecretHit, SecretLocation, SecretScanner
-from tokctl.api_tokens.secrets import mask
+from tokctl.api_tokens.secrets import MASK_END, mask
 from tokctl.errors import TokctlError
-from tokctl.model.api_tokens import VALID, ApiToken
+from tokctl.model.api_tokens import UNKNOWN, VALID, ApiToken
 from tokctl.services.api_tokens.revocation import RevocationResult
 
 if TYPE_CHECKING:
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 class Leak(Struct, frozen=True, kw_only=True):
     """A secret that was found. ``secret`` is its mask; the secret itself is not kept.
 
-    ``line`` and ``column`` count from 1, ``offset`` and ``length`` are bytes. ``state`` and ``token`` come from the
-    registry; None if it was not asked.
+    ``line`` and ``column`` count from 1, ``offset`` and ``length`` are bytes; ``member`` and ``encodings`` are as in
+    ``SecretMatch``. ``state`` and ``token`` come from the registry; None if it was not asked. ``candidates`` are the
+    API tokens with the same mask, if the registry knows the secret but does not tell whose it is.
     """
 
     place: SecretLocation
@@ -34,8 +35,11 @@ class Leak(Struct, frozen=True, kw_only=True):
     length: int
     secret: str
     form: str
+    member: str | None = None
+    encodings: Sequence[str] = ()
     state: str | None = None
     token: ApiToken | None = None
+    candidates: Sequence[ApiToken] = ()
     revoked: bool = False
 
     @property
@@ -50,7 +54,7 @@ class Leak(Struct, frozen=True, kw_only=True):
 
 
 class ScanTotals(Struct, frozen=True, kw_only=True):
-    """How much was searched. ``octets`` are bytes; ``unread`` has the paths that could not be read, and why."""
+    """How much was searched. ``octets`` are bytes; ``unread`` has the paths that were not searched, and why."""
 
     files: int
     objects: int
@@ -70,8 +74,8 @@ def search_secrets(
 ) -> tuple[list[SecretHit], ScanTotals]:
     """Search paths for secrets; an interruption (KeyboardInterrupt) ends the search and keeps what was found.
 
-    ``step`` is called with the number of bytes of each piece that was read, ``on_unread`` with a path that cannot be
-    read, and why. Raises as ``SecretScanner.hits``.
+    ``step`` is called with the number of bytes of each piece that was read, ``on_unread`` with a path that is not
+    searched, and why. Raises as ``SecretScanner.hits``.
     """
     hits: list[SecretHit] = []
     unread: list[tuple[str, str]] = []
@@ -92,16 +96,10 @@ def search_secrets(
 
 def verify_hits(registry: Registry | None, hits: Iterable[SecretHit]) -> tuple[list[Leak], TokctlError | None]:
     """Ask the registry about each secret; return the leaks, and its error, after which it is not asked again."""
-    verdicts: dict[str, VerificationResult] = {}
-    failure: TokctlError | None = None
+    lookup = _Lookup(registry)
     leaks = []
     for place, found in hits:
-        if registry is not None and failure is None and found.secret not in verdicts:
-            try:
-                verdicts[found.secret] = registry.verify(found.secret)
-            except TokctlError as error:
-                failure = error
-        verdict = verdicts.get(found.secret)
+        verdict = lookup.verify(found.secret)
         leaks.append(
             Leak(
                 place=place,
@@ -111,11 +109,44 @@ def verify_hits(registry: Registry | None, hits: Iterable[SecretHit]) -> tuple[l
                 length=len(found.secret),
                 secret=mask(found.secret),
                 form=found.form,
+                member=found.member,
+                encodings=found.encodings,
                 state=None if verdict is None else verdict.state,
                 token=None if verdict is None else verdict.token,
+                candidates=lookup.list_candidates(found.secret, verdict),
             )
         )
-    return leaks, failure
+    return leaks, lookup.failure
+
+
+class _Lookup:
+    """Asks a registry about each secret once, until it fails."""
+
+    def __init__(self, registry: Registry | None) -> None:
+        self.failure: TokctlError | None = None
+        self._registry = registry
+        self._verdicts: dict[str, VerificationResult] = {}
+        self._tokens: list[ApiToken] | None = None
+
+    def verify(self, secret: str) -> VerificationResult | None:
+        if self._registry is not None and self.failure is None and secret not in self._verdicts:
+            try:
+                self._verdicts[secret] = self._registry.verify(secret)
+            except TokctlError as error:
+                self.failure = error
+        return self._verdicts.get(secret)
+
+    def list_candidates(self, secret: str, verdict: VerificationResult | None) -> list[ApiToken]:
+        """Return the API tokens with the mask of a secret that the registry knows, if it does not tell whose it is."""
+        if self._registry is None or verdict is None or verdict.token is not None or verdict.state == UNKNOWN:
+            return []
+        if self._tokens is None:
+            try:
+                self._tokens = [*self._registry.list()]
+            except TokctlError:  # the credential may verify, but not list
+                self._tokens = []
+        masked = (one for one in self._tokens if one.token.endswith(MASK_END))
+        return [one for one in masked if secret.startswith(one.token.removesuffix(MASK_END))]
 
 
 def list_live_tokens(leaks: Iterable[Leak]) -> list[ApiToken]:

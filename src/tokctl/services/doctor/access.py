@@ -12,13 +12,15 @@ import msgspec
 
 from tokctl.api_tokens.vaults.credentials import format_place
 from tokctl.client import Client, ClientResponse
+from tokctl.client.connection import CredentialProbe
 from tokctl.client.failures import parse_error_body
 from tokctl.config.settings import API_KEY
-from tokctl.engines.capabilities import CredentialProbe
+from tokctl.engines.capabilities import ReadingProbes
 from tokctl.errors import TokctlError
 from tokctl.kinds import BASIC_KINDS, SERVER_ENGINES
 from tokctl.services.doctor.results import CheckResult, note, ok, problem
 from tokctl.services.doctor.server import ERROR_STATUSES, CheckedServer, server_unreachable
+from tokctl.text import count
 
 _UNKNOWN_ID = "tokctl-doctor"  # no token or process has this id
 _REST_PROBES: Mapping[str, tuple[tuple[str, ...], dict[str, str]]] = {
@@ -54,6 +56,7 @@ class AccessChecks:
         self.server = server
         self._client: Client | None = None
         self._unreadable = False
+        self._has_secret = False
 
     def check_credential(self) -> CheckResult:
         """Check where the credential comes from, and whether the server accepts it."""
@@ -68,6 +71,7 @@ class AccessChecks:
         if secret is not None and settings.credential is None and os.environ.get(API_KEY):
             where = f"env:{API_KEY}"
         facts |= {"place": where, "exists": secret is not None}
+        self._has_secret = secret is not None
         there = f"set ({where})" if secret else "not set"
         unknown = f"{there}; not checked, because the server"
         if self.server.health is None:
@@ -145,16 +149,17 @@ class AccessChecks:
         if self._unreadable:
             return note("unknown, because the credential cannot be read.")
         if self.server.kind in BASIC_KINDS:
-            return ok(f"not checked: servers of kind {self.server.kind} do not tell what a user may do.")
+            return self._check_reading(self.server.kind or "")
         may: dict[str, bool | None] = {}
         granted_permissions = ""
         for permission in self._probes():
             answer = self._send_probe(permission)
             if answer.status in {401, 429}:
                 return _UNKNOWN_PERMISSIONS[answer.status]
-            may[permission] = answer.status != 403
-            if answer.status >= 500 or (answer.status != 403 and self._is_absent(answer)):
-                may[permission] = None
+            is_there = answer.status < 300 or answer.status == 404  # 404: the object that was asked for does not exist
+            may[permission] = True if is_there and not self._is_absent(answer) else None
+            if answer.status == 403:
+                may[permission] = False
             if permission == "process" and answer.status >= 500:
                 return problem(f"{answer.url}: server error ({answer.status}).", "Ask the operator of the server.")
             granted_permissions = (
@@ -162,6 +167,40 @@ class AccessChecks:
                 or parse_error_body(answer.body, answer.headers, answer.mask_secrets).granted_permissions
             )
         return self._judge_permissions(may, granted_permissions)
+
+    def _check_reading(self, kind: str) -> CheckResult:
+        """Check what the user may read on a server that does not tell permissions: by the numbers that it sees."""
+        probes: ReadingProbes = import_module(SERVER_ENGINES[kind]).READING_PROBES
+        client = self._client or self.server.client
+        numbers: dict[str, int | None] = {}
+        refused = None
+        for what, probe in probes.probes.items():
+            answer = client.get(probe.segments, probe.params, accept=ERROR_STATUSES)
+            if answer.status in {401, 429}:
+                return _UNKNOWN_PERMISSIONS[answer.status]
+            numbers[what] = _read_count(answer)
+            if numbers[what] is None:
+                detail = parse_error_body(answer.body, answer.headers, answer.mask_secrets).detail
+                refused = refused or f"{answer.url}{detail or ': no number'} ({answer.status})"
+        found = ", ".join(count(number, what) for what, number in numbers.items() if number is not None)
+        facts: dict[str, Any] = {
+            "permissions": {f"{what}s": number is not None for what, number in numbers.items()},
+            "readable": {f"{what}s": number for what, number in numbers.items()},
+        }
+        if refused is not None:
+            missing = ", ".join(f"{what}s" for what, number in numbers.items() if number is None)
+            told = f"can read {found}, but not {missing}" if found else f"cannot read {missing}"
+            return problem(f"{told}: {refused}.", "Check the address, or ask for these rights.", **facts)
+        if not (probes.hides and self._has_secret):
+            return ok(f"can read {found}.", **facts)
+        if not numbers["process model"]:
+            facts["permissions"] = dict.fromkeys(facts["permissions"])
+            return note(
+                f"unknown: can read {found}. The server hides what a user may not read.",
+                "If there should be some, ask for the right to read process definitions and instances.",
+                **facts,
+            )
+        return ok(f"can read {found}; the server hides what a user may not read.", **facts)
 
     def _judge_permissions(self, may: Mapping[str, bool | None], granted_permissions: str) -> CheckResult:
         missing = [one for one, allowed in may.items() if allowed is False]
@@ -209,3 +248,13 @@ class AccessChecks:
         error = document.get("error") if isinstance(document, dict) else None
         code = error.get("code") if isinstance(error, dict) else None
         return code is None or (self.server.kind != "atomd" and code == "NOT_FOUND")
+
+
+def _read_count(answer: ClientResponse) -> int | None:
+    """Return the number in a response, as Camunda (``count``) and Flowable (``total``) send it; None without one."""
+    try:
+        document = msgspec.json.decode(answer.body) if answer.status < 300 else None
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
+    number = document.get("count", document.get("total")) if isinstance(document, dict) else None
+    return number if isinstance(number, int) else None

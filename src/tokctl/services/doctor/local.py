@@ -61,6 +61,8 @@ def check_target(settings: Settings) -> CheckResult:
 def check_store(settings: Settings) -> CheckResult:
     """Check the local store. Raises StoreError."""
     from tokctl.store import open_store, store_file
+    from tokctl.store.protocol import find_damage
+    from tokctl.store.seen_heads import find_rollback
 
     location = settings.store_location
     file = store_file(location)
@@ -73,7 +75,16 @@ def check_store(settings: Settings) -> CheckResult:
             location=location,
         )
     with open_store(location) as opened:
-        info = opened.info()
+        for change in opened.find_damage(0):
+            return problem(f"{location}: {change}.", "Another program has changed it. Restore a backup.")
+        try:
+            info = opened.info()
+        except (TypeError, ValueError, OverflowError):
+            if damage := find_damage(opened):
+                raise damage from None
+            raise
+        if rollback := find_rollback(opened):
+            return problem(f"{location}: {rollback.message}", rollback.advice, location=location)
     found = f"{location}: {count(info.instances, 'instance')}, {size(info.size_bytes)}, schema {info.schema_version}"
     facts = {name: getattr(info, name) for name in ("location", "schema_version", "size_bytes", "instances", "tokens")}
     if file is not None and _file_mode(file) & 0o077:

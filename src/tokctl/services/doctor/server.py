@@ -13,9 +13,10 @@ from tokctl.api_tokens.vaults.credentials import Credential, resolve_connection
 from tokctl.client import Client, ClientResponse
 from tokctl.client.credential import SharedCredential
 from tokctl.config import Settings
+from tokctl.config.remembered_servers import ENGINE_SERVERS
 from tokctl.engines.detection import detect_server, remember
-from tokctl.engines.remembered_servers import load_server
 from tokctl.errors import TokctlError
+from tokctl.kinds import FALLBACK_ENGINE
 from tokctl.model.durations import format_duration
 from tokctl.model.times import format_time
 from tokctl.server_address import ServerAddress, parse_url
@@ -27,6 +28,7 @@ ERROR_STATUSES = (*range(400, 418), 422, 426, 428, 429, 431, 451, *range(500, 51
 """Statuses that are results of a check, not errors."""
 MAX_CLOCK_SKEW_SECONDS = 2.0
 """How far two clocks may differ before ages and findings are wrong."""
+_ADDRESS_ADVICE = "Check the server address, including its path. 'tokctl engines' lists the kinds of engines."
 CERTIFICATE_EXPIRY_WARNING = timedelta(days=14)
 
 
@@ -176,22 +178,26 @@ class ServerChecks:
         if self.server.health is None:
             return server_unreachable()
         address, given = self.server.address, self.server.settings.engine_kind
-        found = load_server(address.display_address)
+        found = ENGINE_SERVERS.load(address.display_address)
         before = None if found is None else found.kind
         detected = detect_server(self.server.create_client(self._choose_credential()).connection, address)
         kind = detected.kind
         facts: dict[str, Any] = {"kind": kind, "remembered": before, "given": given}
         if given is not None:
-            if given != kind:
+            if given != kind and detected.recognized:
                 return note(
                     f"it looks like {kind}, but {given} is set.",
                     "Remove --engine-kind, unless you are sure.",
                     **facts,
                 )
             self.server.url = detected.url
-            return ok(f"{kind}, as set.", **facts)
+            if not detected.recognized and given != FALLBACK_ENGINE:
+                return note(f"{given}, as set; the server is not recognized as one.", _ADDRESS_ADVICE, **facts)
+            return ok(f"{given}, as set.", **facts)
         self.server.kind, self.server.url = kind, detected.url
         remember(address, detected)
+        if not detected.recognized:
+            return note(f"not recognized; used as {kind}, which tokctl assumes then.", _ADDRESS_ADVICE, **facts)
         was = f"; {before} was remembered" if before not in {None, kind} else ""
         return ok(f"{kind}{was}.", **facts)
 

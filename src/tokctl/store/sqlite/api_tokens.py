@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import hmac
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from tokctl.api_tokens.audit import CREATE, DISABLE, ENABLE, REVOKE, ROTATE, UPDATE, Actor
 from tokctl.api_tokens.idempotency import CreationKey
 from tokctl.api_tokens.masking import mask_text
-from tokctl.errors import NotFoundError
-from tokctl.model.api_tokens import ApiToken, CreatedBy, LastUse, NewApiToken
+from tokctl.errors import NotFoundError, StoreError
+from tokctl.model.api_tokens import API_TOKEN_TYPES, ApiToken, CreatedBy, LastUse, NewApiToken
 from tokctl.model.times import format_time, from_micros, to_micros, to_utc
 from tokctl.store.protocol import CallerChangedError, ChangedError, RepeatedCreationError
-from tokctl.store.sqlite.audit import SQLiteAudit
-from tokctl.store.sqlite.connection import transaction, translate_errors
+from tokctl.store.sqlite.audit import SQLiteAudit, not_kept_error, read_back
+from tokctl.store.sqlite.connection import LimitedConnection, translate_errors
+from tokctl.store.sqlite.migration import transaction
 from tokctl.store.sqlite.schema import INCREMENT_REVISION
 
 _COLUMNS = (
@@ -38,6 +38,28 @@ _DISTINCT_PEPPERS = """
     )
     SELECT pepper FROM known WHERE pepper IS NOT NULL"""
 """One search of the index for each pepper: DISTINCT would read the whole index."""
+
+
+class _ApiTokenRow(msgspec.Struct, array_like=True):
+    """A row of ``_COLUMNS``. Times are microseconds since 1970."""
+
+    id: int
+    name: str
+    description: str | None
+    type: Literal[API_TOKEN_TYPES]  # type: ignore[valid-type]
+    scopes: str
+    allowed_cidrs: str
+    disabled: int
+    token: str
+    created_by: str | None
+    created_at: int
+    updated_at: int
+    expires_at: int | None
+    last_used_at: int | None
+    last_use: str | None
+    revoked_at: int | None
+
+
 _texts_decoder = msgspec.json.Decoder(tuple[str, ...])
 _creator_decoder = msgspec.json.Decoder(CreatedBy)
 _use_decoder = msgspec.json.Decoder(LastUse)
@@ -57,7 +79,7 @@ class PageStarts:
 class SQLiteApiTokens:
     """Reads and writes API tokens over a store's connection; each change is a transaction of its own."""
 
-    def __init__(self, connection: sqlite3.Connection, location: str, starts: PageStarts | None = None) -> None:
+    def __init__(self, connection: LimitedConnection, location: str, starts: PageStarts | None = None) -> None:
         self.connection = connection
         self.location = location
         self.requesting_token: ApiToken | None = None
@@ -73,7 +95,7 @@ class SQLiteApiTokens:
             row = self.connection.execute(
                 f"SELECT digest, {_COLUMNS} FROM api_token WHERE digest = ?", [digest]
             ).fetchone()
-        return _read_record(row[1:]) if row is not None and hmac.compare_digest(row[0], digest) else None
+        return _read_record(row[1:], self.location) if row is not None and hmac.compare_digest(row[0], digest) else None
 
     def by_id(self, token_id: int) -> ApiToken | None:
         return next(self._select("FROM api_token WHERE id = ?", [token_id]), None)
@@ -90,8 +112,8 @@ class SQLiteApiTokens:
 
     def _select(self, rest: str, values: Sequence[Any] = ()) -> Iterator[ApiToken]:
         with translate_errors(self.location):
-            for row in self.connection.execute(f"SELECT {_COLUMNS} {rest}", values):
-                yield _read_record(row)
+            for row in self.connection.rows(f"SELECT {_COLUMNS} {rest}", values):
+                yield _read_record(row, self.location)
 
     def count(self, name: str | None = None) -> int:
         valid, values = _valid(name)
@@ -176,11 +198,12 @@ class SQLiteApiTokens:
                 f" RETURNING {_COLUMNS}",
                 list(values.values()),
             ).fetchall()
-            made = _read_record(row)
+            made = _read_record(row, self.location)
             details = _audit_details(token) | ({} if old is None else {"replaces": replaces})
             audit.append(CREATE, (int(made.id), made.name), by, token.created_at, details)
             if old is not None:
                 audit.append(ROTATE, (int(old.id), old.name), by, token.created_at, {"successor": made.id})
+            self._read_back(int(made.id), values)
         return made
 
     def _refuse_repetition(self, token: NewApiToken, creation: CreationKey) -> None:
@@ -188,7 +211,7 @@ class SQLiteApiTokens:
             f"SELECT creation_salt, {_COLUMNS} FROM api_token WHERE creation_key = ?", [creation.digest]
         ).fetchone()
         if row is not None:
-            found = _read_record(row[1:])
+            found = _read_record(row[1:], self.location)
             raise RepeatedCreationError(found, row[0], is_same=_audit_details(found) == _audit_details(token))
 
     def has_salts(self) -> bool:
@@ -217,26 +240,23 @@ class SQLiteApiTokens:
             changed = {name: [old[name], new[name]] for name in new if old[name] != new[name]}
             if not changed:
                 return before
-            self.connection.execute(
-                "UPDATE api_token SET name = ?, description = ?, type = ?, scopes = ?, allowed_cidrs = ?, disabled = ?,"
-                " expires_at = ?, updated_at = ? WHERE id = ?",
-                [
-                    after.name,
-                    after.description,
-                    after.type,
-                    _encode_texts(after.scopes),
-                    _encode_texts(after.allowed_cidrs),
-                    bool(after.disabled),
-                    to_micros(to_utc(after.expires_at)),
-                    to_micros(at),
-                    token_id,
-                ],
-            )
+            values = {
+                "name": after.name,
+                "description": after.description,
+                "type": after.type,
+                "scopes": _encode_texts(after.scopes),
+                "allowed_cidrs": _encode_texts(after.allowed_cidrs),
+                "disabled": int(bool(after.disabled)),
+                "expires_at": to_micros(to_utc(after.expires_at)),
+                "updated_at": to_micros(at),
+            }
+            self._update_row(token_id, values)
             action = UPDATE
             if [*changed] == ["disabled"]:
                 action = DISABLE if after.disabled else ENABLE
                 changed |= _describe_last_use(before)
             audit.append(action, (token_id, after.name), by, at, changed)
+            self._read_back(token_id, values)
         return after
 
     def revoke(self, token_id: int, at: datetime, *, by: Actor, why: str = "", known: datetime | None = None) -> bool:
@@ -244,12 +264,21 @@ class SQLiteApiTokens:
             token = self._find_to_change(token_id, known)
             if token is None:
                 return False
-            self.connection.execute(
-                "UPDATE api_token SET revoked_at = ?1, updated_at = ?1 WHERE id = ?2", [to_micros(at), token_id]
-            )
+            values = {"revoked_at": to_micros(at), "updated_at": to_micros(at)}
+            self._update_row(token_id, values)
             details = {"why": mask_text(why)} if why else {}
             audit.append(REVOKE, (token_id, token.name), by, at, details | _describe_last_use(token))
+            self._read_back(token_id, values)
         return True
+
+    def _update_row(self, token_id: int, values: Mapping[str, Any]) -> None:
+        columns = ", ".join(f"{name} = ?" for name in values)
+        self.connection.execute(f"UPDATE api_token SET {columns} WHERE id = ?", [*values.values(), token_id])
+
+    def _read_back(self, token_id: int, values: Mapping[str, Any]) -> None:
+        """Check that the row has the values that were written. A trigger could have changed them."""
+        query = f"SELECT {', '.join(values)} FROM api_token WHERE id = {token_id}"
+        read_back(self.connection, self.location, query, values)
 
     def _find_to_change(self, token_id: int, known: datetime | None) -> ApiToken | None:
         token = self.by_id(token_id)
@@ -275,8 +304,15 @@ class SQLiteApiTokens:
             caller = self.requesting_token
             if caller is not None and _change_key(self.by_id(int(caller.id))) != _change_key(caller):
                 raise CallerChangedError("the calling API token was changed or revoked during this request.")
+            before = self._read_revision()
             self.connection.execute(INCREMENT_REVISION, ["access"])
             yield SQLiteAudit(self.connection, self.location)
+            if self._read_revision() <= before:
+                raise not_kept_error(self.location)
+
+    def _read_revision(self) -> int:
+        (number,) = self.connection.execute("SELECT number FROM revision WHERE kind = 'access'").fetchone()
+        return int(number)
 
 
 def _valid(name: str | None) -> tuple[str, Sequence[Any]]:
@@ -326,23 +362,28 @@ def _describe_last_use(token: ApiToken) -> dict[str, Any]:
     }
 
 
-def _read_record(row: tuple[Any, ...]) -> ApiToken:
-    (number, name, description, kind, scopes, networks, disabled, token, creator, *times, use, revoked) = row
-    created, updated, expires, used = map(from_micros, times)
-    return ApiToken(
-        id=number,
-        name=name,
-        description=description,
-        type=kind,
-        scopes=_texts_decoder.decode(scopes),
-        allowed_cidrs=_texts_decoder.decode(networks),
-        disabled=bool(disabled),
-        token=token,
-        created_by=_creator_decoder.decode(creator) if creator else None,
-        created_at=created,
-        updated_at=updated,
-        expires_at=expires,
-        last_used_at=used,
-        last_use=_use_decoder.decode(use) if use else None,
-        revoked_at=from_micros(revoked),
-    )
+def _read_record(row: tuple[Any, ...], location: str) -> ApiToken:
+    """Return the API token of a row. Raises StoreError if a value has another type than was written."""
+    try:
+        values = msgspec.convert(row, _ApiTokenRow)
+        return ApiToken(
+            id=values.id,
+            name=values.name,
+            description=values.description,
+            type=values.type,
+            scopes=_texts_decoder.decode(values.scopes),
+            allowed_cidrs=_texts_decoder.decode(values.allowed_cidrs),
+            disabled=bool(values.disabled),
+            token=values.token,
+            created_by=_creator_decoder.decode(values.created_by) if values.created_by else None,
+            created_at=from_micros(values.created_at),
+            updated_at=from_micros(values.updated_at),
+            expires_at=from_micros(values.expires_at),
+            last_used_at=from_micros(values.last_used_at),
+            last_use=_use_decoder.decode(values.last_use) if values.last_use else None,
+            revoked_at=from_micros(values.revoked_at),
+        )
+    except (msgspec.MsgspecError, OverflowError) as error:
+        raise StoreError(
+            f"API token {row[0]!r:.20} in the store {location} is damaged: {error}.", "Restore a backup."
+        ) from error

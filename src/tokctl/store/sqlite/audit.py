@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from tokctl.api_tokens.audit import Actor, AuditEntry, ChainHead, decode_entry
+from tokctl.errors import StoreError
 from tokctl.model.times import EPOCH
-from tokctl.store.sqlite.connection import translate_errors
+from tokctl.store.sqlite.connection import LimitedConnection, translate_errors
 
 _SELECT = "SELECT number, token, CAST(entry AS BLOB), CAST(hash AS BLOB) FROM audit"  # also read invalid UTF-8
 
@@ -20,7 +21,7 @@ _SELECT = "SELECT number, token, CAST(entry AS BLOB), CAST(hash AS BLOB) FROM au
 class SQLiteAudit:
     """Reads entries over a store's connection, and adds entries within the caller's transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, location: str) -> None:
+    def __init__(self, connection: LimitedConnection, location: str) -> None:
         self.connection = connection
         self.location = location
 
@@ -31,7 +32,7 @@ class SQLiteAudit:
         order = "DESC" if newest else "ASC"
         with translate_errors(self.location):
             statement = f"{_SELECT} WHERE {where} number > ?1 ORDER BY number {order} LIMIT ?3"
-            for row in self.connection.execute(statement, [after, token_id, limit]):
+            for row in self.connection.rows(statement, [after, token_id, limit]):
                 yield _read_entry(*row)
 
     def head(self) -> ChainHead:
@@ -58,8 +59,26 @@ class SQLiteAudit:
         )
         chain_hash = entry.chain_hash(head.hash)
         content = msgspec.json.encode(entry.content()).decode()
-        self.connection.execute("INSERT INTO audit VALUES (?, ?, ?, ?)", [entry.number, number, content, chain_hash])
+        row = {"number": entry.number, "token": number, "entry": content, "hash": chain_hash}
+        self.connection.execute("INSERT INTO audit VALUES (?, ?, ?, ?)", list(row.values()))
         self.connection.execute("UPDATE audit_head SET number = ?, hash = ?", [entry.number, chain_hash])
+        read_back(self.connection, self.location, f"SELECT * FROM audit WHERE number = {entry.number}", row)
+        if self.head() != ChainHead(entry.number, chain_hash):
+            raise not_kept_error(self.location)
+
+
+def read_back(connection: sqlite3.Connection, location: str, query: str, written: Mapping[str, Any]) -> None:
+    """Check that a query returns one row with exactly the values that were written. Raises StoreError."""
+    if connection.execute(query).fetchall() != [tuple(written.values())]:
+        raise not_kept_error(location)
+
+
+def not_kept_error(location: str) -> StoreError:
+    """Return the error for a store that changes what is written to it."""
+    return StoreError(
+        f"the store {location} does not keep what is written to it. Nothing was changed.",
+        "Check it with 'tokctl store check', and restore a backup.",
+    )
 
 
 def _read_entry(number: int, token: int, content: bytes, chain_hash: bytes) -> AuditEntry:

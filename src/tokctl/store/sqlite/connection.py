@@ -10,25 +10,34 @@ import sqlite3
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import current_thread, main_thread
+from typing import Any
 
 from msgspec import Struct
 
 from tokctl.atomic_files import PRIVATE_FILE, is_foreign, make_folder
 from tokctl.errors import StoreError, WrongStoreError
-from tokctl.store.sqlite.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+from tokctl.store.sqlite.migration import find_schema_changes, find_views, migrate
+from tokctl.store.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION
 from tokctl.verbose_log import trace
 
 CACHE_KIB = 16 << 10
 BUSY_TIMEOUT_SECONDS = 30
 """Seconds that a writer waits for another one."""
+QUERY_LIMIT_SECONDS = 120.0
+"""Seconds until a query of a reader has its next row: ten times as long as sorting 20 million tokens takes."""
+STEPS_PER_CHECK = 100_000
+"""Instructions of SQLite's virtual machine, a few milliseconds, between two checks of a query's time."""
 
 _IN_USE = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _READ_ONLY = sqlite3.SQLITE_READONLY
 _CANNOT_OPEN = sqlite3.SQLITE_CANTOPEN
 """Primary result codes (https://www.sqlite.org/rescode.html)."""
+_DEFENSIVE = 1010
+"""SQLITE_DBCONFIG_DEFENSIVE: statements cannot write to SQLite's own tables."""
 
 _IN_USE_TEXT = f"is locked: another process has been writing to it for {BUSY_TIMEOUT_SECONDS} s.", "Try again later."
 _TEXTS = {
@@ -40,6 +49,10 @@ _TEXTS = {
     sqlite3.SQLITE_CORRUPT: (
         "is damaged.",
         "Restore a backup, or export the readable data with 'tokctl store export'.",
+    ),
+    sqlite3.SQLITE_INTERRUPT: (
+        "needs too long for a query, which was stopped.",
+        "Check it with 'tokctl store check'.",
     ),
     sqlite3.SQLITE_IOERR: (
         "cannot be read or written: disk I/O error.",
@@ -55,23 +68,25 @@ def translate_errors(path: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        meaning, hint = _TEXTS.get(_primary_code(error) or 0, (f"reports an error: {error}.", ""))
+        code = _primary_code(error) or 0
+        if code == sqlite3.SQLITE_INTERRUPT:
+            is_reached, QueryLimit.is_reached = QueryLimit.is_reached, False
+            if not is_reached and current_thread() is main_thread():
+                raise KeyboardInterrupt from None
+        if str(error).startswith("Could not decode to UTF-8"):  # the message has the text
+            code = sqlite3.SQLITE_CORRUPT
+        meaning, hint = _TEXTS.get(code, (f"reports an error: {error}.", ""))
         raise StoreError(f"the store {path} {meaning}", hint) from error
+    except UnicodeDecodeError as error:  # SQLite's own message about a damaged schema has damaged names
+        raise StoreError(f"the store {path} {_TEXTS[sqlite3.SQLITE_CORRUPT][0]}", "Restore a backup.") from error
     except OverflowError as error:
         raise StoreError(f"the store {path} cannot store a number of this size: {error}.") from error
 
 
-@contextmanager
-def transaction(connection: sqlite3.Connection, *, keep: bool = True) -> Iterator[None]:
-    """Run a write transaction; roll it back after an error, and without ``keep``."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT" if keep else "ROLLBACK")
-    except BaseException:
-        with suppress(sqlite3.Error):  # a full disk has rolled it back already
-            connection.execute("ROLLBACK")
-        raise
+def is_stopped(error: StoreError) -> bool:
+    """Tell whether an error of ``translate_errors`` means that a query took longer than its limit."""
+    cause = error.__cause__
+    return isinstance(cause, sqlite3.Error) and _primary_code(cause) == sqlite3.SQLITE_INTERRUPT
 
 
 def _primary_code(error: sqlite3.Error) -> int | None:
@@ -80,6 +95,50 @@ def _primary_code(error: sqlite3.Error) -> int | None:
         return error.sqlite_errorcode & 0xFF  # the other bits are the extended code
     except AttributeError:
         return None
+
+
+class QueryLimit:
+    """The maximum time in seconds until a query has its next row, None for no limit.
+
+    SQLite calls ``check`` now and then, and stops the query if it returns True. It also stops if Ctrl-C raises
+    KeyboardInterrupt there, but hides this exception; ``translate_errors`` raises it again.
+    """
+
+    is_reached = False  # by the last query that was stopped, by this limit or another thread
+
+    def __init__(self) -> None:
+        self.seconds: float | None = None
+        self.has_row = True  # since the last check
+        self._checked_at = 0.0
+
+    def check(self) -> bool:
+        """Return whether the query has to stop."""
+        now = time.monotonic()
+        if self.has_row:
+            self.has_row = False
+            self._checked_at = now
+        if self.seconds is None or now - self._checked_at <= self.seconds:
+            return False
+        QueryLimit.is_reached = True
+        return True
+
+
+class LimitedConnection(sqlite3.Connection):
+    """A connection with a time limit for its queries."""
+
+    limit: QueryLimit
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        """Begin a query; its rows should be read at once."""
+        self.limit.has_row = True
+        return super().execute(*arguments)
+
+    def rows(self, *arguments: Any) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of a query; the time in which the caller does something else does not count."""
+        limit = self.limit
+        for row in self.execute(*arguments):
+            yield row
+            limit.has_row = True
 
 
 class Fingerprint(Struct, frozen=True):
@@ -95,14 +154,14 @@ class OpenedFile(Struct, frozen=True):
     An ``immutable`` connection takes no locks and sees no changes.
     """
 
-    connection: sqlite3.Connection
+    connection: LimitedConnection
     fingerprint: Fingerprint | None = None
     immutable: bool = False
 
 
 def open_memory() -> OpenedFile:
     """Return an empty store in memory, which is deleted when it is closed."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection = _secure(sqlite3.connect(":memory:", isolation_level=None, factory=LimitedConnection))
     migrate(connection)
     return OpenedFile(connection)
 
@@ -124,18 +183,31 @@ def open_file(path: Path, *, write: bool, create: bool) -> OpenedFile:
         fingerprint = read_fingerprint(path)  # before it is opened, to detect a file that replaces it later
         connection, immutable = (_connect(path, "mode=rw"), False) if write else _connect_read_only(path)
         try:
-            version = _check(connection, path)
-            if version < SCHEMA_VERSION:
+            if _check(connection, path, write=write) < SCHEMA_VERSION:
                 with closing(_connect(path, "mode=rw")) as upgrading:
                     migrate(upgrading)
             if write:
                 connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             else:
+                connection.limit.seconds = QUERY_LIMIT_SECONDS
                 connection.execute("BEGIN")  # everything a command shows is of one moment
         except BaseException:
             connection.close()
             raise
     return OpenedFile(connection, fingerprint, immutable)
+
+
+def refuse_views(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise StoreError if the schema has a view, whose query could be endless, or a virtual table."""
+    _refuse_schema(find_views(connection), path, "read")
+
+
+def _refuse_schema(changes: Iterator[str], path: Path, action: str) -> None:
+    for change in changes:
+        raise StoreError(
+            f"the store {path} {change}, so it is not {action}: it could change what is read or written.",
+            "Another program has changed it. Restore a backup.",
+        )
 
 
 def _stat(path: Path) -> os.stat_result | None:
@@ -161,10 +233,11 @@ def _create(path: Path) -> None:
     """Create an empty store that only its owner can read."""
     try:
         make_folder(path.parent)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, PRIVATE_FILE))
-        if is_foreign(path.stat()):  # it was there, and empty
-            raise PermissionError(0, "it belongs to another user")
-        _close_to_others(path, stat.S_IRWXG | stat.S_IRWXO)
+        with open(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, PRIVATE_FILE)) as file:  # noqa: PTH123 - modes
+            if is_foreign(os.fstat(file.fileno())):  # it was there, and empty
+                raise PermissionError(0, "it belongs to another user")
+            _close_to_others(path, stat.S_IRWXG | stat.S_IRWXO)
+            os.fchmod(file.fileno(), PRIVATE_FILE)  # the umask may have removed bits
     except OSError as error:
         raise StoreError(
             f"cannot create the store {path}: {error.strerror}.", "Use another path with --store."
@@ -197,21 +270,33 @@ def _close_to_others(path: Path, bits: int) -> None:
     sys.stderr.write(f"warning: the store {path} was open to other users (mode {mode:04o}); it is closed now.\n")
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def _connect(path: Path, mode: str) -> LimitedConnection:
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?{mode}",
         uri=True,
         timeout=BUSY_TIMEOUT_SECONDS,
         isolation_level=None,
         check_same_thread=False,  # a simulation records from a thread with a deep stack, one at a time
+        factory=LimitedConnection,
     )
+    _secure(connection)
     connection.execute("PRAGMA foreign_keys = ON")
     if mode == "mode=rw":  # this pragma reads the file, which may fail for a reader
         connection.execute("PRAGMA synchronous = NORMAL")
     return connection
 
 
-def _connect_read_only(path: Path) -> tuple[sqlite3.Connection, bool]:
+def _secure(connection: LimitedConnection) -> LimitedConnection:
+    """Let the schema call no functions but harmless ones, and limit queries."""
+    connection.limit = QueryLimit()
+    connection.set_progress_handler(connection.limit.check, STEPS_PER_CHECK)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    if hasattr(connection, "setconfig"):  # Python 3.12
+        connection.setconfig(_DEFENSIVE, True)
+    return connection
+
+
+def _connect_read_only(path: Path) -> tuple[LimitedConnection, bool]:
     """Return a connection, and whether it takes no locks and sees no changes."""
     connection = _connect(path, "mode=ro")
     try:
@@ -240,15 +325,24 @@ def _log_size(path: Path) -> int:
         return 0
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> int:
+def _check(connection: sqlite3.Connection, path: Path, *, write: bool) -> int:
     """Return the schema version of a store that this program can open."""
-    connection.execute("BEGIN")  # another process may be creating the same store: read all three at one moment
+    connection.execute("BEGIN")  # another process may be creating the same store: read everything at one moment
     try:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
+        _check_version(path, tables, application, version)
+        if write or version < SCHEMA_VERSION:
+            _refuse_schema(find_schema_changes(connection, version), path, "written to")
+        else:
+            refuse_views(connection, path)
     finally:
         connection.execute("COMMIT")
+    return int(version)
+
+
+def _check_version(path: Path, tables: int, application: int, version: int) -> None:
     if application != APPLICATION_ID and (tables or application):
         raise WrongStoreError(f"{path} is not a tokctl store.", "Use another file with --store.")
     if version > SCHEMA_VERSION:
@@ -256,30 +350,5 @@ def _check(connection: sqlite3.Connection, path: Path) -> int:
             f"the store {path} was written by a newer tokctl (schema {version}, supported: {SCHEMA_VERSION}).",
             "Upgrade tokctl.",
         )
-    return int(version)
-
-
-def migrate(
-    connection: sqlite3.Connection, steps: tuple[str | Callable[[sqlite3.Connection], None], ...] = MIGRATIONS
-) -> None:
-    """Upgrade a store's schema to the last of the steps, in one transaction."""
-    with transaction(connection):
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        for step in steps[version:]:
-            if callable(step):
-                step(connection)
-                continue
-            for statement in _statements(step):
-                connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {max(version, len(steps))}")
-
-
-def _statements(step: str) -> Iterator[str]:
-    """Yield the statements of a script; a trigger is one statement."""
-    statement = ""
-    for part in step.split(";"):
-        statement += part + ";"
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
+    if version < 0:
+        raise WrongStoreError(f"the store {path} has an invalid schema version ({version}).", "Restore a backup.")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Iterator
 from datetime import timedelta
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +22,7 @@ from tokctl.model.filters import (
     StuckLimits,
     TokenFilter,
     asks_for_live,
+    matches_glob,
 )
 from tokctl.model.instance_status import InstanceStatus
 from tokctl.model.instances import Instance, Summary, summarize
@@ -32,7 +31,7 @@ from tokctl.model.times import to_micros
 from tokctl.model.tokens import Token
 from tokctl.model.visits import Visit
 from tokctl.store.protocol import Revisions, Store
-from tokctl.store.sqlite.connection import translate_errors
+from tokctl.store.sqlite.connection import LimitedConnection, translate_errors
 from tokctl.store.sqlite.rows import (
     READ_STATUS,
     READ_STAY,
@@ -201,10 +200,6 @@ def _instance_table(where: InstanceFilter) -> str:
     return "instance INDEXED BY instance_live" if where.stuck is not None else "instance"
 
 
-def _matches(value: str | None, glob: str) -> bool:
-    return value is not None and fnmatchcase(value, glob)
-
-
 def _page(limit: int | None, offset: int) -> str:
     return f" LIMIT {-1 if limit is None else int(limit)} OFFSET {int(offset)}"
 
@@ -212,13 +207,13 @@ def _page(limit: int | None, offset: int) -> str:
 class SQLiteInstanceQueries(Store):
     """Queries about instances, changes and definitions."""
 
-    def __init__(self, connection: sqlite3.Connection, location: str) -> None:
+    def __init__(self, connection: LimitedConnection, location: str) -> None:
         self.location = location
         self._use(connection)
 
-    def _use(self, connection: sqlite3.Connection) -> None:
+    def _use(self, connection: LimitedConnection) -> None:
         """Read from this connection from now on."""
-        connection.create_function("matches", 2, _matches, deterministic=True)
+        connection.create_function("matches", 2, matches_glob, deterministic=True)
         connection.create_function("error_message", 1, read_error, deterministic=True)
         connection.create_function("is_running", 2, read_is_running, deterministic=True)
         connection.create_function("waits_for_event", 1, read_waits_for_event, deterministic=True)
@@ -228,7 +223,7 @@ class SQLiteInstanceQueries(Store):
     def query(self, sql: str, values: list[Any] | tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a result as they are found."""
         with translate_errors(self.location):
-            yield from self.connection.execute(sql, values)
+            yield from self.connection.rows(sql, values)
 
     # --- changes ---
 
@@ -438,6 +433,7 @@ class SQLiteQueries(SQLiteInstanceQueries):
             rows = self.connection.execute(f"SELECT {columns} FROM token WHERE instance = ?", values)
             while chunk := rows.fetchmany(BATCH_SIZE):
                 yield VisitBatch(*zip(*chunk, strict=True))
+                self.connection.limit.has_row = True
 
     def count_tokens(self, instance_id: str | None, where: TokenFilter) -> int:
         table, pk = (_all_tokens_table(where), None) if instance_id is None else ("token", self.find(instance_id)[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -14,7 +15,16 @@ from tokctl.errors import StoreError
 from tokctl.model.times import from_micros, to_micros
 from tokctl.store.protocol import StoreInfo
 from tokctl.store.sqlite.batch import SQLiteBatch
-from tokctl.store.sqlite.connection import OpenedFile, open_file, read_fingerprint, transaction, translate_errors
+from tokctl.store.sqlite.connection import (
+    OpenedFile,
+    QueryLimit,
+    is_stopped,
+    open_file,
+    read_fingerprint,
+    refuse_views,
+    translate_errors,
+)
+from tokctl.store.sqlite.migration import find_schema_changes, transaction
 from tokctl.store.sqlite.queries import SQLiteQueries
 from tokctl.store.sqlite.schema import FINAL, INCREMENT_REVISION, LIVE
 from tokctl.store.sqlite.variables import find_stale_variables
@@ -32,6 +42,7 @@ class SQLiteStore(SQLiteQueries):
         self.path = path
         self._opened = opened
         self._version: tuple[int, int] | None = None
+        self._query_limit = opened.connection.limit.seconds
         self._starts: PageStarts | None = None
 
     def close(self) -> None:
@@ -52,7 +63,9 @@ class SQLiteStore(SQLiteQueries):
             self.release()
             self.connection.execute("BEGIN")
             (version,) = self.connection.execute("PRAGMA data_version").fetchone()  # of the data that the BEGIN shows
-        last, self._version = self._version, (version, self.connection.total_changes)
+            last, self._version = self._version, (version, self.connection.total_changes)
+            if self._version != last:
+                refuse_views(self.connection, self.path)
         return self._version != last
 
     def _reopen(self) -> None:
@@ -60,6 +73,7 @@ class SQLiteStore(SQLiteQueries):
         self.close()
         self._opened = opened
         self._use(opened.connection)
+        self.set_query_limit(self._query_limit)
         self._version = None
 
     def release(self) -> None:
@@ -97,7 +111,11 @@ class SQLiteStore(SQLiteQueries):
         with translate_errors(str(self.path)):
             self.connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
 
+    def set_query_limit(self, seconds: float | None) -> None:
+        self._opened.connection.limit.seconds = self._query_limit = seconds
+
     def interrupt(self) -> None:
+        QueryLimit.is_reached = True
         with suppress(sqlite3.ProgrammingError):  # it has been closed
             self.connection.interrupt()
 
@@ -123,7 +141,25 @@ class SQLiteStore(SQLiteQueries):
             newest=from_micros(newest),
         )
 
+    def find_damage(self, seconds: float = math.inf) -> Iterator[str]:
+        from tokctl.store.sqlite.values import find_odd_values
+
+        limit = self._query_limit
+        self.set_query_limit(None if seconds == math.inf else max(seconds, 1.0))
+        try:
+            with translate_errors(str(self.path)):
+                (version,) = self.connection.execute("PRAGMA user_version").fetchone()
+                for change in find_schema_changes(self.connection, version):
+                    yield f"the store {change}"
+                yield from find_odd_values(self.connection, seconds)
+        except StoreError as error:
+            if not is_stopped(error):
+                raise
+        finally:
+            self.set_query_limit(limit)
+
     def find_problems(self) -> Iterator[str]:
+        self.set_query_limit(None)
         with translate_errors(str(self.path)):
             for (text,) in self.connection.execute("PRAGMA integrity_check"):
                 if text != "ok":
@@ -196,6 +232,9 @@ class SQLiteStore(SQLiteQueries):
             self.connection.execute(INCREMENT_REVISION, ["process"])
             where = self._prunable(incidents=incidents)
             self.connection.execute(f"DELETE FROM instance WHERE {where}", (to_micros(moment),))
-        with suppress(sqlite3.OperationalError):  # while another writer is active, free pages are kept and used again
+        with (
+            translate_errors(str(self.path)),
+            suppress(sqlite3.OperationalError),
+        ):
             self.connection.executescript("PRAGMA incremental_vacuum")  # execute would free a single page
         return counted

@@ -9,6 +9,7 @@ from tokctl.analysis.debug.rules.base import Rule
 RULES = {
     "COMMON_CAUSE": "common_cause:CommonCause",
     "FAILED_TOKENS": "states:Failed",
+    "FAILED_CALLS": "states:FailedCalls",
     "RETRIES_EXHAUSTED": "jobs:RetriesExhausted",
     "TIMED_OUT_TOKENS": "jobs:TimedOut",
     "DEADLOCKED_JOIN": "deadlocked_join:DeadlockedJoin",

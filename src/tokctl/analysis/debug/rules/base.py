@@ -262,6 +262,10 @@ class Rule:
         """Return phrases for the message of the finding, before the worst match. Called last."""
         return ()
 
+    def notes(self) -> Iterable[str]:
+        """Return sentences for below the findings, on what many matches have in common. Called last."""
+        return ()
+
     def evidence(self) -> dict[str, Any]:
         """Return further members of the finding's JSON document. Called last."""
         return {}

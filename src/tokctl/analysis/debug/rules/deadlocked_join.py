@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from tokctl.analysis.debug.rules.base import HIGH, Rule, RuleContext, RuleMatch
 from tokctl.model.durations import format_timedelta
@@ -25,20 +26,17 @@ class DeadlockedJoin(Rule):
 
     def find(self, context: RuleContext) -> Iterator[RuleMatch]:
         """Check the joins that wait."""
-        elements = context.definition.elements if context.definition is not None else {}
         for join in context.waiting_joins:
             if not join.deadlocked:
                 continue
-            branches = ", ".join(
-                f"{flow.flow} (from '{elements[flow.source].name or flow.source}')" for flow in join.dead
-            )
+            branches = ", ".join(f"{flow.flow} (from '{flow.source_name}')" for flow in join.dead)
             if join.failed:  # the same problem as that of FAILED_TOKENS
                 names = dict.fromkeys(token.name for token in join.failed)
                 message = f"no token can arrive on {branches}, because {' and '.join(names)} FAILED"
             else:
                 message = f"no token can arrive any more on {branches}"
             age = context.age(join.token)
-            if age is not None:
+            if age is not None and age > timedelta(0):
                 message += f"; has waited {format_timedelta(age)}"
             details = {
                 "missing_flows": [flow.flow for flow in join.dead],

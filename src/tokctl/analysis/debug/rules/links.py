@@ -50,6 +50,10 @@ def _get_parent(visit: Visit) -> dict[str, Any]:
     return {"parent_token_id": visit.parent_token_id}
 
 
+MAX_EXAMPLES = 20
+"""How many contradictions of a token are described one by one."""
+
+
 class BrokenLinks(Rule):
     """The parents and children that tokens name contradict each other, or form a cycle.
 
@@ -74,7 +78,8 @@ class BrokenLinks(Rule):
         else:
             rows = (TreeRow(v.token_id, v.element_id, v.state, v.parent_token_id) for v in context.visits)
         found: dict[str, list[ContradictionExample]] = {}
-        for anomaly in build_forest(rows, max_examples=sys.maxsize).anomalies.examples:
+        anomalies = build_forest(rows, max_examples=sys.maxsize, max_examples_of_token=MAX_EXAMPLES).anomalies
+        for anomaly in anomalies.examples:
             if anomaly.kind not in {
                 "PARENT_MISSING",
                 "PARENT_UNNAMED",
@@ -83,7 +88,10 @@ class BrokenLinks(Rule):
         for token_id, several in found.items():
             visit = context.visits[context.positions[token_id]]
             kinds = [{"kind": one.kind, "other_token_id": one.other_id} for one in several]
-            message = "; ".join(dict.fromkeys(one.message.removeprefix(f"{token_id} ") for one in several))
+            messages = dict.fromkeys(one.message.removeprefix(f"{token_id} ") for one in several)
+            if more := anomalies.omitted[token_id]:
+                messages[f"and {more:,} more"] = None
+            message = "; ".join(messages)
             yield RuleMatch(visit, message, visit.created_at, float(visit.live), {"anomalies": kinds})
 
 

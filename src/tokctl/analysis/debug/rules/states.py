@@ -1,4 +1,4 @@
-"""Rules on the states of tokens: FAILED_TOKENS, LONG_RUNNING_TOKENS, STUCK_GATEWAY_TOKENS and SUSPENDED_TOKENS."""
+"""Rules on the states of tokens: FAILED, called instances that failed, long running, at a gateway, SUSPENDED."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tokctl.text import one_line
 
 
 class Failed(Rule):
-    """A token is FAILED: an incident that no automatic retry will resolve."""
+    """A token is FAILED: an incident that no automatic retry will resolve. FAILED_CALLS finds those of callers."""
 
     name = "FAILED_TOKENS"
     severity = HIGH
@@ -38,10 +38,38 @@ class Failed(Rule):
     def find(self, context: RuleContext) -> Iterator[RuleMatch]:
         """Check the FAILED tokens."""
         for visit in context.live if FAILED in context.states else ():
-            if visit.state != FAILED:
+            if visit.state != FAILED or visit.context.called_instance_id is not None:
                 continue
             since = visit.entered_at or visit.finished_at or visit.created_at
             yield RuleMatch(visit, _describe_failure, since, details=_get_retries)
+
+
+class FailedCalls(Rule):
+    """A call activity is FAILED because a token of the instance that it calls is.
+
+    Some engines repeat an incident on all callers, up to the first. FAILED_TOKENS finds the one to resolve.
+    """
+
+    name = "FAILED_CALLS"
+    severity = HIGH
+    meaning = "Call activities whose called instance has a FAILED token."
+    needs_failed_only = True
+    is_consequence = True
+
+    def find(self, context: RuleContext) -> Iterator[RuleMatch]:
+        """Check the FAILED tokens that have called an instance."""
+        for visit in context.live if FAILED in context.states else ():
+            called = visit.context.called_instance_id
+            if visit.state != FAILED or called is None:
+                continue
+            since = visit.entered_at or visit.finished_at or visit.created_at
+            yield RuleMatch(visit, _describe_failed_call, since, details={"called_instance_id": called})
+
+
+def _describe_failed_call(visit: Visit) -> str:
+    error = visit.context.error
+    what = ": " + one_line(error.partition("\n")[0]) if error else ""
+    return f"the called instance {visit.context.called_instance_id} failed{what}"
 
 
 def _describe_failure(visit: Visit) -> str:
@@ -87,10 +115,10 @@ class StuckGateway(Rule):
 
     name = "STUCK_GATEWAY_TOKENS"
     severity = HIGH
-    meaning = "Tokens that have been WAITING at a gateway for too long, unless others can still arrive."
+    meaning = "Tokens that have been WAITING at a gateway for too long."
     thresholds = (
         duration_threshold("stuck_gateway", timedelta(minutes=5), "WAITING at a gateway for longer than this"),
-        integer_threshold("waiting_joins", 0, "1 to include joins at which tokens can still arrive", maximum=1),
+        integer_threshold("waiting_joins", 0, "1: also at joins where tokens can still arrive", maximum=1),
     )
     needs_finished = True
     needs_flow_history = True

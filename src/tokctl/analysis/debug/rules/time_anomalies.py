@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tokctl.analysis.debug.rules.base import LOW, Rule, RuleContext, RuleMatch, duration_threshold
+from tokctl.model.durations import format_timedelta
 from tokctl.model.times import format_time
 from tokctl.model.visits import Visit
 
@@ -21,6 +22,10 @@ class TimeAnomalies(Rule):
     thresholds = (duration_threshold("clock_skew", timedelta(minutes=1), "in the future by more than this"),)
     needs_finished = True
 
+    def __init__(self, limits: Mapping[str, Any]) -> None:
+        super().__init__(limits)
+        self._ahead = timedelta()
+
     def find(self, context: RuleContext) -> Iterator[RuleMatch]:
         """Check all tokens, first by a quick condition, because nearly all of them are in order."""
         latest = context.before(-self.limits["clock_skew"])
@@ -32,7 +37,16 @@ class TimeAnomalies(Rule):
             return {"anomalies": [kind for kind, _ in _find_anomalies(visit, latest)]}
 
         for visit in _find_suspects(context.visits, latest):
+            times = (visit.created_at, visit.updated_at, visit.completed_at, visit.cancelled_at)
+            newest = max((time for time in times if time is not None), default=latest)
+            if newest > latest:
+                self._ahead = max(self._ahead, newest - context.now)
             yield RuleMatch(visit, describe, visit.created_at, float(visit.live), get_kinds)
+
+    def notes(self) -> Iterable[str]:
+        """Return how far times are in the future: usually clocks differ, and the tokens are in order."""
+        if self._ahead:
+            yield f"Times are up to {format_timedelta(self._ahead)} in the future. Check the clock of the source."
 
 
 def _find_suspects(visits: Sequence[Visit], latest: datetime) -> list[Visit]:

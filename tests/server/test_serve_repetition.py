@@ -20,7 +20,6 @@ import pytest
 from support.managing import ROOT, Manager, fault_of
 from support.running_server import Served, make_secret, make_store, serving
 from tokctl.api_tokens.idempotency import derive_secret
-from tokctl.api_tokens.registries.http import HttpRegistry
 from tokctl.api_tokens.registries.protocol import ApiTokenSpec, CreationOutcomeUnknownError
 from tokctl.api_tokens.registries.tokctl import KIND
 from tokctl.api_tokens.secrets import is_tokctl_secret
@@ -225,8 +224,7 @@ def test_a_client_asks_again_after_a_lost_response(keyed, monkeypatch, cuts):
     name, caller = f"lost {cuts}", keyed.headers["Authorization"].split()[1]
     with cutting(keyed.served.address, cuts) as (url, left):
         connection = Connection(url, credential=lambda: caller)
-        registry = HttpRegistry(connection, KIND, lambda: datetime.now(UTC), pytest.fail)
-        registry.capabilities()
+        registry = KIND.open(connection, lambda: datetime.now(UTC), pytest.fail)
         if cuts < 4:
             made = registry.create(ApiTokenSpec(name=name))
             assert registry.verify(made.secret).state == VALID

@@ -166,9 +166,7 @@ def report_rotation(app: App, old: ApiToken, rotated: RotationResult) -> None:
 def _report_replaced_secret(app: App, rotated: RotationResult) -> None:
     """Report an API token whose secret was replaced in place."""
     new, place = rotated.new, rotated.entry.place
-    until = (
-        "" if new.expires_at is None else f" The API token expires at {new.expires_at:%Y-%m-%d %H:%M} UTC, as before."
-    )
+    until = "" if new.expires_at is None else f" The token expires at {new.expires_at:%Y-%m-%d %H:%M} UTC, as before."
     app.notify(f"The old secret of API token {new.id} '{new.name}' is invalid.{until}")
     if place != STDOUT:
         where = VaultSink(place, rotated.entry.origin).where

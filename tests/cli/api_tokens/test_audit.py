@@ -47,6 +47,19 @@ def test_the_newest_first(tokctl, done):
     assert rows[4].endswith("read-only; process, token; expires 2025-01-16")
 
 
+def test_a_last_use_is_told_in_words(tokctl, keys):
+    tokctl("api-tokens", "disable", "grafana")
+    tokctl("api-tokens", "enable", "grafana")
+    tokctl("api-tokens", "revoke", "grafana", "--yes", "--reason", "done")
+    _, *rows = tokctl("api-tokens", "audit", "-n", "3", width=300).out.splitlines()
+    used = "last used 2025-01-11T07:40:00.000Z, "
+    assert [row.split()[4] for row in rows] == ["revoke", "enable", "disable"]
+    assert f"  done; {used}" in rows[0]
+    assert f"  {used}" in rows[1]
+    assert f"  {used}" in rows[2]
+    assert "{" not in "".join(rows)
+
+
 def test_json_holds_all_of_an_entry(tokctl, done):
     first = json.loads(tokctl("api-tokens", "audit", "-o", "json").out)["entries"][-1]
     assert len(first.pop("hash")) == 64

@@ -6,14 +6,25 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
-from tokctl.api_tokens.audit import CREATE, REVOKE, ROTATE, UPDATE, AuditEntry, ChainCheck, encode_entry, encode_head
+from tokctl.api_tokens.audit import (
+    CREATE,
+    DISABLE,
+    ENABLE,
+    REVOKE,
+    ROTATE,
+    UPDATE,
+    AuditEntry,
+    ChainCheck,
+    encode_entry,
+    encode_head,
+)
 from tokctl.documents.audit import ChainCheckDocument
 from tokctl.model.times import format_time
 from tokctl.render.result import Cell, Column, Detail, Field, Listing, Section, format_value
 from tokctl.render.text import count, moment_cell
 from tokctl.render.views.api_tokens import field_label, format_change
 
-_ACTION_STYLES = {CREATE: "green", UPDATE: "", REVOKE: "red", ROTATE: "yellow"}
+_ACTION_STYLES = {CREATE: "green", UPDATE: "", DISABLE: "yellow", ENABLE: "", REVOKE: "red", ROTATE: "yellow"}
 
 
 def audit_listing(
@@ -104,9 +115,16 @@ def _format_details(entry: AuditEntry) -> str:
         return "; ".join(filter(None, texts))
     if entry.action == ROTATE:
         return f"to {format_value(details.get('successor'))}"
-    if entry.action == REVOKE:
-        return format_value(details.get("why"))
+    if entry.action in {REVOKE, DISABLE, ENABLE}:
+        return "; ".join(filter(None, (format_value(details.get("why")), _format_last_use(details.get("lastUse")))))
     return format_value(details) if details else ""
+
+
+def _format_last_use(use: Any) -> str:
+    if not isinstance(use, dict):
+        return ""
+    known = (use.get(name) for name in ("at", "address", "userAgent", "endpoint"))
+    return f"last used {', '.join(format_value(value) for value in known if value)}"
 
 
 def _format_change_pair(pair: Any) -> str:

@@ -759,7 +759,7 @@ def test_a_list_of_instances_has_their_incidents(fake):
         assert listed[instance_id].failed_tokens == 1
         assert listed[instance_id].first_error == message
         assert listed[instance_id].live_elements
-    assert all(one.incidents is None for one in listed.values() if one.instance.instance_id not in dict(dead))
+    assert all(one.incidents == 0 for one in listed.values() if one.instance.instance_id not in dict(dead))
 
 
 def test_a_suspended_instance_stays_so_in_a_list_of_others(fake):

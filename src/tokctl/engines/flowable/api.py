@@ -91,6 +91,8 @@ class FlowableApi:
         self._lock = Lock()
         self._external: Client | None = None
         self._has_external = True
+        self.hides_jobs = False
+        """Whether the credential may not read jobs: whether there are incidents is then unknown."""
 
     def close(self) -> None:
         """Close all connections."""
@@ -137,6 +139,7 @@ class FlowableApi:
         try:
             jobs = self.get_all((MANAGEMENT, queue.value), FlowableJob, params)
         except NotAllowedError as error:
+            self.hides_jobs = True
             warn(f"Jobs and incidents are unknown: {error.message}")
             return []
         return with_queue(jobs, queue)

@@ -125,7 +125,8 @@ class FlowableEngine(RemoteEngine):
         sort = {"sort": "startTime", "order": "desc" if order.descending else "asc"}
         rows, total = self.api.get_page(HISTORIC_INSTANCES, FlowableInstance, params | sort, start=offset, size=limit)
         self._totals[where] = total
-        return filter(where.matches, map(self._finder.status, self._finder.to_instances(rows)))
+        rest = replace(where, live=False)  # a running instance has a live token
+        return filter(rest.matches, map(self._finder.status, self._finder.to_instances(rows)))
 
     def scan_instances(self, where: InstanceFilter) -> Iterator[InstanceStatus]:
         """Yield every instance that matches; when a running one was last updated follows from its tokens."""

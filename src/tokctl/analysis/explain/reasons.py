@@ -118,7 +118,7 @@ def explain_job(tokens: TokenRelations, visit: Visit) -> WaitReason:
         f"It is assigned to worker {worker}." if worker else f"{free}.",
         *_describe_last_error(visit),
     ]
-    summary = f"waits for {job}, {f'assigned to worker {worker}' if worker else 'without a recorded worker'}"
+    summary = f"waits for {job}" + (f", assigned to worker {worker}" if worker else "")
     late = timeout is not None and timeout < tokens.now
     if timeout is not None and late:
         expired = tokens.format_moment(timeout)

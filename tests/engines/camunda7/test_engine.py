@@ -486,3 +486,10 @@ def test_incidents_of_no_instance_are_told_by_the_list_of_incidents(server, tokc
     done = tokctl("incidents", "list", "--server", server.url, "--engine-kind", "camunda7")
     assert (done.code, done.out) == (0, "")
     assert "A job without an instance failed: no error message was recorded." in done.err
+
+
+def test_a_list_of_failed_instances_on_a_small_terminal_has_the_processes(server, tokctl):
+    words = ("instances", "list", "--failed", "--server", server.url, "--engine-kind", "camunda7")
+    done = tokctl(*words, "--color", "never", tty=True, width=80)
+    heading = next(line for line in done.out.splitlines() if line.startswith("INSTANCE"))
+    assert {"PROCESS", "STATUS", "ERROR"} <= set(heading.split())

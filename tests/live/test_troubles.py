@@ -136,8 +136,8 @@ def test_the_cause_of_every_failed_instance_is_two_commands_away(live):
     """debug names each of them with its id; explain of this id ends at the message of the engine."""
     listed = live.run("debug", "--limit", "0").out
     for trouble in live.raw.troubles():
-        (line, *_) = (line for line in listed.splitlines() if trouble.instance in line and "failed:" in line)
-        (instance,) = {word for word in line.split() if word in live.instances}
+        rows = [[word for word in line.split() if word in live.instances] for line in listed.splitlines()]
+        instance = next(named[0] for named in rows if named and named[0] == trouble.instance)
         explained = live.run("explain", instance)
         assert explained.code == 0
         assert cause(trouble.message) in " ".join(explained.out.split()), trouble

@@ -782,3 +782,9 @@ def test_dead_letters_of_no_instance_are_told(make_fake, cases):
     fake.lists["management/deadletter-jobs"].append({"id": "start", "processInstanceId": None, **start})
     notes = run_debug(engine_of(fake), None, datetime.now(UTC)).notes
     assert "The start of an instance of 'nightly' failed: no such bean." in notes
+
+
+def test_the_next_command_explains_the_called_instance(fake, tokctl):
+    words = ("--server", fake.address, "--engine-kind", "flowable")
+    done = tokctl("explain", CASES["nested1"], *words)
+    assert done.out.endswith(f" explain {CASES['child_of_nested1']}\n")

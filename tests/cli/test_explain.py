@@ -8,10 +8,10 @@ import shlex
 from datetime import UTC, datetime
 
 import pytest
-from rich.cells import cell_len
 
 from support.builders import DOCUMENTED, ndjson, token
 from support.paths import GOLDEN
+from support.terminal import fits
 from support.waiting import bpmn, timer
 from tokctl.render.text import localize_times
 
@@ -159,7 +159,7 @@ def test_text_from_the_data_cannot_steer_the_terminal(tokctl):
 def test_screens(tokctl, simulated, find, place, room, monkeypatch):
     monkeypatch.setenv("TOKCTL_STORE", str(simulated))
     ran = tokctl("explain", *find(place), "--color", "never", now=NOW, width=room, tty=True)
-    assert all(cell_len(line) <= room for line in ran.out.splitlines())
+    assert all(fits(line, room) for line in ran.out.splitlines())
     path = GOLDEN / f"explain-{place}-{room}.txt"
     if os.environ.get("TOKCTL_GOLDEN") == "write":
         path.write_text(ran.out)
@@ -170,7 +170,7 @@ def test_screens(tokctl, simulated, find, place, room, monkeypatch):
 def test_narrow_screens_fit(tokctl, simulated, find, room):
     words = ("explain", *find("waits"), "--store", simulated, "--color", "never")
     ran = tokctl(*words, now=NOW, width=room, tty=True, encoding="ascii")
-    assert all(cell_len(line) <= room for line in ran.out.splitlines())
+    assert all(fits(line, room) for line in ran.out.splitlines())
 
 
 def test_an_instance_is_explained_token_by_token(tokctl, known):
@@ -193,3 +193,12 @@ def test_an_instance_whose_id_begins_those_of_its_tokens(tokctl, tmp_path):
     assert (ran.code, ran.out.count("can continue: no")) == (0, 20)
     assert "… and 5 more. Use -o wide to list all." in ran.out
     assert tokctl("explain", "ord-1-00", "--file", path).out.startswith("e  FAILED  ord-1-00")
+
+
+@pytest.mark.parametrize("words", ["debug", "explain ord-1002", "explain ord-1002 b6-join", "tokens list ord-1002"])
+def test_a_suggested_command_is_on_one_line(tokctl, known, words):
+    """A terminal folds it, and copies it as one line."""
+    ran = tokctl(*words.split(), "--store", known, "--color", "never", now=NOW, width=30, tty=True)
+    suggested = [line for line in ran.out.splitlines() if "tokctl " in line]
+    assert suggested
+    assert all(len(line) > 30 and line == line.rstrip() for line in suggested)

@@ -381,6 +381,7 @@ def test_a_flag_wins_over_the_environment():
                 "detection",
                 "documented_api",
                 "etag_cache",
+                "failed_starts",
                 "ids",
                 "ordered_pool",
                 "connect",

@@ -22,6 +22,7 @@ from tokctl.model.filters import ALL_TOKENS, RECORDED_ORDER, InstanceFilter, Sor
 from tokctl.model.states import FAILED
 from tokctl.model.tokens import NULL, Token
 from tokctl.model.variables import VariableCondition
+from tokctl.services.debug import run_debug
 
 CREATED = SortOrder("created")
 STARTED = SortOrder("started", descending=True)
@@ -759,7 +760,7 @@ def test_a_list_of_instances_has_their_incidents(fake):
         assert listed[instance_id].failed_tokens == 1
         assert listed[instance_id].first_error == message
         assert listed[instance_id].live_elements
-    assert all(one.incidents is None for one in listed.values() if one.instance.instance_id not in dict(dead))
+    assert all(one.incidents == 0 for one in listed.values() if one.instance.instance_id not in dict(dead))
 
 
 def test_a_suspended_instance_stays_so_in_a_list_of_others(fake):
@@ -768,3 +769,22 @@ def test_a_suspended_instance_stays_so_in_a_list_of_others(fake):
         one.instance.instance_id: one.status for one in engine.instances(InstanceFilter(open=True), SortOrder("status"))
     }
     assert listed[CASES["nested4"]] == "SUSPENDED"
+
+
+@pytest.mark.parametrize("cases", [("trip4",), ("order4", "order6", "trip4", "order20", "nested4")])
+def test_dead_letters_of_no_instance_are_told(make_fake, cases):
+    fake = make_fake(cases=cases)
+    start = {
+        "processDefinitionId": "nightly:1:x",
+        "handlerType": "timer-start-event",
+        "exceptionMessage": "no such bean",
+    }
+    fake.lists["management/deadletter-jobs"].append({"id": "start", "processInstanceId": None, **start})
+    notes = run_debug(engine_of(fake), None, datetime.now(UTC)).notes
+    assert "The start of an instance of 'nightly' failed: no such bean." in notes
+
+
+def test_the_next_command_explains_the_called_instance(fake, tokctl):
+    words = ("--server", fake.address, "--engine-kind", "flowable")
+    done = tokctl("explain", CASES["nested1"], *words)
+    assert done.out.endswith(f" explain {CASES['child_of_nested1']}\n")

@@ -39,6 +39,15 @@ def test_a_page_of_instances_takes_one_request_and_two_for_all_pages(ask):
     ]
 
 
+def test_a_page_of_live_instances_takes_no_more(server, tokctl, monkeypatch, tmp_path):
+    monkeypatch.setenv("TOKCTL_STATE_DIR", str(tmp_path))
+    words = ("instances", "list", "--live", "--limit", "3", "-o", "id", "--server", server.address)
+    before = len(server.requests)
+    done = tokctl(*words, "--engine-kind", "flowable")
+    assert len(done.out.splitlines()) == 3
+    assert len(server.requests) - before <= 4  # and one to count them
+
+
 def test_instances_that_have_ended_are_not_suspended(ask):
     assert len(ask("instances", "list", "--status", "COMPLETED,CANCELLED", "--limit", "5")) == 1
 

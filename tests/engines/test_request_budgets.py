@@ -54,7 +54,7 @@ BUDGETS = {
     "tokens trace INSTANCE": Budget(3, 3, 6, 7),
     "incidents list": Budget(2, 7 + 2 * FAILED, 8, 3 + 3 * FAILED),
     "incidents list --by error": Budget(2, 7 + 2 * FAILED, 8, 3 + 3 * FAILED),
-    "debug": Budget(6, 9 + FAILED, 17, 26, {"rest": 1}),
+    "debug": Budget(6, 9 + FAILED, 17, 27, {"rest": 1}),
     "debug INSTANCE": Budget(3, 4, 10, 11),
     "explain INSTANCE": Budget(4, 4, 7, 10),
     "explain INSTANCE TOKEN": Budget(3, 4, 7, 9),

@@ -16,10 +16,16 @@ from select import select
 from typing import Self
 
 import pyte
+from rich.cells import cell_len
 
 from support.commandline import clean_environment
 
 PATIENCE = 30.0  # s; for a machine that is busy
+
+
+def fits(line: str, room: int) -> bool:
+    """Tell whether a line fits on a terminal; one with a command may not: the terminal itself folds it, to copy it."""
+    return cell_len(line) <= room or "tokctl " in line
 
 
 class _Screen(pyte.Screen):

@@ -39,7 +39,8 @@ class TokenDocument(Struct, kw_only=True, frozen=True, gc=False):
     among the retries; ``assignee``; ``called_instance_id``; ``is_scope``, true if the token only encloses others, as
     that of a sub-process or of a multi-instance activity;
     ``entered_by``, how the element was entered, if not by a sequence flow; ``cancellation_derived``, true if the state
-    CANCELLED was derived; ``stack_trace``, of a single token.
+    CANCELLED was derived; ``failed_element_id``, the element that a job was executing when it failed, if it is another
+    one; ``stack_trace``, of a single token.
     """
 
     instance_id: str | UnsetType = UNSET

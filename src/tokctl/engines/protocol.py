@@ -254,7 +254,7 @@ class Engine(ABC):
 
     @property
     def limitations(self) -> Sequence[str]:
-        """What the last ``suspect_visits`` did not check, as sentences."""
+        """What the last ``suspect_visits`` did not check, and known incidents of no instance, as sentences."""
         return ()
 
     # --- capability: a sweep over many instances ------------------------------------------------------

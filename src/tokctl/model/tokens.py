@@ -122,6 +122,7 @@ class ExecutionContext(Struct, frozen=True, gc=False):
     called_instance_id: str | None = None
     is_scope: bool | None = None
     entered_by: str | None = None
+    failed_element_id: str | None = None
     stack_trace: str | None = None
     cancellation_derived: bool | None = None
 

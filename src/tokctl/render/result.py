@@ -22,13 +22,15 @@ class Cell(NamedTuple):
     """Text for people and its style (a Rich style, '' for none).
 
     ``stem`` is the prefix of the text, the branches of a tree; they continue in the lines below if the text folds.
-    ``sign`` is written before the text on a terminal, so that it does not depend on colour alone.
+    ``sign`` is written before the text on a terminal, so that it does not depend on colour alone. ``whole`` is for a
+    command: its line is not folded, so that it can be copied.
     """
 
     text: str
     style: str = ""
     stem: str = ""
     sign: str = ""
+    whole: bool = False
 
     @property
     def signed(self) -> str:

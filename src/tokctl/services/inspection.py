@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # each command imports the one analysis that it runs
 _CREATED = SortOrder("created")
 MAX_CALLED_INSTANCES = 1_000
 """Maximum number of instances in a tree that follows calls."""
+MAX_CALL_LEVELS = 5
+"""Maximum number of called instances, one within the other, that an explanation follows."""
 
 
 def find_definition(engine: Engine, instance: Instance) -> Definition | None:
@@ -70,8 +72,9 @@ def explain_instance(engine: Engine, instance_id: str, now: datetime, *, prefix:
 
 
 def _read_explain_context(
-    engine: Engine, instance_id: str, now: datetime, *, follows_calls: bool = True
+    engine: Engine, instance_id: str, now: datetime, *, levels: int = MAX_CALL_LEVELS
 ) -> ExplainContext:
+    """Read what explains the tokens of an instance, and of as many ``levels`` of called instances as are needed."""
     from tokctl.analysis.explain.context import ExplainContext
 
     def read_context(other_id: str) -> dict[str, Any]:
@@ -82,7 +85,7 @@ def _read_explain_context(
         from tokctl.analysis.explain.explanation import summarize_live_tokens
 
         try:
-            return summarize_live_tokens(_read_explain_context(engine, called_id, now, follows_calls=False))
+            return summarize_live_tokens(_read_explain_context(engine, called_id, now, levels=levels - 1))
         except NotFoundError:
             return ()
 
@@ -94,7 +97,7 @@ def _read_explain_context(
         definition=find_definition(engine, status.instance),
         find_definition=lambda process_id: engine.definition(process_id, None),
         context_of=read_context,
-        explain_called=explain_called if follows_calls else lambda _: (),
+        explain_called=explain_called if levels else lambda _: (),
     )
 
 

@@ -339,6 +339,34 @@ def test_where_the_last_one_turned_off_is_told_of_the_same_run():
     assert "The last one, at 'a' (a1), was CANCELLED 59s ago." in words(found)
 
 
+@pytest.mark.parametrize(("state", "lead"), [("FAILED", "The error"), ("WAITING", "The last attempt failed")])
+def test_the_whole_error_is_told_without_stack_frames(state, lead):
+    error = "The order was refused.\n\tat app.Order.check(Order.java:7)\nCaused by: no stock.\n\t... 12 more"
+    context = {"waiting_for": "job:7", "error_message": error}
+    one = visit("t1", "a", state=state, element_type="serviceTask", execution_context=raw(context))
+    status = derive_status(instance(), [one])
+    found = explain("t1", ExplainContext(status=status, visits=[one], now=at(60), definition=None))
+    assert f"{lead}: The order was refused. Caused by: no stock." in found.sentences
+
+
+def test_a_compensation_waits_for_its_handlers():
+    handler = (
+        '<serviceTask id="undo" isForCompensation="true"/>'
+        '<intermediateThrowEvent id="throw"><compensateEventDefinition/></intermediateThrowEvent>'
+    )
+    tokens = [
+        visit("t1", "throw", state="WAITING", element_type="intermediateThrowEvent"),
+        visit("t2", "undo", state="FAILED", element_type="serviceTask", parent_token_id="t1"),
+    ]
+    definition = model("start>throw throw>end", handler)
+    status = derive_status(instance(), tokens)
+    found = explain("t1", ExplainContext(status=status, visits=tokens, now=at(60), definition=definition))
+    assert (found.verdict, found.can_continue) == ("WAITS_FOR_COMPENSATION", False)
+    assert "Still live: 'undo' (t2)." in words(found)
+    found = explain("t1", ExplainContext(status=status, visits=tokens[:1], now=at(60), definition=definition))
+    assert (found.verdict, found.can_continue) == ("WAITS_FOR_COMPENSATION", None)
+
+
 def test_an_incident_holds_up_the_joins_behind_it():
     xml, scenario = bpmn(NESTED), "{until: 30m, tasks: {a: {fails: true, retries: {max: 1, backoff: 1s}}}}"
     found = explained(xml, scenario, "join")

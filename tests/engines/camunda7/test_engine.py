@@ -463,3 +463,33 @@ def test_debug_of_ended_instances_reads_their_history(server):
     assert counts["T-0"] == (True, 7)  # ended
     assert counts["O-4"] == (True, 6)  # has an incident
     assert counts["T-4"] == (False, 1)  # healthy: its live token alone
+
+
+@pytest.mark.parametrize("cases", [("order4", "trip4"), ()])
+def test_incidents_of_no_instance_are_told(server, engine, cases):
+    server.keep(*cases) if cases else server.tables["instances"].clear()
+    cause = {"processDefinitionId": "nightly:1:x", "activityId": "at_night", "incidentMessage": "no such bean"}
+    for number, activity in enumerate(["at_night", "at_night", None]):
+        row = {"id": f"start-{number}", "processInstanceId": None, **cause, "activityId": activity}
+        server.tables["incidents"][row["id"]] = row
+    told = [
+        "The start of an instance of 'nightly' failed at 'at_night' 2 times: no such bean.",
+        "A job without an instance of 'nightly' failed: no such bean.",
+    ]
+    assert list(run_debug(engine, None, RECORDED_AT).notes[:2]) == told
+
+
+def test_incidents_of_no_instance_are_told_by_the_list_of_incidents(server, tokctl):
+    server.keep("trip4")
+    row = {"id": "start", "processInstanceId": None, "processDefinitionId": None, "incidentMessage": None}
+    server.tables["incidents"][row["id"]] = row
+    done = tokctl("incidents", "list", "--server", server.url, "--engine-kind", "camunda7")
+    assert (done.code, done.out) == (0, "")
+    assert "A job without an instance failed: no error message was recorded." in done.err
+
+
+def test_a_list_of_failed_instances_on_a_small_terminal_has_the_processes(server, tokctl):
+    words = ("instances", "list", "--failed", "--server", server.url, "--engine-kind", "camunda7")
+    done = tokctl(*words, "--color", "never", tty=True, width=80)
+    heading = next(line for line in done.out.splitlines() if line.startswith("INSTANCE"))
+    assert {"PROCESS", "STATUS", "ERROR"} <= set(heading.split())

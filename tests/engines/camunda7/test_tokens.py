@@ -12,7 +12,7 @@ from support.fake_camunda import FakeCamunda
 from support.paths import RECORDINGS
 from support.replay_server import ReplayServer
 from tokctl.engines.projection import Projection
-from tokctl.model.states import FAILED
+from tokctl.model.states import FAILED, SUSPENDED
 from tokctl.services.inspection import explain_instance, read_tree_rows
 
 KINDS = ("camunda7", "operaton")
@@ -150,6 +150,14 @@ def test_requests_are_those_of_the_recordings(kind, case):
     with ReplayServer(RECORDINGS / kind) as server:
         instance_id = msgspec.json.decode((RECORDINGS / kind / "instances.json").read_bytes())[case]
         assert named_tokens(open_camunda(server.url), instance_id) == STATES[case]
+
+
+def test_when_a_token_was_suspended_is_unknown(server, engine):
+    tokens = engine.load_instance(server.cases["nested4"]).tokens
+    suspended = [token for token in tokens if token.state == SUSPENDED]
+    assert len(suspended) == 4
+    assert {token.updated_at for token in suspended} == {None}  # not the time at which it was created
+    assert all(token.created_at for token in suspended)
 
 
 def test_a_failed_job(server, engine):
@@ -325,3 +333,36 @@ def test_long_instances_keep_the_order_of_the_engine():
         tokens = open_fake(server).load_instance(server.cases["waiting3"]).tokens
         assert [token.element_id for token in tokens][3:9] == ["again", "enough"] * 3
         assert len({token.created_at for token in tokens[4:8]}) == 1
+
+
+@pytest.fixture
+def failed_timer(server):
+    """Let the timer that guards an activity fail; returns the instance and the job."""
+    instance_id = server.cases["nested4"]
+    (job,) = (one for one in server.tables["jobs"].values() if one["processInstanceId"] == instance_id)
+    job |= {"retries": 0, "exceptionMessage": "no such bean", "failedActivityId": "lapsed"}
+    incident = {
+        "id": "late-incident",
+        "configuration": job["id"],
+        "activityId": "late",
+        "failedActivityId": "lapsed",
+        "incidentMessage": "no such bean",
+        "incidentType": "failedJob",
+        "incidentTimestamp": "2026-11-28T16:43:09.000+0000",
+        **{name: job[name] for name in ("processInstanceId", "processDefinitionId", "executionId")},
+    }
+    server.tables["incidents"][incident["id"]] = incident
+    return instance_id, job["id"]
+
+
+def test_a_boundary_timer_that_failed_is_not_its_activity(engine, failed_timer):
+    instance_id, job = failed_timer
+    (late,) = (one for one in engine.load_instance(instance_id).tokens if one.element_id == "late")
+    assert (late.token_id, late.state, late.context.waiting_for) == (f"late:{job}", FAILED, f"timer:{job}")
+    assert late.context.failed_element_id == "lapsed"
+    assert token_at(engine, instance_id, "prepare").state == SUSPENDED
+    assert late.parent_token_id == token_at(engine, instance_id, "prepare").token_id
+    found = {
+        one.token.element_id: " ".join(one.sentences) for one in explain_instance(engine, instance_id, RECORDED_AT)
+    }
+    assert "The engine was executing 'lapsed' (lapsed). The error: no such bean." in found["late"]

@@ -20,6 +20,7 @@ from rich.cells import cell_len
 from support.builders import FIXTURES
 from support.commandline import NOW, Stream
 from support.paths import GOLDEN
+from support.terminal import fits
 from tokctl.render.formats.layout import (
     MAX_UNWRAPPED_WIDTH,
     fit_columns,
@@ -121,7 +122,7 @@ def test_branches_fit_and_nothing_is_lost(text, room, stem):
     lines = branch(text, room, stem)
     assert lines
     if room >= 6:
-        assert all(cell_len(line) <= room for line in lines)
+        assert all(fits(line, room) for line in lines)
     if room > len(stem) * 2:
         assert "".join(characters(line[len(stem) :]) for line in lines) == characters(text)
 
@@ -163,7 +164,7 @@ def test_no_line_of_a_table_is_wider_than_the_terminal(specs, data, room, unicod
     out = output(room, unicode=unicode)
     emit(table(specs, rows), out)
     lines = out.stream.written().splitlines()
-    assert all(cell_len(line) <= room for line in lines)
+    assert all(fits(line, room) for line in lines)
     left = re.findall(r"c\d", " ".join(lines).partition("Hidden columns:")[2].partition(".")[0])
     for i, spec in enumerate(specs):
         if f"c{i}" in left:
@@ -296,7 +297,7 @@ def test_a_headline_folds_and_loses_nothing(parts, room, color):
     out = output(room, color=color)
     TerminalWriter(out).line(cells)
     joined = re.sub("\x1b\\[[0-9;]*m", "", out.stream.written())
-    assert all(cell_len(line) <= room for line in joined.split("\n"))
+    assert all(fits(line, room) for line in joined.split("\n"))
     assert characters(joined).replace("\n", "") == characters("".join(map(escape_controls, parts)))
 
 
@@ -306,7 +307,7 @@ def test_the_fields_of_one_thing_fit_and_lose_nothing(pairs, room):
     fields = tuple(Field(label, Cell(text, "bold")) for label, text in pairs)
     emit(Detail(ident="", document={}, title=(Cell("T"),), sections=(Section(fields=fields),)), out)
     lines = out.stream.written().split("\n")
-    assert all(cell_len(line) <= room for line in lines)
+    assert all(fits(line, room) for line in lines)
     shown = Counter(characters("".join(lines[1:])))
     assert shown == Counter(characters("".join(label + text for label, text in pairs)))
 
@@ -413,7 +414,7 @@ def screen(tokctl, known, words, room, *, color):
 @pytest.mark.parametrize("name", SCREENS)
 def test_screens(tokctl, known, name, room):
     text = screen(tokctl, known, SCREENS[name], room, color=False)
-    assert all(cell_len(line) <= room for line in text.splitlines()[1:])
+    assert all(fits(line, room) for line in text.splitlines()[1:])
     compare(f"{name}-{room}.txt", text)
 
 
@@ -435,7 +436,7 @@ def test_very_narrow_screens_fit(tokctl, known, name, room):
     ran = tokctl(*SCREENS[name], "--store", known, width=room, tty=True, encoding="utf-8")
     lines = re.sub("\x1b\\[[0-9;]*m", "", ran.out).splitlines()
     block = lines.index("Variables") if "Variables" in lines else len(lines)  # JSON is not folded
-    assert all(cell_len(line) <= room for line in lines[:block])
+    assert all(fits(line, room) for line in lines[:block])
 
 
 def compare(name: str, text: str) -> None:

@@ -67,6 +67,7 @@ _ENDED: dict[str, Callable[[TokenRelations, Visit], WaitReason]] = {
     CANCELLED: explain_cancelled,
     FAILED: explain_failed,
 }
+_DEPENDENT = frozenset({"DEADLOCKED_JOIN", "WAITS_AT_JOIN", "WAITS_FOR_INNER_TOKENS", "WAITS_FOR_COMPENSATION"})
 _WORST_FIRST = ("DEADLOCKED_JOIN", FAILED, "ZOMBIE", SUSPENDED, "JOB_TIMED_OUT")
 
 
@@ -182,7 +183,7 @@ def _explain_visit(wait_reasons: WaitReasons, visit: Visit, prefix: str) -> Expl
     can_continue = chain.can_continue(visit)
     join, sentences = _resolve_join(wait_reasons, reason, chain)
     sentences += [*_format_conclusion(blockers), *_format_dependents(wait_reasons, visit)]
-    if can_continue is False and reason.verdict in {"DEADLOCKED_JOIN", "WAITS_AT_JOIN", "WAITS_FOR_INNER_TOKENS"}:
+    if can_continue is False and reason.verdict in _DEPENDENT:
         sentences.append("It cannot continue without an intervention.")
     return Explanation(
         token=visit,

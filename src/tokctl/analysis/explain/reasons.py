@@ -6,6 +6,7 @@ element, or one in that state. ``explanation`` selects among them. The reasons o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from msgspec import Struct
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 from tokctl.analysis.explain.context import TokenRelations
 from tokctl.analysis.joins import WaitingJoin
 from tokctl.bpmn.element_details import (
+    COMPENSATION,
     CONDITION,
     MESSAGE,
     SIGNAL,
@@ -27,6 +29,7 @@ from tokctl.model.element_types import CONTAINER_TYPES
 from tokctl.model.states import CANCELLED, COMPLETED, FAILED, SUSPENDED
 from tokctl.model.times import format_time
 from tokctl.model.visits import Visit
+from tokctl.text import one_line
 
 VERDICTS = {
     "WAITS_FOR_JOB": "a job must be completed",
@@ -41,6 +44,7 @@ VERDICTS = {
     "WAITS_FOR_ONE_OF_SEVERAL_EVENTS": "one of several events must occur",
     "WAITS_FOR_CALLED_INSTANCE": "the called instance must end",
     "WAITS_FOR_INNER_TOKENS": "the tokens inside the activity must end",
+    "WAITS_FOR_COMPENSATION": "the compensation handlers must end",
     "WAITS_AT_JOIN": "tokens must arrive at the join",
     "JOIN_COMPLETE": "all required tokens have arrived at the join",
     "DEADLOCKED_JOIN": "no live token can arrive on a flow that the join requires",
@@ -55,6 +59,8 @@ VERDICTS = {
 """Every verdict, with its meaning. The ended states and SUSPENDED are verdicts of their own."""
 
 _MAX_CALLED_TOKENS = 3  # that are named
+_MAX_ERROR_LENGTH = 1_000  # characters; the evidence has all of them
+_STACK_FRAME = re.compile(r"\s*(at \S+\(|\.\.\. \d+ )")
 
 _EVENTS = {
     MESSAGE: "WAITS_FOR_MESSAGE",
@@ -112,7 +118,7 @@ def explain_job(tokens: TokenRelations, visit: Visit) -> WaitReason:
         f"It is assigned to worker {worker}." if worker else f"{free}.",
         *_describe_last_error(visit),
     ]
-    summary = f"waits for {job}, {f'assigned to worker {worker}' if worker else 'without a recorded worker'}"
+    summary = f"waits for {job}" + (f", assigned to worker {worker}" if worker else "")
     late = timeout is not None and timeout < tokens.now
     if timeout is not None and late:
         expired = tokens.format_moment(timeout)
@@ -146,8 +152,17 @@ def _explain_retry(tokens: TokenRelations, visit: Visit, job: str) -> WaitReason
 
 def _describe_last_error(visit: Visit) -> list[str]:
     """Return a sentence on the error of the last attempt of a job, if there was one."""
-    message = (visit.context.error or "").partition("\n")[0].rstrip()
+    message = _format_error(visit)
     return [f"The last attempt failed: {message}."] if message else []
+
+
+def _format_error(visit: Visit) -> str:
+    """Return the error of a token on one line, without stack frames and the period at its end; '' if there is none.
+
+    The cause is often on a later line than the first.
+    """
+    lines = (line for line in (visit.context.error or "").splitlines() if not _STACK_FRAME.match(line))
+    return one_line(" ".join(lines), _MAX_ERROR_LENGTH).removesuffix(".")
 
 
 def _describe_retries(visit: Visit) -> list[str]:
@@ -190,6 +205,14 @@ def _describe_timers(tokens: TokenRelations, visit: Visit) -> list[str]:
     sentences = []
     frame = tokens.frame(visit)
     for boundary in frame.graph.boundary_events(visit.element_id):
+        failed = [
+            one
+            for one in tokens.children.get(visit.token_id, ())
+            if (one.element_id, one.state) == (boundary.id, FAILED)
+        ]
+        if failed:
+            sentences.append(f"The timer at it FAILED: {tokens.format_tokens(failed)}.")
+            continue
         details = frame.detail(boundary.id)
         for event in details.events:
             if event.kind != TIMER:
@@ -361,11 +384,30 @@ def explain_pass_through(tokens: TokenRelations, visit: Visit) -> WaitReason:
             f"It is unknown what it waits for, because the type of its element '{visit.element_id}' is unknown."
         ]
         return WaitReason("UNKNOWN", "is at an element of unknown type", sentences)
+    if any(event.kind == COMPENSATION for event in tokens.detail(visit).events):
+        return _explain_compensation(tokens, visit)
     sentences = [
         f"It is {visit.state} at {tokens.describe_stay(visit)}.",
         "This element takes no time. If the token stays here, the engine has stopped while executing it.",
     ]
     return WaitReason("IN_PASSING", f"is {visit.state} at an element that needs no waiting", sentences)
+
+
+def _explain_compensation(tokens: TokenRelations, visit: Visit) -> WaitReason:
+    """Return which compensation handlers have not ended; those that the event is known to have started."""
+    started = [one for one in tokens.children.get(visit.token_id, ()) if tokens.detail(one).compensation_handler]
+    handlers = [one for one in started if one.live]
+    sentences = [
+        f"It waits for the compensation to end, at {tokens.describe_stay(visit)}.",
+        f"Still live: {tokens.format_tokens(handlers)}." if handlers else "Its live handlers are unknown.",
+    ]
+    return WaitReason(
+        "WAITS_FOR_COMPENSATION",
+        "waits for the compensation to end",
+        sentences,
+        can_continue=True if handlers else None,
+        depends_on=[DependencyGroup(None, (one,)) for one in handlers],
+    )
 
 
 def explain_suspended(tokens: TokenRelations, visit: Visit, otherwise: WaitReason) -> WaitReason:
@@ -481,19 +523,27 @@ def _describe_cancellation(tokens: TokenRelations, visit: Visit) -> list[str]:
 
 def explain_failed(tokens: TokenRelations, visit: Visit) -> WaitReason:
     """Return the error of a token that FAILED, and whether it was retried."""
-    message = (visit.context.error or "").partition("\n")[0].rstrip()  # the evidence has all lines
+    message, first_line = _format_error(visit), (visit.context.error or "").partition("\n")[0].rstrip()
     used = visit.context.retries_used
     attempts = visit.context.failed_attempts or (used + 1 if used is not None and used > 0 else 1)
     tries = f" after {attempts:,} attempts" if attempts > 1 else ""
     sentences = [f"It FAILED at {tokens.element_phrase(visit)}{tries}{_format_end(tokens, visit, duration=False)}."]
+    failed_at = visit.context.failed_element_id
+    if failed_at is not None and failed_at != visit.element_id:
+        sentences.append(f"The engine was executing {tokens.frame(visit).name(failed_at)} ({failed_at}).")
     sentences.append(f"The error: {message}." if message else "No error message was recorded.")
+    summary = f"FAILED: {first_line}" if first_line else "FAILED"
     called = visit.context.called_instance_id
+    steps = (
+        [] if called is None else [one for one in tokens.context.explain_called(called) if one.token.state == FAILED]
+    )
     if called is not None:
-        steps = [step for step in tokens.context.explain_called(called) if step.token.state == FAILED]
         sentences.append(f"The incident is one of the called instance {called}.")
         sentences += [
-            f"In it, '{step.token.name}' ({step.token.token_id}) FAILED." for step in steps[:_MAX_CALLED_TOKENS]
+            f"In it, '{step.token.name}' ({step.token.token_id}) {step.summary}." for step in steps[:_MAX_CALLED_TOKENS]
         ]
+        if steps:
+            summary = f"FAILED in the called instance {called}, in which '{steps[0].token.name}' {steps[0].summary}"
     again = tokens.find_retry(visit)
     fired, status = _find_fired_boundary_events(tokens, visit), tokens.context.status
     ended = status.status in {COMPLETED, CANCELLED} and not status.status_derived
@@ -504,10 +554,11 @@ def explain_failed(tokens: TokenRelations, visit: Visit) -> WaitReason:
     elif ended:
         sentences.append(f"Its instance is {status.status}, but this token was not retried, completed or cancelled.")
     else:
-        sentences.append("It is an incident: it must be retried or cancelled.")
+        where = " in the called instance" if steps else ""
+        sentences.append(f"It is an incident: it must be retried or cancelled{where}.")
     return WaitReason(
         FAILED,
-        f"FAILED{f': {message}' if message else ''}",
+        summary,
         sentences,
         can_continue=None if again or fired else False,
     )

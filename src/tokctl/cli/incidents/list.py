@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 from tokctl.cli import options as opt
@@ -11,6 +12,7 @@ from tokctl.cli.filters import build_token_filter, page_range
 from tokctl.cli.progress import report_unread_afterwards
 from tokctl.engines.ids import resolve_instance
 from tokctl.engines.projection import Projection
+from tokctl.engines.protocol import Engine
 from tokctl.errors import UsageError
 from tokctl.model.filters import RECORDED_ORDER, SortOrder, TokenFilter
 from tokctl.model.states import FAILED
@@ -82,8 +84,15 @@ def list_incidents(
             notes=shown.notes(lambda: engine.count_tokens(instance_id, where), "incident"),
             empty=shown.empty,
         )
+    if instance_id is None:
+        listing.notes = _with_limitations(engine, listing.notes)
     report_unread_afterwards(app, engine, listing)
     return listing
+
+
+def _with_limitations(engine: Engine, notes: Callable[[int], list[str]]) -> Callable[[int], list[str]]:
+    """Return notes with the incidents that no instance has; they are known once the others were read."""
+    return lambda shown: [*notes(shown), *engine.limitations]
 
 
 def _totals(app: App, instance_id: str | None, where: TokenFilter) -> tuple[Cell, ...]:

@@ -28,6 +28,7 @@ from tokctl.engines.camunda7.tokens import TokenBuilder, current_time
 from tokctl.engines.camunda7.work import InstanceRows
 from tokctl.engines.connect import display_address
 from tokctl.engines.etag_cache import FetchResult
+from tokctl.engines.failed_starts import describe_failed_starts
 from tokctl.engines.instance_tokens import InstanceTokens
 from tokctl.engines.projection import Projection
 from tokctl.engines.remote import ListedInstance, RemoteEngine, instance_of
@@ -256,8 +257,7 @@ class Camunda7Engine(RemoteEngine):
             self._report_progress(done, len(instances))
 
     def _to_status(self, rows: InstanceRows, tokens: Sequence[Token | Visit]) -> InstanceStatus:
-        status = derive_status(rows.instance, tokens)
-        return status if rows.whole else replace(status, tokens_known=False)
+        return replace(derive_status(rows.instance, tokens), tokens_known=rows.whole)
 
     def _tokens_by_instance(self, where: TokenFilter, projection: Projection) -> Iterator[Token]:
         """Yield the tokens of all instances that match, instance by instance."""
@@ -292,7 +292,7 @@ class Camunda7Engine(RemoteEngine):
 
     @property
     def limitations(self) -> Sequence[str]:
-        return self._limitations
+        return [*self._limitations, *describe_failed_starts(self._reader.failed_starts)]
 
     # --- models and durations ---
 

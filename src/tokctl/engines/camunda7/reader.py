@@ -32,6 +32,7 @@ from tokctl.engines.camunda7.documents import (
 )
 from tokctl.engines.camunda7.models import ModelLoader
 from tokctl.engines.camunda7.work import InstanceRows
+from tokctl.engines.failed_starts import FailedStart
 from tokctl.engines.ordered_pool import map_ordered
 from tokctl.errors import InputError, NotFoundError
 from tokctl.model.instances import Instance
@@ -70,6 +71,8 @@ class InstanceReader:
         self._lock = RLock()
         self._incidents: dict[str, list[IncidentRow]] | None = None
         self._processes_with_incidents: set[str | None] = set()
+        self.failed_starts: list[FailedStart] = []
+        """The incidents of no instance, once all incidents were read."""
         self._root_causes: dict[str, IncidentRow | None] = {}
         self.without_history: set[str] = set()
         """Live instances of an engine that keeps no history."""
@@ -89,6 +92,13 @@ class InstanceReader:
                 rows = self._api.get_all_rows("incident", IncidentRow)
                 self._root_causes |= {row.id: row for row in rows}
                 self._processes_with_incidents = {row.process_definition_id for row in rows}
+                self.failed_starts = [
+                    FailedStart(
+                        row.process_definition_id, row.activity_id, row.incident_message, row.activity_id is not None
+                    )
+                    for row in rows
+                    if row.process_instance_id is None
+                ]
                 self._incidents = _group([self._with_message(row) for row in rows])
             return self._incidents
 

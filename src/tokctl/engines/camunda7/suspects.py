@@ -32,7 +32,7 @@ def find_suspects(
     ``limitations`` gets a sentence if too many instances wait at joins. With ``failed_only``, of the others nothing is
     read.
     """
-    incidents = reader.all_incidents() if instances else {}
+    incidents = reader.all_incidents()
     if failed_only:
         reader.check_rights(one for one in instances if one.instance_id not in incidents)
         failed = [one for one in instances if one.instance_id in incidents]

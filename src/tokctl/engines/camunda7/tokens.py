@@ -197,7 +197,7 @@ class TokenBuilder:
             element_name=(element.name if element else None) or row.activity_name,
             state=state,
             created_at=created,
-            updated_at=self._updated_at(created, end, work),
+            updated_at=None if state == SUSPENDED else self._updated_at(created, end, work),
             completed_at=end if state == COMPLETED else None,
             cancelled_at=end if state == CANCELLED else None,
             variables=self._variables.of_visit(row),
@@ -220,7 +220,7 @@ class TokenBuilder:
             element_name=element.name if element else None,
             state=state,
             created_at=created,
-            updated_at=self._updated_at(created, None, work),
+            updated_at=None if state == SUSPENDED else self._updated_at(created, None, work),
             variables=self._variables.of_instance(),
         )
 
@@ -277,6 +277,7 @@ class TokenBuilder:
     # --- times ---
 
     def _updated_at(self, created: datetime | None, end: datetime | None, work: TokenWork) -> datetime | None:
+        """Return when the engine last tells of a token; not of a SUSPENDED one: it does not tell when that was."""
         incident, task = work.incident, work.user_task
         subjects = (work.job.id if work.job else None, work.external_task.id if work.external_task else None)
         times = (

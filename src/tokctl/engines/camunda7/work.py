@@ -194,6 +194,8 @@ class LiveWork:
                 return external.activity_instance_id
         if subject in self._job_owners:
             return self._job_owners[subject]
+        if self._is_boundary_event(incident.activity_id or "", incident.process_definition_id):
+            return self._add_failed_timer(incident)
         same_execution = self._by_execution[incident.execution_id] if incident.execution_id else []
         for candidates in (
             [row for row in same_execution if row.element_id == incident.activity_id],
@@ -206,8 +208,19 @@ class LiveWork:
         activity_id = incident.activity_id or incident.failed_activity_id
         if activity_id is None:
             return None
-        job = next((one for one in self._rows.jobs if one.id == subject), None)
-        return self._add_pending(activity_id, subject or incident.id, job, incident.process_definition_id)
+        return self._add_pending(
+            activity_id, subject or incident.id, self._find_job(subject), incident.process_definition_id
+        )
+
+    def _add_failed_timer(self, incident: IncidentRow) -> str:
+        """Add a token for a boundary event whose timer failed to fire: the activity itself continues to wait."""
+        subject, element_id = incident.configuration or incident.id, incident.activity_id or ""
+        token_id = self._add_pending(element_id, subject, self._find_job(subject), incident.process_definition_id)
+        self.work[token_id].is_timer = True
+        return token_id
+
+    def _find_job(self, job_id: str | None) -> JobRow | None:
+        return next((one for one in self._rows.jobs if one.id == job_id), None)
 
     @staticmethod
     def _holds_another(row: ActivityRow, several: Iterable[ActivityRow]) -> bool:

@@ -16,7 +16,9 @@ from msgspec.structs import replace
 
 from tokctl.client.json_responses import decode_json
 from tokctl.engines.connect import warn, wrong_kind_error
+from tokctl.engines.failed_starts import FailedStart
 from tokctl.engines.flowable.documents import (
+    TIMER_START,
     FlowableActivity,
     FlowableExecution,
     FlowableInstance,
@@ -91,6 +93,10 @@ class FlowableApi:
         self._lock = Lock()
         self._external: Client | None = None
         self._has_external = True
+        self.hides_jobs = False
+        """Whether the credential may not read jobs: whether there are incidents is then unknown."""
+        self.failed_starts: list[FailedStart] | None = None
+        """The dead letters of no instance, once all dead letters were read."""
 
     def close(self) -> None:
         """Close all connections."""
@@ -137,8 +143,17 @@ class FlowableApi:
         try:
             jobs = self.get_all((MANAGEMENT, queue.value), FlowableJob, params)
         except NotAllowedError as error:
+            self.hides_jobs = True
             warn(f"Jobs and incidents are unknown: {error.message}")
             return []
+        if queue is JobQueue.DEAD_LETTERS and not params:
+            self.failed_starts = [
+                FailedStart(
+                    job.process_definition_id, job.element_id, job.exception_message, job.handler_type == TIMER_START
+                )
+                for job in jobs
+                if job.process_instance_id is None
+            ]
         return with_queue(jobs, queue)
 
     def _get_external_jobs(self, params: Mapping[str, str]) -> list[FlowableJob]:

@@ -102,6 +102,10 @@ class FlowableExecution(_FlowableRow, frozen=True, kw_only=True):
     suspended: bool = False
 
 
+TIMER_START = "timer-start-event"
+"""The handler of a job that starts an instance."""
+
+
 class JobQueue(StrEnum):
     """The lists of jobs. A job moves between them and keeps its id."""
 
@@ -122,6 +126,7 @@ class FlowableJob(_FlowableRow, frozen=True, kw_only=True):
 
     id: str
     process_instance_id: str | None = None
+    process_definition_id: str | None = None
     execution_id: str | None = None
     element_id: str | None = None
     element_name: str | None = None

@@ -23,6 +23,7 @@ from msgspec.structs import replace
 
 from tokctl.engines.connect import display_address
 from tokctl.engines.etag_cache import CacheKey, FetchResult
+from tokctl.engines.failed_starts import describe_failed_starts
 from tokctl.engines.flowable.api import HISTORIC_INSTANCES, FlowableApi
 from tokctl.engines.flowable.documents import (
     FlowableInstance,
@@ -41,6 +42,7 @@ from tokctl.engines.remote import ListedInstance, RemoteEngine, instance_of
 from tokctl.errors import NotFoundError
 from tokctl.model.definitions import Definition
 from tokctl.model.filters import (
+    ALL_TOKENS,
     ORDERS_BY_TOKENS,
     InstanceFilter,
     SortOrder,
@@ -125,7 +127,8 @@ class FlowableEngine(RemoteEngine):
         sort = {"sort": "startTime", "order": "desc" if order.descending else "asc"}
         rows, total = self.api.get_page(HISTORIC_INSTANCES, FlowableInstance, params | sort, start=offset, size=limit)
         self._totals[where] = total
-        return filter(where.matches, map(self._finder.status, self._finder.to_instances(rows)))
+        rest = replace(where, live=False)  # a running instance has a live token
+        return filter(rest.matches, map(self._finder.status, self._finder.to_instances(rows)))
 
     def scan_instances(self, where: InstanceFilter) -> Iterator[InstanceStatus]:
         """Yield every instance that matches; when a running one was last updated follows from its tokens."""
@@ -264,6 +267,19 @@ class FlowableEngine(RemoteEngine):
     ) -> Iterator[tuple[str, str, float]]:
         """Yield durations of the last instances of a process; see ``durations``."""
         return self._durations.read(process_id, elements, instances)
+
+    # --- debug ---
+
+    def suspect_visits(
+        self, instances: InstanceFilter, where: TokenFilter = ALL_TOKENS, *, flows: bool = False
+    ) -> Iterator[tuple[InstanceStatus, Iterator[Visit]]]:
+        yield from self.all_visits(instances, where, flows=flows)
+        if self.api.failed_starts is None:
+            self._rows.dead_letters()
+
+    @property
+    def limitations(self) -> Sequence[str]:
+        return describe_failed_starts(self.api.failed_starts or ())
 
     # --- process models ---
 

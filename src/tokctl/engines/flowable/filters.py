@@ -50,7 +50,7 @@ def count_params(where: InstanceFilter) -> dict[str, str] | None:
     by_end = not statuses or statuses in {_RUNNING, _ENDED}
     by_name = all(len(names) == 0 or _only_name(names) is not None for names in (where.processes, where.business_keys))
     contradicts = bool(statuses & _ENDED) and (where.live or where.open)
-    rest = where.since or where.until or where.failed or where.stuck or where.variables or where.live
+    rest = where.since or where.until or where.failed or where.stuck or where.variables
     if not (by_end and by_name) or contradicts or rest or (where.version is not None and not where.processes):
         return None
     return instance_params(where)

@@ -80,7 +80,7 @@ class FlowableInstances:
         dead_letters = () if has_ended else self._rows.dead_letters().get(instance.instance_id, ())
         status = status_without_tokens(instance)
         if not dead_letters:
-            return status
+            return replace(status, incidents_known=has_ended or not self._api.hides_jobs)
         elements = dict.fromkeys(name for job in dead_letters if (name := job.element_name or job.element_id))
         return replace(
             status,

@@ -61,11 +61,13 @@ def _shrink_widths(columns: list[Column], natural: list[int], room: int) -> list
 
 def sanitize_cell(cell: Cell, out: Output) -> Cell:
     """Return the cell without anything that could control a terminal, in ASCII if the output requires it."""
-    text, style, stem, sign = cell
+    text, _, stem, sign, _ = cell
     if text.isascii() and text.isprintable() and (out.unicode or not (stem or sign)):
         return cell
     text = escape_controls(text)
-    return Cell(text, style, stem, sign) if out.unicode else Cell(to_ascii(text), style, to_ascii(stem), to_ascii(sign))
+    if not out.unicode:
+        text, stem, sign = to_ascii(text), to_ascii(stem), to_ascii(sign)
+    return cell._replace(text=text, stem=stem, sign=sign)
 
 
 def width(text: str) -> int:

@@ -56,7 +56,7 @@ class PlainWriter:
         self.out.stream.writelines(lines)
         return count
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, *, whole: bool = False) -> None:  # noqa: ARG002 - no line is folded
         """Write a note to stderr, unless the output is quiet."""
         if self.out.quiet:
             return

@@ -30,8 +30,8 @@ class ResultWriter(Protocol):
     def rows(self, columns: Sequence[Column], rows: Iterator[list[Cell]], indent: int) -> int:
         """Write a table, unless it is empty; returns the number of rows."""
 
-    def note(self, text: str) -> None:
-        """Write a note on the output."""
+    def note(self, text: str, *, whole: bool = False) -> None:
+        """Write a note on the output; ``whole``: it is not folded, as a command in it may be copied."""
 
     def finish(self) -> None:
         """Write the footer of the output."""
@@ -81,7 +81,7 @@ def _emit_listing(listing: Listing, writer: ResultWriter) -> None:
         if listing.footer.thing and not notes:
             writer.note(f"{count(shown, listing.footer.thing)} shown.")
         if out.prefix:
-            writer.note(f"Next: {listing.footer.next_command(most_urgent.item)}")
+            writer.note(f"Next: {listing.footer.next_command(most_urgent.item)}", whole=True)
 
 
 class _MostUrgent:

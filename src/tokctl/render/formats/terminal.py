@@ -59,7 +59,11 @@ class TerminalWriter:
 
     def line(self, cells: Sequence[Cell], indent: int = 0) -> None:
         """Write cells as one line, or as several lines if they are too long."""
-        self._print(_assemble([sanitize_cell(cell, self.out) for cell in cells]), indent)
+        text = _assemble([sanitize_cell(cell, self.out) for cell in cells])
+        if any(cell.whole for cell in cells):
+            self._print(Text(" " * indent) + text, whole=True)
+        else:
+            self._print(text, indent)
         self._needs_gap &= bool(cells)
 
     def fields(self, fields: Sequence[Field], indent: int) -> None:
@@ -111,22 +115,23 @@ class TerminalWriter:
             count += len(block)
         return count
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, *, whole: bool = False) -> None:
         """Write a note below the result, unless the output is quiet."""
         if self.out.quiet:
             return
         if self._needs_gap and not self._has_notes:
             self._print(Text())
         self._has_notes = True
-        self._print(Text(sanitize_cell(Cell(text), self.out).text, "dim"))
+        self._print(Text(sanitize_cell(Cell(text), self.out).text, "dim"), whole=whole)
 
     def finish(self) -> None:
         """Name the columns that had no room."""
         if self._hidden:
             self.note(f"Hidden columns: {', '.join(dict.fromkeys(self._hidden))}. Widen the terminal or use --columns.")
 
-    def _print(self, renderable: RenderableType, indent: int = 0) -> None:
-        self._console.print(Padding.indent(renderable, indent) if indent else renderable, overflow="fold")
+    def _print(self, renderable: RenderableType, indent: int = 0, *, whole: bool = False) -> None:
+        padded = Padding.indent(renderable, indent) if indent else renderable
+        self._console.print(padded, overflow=None if whole else "fold", soft_wrap=whole)
         self._needs_gap = True
 
 
@@ -137,7 +142,7 @@ class LineWriter(TerminalWriter):
         super().__init__(out, console)
         self.lines: list[list[Segment]] = []
 
-    def _print(self, renderable: RenderableType, indent: int = 0) -> None:
+    def _print(self, renderable: RenderableType, indent: int = 0, *, whole: bool = False) -> None:  # noqa: ARG002 - lines are counted
         options = self._console.options.update(width=self.out.width, overflow="fold")
         padded = Padding.indent(renderable, indent) if indent else renderable
         self.lines += self._console.render_lines(padded, options, pad=False)

@@ -105,7 +105,7 @@ def trouble_listing(
             yield Section(listing=table(rows, columns))
         lines = [*left_out_lines(report, shown), *cause_lines(report)]
         if shown and next_command is not None and not out.quiet:
-            lines.append((Cell("Next: ", "dim"), Cell(next_command(shown[0]))))
+            lines.append((Cell("Next: ", "dim"), Cell(next_command(shown[0]), whole=True)))
         if not several:
             evidence = [line for row in rows[:TOKENS_WITH_EVIDENCE] for line in _evidence_lines(row, out.now)]
             yield Section(title=(Cell("Evidence", "bold"),), lines=evidence)
@@ -191,8 +191,10 @@ def _trouble_columns(out: Output, *, several: bool) -> tuple[Column, ...]:
 
 
 def _format_names(findings: Iterable[str]) -> str:
-    """Return the names of findings as words: ``long running, timed out``."""
-    return ", ".join(name.removesuffix("_TOKENS").replace("_", " ").lower() for name in findings)
+    """Return the names of findings as words: ``long running, timed out, failed call``."""
+    return ", ".join(
+        name.removesuffix("_TOKENS").replace("_CALLS", "_CALL").replace("_", " ").lower() for name in findings
+    )
 
 
 def _evidence_lines(row: TroubleRow, now: datetime) -> Iterator[tuple[Cell, ...]]:
@@ -290,7 +292,7 @@ def _finding_section(finding: DebugFinding, out: Output, *, several: bool) -> Se
     if finding.also:
         lines.append((Cell("Also found by: ", "dim"), Cell(_format_overlaps(finding))))
     if finding.next:
-        lines.append((Cell("Next: ", "dim"), Cell(finding.next)))
+        lines.append((Cell("Next: ", "dim"), Cell(finding.next, whole=True)))
     left = finding.count - len(finding.matches)
     if left > 0:
         lines.append(

@@ -39,7 +39,7 @@ def explanation_detail(found: Explanation, out: Output) -> Detail:
             *([] if found.join is None else [_join_section(found.join, out)]),
             *([_chain_section(found)] if found.chain else []),
             Section(title="Evidence", fields=tuple(_evidence_fields(found))),
-            Section(title="Next steps", fields=tuple(_field(line) for line in found.next)),
+            Section(title="Next steps", lines=[(Cell(line, whole=True),) for line in found.next]),
         ),
     )
 
@@ -68,8 +68,11 @@ def explanation_listing(found: Sequence[Explanation], status: InstanceStatus, su
         if not found:
             yield Section(lines=[(Cell("This instance has no live tokens.", "dim"),)])
         elif out.prefix and not out.quiet:
-            command = explain_command(out.shorten_token_id(found[0].token.token_id), out)
-            yield Section(lines=[(Cell("Next: ", "dim"), Cell(command))])
+            first = found[0].token
+            called = first.context.called_instance_id  # it tells more than the token that waits for it
+            shown = out.shorten_token_id(first.token_id) if called is None else out.shorten_instance_id(called)
+            command = explain_command(shown, out)
+            yield Section(lines=[(Cell("Next: ", "dim"), Cell(command, whole=True))])
 
     return Listing(
         key="explanations",

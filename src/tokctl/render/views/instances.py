@@ -89,14 +89,31 @@ def _instance_columns(out: Output, is_stuck: Callable[[InstanceStatus], bool]) -
         return Column(name, title, known, show=show, right=True, rank=rank)
 
     return (
-        Column("instance_id", "INSTANCE", "instance.instance_id", form=lambda i: Cell(out.shorten_instance_id(i))),
-        Column("process_id", "PROCESS", "instance.process_id", fold=True, min_width=20, rank=2),
+        Column(
+            "instance_id",
+            "INSTANCE",
+            "instance.instance_id",
+            form=lambda i: Cell(out.shorten_instance_id(i)),
+            fold=out.cuts,
+            cut=out.cuts,
+        ),
+        Column(
+            "process_id",
+            "PROCESS",
+            "instance.process_id",
+            fold=True,
+            cut=out.cuts,
+            min_width=16 if out.cuts else 20,
+            rank=0 if out.cuts else 2,
+        ),
         Column(
             "status",
             "STATUS",
             show=lambda s: overdue_cell(status_cell(s), "stuck") if is_stuck(s) else status_cell(s),
         ),
-        Column("failed_tokens", "INCIDENTS", lambda s: s.incidents, show=_incidents_cell, right=True, rank=1),
+        Column(
+            "failed_tokens", "INCIDENTS", lambda s: s.incidents, show=_incidents_cell, right=True, rank=1 + out.cuts
+        ),
         Column("live_elements", "WHERE", lambda s: ", ".join(s.live_elements), fold=True, cut=True, rank=1),
         Column("first_error", "ERROR", form=error_cell, fold=True, cut=True, min_width=20, rank=1),
         number("live_tokens", "LIVE", 4),

@@ -241,7 +241,7 @@ def _key_columns(by: Sequence[str], *, several_processes: bool) -> Iterator[Colu
     if "process" in by:
         yield _name_column("process_id", "PROCESS")
     elif "element" in by:
-        yield _name_column("process_id", "PROCESS", 7, wide=not several_processes)
+        yield _name_column("process_id", "PROCESS", 1 if several_processes else 7, wide=not several_processes)
 
 
 def _duration_columns(*, show_percent: bool) -> tuple[Column, ...]:

@@ -65,6 +65,29 @@ def instance_listing(
     )
 
 
+def _name_columns(out: Output) -> tuple[Column, Column]:
+    """Return the columns that tell which instance it is; on a terminal, long ids are cut so that both fit."""
+    return (
+        Column(
+            "instance_id",
+            "INSTANCE",
+            "instance.instance_id",
+            form=lambda i: Cell(out.shorten_instance_id(i)),
+            fold=out.cuts,
+            cut=out.cuts,
+        ),
+        Column(
+            "process_id",
+            "PROCESS",
+            "instance.process_id",
+            fold=True,
+            cut=out.cuts,
+            min_width=16 if out.cuts else 20,
+            rank=0 if out.cuts else 2,
+        ),
+    )
+
+
 def _instance_columns(out: Output, is_stuck: Callable[[InstanceStatus], bool]) -> tuple[Column, ...]:
     def elapsed(status: InstanceStatus) -> float | None:
         known = status.elapsed(out.now)
@@ -89,23 +112,7 @@ def _instance_columns(out: Output, is_stuck: Callable[[InstanceStatus], bool]) -
         return Column(name, title, known, show=show, right=True, rank=rank)
 
     return (
-        Column(
-            "instance_id",
-            "INSTANCE",
-            "instance.instance_id",
-            form=lambda i: Cell(out.shorten_instance_id(i)),
-            fold=out.cuts,
-            cut=out.cuts,
-        ),
-        Column(
-            "process_id",
-            "PROCESS",
-            "instance.process_id",
-            fold=True,
-            cut=out.cuts,
-            min_width=16 if out.cuts else 20,
-            rank=0 if out.cuts else 2,
-        ),
+        *_name_columns(out),
         Column(
             "status",
             "STATUS",

@@ -395,13 +395,13 @@ def test_a_flag_wins_over_the_environment():
         (
             tokctl.store,
             tokctl.store.STORES,
-            {"exporting", "importing", "new_store", "protocol", "sink"},
+            {"exporting", "importing", "new_store", "protocol", "seen_heads", "sink"},
         ),
         (tokctl.render.formats, tokctl.kinds.FORMATS, {"junit", "layout", "mermaid", "plain", "sarif", "terminal"}),
         (
             tokctl.api_tokens.registries,
             tokctl.api_tokens.registries.REGISTRIES,
-            {"protocol", "http", "server_kind", "pages", "documents"},
+            {"capabilities", "detection", "documents", "http", "pages", "protocol", "server", "server_kind"},
         ),
         (
             tokctl.api_tokens.vaults,

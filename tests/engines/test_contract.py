@@ -401,7 +401,7 @@ def test_a_flag_wins_over_the_environment():
         (
             tokctl.api_tokens.registries,
             tokctl.api_tokens.registries.REGISTRIES,
-            {"capabilities", "detection", "documents", "http", "pages", "protocol", "server", "server_kind"},
+            {"capabilities", "detection", "documents", "http", "protocol", "server", "server_kind"},
         ),
         (
             tokctl.api_tokens.vaults,

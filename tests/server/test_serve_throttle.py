@@ -106,6 +106,13 @@ def test_an_ipv6_network_counts_as_one_address(one, other, same):
         ("10.0.0.1", {"forwarded": 'for=6.6.6.6, for="[2001:db8::7]:47011";proto=https;by=10.0.0.1'}, "2001:db8::7"),
         ("10.0.0.1", {"forwarded": "proto=http;FOR=1.2.3.4"}, "1.2.3.4"),
         ("10.0.0.1", {"forwarded": "for=_hidden"}, "10.0.0.1"),
+        ("10.0.0.1", {"forwarded": "for=1.2.3.4:99, , for=10.9.9.9 "}, "1.2.3.4"),
+        ("10.0.0.1", {"forwarded": 'for=1.2.3.4;host="a;for=6.6.6.6"'}, "1.2.3.4"),
+        ("10.0.0.1", {"forwarded": 'for=1.2.3.4;host="a\\", for=6.6.6.6"'}, "1.2.3.4"),
+        ("10.0.0.1", {"forwarded": 'for=6.6.6.6;x=", for=1.2.3.4'}, "unknown"),
+        ("10.0.0.1", {"forwarded": 'for=6.6.6.6;x=", for=1.2.3.4;host="a"'}, "unknown"),
+        ("10.0.0.1", {"forwarded": "for=6.6.6.6, proto=https"}, "10.0.0.1"),
+        ("10.0.0.1", {"forwarded": ""}, "10.0.0.1"),
         ("10.0.0.1", {"forwarded": "for=6.6.6.6", "x-forwarded-for": "1.2.3.4"}, "1.2.3.4"),
     ],
 )

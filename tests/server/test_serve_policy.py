@@ -302,3 +302,11 @@ def test_the_last_days_are_announced(ruled):
         assert "X-Token-Expires" not in ruled.served.client.request(method, path, headers={"X-API-Key": far}).headers
     assert "X-Token-Expires" not in ruled.served.get("/api/v1/processes").headers
     assert "X-Token-Expires" not in ruled.served.get("/health").headers
+
+
+def test_commands_announce_them_alike(ruled, tokctl, monkeypatch):
+    made = ruled.make(expiresAt=later(6), scopes=["process", "api-tokens"])
+    monkeypatch.setenv("TOKCTL_API_KEY", made["token"])
+    for noun in ("instances", "api-tokens"):
+        said = tokctl(noun, "list", "--server", ruled.served.url).err
+        assert said.count("warning: the API token for ") == said.count("expires in") == 1, said

@@ -219,7 +219,9 @@ class App:
         """Open the registry of API tokens; with ``write`` a missing store is created."""
         from tokctl.api_tokens.registries import open_registry
 
-        registry = open_registry(self.settings, self.clock, write=write, warn=self.warn)
+        registry = open_registry(
+            self.settings, self.clock, write=write, warn=lambda text: self.warn(f"warning: {text}")
+        )
         self._invocation.opened.append(registry)
         return registry
 

@@ -51,7 +51,9 @@ class TrustedProxies:
         return known is not None and any(known in network for network in self.networks)
 
     def find_client(self, peer: str, headers: Mapping[bytes, bytes]) -> str:
-        """Return the address of a request's client, normalized."""
+        """Return the address of a request's client, normalized: IPv4 also on a socket for both versions."""
+        if peer.startswith("::ffff:"):
+            peer = str(parse_address(peer) or peer)
         if not self.any or not self.trusts(peer):
             return peer
         if (listed := headers.get(b"x-forwarded-for")) is not None:

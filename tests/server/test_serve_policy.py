@@ -115,6 +115,22 @@ def test_an_api_token_cannot_prolong_itself_or_make_one_that_outlives_it(ruled):
     chief("POST", json={"name": "x", "expiresAt": own}, status=403)
 
 
+def test_less_rights_do_not_prolong_an_api_token(ruled):
+    secret, number = make_secret(ruled.store, "old", "timer", "api-tokens", type_="full-access", lasts=300 * 86400)
+    chief = Manager(ruled.served, ruled.store, secret)
+    with open_store(str(ruled.store), write=True) as store:
+        store.connection.execute(
+            "UPDATE api_token SET created_at = created_at + 2 * 86400000000 WHERE id = ?", [number]
+        )
+        store.connection.execute("UPDATE revision SET number = number + 1 WHERE kind = 'access'")
+    own = chief("GET", f"/{number}").json()["expiresAt"]
+    for changes in ({"scopes": ["api-tokens"]}, {"scopes": ["api-tokens"], "type": "read-only"}):
+        fault = fault_of(chief("PUT", f"/{number}", json=changes, status=403))
+        assert "cannot prolong itself" in fault["message"]
+    assert chief("GET", f"/{number}").json()["expiresAt"] == own
+    chief("PUT", f"/{number}", json={"scopes": ["api-tokens"], "expiresAt": own})
+
+
 def token(type_=READ_ONLY, scopes=("process",), lasts=None, age=0):
     now = datetime(2027, 1, 1, tzinfo=UTC)
     until = None if lasts is None else now + lasts * DAY
@@ -286,3 +302,11 @@ def test_the_last_days_are_announced(ruled):
         assert "X-Token-Expires" not in ruled.served.client.request(method, path, headers={"X-API-Key": far}).headers
     assert "X-Token-Expires" not in ruled.served.get("/api/v1/processes").headers
     assert "X-Token-Expires" not in ruled.served.get("/health").headers
+
+
+def test_commands_announce_them_alike(ruled, tokctl, monkeypatch):
+    made = ruled.make(expiresAt=later(6), scopes=["process", "api-tokens"])
+    monkeypatch.setenv("TOKCTL_API_KEY", made["token"])
+    for noun in ("instances", "api-tokens"):
+        said = tokctl(noun, "list", "--server", ruled.served.url).err
+        assert said.count("warning: the API token for ") == said.count("expires in") == 1, said

@@ -95,7 +95,13 @@ def test_a_key_that_is_none(keyed, key):
 def test_what_is_not_repeated(keyed):
     key, body = new_key(), {"name": "not again"}
     made = keyed("POST", json=body, headers=key, status=201).json()
-    for other in ({"name": "not again", "scopes": ["token"]}, {"name": "other"}, body | {"type": "full-access"}):
+    old = keyed("POST", json={"name": "old one"}, status=201).json()["id"]
+    for other in (
+        body | {"scopes": ["token"]},
+        {"name": "other"},
+        body | {"type": "full-access"},
+        body | {"replaces": old},
+    ):
         fault = fault_of(keyed("POST", json=other, headers=key, status=422))
         assert (fault["name"], fault["details"]) == ("UnprocessableContentError", {"id": made["id"]})
     keyed("PUT", f"/{made['id']}", json={"description": "d"})

@@ -219,7 +219,9 @@ class App:
         """Open the registry of API tokens; with ``write`` a missing store is created."""
         from tokctl.api_tokens.registries import open_registry
 
-        registry = open_registry(self.settings, self.clock, write=write, warn=self.warn)
+        registry = open_registry(
+            self.settings, self.clock, write=write, warn=lambda text: self.warn(f"warning: {text}")
+        )
         self._invocation.opened.append(registry)
         return registry
 
@@ -328,10 +330,8 @@ class App:
 
     def warn(self, text: str) -> None:
         """Write an error that does not end the command to stderr."""
-        from tokctl.render.text import escape_controls
-
         self.hide_progress()
-        sys.stderr.write(escape_controls(text) + "\n")
+        sys.stderr.write(_make_printable(text) + "\n")
 
 
 class _Callback:
@@ -423,10 +423,8 @@ def format_examples(examples: Sequence[str]) -> str | None:
 
 def format_error(error: TokctlError | click.ClickException) -> str:
     """Return an error and its hint as one line that is safe to print."""
-    from tokctl.render.text import escape_controls
-
     if isinstance(error, TokctlError):
-        return escape_controls(str(error))
+        return _make_printable(str(error))
     if isinstance(error, click.NoSuchOption):
         text = f"no such option: {error.option_name}{_suggest_option(error)}"
     elif isinstance(error, click.BadParameter) and error.param and isinstance(error.param.type, click.IntRange):
@@ -436,7 +434,19 @@ def format_error(error: TokctlError | click.ClickException) -> str:
         text = text[:1].lower() + text[1:]
     if isinstance(error, click.UsageError) and error.ctx is not None:
         text += f". See '{error.ctx.command_path} --help'"
-    return escape_controls(f"{text}.")
+    return _make_printable(f"{text}.")
+
+
+def _make_printable(text: str) -> str:
+    """Return a message without control characters and secrets: it may repeat an argument that is one by mistake."""
+    from tokctl.render.text import escape_controls
+
+    text = escape_controls(text)
+    if "xvc_" in text or "eyJ" in text:
+        from tokctl.api_tokens.masking import mask_text
+
+        text = mask_text(text)
+    return text
 
 
 def _describe_range(numbers: click.IntRange) -> str:

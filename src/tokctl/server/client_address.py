@@ -16,7 +16,9 @@ from tokctl.model.networks import parse_address
 
 UNIX = "unix"
 """The address of a peer on a Unix socket, which may also be a trusted proxy."""
-_FOR = re.compile(r'(?:^|[;,\s])for=("(?:[^"\\]|\\.)*"|[^;,\s]*)', re.IGNORECASE)
+UNKNOWN = "unknown"
+"""The address of a client behind a proxy whose ``Forwarded`` is malformed: a client can spoil it on purpose."""
+_PAIR = re.compile(r"""\s*+(?:([\w!#$%&'*+.^`|~-]++)=("(?:[^"\\]|\\.)*+"|[^;,\s"]*+))?+\s*+([;,]|\Z)""", re.ASCII)
 _PORT = re.compile(r"^\[([^\]]+)\](?::\d+)?$|^([^:]+):\d+$")
 
 
@@ -49,13 +51,18 @@ class TrustedProxies:
         return known is not None and any(known in network for network in self.networks)
 
     def find_client(self, peer: str, headers: Mapping[bytes, bytes]) -> str:
-        """Return the address of a request's client, normalized."""
+        """Return the address of a request's client, normalized: IPv4 also on a socket for both versions."""
+        if peer.startswith("::ffff:"):
+            peer = str(parse_address(peer) or peer)
         if not self.any or not self.trusts(peer):
             return peer
         if (listed := headers.get(b"x-forwarded-for")) is not None:
             named = listed.decode("latin-1").split(",")
         elif (listed := headers.get(b"forwarded")) is not None:
-            named = [found.strip('"') for found in _FOR.findall(listed.decode("latin-1"))]
+            found = _parse_forwarded(listed.decode("latin-1"))
+            if found is None:
+                return UNKNOWN
+            named = found
         else:
             return peer
         nearest = peer
@@ -67,6 +74,28 @@ class TrustedProxies:
             if not self.trusts(nearest):
                 break
         return nearest
+
+
+def _parse_forwarded(text: str) -> list[str] | None:
+    """Return ``for`` of each element, empty if it has none; None if the text is malformed (RFC 7239, section 4).
+
+    Values in quotes may contain what clients send, such as the host, and look like other elements.
+    """
+    found, position, end = [], 0, ""
+    while position < len(text) or end:
+        element: dict[str, str] = {}
+        end = ";"
+        while end == ";":
+            pair = _PAIR.match(text, position)
+            if pair is None:
+                return None
+            name, value, end = pair.groups()
+            position = pair.end()
+            if name is not None:
+                element[name.lower()] = value.strip('"')
+        if element:
+            found.append(element.get("for", ""))
+    return found
 
 
 def _strip_port(text: str) -> str:

@@ -182,6 +182,30 @@ def test_nothing_is_said_and_nothing_written(scene):
         assert told == {"create", "update", "disable", "enable", "revoke", "rotate"}
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "api-tokens create one --save {}",
+        "api-tokens create one --scope {}",
+        "api-tokens create one --expires {}",
+        "api-tokens create one --allowed-cidr {}",
+        "api-tokens exec -- {}",
+        "api-tokens list --columns {}",
+        "api-tokens apply -f {}",
+        "api-tokens {}",
+        "instances list --context {}",
+        "instances list -o {}",
+        "instances show {}",
+        "{}",
+    ],
+)
+@pytest.mark.parametrize("secret", [ONES_OWN, ONES_OWN.lower(), "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"])
+def test_an_error_does_not_repeat_an_argument_that_is_a_secret(tokctl, words, secret):
+    ran = tokctl(*(word.format(secret) for word in words.split()))
+    assert ran.code not in {0, 70}
+    assert SECRET.search((ran.out + ran.err).encode()) is None
+
+
 @pytest.mark.parametrize("wrong", ["refused", "unauthorised", "redirected", "garbled"])
 def test_no_traceback_tells_one(scene, wrong):
     from support.fake_cms import GARBLED, Fault

@@ -17,6 +17,7 @@ def test_disabled_and_enabled_again(tokctl, keys):
     assert "disabled" in tokctl("api-tokens", "show", "grafana").out.splitlines()[0]
     (row,) = [line for line in tokctl("api-tokens", "list", width=200).out.splitlines() if "grafana" in line]
     assert "disabled" in row
+    assert "grafana (disabled)" in tokctl("api-tokens", "list", width=80).out  # without the column STATE
     again = tokctl("api-tokens", "disable", "2", "-o", "json")
     assert json.loads(again.out)["changes"] == {}
     done = json.loads(tokctl("api-tokens", "enable", "2", "-o", "json").out)

@@ -88,9 +88,13 @@ def test_the_same_is_done(tokctl, keys, served):
 @pytest.mark.parametrize(
     ("caller", "words", "advice"),
     [
-        ("manager", ["create", "new"], "Grant only its own scopes (api-tokens), or use a credential with more scopes."),
-        ("manager", ["create", "new", "--scope", "api-tokens,job"], "it does not have: job"),
-        ("manager", ["update", "grafana", "--scope", "job"], "Grant only its own scopes (api-tokens)"),
+        ("manager", ["create", "new"], "It has the scopes api-tokens. Use a credential with more."),
+        (
+            "manager",
+            ["create", "new", "--scope", "api-tokens,job"],
+            "You cannot grant scopes that you do not hold: job",
+        ),
+        ("manager", ["update", "grafana", "--scope", "job"], "with scopes that you do not hold: process"),
         ("reader", ["create", "new"], "tokctl api-tokens create NAME --type full-access --scope api-tokens,process"),
         ("auditor", ["create", "new"], "Use a credential with more rights, such as a full-access API token."),
     ],

@@ -70,3 +70,19 @@ def test_at_a_terminal_it_asks_which(rotated, own, answer, left):
             terminal.type("y\r")
         assert terminal.end() == (1 if len(left) == 2 else 0)
     assert [number for number in (1, 2) if own.get(number).revoked_at is None] == left
+
+
+def test_a_chain_holds_without_a_link_in_its_middle(rotated, tokctl):
+    assert rotated("rotate", "ci", "--grace", "0").code == 0  # 3 is the successor of 2, and 2 is revoked
+    assert rotated("show", "ci", "-o", "id").out == "3\n"
+    assert "ci (rotated to 3)" in rotated("list").out
+    assert rotated("rotate", "ci").code == 0
+    assert rotated("revoke", "3", "--yes").code == 0
+    assert rotated("show", "ci", "-o", "id").out == "4\n"
+    assert rotated("rotate", "ci", "--grace", "1h").code == 0
+    later = NOW + DAY / 2  # 4 has expired, 1 is valid
+    assert rotated("show", "ci", "-o", "id", now=later).out == "5\n"
+    assert rotated("disable", "ci", now=later).code == 0
+    checked = {one["check"]: one for one in json.loads(tokctl("doctor", "-o", "json", now=later).out)["checks"]}
+    assert checked["api tokens"]["state"] == "ok", checked["api tokens"]
+    assert [one["id"] for one in json.loads(rotated("list", "-o", "json", now=later).out)["data"]] == [5, 4, 1]

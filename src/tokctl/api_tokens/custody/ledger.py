@@ -246,6 +246,30 @@ def forget_token(registry: Registry, token: ApiToken) -> None:
         in_use = {entry.place for entry in entries if not entry.is_about(token)}
         for entry in entries:
             if entry.is_about(token):
+                close_gap(ledger, registry, entry)
                 ledger.drop(entry)
                 if entry.place.endswith(RESCUE_SUFFIX) and entry.place not in in_use:
                     Path(entry.place.removeprefix("file:")).unlink(missing_ok=True)
+
+
+def close_gap(ledger: Ledger, registry: Registry, gone: LedgerEntry) -> None:
+    """Record what an API token was rotated to as the successor of what it was rotated from. Raises TokctlError."""
+    if gone.replaces is not None:
+        for entry in ledger.entries_about(registry):
+            if entry.step == DONE and entry.replaces == gone.token_id:
+                ledger.put(succeed(registry, entry, gone))
+
+
+def succeed(registry: Registry, entry: LedgerEntry, gone: LedgerEntry) -> LedgerEntry:
+    """Return an entry as the successor of what the entry of a revoked API token replaces, if that still exists."""
+    if gone.replaces is None:
+        return entry
+    with suppress(TokctlError):
+        if gone.is_successor_of(registry.get(gone.replaces)):
+            return replace(
+                entry,
+                replaces=gone.replaces,
+                replaces_created_at=gone.replaces_created_at,
+                replaces_expires_at=gone.replaces_expires_at,
+            )
+    return entry

@@ -12,12 +12,12 @@ from functools import cache
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tokctl.api_tokens.custody.ledger import CREATED, DONE, PLANNED, PROVEN, SAVED, Ledger, LedgerEntry
+from tokctl.api_tokens.custody.ledger import CREATED, DONE, PLANNED, PROVEN, SAVED, Ledger, LedgerEntry, close_gap
 from tokctl.api_tokens.custody.sinks import ENVIRONMENT, VaultSink, is_readable, read_saved_secret
 from tokctl.api_tokens.registries.protocol import Registry
 from tokctl.api_tokens.secrets import fingerprint
 from tokctl.errors import NotFoundError, TokctlError, UnreachableError
-from tokctl.model.api_tokens import VALID, ApiToken
+from tokctl.model.api_tokens import DISABLED, VALID, ApiToken
 
 MAX_IN_FLIGHT = timedelta(minutes=2)
 """How long a server may still process a request after the client has disconnected."""
@@ -201,6 +201,7 @@ def _list_stale(registry: Registry, ledger: Ledger) -> list[LedgerEntry]:
             try:
                 registry.get(entry.token_id)
             except NotFoundError:
+                close_gap(ledger, registry, entry)
                 ledger.drop(entry)
             else:
                 stale.append(entry)
@@ -230,8 +231,7 @@ def find_lost_secrets(registry: Registry, ledger: Ledger, now: datetime) -> list
 
     @cache
     def find(key: str) -> ApiToken | None:
-        token = _find_token(registry, entries[key])
-        return token if token is not None and token.state(now) == VALID else None
+        return _find_token(registry, entries[key])
 
     @cache
     def explain(key: str) -> str:
@@ -242,11 +242,22 @@ def find_lost_secrets(registry: Registry, ledger: Ledger, now: datetime) -> list
         why = _explain_absence(registry, entry, token)
         if not why or any(_is_there(place, entry) for place in places):
             return ""
-        others = (other for other in entries.values() if other.token_id != entry.token_id)
-        successors = [other.key for other in others if other.is_successor_of(token) and find(other.key)]
-        return "" if any(not explain(successor) for successor in successors) else why
+        return "" if is_replaced(key, token) else why
 
-    return [LostSecret(token, why) for key in entries if (token := find(key)) is not None and (why := explain(key))]
+    def is_replaced(key: str, token: ApiToken) -> bool:
+        """Return whether a later API token of the same rotations has a secret that is there, and has not expired."""
+        others = [other for other in entries.values() if other.token_id != entries[key].token_id]
+        return any(
+            (later.state(now) in {VALID, DISABLED} and not explain(other.key)) or is_replaced(other.key, later)
+            for other in others
+            if other.is_successor_of(token) and (later := find(other.key)) is not None
+        )
+
+    return [
+        LostSecret(token, why)
+        for key in entries
+        if (token := find(key)) is not None and token.state(now) == VALID and (why := explain(key))
+    ]
 
 
 def _is_there(place: str, entry: LedgerEntry) -> bool:

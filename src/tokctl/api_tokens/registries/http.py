@@ -127,7 +127,7 @@ class HttpRegistry(ServerRegistry):
         except ExpiryLimitError as error:
             if not spec.may_expire_earlier:
                 raise
-            self._warn(f"The server allows no expiry after {error.latest:%Y-%m-%d %H:%M} UTC, so that is the expiry.")
+            self._warn(f"the server allows no expiry after {error.latest:%Y-%m-%d %H:%M} UTC, so that is the expiry.")
             return self._create(replace(spec, expires_at=error.latest))
 
     def _create(self, spec: ApiTokenSpec) -> CreatedToken:

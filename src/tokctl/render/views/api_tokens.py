@@ -36,9 +36,15 @@ def api_token_columns(now: datetime, successions: Successions | None = None) -> 
 
     def name_cell(token: ApiToken) -> Cell:
         known = Succession() if successions is None else successions.of(token)
+        marks = []
         if known.rotated_to is not None:
-            return Cell(f"{token.name} (rotated to {known.rotated_to})", "dim")
-        return Cell(f"{token.name} (replaces {known.rotated_from})" if known.rotated_from else token.name)
+            marks = [f"rotated to {known.rotated_to}"]
+        elif known.rotated_from is not None:
+            marks = [f"replaces {known.rotated_from}"]
+        if token.state(now) == DISABLED:  # narrow tables have no column for the state
+            marks.append(DISABLED)
+        text = f"{token.name} ({', '.join(marks)})" if marks else token.name
+        return Cell(text, "" if known.rotated_to is None else "dim")
 
     def time_column(key: str, title: str, time: Callable[[ApiToken], datetime | None], **more: Any) -> Column:
         more = {"show": lambda t: _age_or_never_cell(time(t), now)} | more

@@ -198,8 +198,11 @@ async def _update(services: Services, query: Query) -> Response:
     def update(table: ApiTokenTable) -> ApiToken:
         before = _get_token(table, number)
         _check_match(query, before)
-        if "expires_at" in changes and changes["expires_at"] == services.lifetimes.limit(before).expires_at:
-            del changes["expires_at"]  # as it was read
+        unprolonged = replace(before, **changes | {"expires_at": before.expires_at})
+        if "expires_at" in changes and all(
+            changes["expires_at"] == services.lifetimes.limit(token).expires_at for token in (before, unprolonged)
+        ):
+            del changes["expires_at"]  # as it was read, and as it stays
         expiry = changes.get("expires_at")
         if expiry is not None and expiry <= query.now and expiry != before.expires_at:
             raise _past_expiry_error()
@@ -245,7 +248,12 @@ def _check_rights(services: Services, query: Query, wanted: NewApiToken, before:
         caller.check_grant(wanted.scopes or ())
     if before is None or wanted.allowed_cidrs != before.allowed_cidrs:
         caller.check_networks(wanted.allowed_cidrs or ())
-    if before is None or not ends_by(wanted.expires_at, before.expires_at):
+    limit = services.lifetimes.limit  # another type or fewer scopes may end a maximum, and so prolong it
+    if (
+        before is None
+        or not ends_by(wanted.expires_at, before.expires_at)
+        or not ends_by(limit(wanted).expires_at, limit(before).expires_at)
+    ):
         caller.check_expiry(wanted.expires_at)
     services.lifetimes.check(wanted, before)
 

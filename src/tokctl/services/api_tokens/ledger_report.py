@@ -28,6 +28,6 @@ def format_stale(entries: Sequence[LedgerEntry], registry: Registry) -> str:
     named = ", ".join(f"{entry.token_id or '?'} '{entry.name}'" for entry in entries)
     return (
         f"{count(len(entries), 'ledger entry', 'ledger entries')} of {registry.where} "
-        f"{'is' if len(entries) == 1 else 'are'} stale ({named}): the store was created again or restored, or tokctl "
-        "0.1 wrote them."
+        f"{'is' if len(entries) == 1 else 'are'} stale ({named}): the store was created again or restored, the API "
+        "token was renamed elsewhere, or tokctl 0.1 wrote the entry."
     )

@@ -24,6 +24,7 @@ from tokctl.api_tokens.custody.ledger import (
     SAVED,
     LedgerEntry,
     forget_token,
+    succeed,
 )
 from tokctl.api_tokens.custody.reconciliation import accepts, find_candidates, find_saved, is_secret_of
 from tokctl.api_tokens.custody.sinks import read_saved_secret, remove_from_keyring
@@ -224,7 +225,10 @@ class Rotation:
                 self._verify_successor(new, saved, entry, old, None)
         entry = replace(entry, step=PROVEN, proven_at=entry.proven_at or self.custody.clock())
         self.ledger.put(entry)
+        of_old = self.ledger.find_entry(self.registry, old)
         retired = self._retire_old(old, entry)
+        if retired is None and of_old is not None:
+            entry = succeed(self.registry, entry, of_old)
         entry = replace(entry, step=DONE)
         self.ledger.put(entry)
         new = new if new is not None else self.registry.get(str(entry.token_id))

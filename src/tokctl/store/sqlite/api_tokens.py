@@ -188,8 +188,9 @@ class SQLiteApiTokens:
             "expires_at": to_micros(to_utc(token.expires_at)),  # in another zone, the year 9999 may be 10000
         }
         with self._audited_transaction() as audit:
+            details = _audit_details(token) | ({} if replaces is None else {"replaces": replaces})
             if creation is not None:
-                self._refuse_repetition(token, creation)
+                self._refuse_repetition(creation, details, audit)
             old = None if replaces is None else self._find_to_change(replaces, None)
             if replaces is not None and old is None:
                 raise NotFoundError(f"API token {replaces} not found.")
@@ -199,20 +200,20 @@ class SQLiteApiTokens:
                 list(values.values()),
             ).fetchall()
             made = _read_record(row, self.location)
-            details = _audit_details(token) | ({} if old is None else {"replaces": replaces})
             audit.append(CREATE, (int(made.id), made.name), by, token.created_at, details)
             if old is not None:
                 audit.append(ROTATE, (int(old.id), old.name), by, token.created_at, {"successor": made.id})
             self._read_back(int(made.id), values)
         return made
 
-    def _refuse_repetition(self, token: NewApiToken, creation: CreationKey) -> None:
+    def _refuse_repetition(self, creation: CreationKey, details: Mapping[str, Any], audit: SQLiteAudit) -> None:
         row = self.connection.execute(
             f"SELECT creation_salt, {_COLUMNS} FROM api_token WHERE creation_key = ?", [creation.digest]
         ).fetchone()
         if row is not None:
             found = _read_record(row[1:], self.location)
-            raise RepeatedCreationError(found, row[0], is_same=_audit_details(found) == _audit_details(token))
+            recorded = next(audit.entries(token_id=int(found.id), limit=1), None)  # what was asked for then
+            raise RepeatedCreationError(found, row[0], is_same=recorded is not None and recorded.details == details)
 
     def has_salts(self) -> bool:
         with translate_errors(self.location):

@@ -7,8 +7,7 @@ over the same file changes nothing. An API token that is not declared is reporte
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -20,11 +19,12 @@ from tokctl.api_tokens.custody.creation import IssuedToken, TokenSecretSink
 from tokctl.api_tokens.custody.ledger import DONE
 from tokctl.api_tokens.custody.reconciliation import accepts, reconcile
 from tokctl.api_tokens.custody.sinks import VaultSink, is_readable
-from tokctl.api_tokens.registries.protocol import ApiTokenSpec, Registry, UnsupportedChangeError, check_fields
+from tokctl.api_tokens.registries.protocol import ApiTokenSpec, Registry, UnsupportedChangeError
 from tokctl.api_tokens.secrets import fingerprint
-from tokctl.errors import InputError, TokctlError, UsageError
+from tokctl.errors import InputError, TokctlError
 from tokctl.model.api_tokens import EXPIRED, ApiToken
 from tokctl.model.durations import format_timedelta
+from tokctl.services.api_tokens.declaration_checks import DeclarationChecks
 from tokctl.services.api_tokens.declarations import Declaration
 from tokctl.services.api_tokens.rotation import Expiry, Rotation, RotationResult, find_rotated_token
 from tokctl.services.api_tokens.succession import Successions
@@ -39,7 +39,6 @@ CREATE, UPDATE, ROTATE, REVOKE, UNCHANGED, UNDECLARED = (
 )
 """Actions of a step. UNCHANGED and UNDECLARED do nothing."""
 CHANGING = frozenset({CREATE, UPDATE, ROTATE, REVOKE})
-_NAMES = {"expires_at": "expiry", "allowed_cidrs": "networks"}
 _TOLERANCE = timedelta(seconds=1)  # some servers keep times to the second
 _CLOCK_TOLERANCE = timedelta(minutes=10)  # the clock of a server that adds the lifetime itself
 
@@ -72,7 +71,7 @@ class DeclarationApplier:
         self.rotation = rotation
         self.custody = rotation.custody
         self.registry: Registry = rotation.registry
-        self.source = source
+        self.checks = DeclarationChecks(self.registry, source)
         self.open_sink = open_sink
 
     def plan(self, declarations: Sequence[Declaration], now: datetime, *, prune: bool) -> list[Step]:
@@ -82,7 +81,7 @@ class DeclarationApplier:
             InputError: the registry does not support what is declared, or two API tokens share a place.
             TokctlError: the registry cannot be read.
         """
-        declarations = [self._check(one) for one in declarations]
+        declarations = [self.checks.check(one) for one in declarations]
         self._check_places(declarations)
         orphans = {str(token.id) for token in reconcile(self.registry, self.custody.ledger, now).orphans}
         named: defaultdict[str, list[ApiToken]] = defaultdict(list)
@@ -121,36 +120,10 @@ class DeclarationApplier:
 
     # --- planning ---
 
-    @contextmanager
-    def _line_of(self, one: Declaration, field: str) -> Iterator[None]:
-        """Name the line of a field in an error of the block."""
-        try:
-            yield
-        except (UsageError, InputError, UnsupportedChangeError) as error:
-            raise InputError(f"{self.source}, line {one.line_of(field)}: {error.message}", error.hint) from None
-
-    def _check(self, one: Declaration) -> Declaration:
-        """Return a declaration with its type and its scopes as the registry names them, if it supports all of it."""
-        for field in ("scopes", "allowed_cidrs", "disabled"):
-            with self._line_of(one, field):
-                check_fields(self.registry, [field] if getattr(one, field) else [])
-        with self._line_of(one, "scopes"):
-            scopes = self.registry.check_scopes(one.scopes) if one.scopes else None
-        with self._line_of(one, "type"):
-            kind = self.registry.fit_type(self.registry.check_type(one.type), scopes or ())
-        with self._line_of(one, "grace"):
-            if one.grace and not self.registry.capabilities().grace:
-                raise UnsupportedChangeError(
-                    f"{self.registry.where} has no grace period: if '{one.name}' is rotated, its old secret is "
-                    "invalid at once.",
-                    "Declare 'grace: 0' to allow this.",
-                )
-        return replace(one, type=kind, scopes=scopes)
-
     def _check_places(self, declarations: Sequence[Declaration]) -> None:
         places: dict[str, Declaration] = {}
         for one in declarations:
-            with self._line_of(one, "save"):
+            with self.checks.line_of(one, "save"):
                 sink = self.open_sink(one.save)
                 other = places.setdefault(sink.name, one)
                 if other is not one and sink.name != "keyring" and is_readable(sink.name):
@@ -162,7 +135,7 @@ class DeclarationApplier:
     def _plan_one(self, wanted: Declaration, named: Sequence[ApiToken], orphans: set[str], now: datetime) -> Step:
         token = self._choose(named)
         if token is None:
-            with self._line_of(wanted, "expires"):
+            with self.checks.line_of(wanted, "expires"):
                 self.registry.check_expiry(_end(wanted, now))
             return Step(action=CREATE, name=wanted.name, declaration=wanted)
         changes = self._find_changes(wanted, token, now)
@@ -170,7 +143,7 @@ class DeclarationApplier:
         if not wanted.disabled:
             resumes = self._find_interrupted(named)
             reason = "its rotation was interrupted" if resumes else self._find_reason(wanted, token, orphans, now)
-        self._check_changes(wanted, token, changes, has_successor=bool(reason))
+        self.checks.check_changes(wanted, token, changes, has_successor=bool(reason))
         return Step(
             action=ROTATE if reason else UPDATE if changes else UNCHANGED,
             name=wanted.name,
@@ -183,27 +156,6 @@ class DeclarationApplier:
             resumes=resumes,
             error=self._find_obstacle(wanted, token, now) if reason else None,
         )
-
-    def _check_changes(
-        self, wanted: Declaration, token: ApiToken, changes: Mapping[str, Any], *, has_successor: bool
-    ) -> None:
-        """Raise InputError if the registry cannot make one of the changes of an API token."""
-        can = self.registry.capabilities()
-        for field, value in changes.items():
-            if field == "expires_at" and can.grace and has_successor:
-                continue
-            with self._line_of(wanted, "expires" if field == "expires_at" else field):
-                if field == "expires_at" and not can.change_expiry:
-                    raise UnsupportedChangeError(
-                        f"{self.registry.where} cannot change the expiry of API token {token.id} '{token.name}'.",
-                        "Declare the expiry that it has, or revoke it, so that another one is created.",
-                    )
-                if not value and getattr(token, field) and field != "disabled" and not can.clear_fields:
-                    raise UnsupportedChangeError(
-                        f"{self.registry.where} cannot remove the {_NAMES.get(field, field)} of API token {token.id} "
-                        f"'{token.name}'.",
-                        "Declare another value, or revoke it, so that another one is created.",
-                    )
 
     def _find_obstacle(self, wanted: Declaration, token: ApiToken, now: datetime) -> TokctlError | None:
         """Return why an API token that is due cannot be rotated; None if it can."""

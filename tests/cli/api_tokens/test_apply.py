@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
-import subprocess
-import sys
-import time
 from datetime import timedelta
 
 import pytest
 
-from support.commandline import NOW, clean_environment
+from support.commandline import NOW
 from support.registry_kinds import fake, opened, served, strapi  # noqa: F401 - fixtures
 from tokctl.api_tokens.custody.ledger import CREATED, Ledger
 from tokctl.api_tokens.pepper import load_pepper
@@ -336,32 +332,3 @@ def test_what_a_server_cannot_remove_is_refused_before_any_change(declared, fake
     assert "tokens.yaml, line 3: " in declared.err
     assert "cannot remove the description of API token" in declared.err
     assert {one.method for one in fake.requests} == {"GET"}
-
-
-def test_kills_at_any_moment_lose_no_secret(declared, own, tmp_path):
-    """Runs that create and rotate are killed; the last one completes them, and every API token is accounted for."""
-    text = TOKENS.replace("expires: 30d", "expires: 30s").replace("rotateBefore: 10d", "rotateBefore: 29.9s")
-    declared.write(text.replace("expires: never", "expires: 90d"))  # ci is due in every run
-    tokens = [sys.executable, "-m", "tokctl", "api-tokens"]
-    command = [*tokens, "apply", "-f", str(declared.file), "--store", str(own.path)]
-    state = {"TOKCTL_STATE_DIR": str(tmp_path / "state")}
-    env = clean_environment(own.environ | state)
-    began = time.monotonic()
-    subprocess.run([*command, "--dry-run"], env=env, capture_output=True, check=False)
-    takes = time.monotonic() - began
-    for _ in range(5):
-        running = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(random.uniform(0.4, 1.3) * takes)
-        running.kill()
-        running.wait()
-    for _ in range(2):
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    with open_store(str(own.path)) as store:
-        valid = {token.id: token for token in store.api_tokens.list()}
-    mine = {declared.whose("ci").id: "ci", declared.whose(".env").id: "grafana"}
-    assert {number: valid[number].name for number in mine} == mine
-    others = [token for number, token in valid.items() if number not in mine]
-    assert {token.name for token in others} <= {"ci"}
-    orphans = [*tokens, "revoke", "--orphans", "--dry-run", "--store", str(own.path)]
-    assert subprocess.run(orphans, env=env, capture_output=True, text=True, check=False).stdout == ""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from itertools import count
 from pathlib import Path
 
@@ -61,6 +63,14 @@ class Place:
         made = self.run("create", self.name, "--save", f"file:{self.file}")
         assert made.code == 0, made
         self.first = self.saved()
+        self.began = deepcopy((strapi.records, strapi.secrets))
+        shutil.copytree(folder, f"{folder}-began")
+
+    def begin_again(self) -> None:
+        """Make all of it as it was after the creation."""
+        self.strapi.records, self.strapi.secrets = deepcopy(self.began)
+        shutil.rmtree(self.folder)
+        shutil.copytree(f"{self.folder}-began", self.folder)
 
     def run(self, *words: str, **more) -> Ended:
         group = [] if words[0] == "doctor" else ["api-tokens"]
@@ -157,11 +167,13 @@ def test_what_is_refused_before_anything_is_changed(places, strapi, words, said)
 
 @pytest.mark.parametrize("what", ["KILL", "TERM", "disk", "network", *(["INT", "keyring"] if MANY else [])])
 def test_something_happens_at_each_step(places, what):
-    steps = places().rotate().steps
+    place = places()
+    steps = place.rotate().steps
     assert "StrapiRegistry.regenerate" in steps
     assert "VaultSink.save" in steps
     for at in range(len(steps)):
-        place = places()
+        place.begin_again()
+        assert place.is_valid(place.first)
         ended = place.rotate(at=at, what=what)
         if what in {"TERM", "INT"} and at >= steps.index("StrapiRegistry.regenerate"):
             assert place.is_valid(place.saved()), ended  # the signal waits

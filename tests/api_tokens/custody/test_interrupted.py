@@ -138,7 +138,7 @@ apiTokens:
 DECLARED = """\
 apiTokens:
   - {{name: new, save: keyring}}
-  - {{name: ci, scopes: [token], save: keyring}}
+  - {{name: ci, description: nightly builds, save: keyring}}
   - {{name: due, expires: 1d, rotateBefore: 2h, save: keyring}}
   - {{name: filed, save: file:{folder}/filed}}
 """
@@ -351,7 +351,7 @@ def test_revoke(places, what):
         assert place.orphans() == set()
 
 
-@pytest.mark.parametrize(("places", "what"), HAPPENS if MANY else FEW, indirect=["places"])
+@pytest.mark.parametrize(("places", "what"), HAPPENS if MANY else [*FEW, ("store", "disk")], indirect=["places"])
 def test_exec(places, what):
     place = places()
     words = ("exec", "--name", place.name)

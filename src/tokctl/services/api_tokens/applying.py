@@ -290,6 +290,9 @@ class DeclarationApplier:
             until = _end(wanted, self.custody.clock()) or "never"
         grace = timedelta() if step.is_lost else wanted.grace
         done = self.rotation.run(old, wanted.save, grace=grace, expires_at=until, report=report)
+        if done.resumed and not self._is_saved(self.open_sink(wanted.save), done.new):
+            # The interrupted run saved the secret elsewhere: in a file, after this place had failed.
+            done = self.rotation.run(done.new, wanted.save, grace=grace, expires_at=until, report=report)
         if changes := self._find_changes(wanted, done.new, self.custody.clock()):
             new = self.registry.update(str(done.new.id), changes)
             tell(replace(step, token=new, saved=done.entry.place))

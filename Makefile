@@ -16,7 +16,7 @@ test: $(VENV)/.installed-dev        ## all tests, in random order; repeat one wi
 
 test-kills: $(VENV)/.installed-dev  ## interruptions of commands about API tokens at every step, and 300 kills at random moments
 	TOKCTL_TEST_KILLS=150 $(BIN)/python -m pytest -n 2 --timeout 3600 tests/api_tokens/custody/test_interrupted.py \
-		tests/api_tokens/custody/test_random_kills.py $(ARGS)
+		tests/api_tokens/custody/test_random_kills.py tests/services/api_tokens/test_regeneration.py $(ARGS)
 
 test-fast: $(VENV)/.installed-dev   ## the tests that start no servers and programs: about a minute
 	$(BIN)/python -m pytest -n 2 --dist worksteal --hypothesis-profile=fast -m "not slow" $(ARGS)

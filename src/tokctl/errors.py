@@ -105,6 +105,10 @@ class StoreError(TokctlError):
     exit_code = 6
 
 
+class MissingStoreError(StoreError):
+    """There is no store at this place."""
+
+
 class WrongStoreError(StoreError):
     """The file is not a store, or one that this version cannot read."""
 

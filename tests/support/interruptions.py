@@ -7,6 +7,7 @@ n-th of them the run kills itself, or does what stands in ``FAULTS``.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pkgutil
@@ -141,21 +142,29 @@ def _watch(asked: dict[str, Any], steps: list[str]) -> None:
             setattr(kind, name, watched(kind.__name__, name, getattr(kind, name)))
 
 
+def _run_child(asked: dict[str, Any], folder: Path) -> Ended:
+    """Fork for a run, and wait for its end."""
+    pipes = os.pipe(), os.pipe()  # a full disk is none for pipes, as those of a script
+    child = os.fork()
+    if not child:
+        for descriptor, (reading, writing) in enumerate(pipes, 1):
+            os.close(reading)
+            os.dup2(writing, descriptor)
+            os.close(writing)
+        _child(asked, folder)
+    said = []
+    for reading, writing in pipes:
+        os.close(writing)
+        with os.fdopen(reading, "rb") as file:
+            said.append(file.read().decode())
+    _, status = os.waitpid(child, 0)
+    notes = folder / "steps"
+    steps = json.loads(notes.read_text() or "[]") if notes.exists() else []
+    return Ended(os.waitstatus_to_exitcode(status), *said, steps)
+
+
 def _child(asked: dict[str, Any], folder: Path) -> None:
     steps: list[str] = []
-    out, err = os.pipe(), os.pipe()  # a full disk is none for pipes, as those of a script
-    child = os.fork()
-    if child:
-        for name, (reading, writing) in (("out", out), ("err", err)):
-            os.close(writing)
-            (folder / name).write_bytes(b"".join(iter(lambda end=reading: os.read(end, 65536), b"")))
-        _, status = os.waitpid(child, 0)
-        (folder / "code").write_text(str(os.waitstatus_to_exitcode(status)))
-        os._exit(0)
-    for descriptor, (reading, writing) in ((1, out), (2, err)):
-        os.close(reading)
-        os.dup2(writing, descriptor)
-        os.close(writing)
     os.environ.update(asked["env"])
     given = os.open(folder / "in", os.O_CREAT | os.O_RDWR, 0o600)
     os.write(given, asked["stdin"].encode())
@@ -185,35 +194,44 @@ def _child(asked: dict[str, Any], folder: Path) -> None:
     os._exit(code)
 
 
-PRELOADED = ("api_tokens", "cli.api_tokens", "client", "config", "documents", "render", "services", "store")
+PRELOADED = tuple(
+    f"tokctl.{name}"
+    for name in (
+        "__main__",
+        "analysis.debug.rules",
+        "api_tokens",
+        "cli.api_tokens",
+        "cli.auth",
+        "cli.command_tree",
+        "cli.doctor",
+        "client",
+        "config",
+        "documents",
+        "render",
+        "services",
+        "store",
+    )
+)
 
 
 def _stand_by() -> None:
     """Import what a run needs, so that each of the many runs begins as a copy of this process that has it."""
-    import httpx  # noqa: F401 - each run would take a tenth of a second for it
+    import encodings.idna  # noqa: F401 - each run would take a while for these
+
+    import httpx  # noqa: F401
     import keyring
 
     import tokctl
 
     keyring.get_keyring()
     for module in pkgutil.walk_packages(tokctl.__path__, "tokctl."):
-        if module.name.startswith(tuple(f"tokctl.{name}" for name in PRELOADED)):
+        if module.name.startswith(PRELOADED):
             import_module(module.name)
+    gc.freeze()  # so that no run copies what there is
     for line in sys.stdin:
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            child = os.fork()
-            if not child:
-                _child(json.loads(line), folder)
-            os.waitpid(child, 0)
-            steps = (folder / "steps").read_text() if (folder / "steps").exists() else ""
-            ended = {
-                "code": int((folder / "code").read_text()),
-                "out": (folder / "out").read_text(),
-                "err": (folder / "err").read_text(),
-                "steps": json.loads(steps or "[]"),
-            }
-            sys.stdout.write(json.dumps(ended) + "\n")
+            ended = _run_child(json.loads(line), Path(name))
+            sys.stdout.write(json.dumps(ended._asdict()) + "\n")
             sys.stdout.flush()
 
 

@@ -215,13 +215,14 @@ class App:
         self._invocation.opened.append(store)
         return store
 
-    def open_registry(self, *, write: bool = False) -> Registry:
-        """Open the registry of API tokens; with ``write`` a missing store is created."""
+    def open_registry(self, *, write: bool = False, or_empty: bool = False) -> Registry:
+        """Open the registry of API tokens; a missing store is created to write, and ``or_empty`` taken as empty."""
         from tokctl.api_tokens.registries import open_registry
 
-        registry = open_registry(
-            self.settings, self.clock, write=write, warn=lambda text: self.warn(f"warning: {text}")
-        )
+        def warn(text: str) -> None:
+            self.warn(f"warning: {text}")
+
+        registry = open_registry(self.settings, self.clock, write=write, or_empty=or_empty, warn=warn)
         self._invocation.opened.append(registry)
         return registry
 

@@ -33,6 +33,8 @@ pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("TOKCTL_TEST_KILLS", "4"))
 SECRET = re.compile(r"xvc_[0-9A-Za-z]{40}")
 PEPPER = "a pepper that is used by tests alone"
+TAKES = {"rotate": 2, "apply": 4}
+"""How many times as long as ``create``."""
 STANDING = "test"  # what ``grant`` calls the one of the administrator
 
 
@@ -79,11 +81,22 @@ class Scene:
         number = next(self.numbers)
         place = chance.choice(["keyring", f"file:{self.folder}/f-{number}", f"env-file:{self.folder}/.env#V{number}"])
         words = [["create", f"k{number}", "--save", place], ["exec", "--name", f"e{number}", "--", "true"]]
+        words += [["apply", "-f", self.declare(chance, number)]] * 2
         if there := [str(one.id) for one in self.valid()]:
             one = chance.choice(there)
             words += [["rotate", one], ["rotate", one, "--grace", "0"], ["rotate", one, "--save", place]]
             words += [["revoke", one, "--yes"]]
         return chance.choice(words)
+
+    def declare(self, chance: random.Random, number: int) -> Path:
+        """Write a file with a new API token, and two that may be new, or differ, or be due."""
+        lines = ["apiTokens:", f"- {{name: k{number}, save: file:{self.folder}/f-{number}}}"]
+        for name in ("d0", "d1"):
+            scope, hours = chance.choice(["process", "token"]), chance.randint(1, 9)
+            lines.append(f"- {{name: {name}, scopes: {scope}, expires: {hours}h, rotateBefore: {hours * 59}m}}")
+        file = self.folder / "tokens.yaml"
+        file.write_text("\n".join(lines))
+        return file
 
     def check(self) -> None:
         """See that every valid API token is accounted for, and nothing is called lost that is not."""
@@ -136,7 +149,7 @@ def test_kills_at_random_moments_lose_nothing(scene):
     killed = 0
     while killed < KILLS:
         words = scene.words(chance)
-        ended = scene.run(*words, after=chance.uniform(0.01, 0.9) * usual * (2 if words[0] == "rotate" else 1))
+        ended = scene.run(*words, after=chance.uniform(0.01, 0.9) * usual * TAKES.get(words[0], 1))
         killed += ended.code < 0
         assert SECRET.search(ended.out + ended.err) is None
         assert ended.code in {-14, 0, 2, 3}, (words, ended)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import random
-import subprocess
-import sys
-import time
+import shutil
 from datetime import timedelta
 
 import pytest
 
-from support.commandline import NOW, clean_environment
-from support.registry_kinds import fake, opened, served  # noqa: F401 - fixtures
+from support.commandline import NOW
+from support.registry_kinds import fake, opened, served, strapi  # noqa: F401 - fixtures
 from tokctl.api_tokens.custody.ledger import CREATED, Ledger
 from tokctl.api_tokens.pepper import load_pepper
 from tokctl.api_tokens.secrets import digest, mask
@@ -91,6 +88,17 @@ def test_created_and_then_unchanged(declared, own, tokctl):
     assert declared("--dry-run") == declared() == declared(now=NOW + 19 * DAY) == same
     assert len(own.audit()) == entries
     assert "Use --prune to revoke them." in tokctl("keys", "apply", "-f", declared.file).err
+
+
+def test_a_store_that_does_not_exist_yet(declared, own, tokctl):
+    own.path.unlink()
+    ran = tokctl("api-tokens", "apply", "-f", declared.file, "--dry-run")
+    assert (ran.code, "Dry run: nothing was changed. It would create 2." in ran.err) == (1, True)
+    assert [line.split()[:2] for line in ran.out.splitlines()[1:]] == [["create", "ci"], ["create", "grafana"]]
+    assert not own.path.exists()
+    assert declared() == {"ci": "create", "grafana": "create"}
+    ran = tokctl("api-tokens", "apply", "-f", declared.file, "--dry-run")
+    assert (ran.code, "It would change nothing." in ran.err) == (0, True)
 
 
 def test_drift_is_shown_with_its_values_and_corrected(declared, tokctl):
@@ -190,15 +198,22 @@ def test_a_lost_secret_is_replaced(declared, tokctl):
 def test_places_and_kinds_are_checked_first(declared, tokctl, fake, monkeypatch):  # noqa: F811
     declared.write(TOKENS.replace(".env#GRAFANA", "x").replace("file:{folder}/ci", "env-file:{folder}/x"))
     assert declared(code=7) == {}
-    assert "tokens.yaml, line 9: the secret of 'ci' in line 2 is saved in" in declared.err
+    assert "tokens.yaml, line 11: the secret of 'ci' in line 2 is saved in" in declared.err
     declared.write(TOKENS.replace("file:", "nowhere:"))
     assert declared(code=7) == {}
-    assert "tokens.yaml, line 2: " in declared.err
+    assert "tokens.yaml, line 8: " in declared.err
+    declared.write(TOKENS.replace("[process, token]", "[process, tokn]"))
+    assert declared(code=7) == {}
+    assert "tokens.yaml, line 4: unknown scope 'tokn' (did you mean 'token'?)" in declared.err
+    declared.write(TOKENS.replace("expires: never", "type: custom"))
+    assert declared(code=7) == {}
+    assert "tokens.yaml, line 10: unknown API token type 'custom'" in declared.err
+    assert declared.names() == []
     declared.write()
     monkeypatch.setenv("TOKCTL_API_KEY", fake.jwt)
     before = len(fake.records)
     ran = tokctl("api-tokens", "apply", "-f", declared.file, "--server", fake.url)
-    assert "line 2: " in ran.err
+    assert "line 4: " in ran.err
     assert "does not support scopes" in ran.err
     assert ran.err.count("\n") == 1
     assert len(fake.records) == before
@@ -222,30 +237,98 @@ def test_a_server_and_its_own_credential(declared, tokctl, served, monkeypatch):
     assert mask(declared.secret("ci")) in tokctl("keys", "list", "--server", served.url).out
 
 
-def test_kills_at_any_moment_lose_no_secret(declared, own, tmp_path):
-    """Runs that create and rotate are killed; the last one completes them, and every API token is accounted for."""
-    text = TOKENS.replace("expires: 30d", "expires: 30s").replace("rotateBefore: 10d", "rotateBefore: 29.9s")
-    declared.write(text.replace("expires: never", "expires: 90d"))  # ci is due in every run
-    tokens = [sys.executable, "-m", "tokctl", "api-tokens"]
-    command = [*tokens, "apply", "-f", str(declared.file), "--store", str(own.path)]
-    state = {"TOKCTL_STATE_DIR": str(tmp_path / "state")}
-    env = clean_environment(own.environ | state)
-    began = time.monotonic()
-    subprocess.run([*command, "--dry-run"], env=env, capture_output=True, check=False)
-    takes = time.monotonic() - began
-    for _ in range(5):
-        running = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(random.uniform(0.4, 1.3) * takes)
-        running.kill()
-        running.wait()
-    for _ in range(2):
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    with open_store(str(own.path)) as store:
-        valid = {token.id: token for token in store.api_tokens.list()}
-    mine = {declared.whose("ci").id: "ci", declared.whose(".env").id: "grafana"}
-    assert {number: valid[number].name for number in mine} == mine
-    others = [token for number, token in valid.items() if number not in mine]
-    assert {token.name for token in others} <= {"ci"}
-    orphans = [*tokens, "revoke", "--orphans", "--dry-run", "--store", str(own.path)]
-    assert subprocess.run(orphans, env=env, capture_output=True, text=True, check=False).stdout == ""
+STRAPI_TOKENS = """\
+apiTokens:
+  - name: ci
+    scopes: [plugin::upload.content-api.find]
+    expires: 30d
+    grace: 0
+    save: file:{folder}/ci
+  - {{name: cd, type: full-access, expires: never, grace: 0, save: file:{folder}/cd}}
+"""
+
+
+def test_strapi(declared, strapi, monkeypatch):  # noqa: F811
+    """What a registry with other types, scopes and lifetimes can do is done, and what is not due is left alone."""
+    monkeypatch.setenv("TOKCTL_API_KEY", strapi.jwt)
+
+    def run(*words, code=0, after=timedelta()):
+        return declared("--server", strapi.url, *words, code=code, now=strapi.clock() + after)
+
+    def is_valid(secret):
+        return secret in strapi.secrets.values()
+
+    declared.write(STRAPI_TOKENS)
+    assert run("--dry-run", code=1) == run() == {"ci": "create", "cd": "create"}
+    made = {one["name"]: (one["type"], one["permissions"], one["lifespan"]) for one in strapi.records.values()}
+    assert made == {
+        "ci": ("custom", ["plugin::upload.content-api.find"], str(30 * DAY // timedelta(milliseconds=1))),
+        "cd": ("full-access", [], None),
+    }
+    asked = len(strapi.asked("POST"))
+    unchanged = {"ci": "unchanged", "cd": "unchanged"}
+    assert run() == run(after=20 * DAY) == unchanged
+    shutil.rmtree(declared.folder / "state")  # as on another machine, where the saved secret is tried
+    assert run() == unchanged
+    assert len(strapi.asked("POST")) == asked
+    assert strapi.puts == []
+    declared.write(STRAPI_TOKENS.replace("content-api.find", "content-api.findOne"))
+    first = declared.secret("ci")
+    (declared.folder / "cd").unlink()
+    assert run() == {"ci": "update", "cd": "rotate"}
+    assert [one["permissions"] for one in strapi.records.values()] == [["plugin::upload.content-api.findOne"], []]
+    assert declared.secret("ci") == first
+    assert is_valid(declared.secret("cd"))
+    strapi.secrets["3"] = "0" * 64  # replaced elsewhere
+    shutil.rmtree(declared.folder / "state")
+    assert run(code=2) == {"ci": "rotate", "cd": "unchanged"}
+    assert "already exists" in declared.said[0]["error"]
+    (declared.folder / "ci").unlink()
+    assert run() == {"ci": "rotate", "cd": "unchanged"}
+    assert is_valid(declared.secret("ci"))
+    assert run() == unchanged
+    asked = len(strapi.asked("POST"))
+    for after, reason in ((25 * DAY, "expires in 5d"), (31 * DAY, "has expired")):
+        assert run(code=2, after=after) == {"ci": "rotate", "cd": "unchanged"}
+        assert f"'ci': it {reason}" in declared.said[0]["error"]
+        assert "does not extend it. Revoke it" in declared.said[0]["error"]
+    assert len(strapi.asked("POST")) == asked
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        ("content-api.find]", "content-api.fnd]", "line 3: {} has no permission 'plugin::upload.content-api.fnd'"),
+        ("content-api.find]", "content-api.find, process]", "line 3: {} has no permission 'process'"),
+        ("type: full-access", "type: admin", "line 7: unknown API token type 'admin'"),
+        ("type: full-access", "type: custom", "line 7: API tokens of type custom need scopes."),
+        ("expires: 30d", "type: full-access", "line 4: API tokens of type full-access have no scopes."),
+        ("expires: 30d", "expires: 31d", "line 4: API tokens of {} expire after 7, 30 or 90 days, or never."),
+        ("expires: 30d", "allowedCidrs: [10.0.0.0/8]", "line 4: {} cannot limit API tokens to networks."),
+        ("expires: 30d", "disabled: true", "line 4: {} cannot disable API tokens."),
+        ("30d\n    grace: 0", "30d", "line 2: {} has no grace period: if 'ci' is rotated, its old secret is invalid"),
+        ("type: full-access", "description: x", "line 7: {} cannot change the expiry of API token 3 'cd'."),
+    ],
+)
+def test_what_strapi_cannot_do_is_refused_before_any_change(declared, strapi, monkeypatch, old, new, error):  # noqa: F811
+    monkeypatch.setenv("TOKCTL_API_KEY", strapi.jwt)
+    if "change the expiry" in error:
+        strapi.add("cd", expiresAt=(strapi.clock() + DAY).isoformat())
+    declared.write(STRAPI_TOKENS.replace(old, new))
+    assert declared("--server", strapi.url, code=7, now=strapi.clock()) == {}
+    assert f"tokens.yaml, {error.format(strapi.url)}" in declared.err
+    assert declared.err.count("\n") == 1
+    assert {one.method for one in strapi.requests} == {"GET"}
+
+
+def test_what_a_server_cannot_remove_is_refused_before_any_change(declared, fake, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("TOKCTL_API_KEY", fake.jwt)
+    fake.add("cd", description="deployment")
+    declared.write(
+        "apiTokens:\n  - {{name: ci, save: file:{folder}/ci}}\n"
+        "  - {{name: cd, expires: never, save: file:{folder}/cd}}\n"
+    )
+    assert declared("--server", fake.url, code=7, now=fake.clock()) == {}
+    assert "tokens.yaml, line 3: " in declared.err
+    assert "cannot remove the description of API token" in declared.err
+    assert {one.method for one in fake.requests} == {"GET"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from tokctl.errors import InputError
 from tokctl.services.api_tokens.declarations import Declaration, parse_declarations
@@ -34,12 +35,13 @@ apiTokens:
   - {name: 7}
 """
     )
-    assert full == Declaration(
+    assert (full.line_of("save"), full.line_of("scopes"), least.line_of("scopes")) == (12, 6, 13)
+    assert replace(full, lines={}) == Declaration(
         line=3,
         name="ci",
         description="nightly builds",
         type="full-access",
-        scopes=("process", "token"),
+        scopes=("token", "process"),
         allowed_cidrs=("10.0.0.0/8", "2001:db8::1/128"),
         disabled=True,
         lifetime=30 * DAY,
@@ -47,7 +49,7 @@ apiTokens:
         grace=timedelta(),
         save="env-file:.env#CI",
     )
-    assert least == Declaration(line=13, name="7", lifetime=90 * DAY, rotate_before=7 * DAY)
+    assert replace(least, lines={}) == Declaration(line=13, name="7", lifetime=90 * DAY, rotate_before=7 * DAY)
 
 
 @pytest.mark.parametrize(
@@ -83,8 +85,8 @@ def test_an_empty_list_declares_that_there_are_none():
         ("apiTokens:\n- name: ci\n  lifetime: 3d", "tokens.yaml, line 3: unknown name 'lifetime'"),
         ("apiTokens:\n- name: ci\n  name: cd", "tokens.yaml, line 3: 'name' appears twice."),
         ("apiTokens:\n- name: ci\n- name: ci", "tokens.yaml, line 3: 'ci' is declared already, in line 2."),
-        ("apiTokens:\n- name: ci\n  type: full", "tokens.yaml, line 3: unknown type 'full'"),
-        ("apiTokens:\n- name: ci\n  scopes:\n  - token\n  - proces", "tokens.yaml, line 4: unknown scope 'proces'"),
+        ("apiTokens:\n- name: ci\n  type: [full]", "tokens.yaml, line 3: expected a text."),
+        ("apiTokens:\n- name: ci\n  scopes: token,,process", "tokens.yaml, line 3: a scope is empty."),
         ("apiTokens:\n- name: ci\n  allowedCidrs: [10.0.0.1/8]", "line 3: '10.0.0.1/8' has bits of an address"),
         ("apiTokens:\n- name: ci\n  disabled: maybe", "tokens.yaml, line 3: expected true or false."),
         ("apiTokens:\n- name: ci\n  expires: 2026-01-01", "tokens.yaml, line 3: '2026-01-01' is in the past."),

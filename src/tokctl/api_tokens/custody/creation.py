@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from tokctl.api_tokens.custody.ledger import CREATED, PLANNED, SAVED, Ledger, LedgerEntry, generate_key
 from tokctl.api_tokens.custody.reconciliation import find_candidates
-from tokctl.api_tokens.custody.sinks import STDOUT, TERMINAL, is_readable
+from tokctl.api_tokens.custody.sinks import ENVIRONMENT, STDOUT, TERMINAL, is_readable
 from tokctl.api_tokens.registries.protocol import ApiTokenSpec, CreatedToken, CreationOutcomeUnknownError, Registry
 from tokctl.api_tokens.secrets import fingerprint
 from tokctl.atomic_files import PRIVATE_FILE, make_folder, sync_directory
@@ -166,13 +166,14 @@ class Custody:
     def _record_saved(self, entry: LedgerEntry, place: str) -> LedgerEntry:
         """Write where the secret is. If that fails, it is found there later, or the entry is dropped.
 
-        An entry that stays and says otherwise would make an orphan of the API token.
+        An entry that stays and says otherwise would make an orphan of the API token. A lent one is an orphan until it
+        is revoked.
         """
         entry = replace(entry, step=SAVED, place=place)
         try:
             self.ledger.put(entry)
         except TokctlError:
-            if not is_readable(place) and entry.replaces is None:
+            if not is_readable(place) and place != ENVIRONMENT and entry.replaces is None:
                 self.ledger.drop(entry)
         return entry
 

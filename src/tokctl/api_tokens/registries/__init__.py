@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from tokctl.api_tokens.registries.capabilities import REGISTRIES as REGISTRIES
-from tokctl.errors import UsageError
+from tokctl.errors import MissingStoreError, UsageError
 
 if TYPE_CHECKING:
     from tokctl.api_tokens.registries.protocol import Registry
@@ -27,12 +27,14 @@ def open_registry(
     clock: Callable[[], datetime],
     *,
     write: bool = False,
+    or_empty: bool = False,
     warn: Callable[[str], object],
 ) -> Registry:
     """Open the registry that the settings name: a store, or a server.
 
-    The kind of a server is detected unless it is set or remembered. With ``write`` a missing store is created. Raises
-    UsageError: the source in the settings has no API tokens; TokctlError: as ``detection.find_registry``.
+    The kind of a server is detected unless it is set or remembered. With ``write`` a missing store is created; with
+    ``or_empty`` an empty registry stands for it, and no file is created. Raises UsageError: the source in the settings
+    has no API tokens; TokctlError: as ``detection.find_registry``.
     """
     from_environment = settings.origins.get("registry_server", "").startswith("environment")
     if from_environment and settings.flag_names & {"store", "file", "server", "context"}:
@@ -48,5 +50,12 @@ def open_registry(
         return found.server_kind.open(found.apply_to(connection), clock, warn)
     if settings.kind not in REGISTRIES:
         raise UsageError("--file is for process tokens only. API tokens are in a store or on a server.", "Remove it.")
-    registry: Registry = import_module(REGISTRIES[settings.kind]).open_registry(settings, clock, write=write, warn=warn)
+    module = import_module(REGISTRIES[settings.kind])
+    registry: Registry
+    try:
+        registry = module.open_registry(settings, clock, write=write, warn=warn)
+    except MissingStoreError:
+        if not or_empty:
+            raise
+        registry = module.open_empty_registry(settings, clock)
     return registry

@@ -153,6 +153,17 @@ class Registry(Protocol):
         """Return the scopes with these names, each once. Raises UsageError: one of them does not exist."""
         return validate_scopes(names)
 
+    def fit_type(self, name: str, scopes: Sequence[str]) -> str:  # noqa: ARG002 - for kinds whose types have scopes
+        """Return the type of an API token with these scopes, both checked, if this type was asked for.
+
+        Raises UnsupportedChangeError: they exclude each other.
+        """
+        return name
+
+    def check_expiry(self, expires_at: datetime | None) -> datetime | None:
+        """Return when a new API token can expire (None: never). Raises UnsupportedChangeError: not at this time."""
+        return expires_at
+
     def page(self, page: int, size: int) -> tuple[Sequence[ApiToken], int]:
         """Return a page of the list and the number of all API tokens. Pages behind the last one are empty.
 

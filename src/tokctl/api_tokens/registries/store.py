@@ -69,6 +69,11 @@ def open_registry(
     return StoreRegistry(open_store(location, write=write, create=write), location, clock)
 
 
+def open_empty_registry(settings: Settings, clock: Callable[[], datetime]) -> StoreRegistry:
+    """Return the registry of a store that does not exist: empty, without a file, and gone with its changes."""
+    return StoreRegistry(open_store(":memory:"), settings.store_location, clock)
+
+
 class StoreRegistry(Registry):
     """A store, opened directly. Changes are recorded in its audit under the user's login name and machine."""
 

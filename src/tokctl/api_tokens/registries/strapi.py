@@ -8,7 +8,7 @@ shows the secret of a single API token again, so single ones are taken from the 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -182,6 +182,15 @@ class StrapiRegistry(ServerRegistry):
                     f"Valid: {', '.join(known)}.",
                 )
         return tuple(wanted)
+
+    def fit_type(self, name: str, scopes: Sequence[str]) -> str:
+        """Return the type: custom with scopes. Raises UnsupportedChangeError: they exclude each other."""
+        return str(_choose_type({"type": name, "scopes": tuple(scopes) or None})["type"])
+
+    def check_expiry(self, expires_at: datetime | None) -> datetime | None:
+        """Return when a new API token can expire. Raises UnsupportedChangeError: no lifespan ends at this time."""
+        self._find_lifespan(expires_at)
+        return expires_at
 
     def _fetch_permissions(self) -> tuple[str, ...]:
         answer = self.client.get(("admin", "content-api", "permissions"))
@@ -362,7 +371,7 @@ def _choose_type(changes: Mapping[str, Any]) -> dict[str, Any]:
     if not wanted.get("scopes"):
         if wanted.get("type") == CUSTOM or ("scopes" in changes and changes["scopes"] is not None):
             raise UnsupportedChangeError(
-                "API tokens of type custom need scopes.", "Nothing was changed. Give --scope with a permission."
+                "API tokens of type custom need scopes.", "Nothing was changed. Give a permission as scope."
             )
         return wanted
     if wanted.get("type") == FULL_ACCESS:

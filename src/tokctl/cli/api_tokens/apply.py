@@ -54,7 +54,7 @@ def apply(
     validate_query(app.out)
     source = input_name(file)
     declarations = parse_declarations(_read(file, source), source, app.now)
-    registry = app.open_registry(write=not dry_run)
+    registry = app.open_registry(write=not dry_run, or_empty=dry_run)
     rotation = open_rotation(app, registry, replace=False)
     open_sink = partial(VaultSink, origin=registry.origin, may_replace=replace_nothing)
     applier = DeclarationApplier(rotation, source, open_sink)

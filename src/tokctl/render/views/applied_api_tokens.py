@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,8 +47,9 @@ def applied_listing(steps: Sequence[Step], *, dry_run: bool, exit_code: int = 0)
         if any(step.action == UNDECLARED for step in steps):
             found.append("Undeclared API tokens are left alone. Use --prune to revoke them.")
         if dry_run:
-            drift = sum(step.action in CHANGING for step in steps)
-            found.append(f"Dry run: nothing was changed. {drift} of {len(steps)} would be changed.")
+            drift = Counter(step.action for step in steps if step.action in CHANGING)
+            would = ", ".join(f"{action} {number}" for action, number in drift.items()) or "change nothing"
+            found.append(f"Dry run: nothing was changed. It would {would}.")
         return found
 
     return Listing(

@@ -17,14 +17,16 @@ from msgspec.structs import replace
 
 from tokctl.api_tokens.custody.creation import IssuedToken, TokenSecretSink
 from tokctl.api_tokens.custody.ledger import DONE
-from tokctl.api_tokens.custody.reconciliation import reconcile
+from tokctl.api_tokens.custody.reconciliation import accepts, reconcile
 from tokctl.api_tokens.custody.sinks import VaultSink, is_readable
-from tokctl.api_tokens.registries.protocol import ApiTokenSpec, Registry, check_fields
+from tokctl.api_tokens.registries.protocol import ApiTokenSpec, Registry, UnsupportedChangeError
+from tokctl.api_tokens.secrets import fingerprint
 from tokctl.errors import InputError, TokctlError
 from tokctl.model.api_tokens import EXPIRED, ApiToken
 from tokctl.model.durations import format_timedelta
+from tokctl.services.api_tokens.declaration_checks import DeclarationChecks
 from tokctl.services.api_tokens.declarations import Declaration
-from tokctl.services.api_tokens.rotation import Rotation, RotationResult, find_rotated_token
+from tokctl.services.api_tokens.rotation import Expiry, Rotation, RotationResult, find_rotated_token
 from tokctl.services.api_tokens.succession import Successions
 
 CREATE, UPDATE, ROTATE, REVOKE, UNCHANGED, UNDECLARED = (
@@ -38,13 +40,15 @@ CREATE, UPDATE, ROTATE, REVOKE, UNCHANGED, UNDECLARED = (
 """Actions of a step. UNCHANGED and UNDECLARED do nothing."""
 CHANGING = frozenset({CREATE, UPDATE, ROTATE, REVOKE})
 _TOLERANCE = timedelta(seconds=1)  # some servers keep times to the second
+_CLOCK_TOLERANCE = timedelta(minutes=10)  # the clock of a server that adds the lifetime itself
 
 
 class Step(Struct, frozen=True, kw_only=True):
     """A change of an API token, as planned or as made.
 
-    ``token`` is the API token that was found, and afterwards its new version; None if there is none. ``changes`` has
-    the new values by field, ``before`` the old ones. ``reason`` says why it is rotated, ``error`` why the step failed.
+    ``declaration`` has the type and the scopes as the registry names them. ``token`` is the API token that was found,
+    and afterwards its new version; None if there is none. ``changes`` has the new values by field, ``before`` the old
+    ones. ``reason`` says why it is rotated, ``error`` why the step failed, or why it cannot be performed.
     """
 
     action: str
@@ -67,7 +71,7 @@ class DeclarationApplier:
         self.rotation = rotation
         self.custody = rotation.custody
         self.registry: Registry = rotation.registry
-        self.source = source
+        self.checks = DeclarationChecks(self.registry, source)
         self.open_sink = open_sink
 
     def plan(self, declarations: Sequence[Declaration], now: datetime, *, prune: bool) -> list[Step]:
@@ -77,7 +81,8 @@ class DeclarationApplier:
             InputError: the registry does not support what is declared, or two API tokens share a place.
             TokctlError: the registry cannot be read.
         """
-        self._check(declarations)
+        declarations = [self.checks.check(one) for one in declarations]
+        self._check_places(declarations)
         orphans = {str(token.id) for token in reconcile(self.registry, self.custody.ledger, now).orphans}
         named: defaultdict[str, list[ApiToken]] = defaultdict(list)
         for token in self.registry.list():
@@ -106,6 +111,8 @@ class DeclarationApplier:
                 tell(number, step)
             else:
                 try:
+                    if step.error is not None:
+                        raise step.error
                     self._perform(step, partial(tell, number))
                 except TokctlError as error:
                     tell(number, replace(step, error=error))
@@ -113,32 +120,30 @@ class DeclarationApplier:
 
     # --- planning ---
 
-    def _check(self, declarations: Sequence[Declaration]) -> None:
+    def _check_places(self, declarations: Sequence[Declaration]) -> None:
         places: dict[str, Declaration] = {}
         for one in declarations:
-            try:
+            with self.checks.line_of(one, "save"):
                 sink = self.open_sink(one.save)
-                fields = {"scopes": one.scopes, "allowed_cidrs": one.allowed_cidrs, "disabled": one.disabled}
-                check_fields(self.registry, [field for field, value in fields.items() if value])
-            except TokctlError as error:
-                raise InputError(f"{self.source}, line {one.line}: {error.message}", error.hint) from None
-            other = places.setdefault(sink.name, one)
-            if other is not one and sink.name != "keyring" and is_readable(sink.name):
-                raise InputError(
-                    f"{self.source}, line {one.line}: the secret of '{other.name}' in line {other.line} is saved in "
-                    f"{sink.where}, too.",
-                    "Give each API token a place of its own.",
-                )
+                other = places.setdefault(sink.name, one)
+                if other is not one and sink.name != "keyring" and is_readable(sink.name):
+                    raise InputError(
+                        f"the secret of '{other.name}' in line {other.line} is saved in {sink.where}, too.",
+                        "Give each API token a place of its own.",
+                    )
 
     def _plan_one(self, wanted: Declaration, named: Sequence[ApiToken], orphans: set[str], now: datetime) -> Step:
         token = self._choose(named)
         if token is None:
+            with self.checks.line_of(wanted, "expires"):
+                self.registry.check_expiry(_end(wanted, now))
             return Step(action=CREATE, name=wanted.name, declaration=wanted)
         changes = self._find_changes(wanted, token, now)
         reason, resumes = "", None
         if not wanted.disabled:
             resumes = self._find_interrupted(named)
             reason = "its rotation was interrupted" if resumes else self._find_reason(wanted, token, orphans, now)
+        self.checks.check_changes(wanted, token, changes, has_successor=bool(reason))
         return Step(
             action=ROTATE if reason else UPDATE if changes else UNCHANGED,
             name=wanted.name,
@@ -149,6 +154,17 @@ class DeclarationApplier:
             reason=reason,
             is_lost=str(token.id) in orphans or token.state(now) == EXPIRED,
             resumes=resumes,
+            error=self._find_obstacle(wanted, token, now) if reason else None,
+        )
+
+    def _find_obstacle(self, wanted: Declaration, token: ApiToken, now: datetime) -> TokctlError | None:
+        """Return why an API token that is due cannot be rotated; None if it can."""
+        due = self._find_due(wanted, token, now)
+        if not due or self.registry.capabilities().grace:
+            return None
+        return UnsupportedChangeError(
+            f"API token {token.id} '{token.name}': {due}, and a rotation in {self.registry.where} does not extend it.",
+            "Revoke it, and apply the file again to create another one.",
         )
 
     def _find_interrupted(self, named: Sequence[ApiToken]) -> str | None:
@@ -174,6 +190,7 @@ class DeclarationApplier:
         if token.type != wanted.type:
             found["type"] = wanted.type
         scopes = wanted.scopes or self.registry.default_scopes
+        tolerance = _TOLERANCE if can.change_expiry else _CLOCK_TOLERANCE
         if can.scopes and set(token.scopes or ()) != set(scopes):
             found["scopes"] = scopes
         if can.allowed_cidrs and set(token.allowed_cidrs or ()) != set(wanted.allowed_cidrs):
@@ -183,36 +200,47 @@ class DeclarationApplier:
         if wanted.lifetime is None:
             until = wanted.expires_at
             differs = until != token.expires_at and (
-                until is None or token.expires_at is None or abs(until - token.expires_at) > _TOLERANCE
+                until is None or token.expires_at is None or abs(until - token.expires_at) > tolerance
             )
         else:  # any expiry within the lifetime is right: it is prolonged by a rotation only
             until = _end(wanted, now)
-            differs = until is not None and (token.expires_at is None or token.expires_at > until + _TOLERANCE)
+            differs = until is not None and (token.expires_at is None or token.expires_at > until + tolerance)
         return found | ({"expires_at": until} if differs else {})
 
     def _find_reason(self, wanted: Declaration, token: ApiToken, orphans: set[str], now: datetime) -> str:
         """Return why an API token is to be rotated; empty if it is not. Raises TokctlError: its place is unreadable."""
         if str(token.id) in orphans:
             return "its secret is lost"
-        if wanted.lifetime is not None and token.expires_at is not None:
-            left = token.expires_at - now
-            if left <= timedelta():
-                return "it has expired"
-            if left <= wanted.rotate_before:
-                return f"it expires in {format_timedelta(left)}"
+        if due := self._find_due(wanted, token, now):
+            return due
         sink = self.open_sink(wanted.save)
         return "" if self._is_saved(sink, token) else f"its secret is not in {sink.where}"
+
+    def _find_due(self, wanted: Declaration, token: ApiToken, now: datetime) -> str:
+        """Return why an API token needs a later expiry; empty if it does not."""
+        if wanted.lifetime is None or token.expires_at is None:
+            return ""
+        left = token.expires_at - now
+        if left <= timedelta():
+            return "it has expired"
+        return f"it expires in {format_timedelta(left)}" if left <= wanted.rotate_before else ""
 
     def _is_saved(self, sink: TokenSecretSink, token: ApiToken) -> bool:
         """Return whether the secret of an API token is in a place, as far as that can be known here.
 
-        Raises TokctlError: the place cannot be read.
+        Raises TokctlError: the place cannot be read, or the registry cannot be asked.
         """
+        entry = self.custody.ledger.find_entry(self.registry, token)
         if not is_readable(sink.name):
-            entry = self.custody.ledger.find_entry(self.registry, token)
             return entry is None or entry.place == sink.name
         secret = VaultSink(sink.name, self.registry.origin).read_current(str(token.id))
-        return secret is not None and bool(token.token) and secret.startswith(token.token.rstrip(".…"))
+        if secret is None:
+            return False
+        if token.token:
+            return secret.startswith(token.token.rstrip(".…"))
+        if entry is not None and entry.digest is not None:
+            return fingerprint(secret) == entry.digest
+        return accepts(self.registry, secret, token)  # without a mask or a digest, using it is the only way
 
     # --- performing ---
 
@@ -257,13 +285,14 @@ class DeclarationApplier:
         def report(result: RotationResult) -> None:
             tell(replace(step, token=result.new, saved=result.entry.place))
 
-        done = self.rotation.run(
-            old,
-            wanted.save,
-            grace=timedelta() if step.is_lost else wanted.grace,
-            expires_at=_end(wanted, self.custody.clock()) or "never",
-            report=report,
-        )
+        until: Expiry = "as before"  # the expiry of an API token that gets a new secret in place
+        if self.registry.capabilities().grace:
+            until = _end(wanted, self.custody.clock()) or "never"
+        grace = timedelta() if step.is_lost else wanted.grace
+        done = self.rotation.run(old, wanted.save, grace=grace, expires_at=until, report=report)
+        if done.resumed and not self._is_saved(self.open_sink(wanted.save), done.new):
+            # The interrupted run saved the secret elsewhere: in a file, after this place had failed.
+            done = self.rotation.run(done.new, wanted.save, grace=grace, expires_at=until, report=report)
         if changes := self._find_changes(wanted, done.new, self.custody.clock()):
             new = self.registry.update(str(done.new.id), changes)
             tell(replace(step, token=new, saved=done.entry.place))

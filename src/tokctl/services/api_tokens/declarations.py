@@ -1,4 +1,6 @@
-"""API tokens that are declared in a YAML file: reads it, and names the line of each error. ``applying`` does the rest.
+"""API tokens that are declared in a YAML file: reads it, and names the line of each error.
+
+Which types and scopes there are depends on the registry: ``applying`` checks them, and does the rest.
 
 ```yaml
 apiTokens:
@@ -20,10 +22,9 @@ import yaml
 from msgspec import Struct
 
 from tokctl.errors import InputError, UsageError
-from tokctl.model.api_tokens import API_TOKEN_TYPES, MAX_NAME_LENGTH, READ_ONLY
+from tokctl.model.api_tokens import MAX_NAME_LENGTH, READ_ONLY
 from tokctl.model.durations import parse_duration
 from tokctl.model.networks import validate_networks
-from tokctl.model.scopes import validate_scopes
 from tokctl.model.time_expressions import parse_time_or_age
 from tokctl.services.api_tokens.lookup import check_text
 from tokctl.text import shorten, suggest
@@ -45,10 +46,11 @@ class Declaration(Struct, frozen=True, kw_only=True):
 
     It has a ``lifetime`` from its creation or rotation on, or a fixed ``expires_at``; neither means that it never
     expires. It is rotated when it expires within ``rotate_before``; the old one is valid for ``grace`` then. ``scopes``
-    is None if the registry chooses. ``save`` is where its secret is.
+    is None if the registry chooses. ``save`` is where its secret is. ``lines`` has the lines of its fields in the file.
     """
 
     line: int
+    lines: Mapping[str, int] = {}
     name: str
     type: str = READ_ONLY
     description: str | None = None
@@ -60,6 +62,10 @@ class Declaration(Struct, frozen=True, kw_only=True):
     rotate_before: timedelta = timedelta()
     grace: timedelta = DEFAULT_GRACE
     save: str = KEYRING
+
+    def line_of(self, field: str) -> int:
+        """Return the line of a field; if it is not in the file, of the API token."""
+        return self.lines.get(field, self.line)
 
 
 def parse_declarations(data: bytes, source: str, now: datetime) -> list[Declaration]:
@@ -102,7 +108,9 @@ class _File:
             raise self.error(node, "'name' is missing", "Give each API token a name that says who uses it.")
         values = {name: self._read(field, *_READERS[name]) for name, field in fields.items() if name in _READERS}
         values |= self._read_times(fields)
-        return Declaration(line=node.start_mark.line + 1, **{_FIELDS[name]: value for name, value in values.items()})
+        lines = {_FIELDS[name]: field.start_mark.line + 1 for name, field in fields.items()}
+        found = {_FIELDS[name]: value for name, value in values.items()}
+        return Declaration(line=node.start_mark.line + 1, lines=lines, **found)
 
     def _read_times(self, fields: Mapping[str, Node]) -> dict[str, Any]:
         """Return when the API token expires, and when it is rotated."""
@@ -188,12 +196,10 @@ def _parse_name(text: str) -> str:
     return check_text(text, "'name'", MAX_NAME_LENGTH)
 
 
-def _parse_type(text: str) -> str:
-    if text.lower() not in API_TOKEN_TYPES:
-        raise UsageError(
-            f"unknown type '{text}'{suggest(text, API_TOKEN_TYPES)}.", f"Valid: {', '.join(API_TOKEN_TYPES)}."
-        )
-    return text.lower()
+def _parse_scopes(texts: list[str]) -> tuple[str, ...] | None:
+    if "" in texts:
+        raise UsageError("a scope is empty.", "Remove it, or give its name.")
+    return tuple(dict.fromkeys(texts)) or None
 
 
 _FIELDS = {
@@ -215,8 +221,8 @@ _NAMES = tuple(name for name in _FIELDS if name not in {"lifetime", "expiresAt"}
 _READERS: dict[str, tuple[Callable[[_File, Node], Any], Callable[[Any], Any]]] = {
     "name": (_read_text, _parse_name),
     "description": (_read_text, lambda text: check_text(text, "'description'") or None),
-    "type": (_read_text, _parse_type),
-    "scopes": (_read_texts, lambda texts: validate_scopes(texts) or None),
+    "type": (_read_text, str.lower),
+    "scopes": (_read_texts, _parse_scopes),
     "allowedCidrs": (_read_texts, validate_networks),
     "disabled": (_read_boolean, bool),
     "grace": (_read_text, lambda text: timedelta() if text == "0" else parse_duration(text)),

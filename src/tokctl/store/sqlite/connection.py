@@ -19,7 +19,7 @@ from typing import Any
 from msgspec import Struct
 
 from tokctl.atomic_files import PRIVATE_FILE, is_foreign, make_folder
-from tokctl.errors import StoreError, WrongStoreError
+from tokctl.errors import MissingStoreError, StoreError, WrongStoreError
 from tokctl.store.sqlite.migration import find_schema_changes, find_views, migrate
 from tokctl.store.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION
 from tokctl.verbose_log import trace
@@ -172,7 +172,7 @@ def open_file(path: Path, *, write: bool, create: bool) -> OpenedFile:
     with translate_errors(str(path)):
         if not _exists(path):
             if not create:
-                raise StoreError(
+                raise MissingStoreError(
                     f"no store found at {path}.",
                     "Fill one with 'tokctl store import' or 'tokctl simulate', try "
                     "'tokctl demo', or use another store with --store.",
@@ -314,7 +314,7 @@ def read_fingerprint(path: Path) -> Fingerprint:
     """Return the fingerprint of a file as it is now. Raises StoreError if there is none."""
     status = _stat(path)
     if status is None:
-        raise StoreError(f"no store found at {path}.")
+        raise MissingStoreError(f"no store found at {path}.")
     return Fingerprint((status.st_dev, status.st_ino), (status.st_mtime_ns, status.st_size, _log_size(path)))
 
 

@@ -197,6 +197,7 @@ def test_an_expiry_before_the_end_of_the_grace_stays(own, kept, tokctl):
         (["1", "--save", "file:/nonexistent/x"], "the directory does not exist"),
         (["1", "--save", "file:x", "--show-secret"], "cannot be used together"),
         (["1", "--wait-until-unused", "2d"], "shorter than --grace"),
+        (["1", "--wait-until-unused", "59s"], "at least 1m"),
         (["1", "-o", "jsn"], "did you mean 'json'"),
         (["1", "--query", "["], "invalid --query"),
     ],
@@ -244,7 +245,9 @@ def test_it_is_revoked_when_nobody_uses_it_any_more(own, kept, clock, capsys, mo
 
     clock.at(600, use)
     assert run(own, monkeypatch, ["keys", "rotate", "1", "--wait-until-unused", "1h"], clock) == 0
-    assert "API token 1 was not used for 1h" in capsys.readouterr().err
+    waiting, done = capsys.readouterr().err.splitlines()
+    assert waiting.startswith("Waiting until API token 1 has not been used for 1h. ")
+    assert done == "API token 1 was not used for 1h and is revoked."
     assert whose(own, first).revoked_at - NOW == timedelta(seconds=600) + timedelta(hours=1)
     assert max(clock.waits) <= 30
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from tokctl.services.api_tokens.rotation import Expiry, Rotation, RotationResult
 
 
+MIN_QUIET = timedelta(minutes=1)
+"""Shortest time for --wait-until-unused: servers record uses some seconds late."""
+
+
 def rotate(
     app: App,
     token: ropt.TokenArgument,
@@ -67,6 +71,8 @@ def rotate(
         raise UsageError(
             "--wait-until-unused must be shorter than --grace.", "Use a shorter duration, or a longer --grace."
         )
+    if quiet is not None and quiet < MIN_QUIET:
+        raise UsageError("--wait-until-unused must be at least 1m.", "Servers record uses some seconds late.")
     until: Expiry = "as before" if expires is None else ropt.parse_expiry(expires, app.now) or "never"
     registry = ropt.open_for_update(app)
     rotation = open_rotation(app, registry, replace=replace)
@@ -87,9 +93,11 @@ def _revoke_when_unused(app: App, rotation: Rotation, old: ApiToken, done: Rotat
     """Revoke the old token once it is unused; returns 1 if it was in use until it expired."""
     from tokctl.services.api_tokens.rotation import revoke_when_unused
 
+    unused = format_duration(quiet.total_seconds())
+    app.notify(f"Waiting until API token {old.id} has not been used for {unused}. Press Ctrl-C to leave it as it is.")
     waited = revoke_when_unused(rotation, old, done.new, quiet)
     if waited.outcome == "revoked":
-        app.notify(f"API token {old.id} was not used for {format_duration(quiet.total_seconds())} and is revoked.")
+        app.notify(f"API token {old.id} was not used for {unused} and is revoked.")
     if waited.outcome == "expired":
         used = f"{waited.last_used_at:%Y-%m-%d %H:%M:%S}"
         app.warn(f"API token {old.id} was in use until it expired. It was last used at {used} UTC.")

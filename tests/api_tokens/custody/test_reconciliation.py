@@ -207,13 +207,20 @@ def test_a_secret_that_is_no_longer_where_it_was_put_is_named(run, doctor, tmp_p
     assert doctor()["state"] == "ok"
 
 
-def test_temporary_copies_that_killed_runs_left_are_removed(run, doctor, tmp_path):
+def test_temporary_copies_that_killed_runs_left_are_removed(run, doctor, own, tmp_path):
     assert run("create", "ci", "--save", f"env-file:{tmp_path}/.env").code == 0
-    left = tmp_path / "..env.12345.part"  # as an earlier version named them, too
-    left.write_text("TOKCTL_API_KEY=xvc_another\n")
+    ledger = Path(own.environ["TOKCTL_STATE_DIR"]) / "api-tokens"
+    (entry,) = ledger.glob("*.json")
+    left = {
+        tmp_path / "..env.12345.part",  # as an earlier version named them, too
+        ledger / f".{entry.name}.12345.part",
+        ledger / ".0123456789abcdef.json.12345.part",  # of an entry that was never complete
+    }
+    for file in left:
+        file.write_text("TOKCTL_API_KEY=xvc_another\n")
     found = doctor()
-    assert (found["state"], found["removed"]) == ("warning", [str(left)])
-    assert not left.exists()
+    assert (found["state"], {*found["removed"]}) == ("warning", {*map(str, left)})
+    assert not any(file.exists() for file in left)
     assert doctor()["state"] == "ok"
 
 

@@ -150,7 +150,7 @@ def check_api_tokens(settings: Settings, clock: Callable[[], datetime]) -> Check
 
     ledger = Ledger()
     entries = ledger.entries()
-    removed = [str(path) for path in _remove_leftovers(entries)]
+    removed = [str(path) for path in _remove_leftovers(ledger, entries)]
     findings = [note(f"removed temporary copies that killed runs had left: {', '.join(removed)}.")] if removed else []
     facts: dict[str, Any] = {"removed": removed}
     if entries:
@@ -175,12 +175,13 @@ def check_api_tokens(settings: Settings, clock: Callable[[], datetime]) -> Check
     )
 
 
-def _remove_leftovers(entries: list[LedgerEntry]) -> list[Path]:
-    """Remove temporary copies beside the files of the ledger, and of the configuration."""
+def _remove_leftovers(ledger: Ledger, entries: list[LedgerEntry]) -> list[Path]:
+    """Remove temporary copies in the ledger, beside the files with secrets that it names, and of the configuration."""
     from tokctl.api_tokens.pepper import pepper_file
     from tokctl.atomic_files import remove_leftovers
 
     files = {config_file(os.environ), pepper_file(os.environ)}
+    files |= {part.with_name(f"{part.name.split('.')[1]}.json") for part in ledger.folder.glob(".*.json.*.part")}
     for entry in entries:
         kind, _, place = entry.place.partition(":")
         if kind in {"file", "env-file"}:

@@ -128,8 +128,8 @@ def test_several_engines_of_one_server(operatons):
 def test_an_engine_that_the_server_does_not_have(operaton):
     done = operaton.call("instances", "list", "--server", f"{operaton.url}/engine-rest/engine/nobody")
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done
-    assert "/engine/nobody" in done.err
-    assert "No process engine available" in done.err
+    assert "there is no engine 'nobody' on " in done.err
+    assert "default" in done.err
 
 
 def test_an_engine_behind_a_path_that_says_nothing(operaton):

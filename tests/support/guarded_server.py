@@ -105,9 +105,19 @@ CAMUNDA = {
     "/engine-rest/engine": [{"name": "default"}, {"name": "second"}],
     "/engine-rest/version": {"version": "7.24.0"},
     "/engine-rest/engine/second/version": {"version": "7.24.0"},
+} | {
+    f"/engine-rest/{counted}/count": {"count": 1}
+    for counted in ("process-definition", "history/process-instance", "job", "incident")
 }
 FLOWABLE = {
     "/process-api/management/engine": {"name": "default", "version": "7.2.0", "resourceUrl": None, "exception": None},
-    "/process-api/history/historic-process-instances": {"data": [], "total": 0, "start": 0, "size": 0},
+} | {
+    f"/process-api/{listed}": {"data": [], "total": 0, "start": 0, "size": 0}
+    for listed in (
+        "history/historic-process-instances",
+        "repository/process-definitions",
+        "management/jobs",
+        "management/deadletter-jobs",
+    )
 }
 PACKAGED_FLOWABLE = {path.replace("/process-api", "/flowable-rest/service"): one for path, one in FLOWABLE.items()}

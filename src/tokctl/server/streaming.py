@@ -40,8 +40,8 @@ class StreamedResponse:
         self.response = response
         self.query = query
         self.readers = readers
-        actor = query.authenticated.actor
-        self._caller = (actor.kind, actor.id)
+        actor = None if query.caller is None else query.caller.actor
+        self._caller = request.client if actor is None else (actor.kind, actor.id)
         self._store: Store | None = None
         self._pieces: Iterator[bytes] = iter(())
         self._work: asyncio.Future[Any] | None = None

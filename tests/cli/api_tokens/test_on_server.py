@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -118,3 +119,25 @@ def test_a_server_that_cannot_be_reached(tokctl, keys):
     ran = tokctl("api-tokens", "list", "--server", "http://127.0.0.1:1")
     assert (ran.code, ran.out) == (5, "")
     assert ran.err.count("\n") == 1
+
+
+def test_a_default_expiry_gives_way_to_the_limit_of_the_server(tokctl, keys, served, monkeypatch, tmp_path):
+    """An API token cannot create one that outlives it; an expiry that was asked for is refused instead."""
+    soon = datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
+    keys.add("manager", type="full-access", scopes=("api-tokens", "process"), expires_at=soon)
+    monkeypatch.setenv("TOKCTL_API_KEY", keys.secrets["manager"])
+    place, on_server = ("--save", f"file:{tmp_path}/secret"), ("--server", served.url)
+    ran = tokctl("api-tokens", "create", "asked", "--expires", "40d", *place, *on_server, now=datetime.now(UTC))
+    assert (ran.code, ran.out, ran.err.count("\n")) == (4, "", 1)
+    assert "outlive" in ran.err
+    assert not (tmp_path / "secret").exists()
+    assert "asked" not in keys.names()
+    ran = tokctl("api-tokens", "create", "default", *place, *on_server, "-o", "json", now=datetime.now(UTC))
+    assert ran.code == 0, ran.err
+    assert f"allows no expiry after {soon:%Y-%m-%d %H:%M} UTC" in ran.err
+    made = json.loads(ran.out)
+    assert datetime.fromisoformat(made["expiresAt"]) == soon
+    ran = tokctl("api-tokens", "rotate", "default", "--grace", "1h", *on_server, "-o", "json", now=datetime.now(UTC))
+    assert ran.code == 0, ran.err
+    assert datetime.fromisoformat(json.loads(ran.out)["expiresAt"]) == soon
+    assert keys.names()[:2] == ["default", "default"]

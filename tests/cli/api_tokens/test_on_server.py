@@ -9,6 +9,7 @@ import pytest
 
 from support import serving
 from support.own_api_tokens import PEPPER
+from tokctl.api_tokens.custody.ledger import Ledger
 from tokctl.api_tokens.pepper import load_pepper
 from tokctl.api_tokens.secrets import generate
 
@@ -137,7 +138,10 @@ def test_a_default_expiry_gives_way_to_the_limit_of_the_server(tokctl, keys, ser
     assert f"allows no expiry after {soon:%Y-%m-%d %H:%M} UTC" in ran.err
     made = json.loads(ran.out)
     assert datetime.fromisoformat(made["expiresAt"]) == soon
-    ran = tokctl("api-tokens", "rotate", "default", "--grace", "1h", *on_server, "-o", "json", now=datetime.now(UTC))
+    later = datetime.now(UTC) + timedelta(hours=1)  # with the lifetime of before, it would end an hour later
+    ran = tokctl("api-tokens", "rotate", "default", "--grace", "2h", *on_server, "-o", "json", now=later)
     assert ran.code == 0, ran.err
     assert datetime.fromisoformat(json.loads(ran.out)["expiresAt"]) == soon
     assert keys.names()[:2] == ["default", "default"]
+    requested = [entry.wanted for entry in Ledger().entries()]  # an orphan would be recognized by its expiry
+    assert [one.expires_at for one in requested] == [soon, soon]

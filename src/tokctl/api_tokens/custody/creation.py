@@ -25,7 +25,7 @@ from tokctl.api_tokens.custody.sinks import ENVIRONMENT, STDOUT, TERMINAL, is_re
 from tokctl.api_tokens.registries.protocol import ApiTokenSpec, CreatedToken, CreationOutcomeUnknownError, Registry
 from tokctl.api_tokens.secrets import fingerprint
 from tokctl.atomic_files import PRIVATE_FILE, make_folder, sync_directory
-from tokctl.errors import NotSavedError, TokctlError, UsageError
+from tokctl.errors import ExpiryLimitError, NotSavedError, TokctlError, UsageError
 from tokctl.model.api_tokens import ApiToken
 
 DEFERRED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -61,10 +61,17 @@ class IssuedToken(Struct, frozen=True, kw_only=True):
 class Custody:
     """Creates API tokens in a registry and saves their secrets."""
 
-    def __init__(self, registry: Registry, ledger: Ledger, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        ledger: Ledger,
+        clock: Callable[[], datetime],
+        warn: Callable[[str], object] = lambda _text: None,
+    ) -> None:
         self.registry = registry
         self.ledger = ledger
         self.clock = clock
+        self.warn = warn
 
     def create(
         self,
@@ -140,10 +147,26 @@ class Custody:
             created = self.registry.create(spec)
         except CreationOutcomeUnknownError as error:
             raise self._explain_lost_answer(spec, entry, error) from None
-        except TokctlError:
+        except TokctlError as error:
+            if isinstance(error, ExpiryLimitError) and spec.may_expire_earlier:
+                return self._create_with_expiry(error.latest, spec, place, entry)
             self.ledger.drop(entry)
             raise
         return self.save_issued(created, place, entry)
+
+    def _create_with_expiry(
+        self, expires_at: datetime, spec: ApiTokenSpec, place: TokenSecretSink, entry: LedgerEntry
+    ) -> IssuedToken:
+        """Request an API token that expires earlier, after the ledger has it: it is recognized by its expiry."""
+        spec = replace(spec, expires_at=expires_at, may_expire_earlier=False)
+        entry = replace(entry, wanted=replace(spec, description=None))
+        try:
+            self.ledger.put(entry)
+        except TokctlError:
+            self.ledger.drop(entry)
+            raise
+        self.warn(f"the server allows no expiry after {expires_at:%Y-%m-%d %H:%M} UTC, so that is the expiry.")
+        return self.create_and_save(spec, place, entry)
 
     def save_issued(self, created: CreatedToken, place: TokenSecretSink, entry: LedgerEntry) -> IssuedToken:
         """Save a secret that the registry has just issued. Raises NotSavedError as ``create``."""

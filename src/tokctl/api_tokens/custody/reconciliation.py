@@ -147,9 +147,7 @@ def _is_as_wanted(entry: LedgerEntry, token: ApiToken, registry: Registry) -> bo
         return False
     if token.expires_at is None or wanted.expires_at is None:
         return True
-    if abs(token.expires_at - wanted.expires_at) < _TIME_TOLERANCE or (
-        wanted.may_expire_earlier and token.expires_at < wanted.expires_at
-    ):
+    if abs(token.expires_at - wanted.expires_at) < _TIME_TOLERANCE:
         return True
     # Some servers add the lifetime to their own time. Those with an identity keep the requested expiry.
     lifetimes = token.expires_at - token.created_at, wanted.expires_at - entry.at

@@ -36,7 +36,7 @@ from tokctl.api_tokens.registries.server import SHOW_HINT, ServerRegistry
 from tokctl.api_tokens.registries.server_kind import TOKENS_PATH, AuditLog
 from tokctl.client import Client
 from tokctl.client.json_responses import WRONG_ADDRESS_HINT
-from tokctl.errors import ExpiryLimitError, InputError, NotAllowedError, NotFoundError
+from tokctl.errors import InputError, NotAllowedError, NotFoundError
 from tokctl.model.api_tokens import UNKNOWN, VALID, ApiToken
 
 MAX_REASON_LENGTH = 1000  # characters
@@ -56,14 +56,14 @@ class FetchedToken(NamedTuple):
 class HttpRegistry(ServerRegistry):
     """A server with the documented API, of a known kind."""
 
-    _identity: str | None = None
-    _has_read_page = False
+    _meta: Mapping[str, Any] | None = None
+    """That of the last page of the list that was read."""
 
     def identity(self) -> str | None:
         """Return the identity that pages of the list name; requests a page if none was read."""
-        if not self._has_read_page:
-            self._fetch_page(1, 1)
-        return self._identity
+        meta = self._fetch_page(1, 1).meta if self._meta is None else self._meta
+        found = meta.get("store")
+        return found if isinstance(found, str) else None
 
     # --- reading ---
 
@@ -98,8 +98,7 @@ class HttpRegistry(ServerRegistry):
         page = decode_page(answer)
         if not self._kind.matches(page):
             raise self._wrong_kind_error()
-        found = page.meta.get("store")
-        self._identity, self._has_read_page = found if isinstance(found, str) else None, True
+        self._meta = page.meta
         return page._replace(tokens=[self._kind.complete(token) for token in page.tokens])
 
     def _fetch_token(self, token_id: str) -> FetchedToken:
@@ -119,18 +118,8 @@ class HttpRegistry(ServerRegistry):
     def create(self, spec: ApiTokenSpec) -> CreatedToken:
         """Create an API token. One that differs from the request, or has no usable secret, is revoked at once.
 
-        After a lost response, a server that supports it is asked again for the same API token. If the server allows an
-        earlier expiry only, and so does the specification, it is asked again for that.
+        After a lost response, a server that supports it is asked again for the same API token.
         """
-        try:
-            return self._create(spec)
-        except ExpiryLimitError as error:
-            if not spec.may_expire_earlier:
-                raise
-            self._warn(f"the server allows no expiry after {error.latest:%Y-%m-%d %H:%M} UTC, so that is the expiry.")
-            return self._create(replace(spec, expires_at=error.latest))
-
-    def _create(self, spec: ApiTokenSpec) -> CreatedToken:
         values = _list_values(spec)
         self._check_supported(values)
         body: Document = {"name": spec.name, "description": spec.description} | encode_fields(values)

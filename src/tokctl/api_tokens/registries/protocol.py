@@ -20,8 +20,8 @@ from tokctl.text import one_line, suggest
 class ApiTokenSpec(Struct, frozen=True, kw_only=True):
     """The API token to create. With ``scopes`` None the registry chooses its default scopes.
 
-    With ``may_expire_earlier``, a server that has a limit may choose an earlier expiry. ``replaces`` is the id of the
-    API token whose successor it is, for an audit.
+    With ``may_expire_earlier``, custody requests an earlier expiry if the server has a limit. ``replaces`` is the id of
+    the API token whose successor it is, for an audit.
     """
 
     name: str
@@ -103,6 +103,7 @@ class Registry(Protocol):
 
         Raises:
             UnsupportedChangeError: the registry cannot create such an API token.
+            ExpiryLimitError: it does not allow such a late expiry.
             CreationOutcomeUnknownError: it is unknown whether it was created.
         """
         ...

@@ -37,7 +37,6 @@ class ServerRegistry(Registry):
         warn: Callable[[str], object],
     ) -> None:
         self._connection = replace(connection, credential=cache(connection.credential))
-        self._warn = warn
         self._kind = kind
         self.client = Client(self._connection, warn=warn)
         self.clock = clock

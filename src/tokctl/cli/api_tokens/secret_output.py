@@ -38,7 +38,7 @@ SECRET_FORMATS = ("table", "wide", "json", "ndjson", "yaml")
 
 def open_custody(app: App, registry: Registry) -> Custody:
     """Return the service that creates API tokens and saves their secrets."""
-    return Custody(registry, Ledger(), app.clock)
+    return Custody(registry, Ledger(), app.clock, warn=lambda text: app.warn(f"warning: {text}"))
 
 
 def choose_sink(

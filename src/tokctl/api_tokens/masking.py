@@ -10,6 +10,7 @@ from its 9th character on.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 
 from tokctl.api_tokens.secrets import MASK_LENGTH, PREFIX
@@ -21,7 +22,7 @@ _BASE64URL_CHARS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456
 _ENCODED_JSON_START = b"eyJ"  # how base64url of a JSON object begins
 
 
-class _SecretPattern:
+class _SecretPattern(ABC):
     """A kind of secret, whose characters are separated by ``gap``: nothing in UTF-8, a NUL in UTF-16.
 
     In UTF-16, a secret is searched from the first byte that is not NUL to the last one, in both byte orders.
@@ -36,13 +37,13 @@ class _SecretPattern:
         self.shown = MASK_LENGTH * self.step - len(gap)  # bytes of a secret that stay
         self.dots = (gap + b".") * 3
 
+    @abstractmethod
     def find_spans(self, data: bytes) -> Iterator[tuple[int, int]]:
         """Yield the begin and the end of each secret."""
-        raise NotImplementedError
 
+    @abstractmethod
     def find_open(self, data: bytes, done: int) -> int:
         """Return where, from ``done`` on, an incomplete secret may begin; the length of the data if nowhere."""
-        raise NotImplementedError
 
     def _spread(self, text: bytes) -> bytes:
         return self.gap.join(text[i : i + 1] for i in range(len(text)))

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from msgspec import Struct
 
-from tokctl.capabilities import NOT_TOLD, Capability, Feature
+from tokctl.capabilities import NOT_TOLD, Capability, Feature, Support
 from tokctl.kinds import SERVER_REGISTRIES
 
 
@@ -74,6 +74,32 @@ FEATURES: Mapping[str, Feature] = MappingProxyType(
     }
 )
 """Feature → what an operator asks for, in the order of the table."""
+
+_YES = Capability(Support.YES)
+OWN_CAPABILITIES = RegistryCapabilities(
+    title="tokctl serve",
+    token_access=Capability(Support.YES, "those of type full-access with the scope api-tokens"),
+    scopes=Capability(Support.YES, "the permissions of tokctl and of process engines"),
+    restricted_types=_YES,
+    free_expiry=_YES,
+    change_expiry=_YES,
+    clear_fields=_YES,
+    grace=_YES,
+    unique_names=Capability(Support.NO, "tokctl refuses a second one, unless --allow-duplicate is given"),
+    pages=_YES,
+    masks=_YES,
+    creators=_YES,
+    last_use=_YES,
+    introspection=_YES,
+    owners=_YES,
+    expired_secrets=_YES,
+    revoked_secrets=_YES,
+    audit=_YES,
+    allowed_cidrs=_YES,
+    disabling=_YES,
+    idempotent_creation=Capability(Support.YES, "for 10 minutes"),
+)
+"""Those of tokctl's own server; those of a store differ a little."""
 
 REGISTRIES = {"store": "tokctl.api_tokens.registries.store"} | SERVER_REGISTRIES
 """Kind of registry → module."""

@@ -8,9 +8,11 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from msgspec.structs import replace
+
 from tokctl.api_tokens.audit import Actor, AuditEntry, ChainHead
 from tokctl.api_tokens.pepper import Pepper, load_pepper
-from tokctl.api_tokens.registries.capabilities import RegistryCapabilities
+from tokctl.api_tokens.registries.capabilities import OWN_CAPABILITIES, RegistryCapabilities
 from tokctl.api_tokens.registries.protocol import ApiTokenSpec, CreatedToken, Registry, VerificationResult
 from tokctl.api_tokens.secrets import digest, generate, mask
 from tokctl.capabilities import Capability, Support
@@ -22,29 +24,15 @@ from tokctl.store import open_store, store_file
 from tokctl.store.protocol import Store
 from tokctl.store.seen_heads import remember_head
 
-_YES = Capability(Support.YES)
-CAPABILITIES = RegistryCapabilities(
+_BY_SERVER = Capability(Support.YES, "enforced by a server that uses the store")
+CAPABILITIES = replace(
+    OWN_CAPABILITIES,
     title="Local store",
     login=Capability(Support.NO, "needs none: who can write the file may do everything"),
     token_access=Capability(Support.NO, "needs none"),
-    scopes=Capability(Support.YES, "the permissions of tokctl and of process engines"),
-    restricted_types=_YES,
-    free_expiry=_YES,
-    change_expiry=_YES,
-    clear_fields=_YES,
-    grace=_YES,
-    unique_names=Capability(Support.NO, "tokctl refuses a second one, unless --allow-duplicate is given"),
-    pages=_YES,
-    masks=_YES,
-    creators=_YES,
     last_use=Capability(Support.YES, "on a server that uses the store"),
-    introspection=_YES,
-    owners=_YES,
-    expired_secrets=_YES,
-    revoked_secrets=_YES,
-    audit=_YES,
-    allowed_cidrs=Capability(Support.YES, "enforced by a server that uses the store"),
-    disabling=Capability(Support.YES, "enforced by a server that uses the store"),
+    allowed_cidrs=_BY_SERVER,
+    disabling=_BY_SERVER,
     idempotent_creation=Capability(Support.NO, "needs none: no response can be lost"),
 )
 

@@ -10,10 +10,9 @@ import msgspec
 from msgspec import Struct
 
 from tokctl.api_tokens.audit import AuditEntry, ChainHead, decode_entry
-from tokctl.api_tokens.registries.capabilities import RegistryCapabilities
+from tokctl.api_tokens.registries.capabilities import OWN_CAPABILITIES
 from tokctl.api_tokens.registries.documents import ApiTokenPage, decode_verification
 from tokctl.api_tokens.registries.server_kind import TOKENS_PATH, IntrospectionAnswer, ServerKind, json_object
-from tokctl.capabilities import Capability, Support
 from tokctl.client import Client, ClientResponse, decode_json
 from tokctl.client.json_responses import wrong_shape_error
 
@@ -21,36 +20,13 @@ INTROSPECT, AUDIT = "introspect", "audit"
 AUDIT_PAGE_SIZE = 1000  # entries in an answer
 CHALLENGE = 'Bearer realm="tokctl"'
 _ERROR_STATUSES = range(400, 600)  # a proxy may answer with any of these
-_YES = Capability(Support.YES)
 
 
 class TokctlKind(ServerKind):
     """Supports every feature but a login with a password."""
 
     name = "tokctl"
-    capabilities = RegistryCapabilities(
-        title="tokctl serve",
-        token_access=Capability(Support.YES, "those of type full-access with the scope api-tokens"),
-        scopes=Capability(Support.YES, "the permissions of tokctl and of process engines"),
-        restricted_types=_YES,
-        free_expiry=_YES,
-        change_expiry=_YES,
-        clear_fields=_YES,
-        grace=_YES,
-        unique_names=Capability(Support.NO, "tokctl refuses a second one, unless --allow-duplicate is given"),
-        pages=_YES,
-        masks=_YES,
-        creators=_YES,
-        last_use=_YES,
-        introspection=_YES,
-        owners=_YES,
-        expired_secrets=_YES,
-        revoked_secrets=_YES,
-        audit=_YES,
-        allowed_cidrs=_YES,
-        disabling=_YES,
-        idempotent_creation=Capability(Support.YES, "for 10 minutes"),
-    )
+    capabilities = OWN_CAPABILITIES
     has_processes = True
     filters_by_name = True
 

@@ -43,20 +43,22 @@ class EventDefinition(Struct, frozen=True):
     """The definition of an event: its kind, and the name of the message, signal, error … that it refers to.
 
     ``expression`` is the condition of a conditional event, or the value of a timer; ``timer`` is the kind of timer:
-    ``timeDuration``, ``timeDate`` or ``timeCycle``.
+    ``timeDuration``, ``timeDate`` or ``timeCycle``. ``activity`` is the activity that a compensation event names.
     """
 
     kind: str
     name: str | None = None
     timer: str | None = None
     expression: str | None = None
+    activity: str | None = None
 
 
 class ElementDetails(Struct, frozen=True):
     """Details of one element.
 
     ``calls`` is the id of the process that a call activity calls, ``loop`` is ``parallel`` or ``sequential`` for a
-    multi-instance activity and ``loop`` for a standard loop, ``interrupting`` applies to boundary events.
+    multi-instance activity and ``loop`` for a standard loop, ``interrupting`` applies to boundary events and to the
+    start events of event sub-processes.
     ``event_sub_process`` and ``compensation_handler`` are entered without a sequence flow. ``asynchronous``: an engine
     may wait before the element or after it (``asyncBefore``, ``async``, ``asyncAfter``; of any vendor).
     """
@@ -90,7 +92,7 @@ def read_element_details(definition: Definition | None) -> dict[str, ElementDeta
 
 def _read_element(node: XmlElement, names: dict[str, str]) -> ElementDetails:
     events = [
-        EventDefinition(_KINDS[kind], _name(child, names), *_expression(child))
+        EventDefinition(_KINDS[kind], _name(child, names), *_expression(child), child.get("activityRef"))
         for child in node
         if (kind := _local_name(child)) in _KINDS
     ]
@@ -102,7 +104,7 @@ def _read_element(node: XmlElement, names: dict[str, str]) -> ElementDetails:
         tuple(events),
         node.get("calledElement"),
         next(loops, None),
-        node.get("cancelActivity") != "false",
+        "false" not in {node.get("cancelActivity"), node.get("isInterrupting")},
         node.get("triggeredByEvent") == "true",
         node.get("isForCompensation") == "true",
         any(value == "true" for name, value in node.items() if name.rpartition("}")[2] in _ASYNCHRONOUS),

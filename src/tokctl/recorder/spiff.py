@@ -194,7 +194,7 @@ class SpiffRecorder:
         last = workflow.last_task
         return Instance(
             instance_id=self.instance_id,
-            process_id=workflow.spec.name,
+            process_id=self.model.process_id(workflow.spec),
             version=1,
             status=status,
             started_at=started,

@@ -191,6 +191,8 @@ class VisitRecorder:
         above = task.parent
         if above is None or above.parent is None:  # no parent element: the top of a process or sub-process
             return None
+        if isinstance(above.task_spec, BoundaryEvent) and above.task_spec.bpmn_id is None:  # an event sub-process
+            return None
         if isinstance(above.task_spec, LoopTask) and above.task_spec.task_spec == spec.name:
             return None
         return FlowHop(from_element=parent.element_id, via_flow=self.model.flow(task, parent.element_id))

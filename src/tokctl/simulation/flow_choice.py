@@ -1,0 +1,138 @@
+"""Which of its outgoing sequence flows an element takes: as their conditions, the scenario or chance decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+
+from tokctl.bpmn.execution_details import Expression
+from tokctl.model.definitions import Element, SequenceFlow
+from tokctl.simulation.evaluation import CannotEvaluateError
+
+ALWAYS, NEVER = "always", "never"
+FlowPlan = str | float
+"""What a scenario says of a flow: ``always``, ``never``, or its share of the visits (0 to 1, or any weight)."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowChoice:
+    """The outgoing flows of an element that chooses one of them (``exclusive``), or any number."""
+
+    element: Element
+    flows: tuple[SequenceFlow, ...]
+    conditions: Mapping[str, Expression]
+    exclusive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The ids of the chosen flows; ``reason`` says why chance decided, if it did. No flows: none could be taken."""
+
+    flows: tuple[str, ...]
+    reason: str | None = None
+
+
+def choose(
+    choice: FlowChoice,
+    plans: Mapping[str, FlowPlan],
+    is_met: Callable[[Expression], bool],
+    random: Random,
+) -> Choice:
+    """Choose the flows that a token takes.
+
+    What the scenario plans takes precedence over the condition of a flow. ``is_met`` evaluates a condition; it raises
+    ``CannotEvaluateError`` where chance has to decide.
+    """
+    flows = [flow for flow in choice.flows if plans.get(flow.id) != NEVER]
+    if not flows:
+        return Choice(())
+    return (_choose_one if choice.exclusive else _choose_any)(choice, flows, plans, is_met, random)
+
+
+def _choose_one(
+    choice: FlowChoice,
+    flows: list[SequenceFlow],
+    plans: Mapping[str, FlowPlan],
+    is_met: Callable[[Expression], bool],
+    random: Random,
+) -> Choice:
+    if always := [flow for flow in flows if plans.get(flow.id) == ALWAYS]:
+        return Choice((always[0].id,))
+    weights = {flow.id: plan for flow in flows if isinstance(plan := plans.get(flow.id), float)}
+    if weights:
+        return Choice((_draw(_share_out(flows, weights), random),))
+    default = choice.element.default_flow
+    open_flows: list[SequenceFlow] = []  # those that cannot be ruled out, in the order in which an engine asks
+    reasons: list[str] = []
+    unconditional = [flow for flow in flows if flow.id not in choice.conditions and flow.id != default]
+    for flow in flows:
+        if flow.id == default or flow in unconditional:
+            continue
+        try:
+            if is_met(choice.conditions[flow.id]):
+                open_flows.append(flow)
+                break
+        except CannotEvaluateError as error:
+            open_flows.append(flow)
+            reasons.append(str(error))
+    else:
+        if len(unconditional) > 1:
+            reasons.append("its flows have no conditions")
+        last = [flow for flow in flows if flow.id == default]
+        open_flows.extend(unconditional or last)
+    if len(open_flows) > 1:
+        return Choice((random.choice(open_flows).id,), "; ".join(dict.fromkeys(reasons)))
+    return Choice(tuple(flow.id for flow in open_flows), "; ".join(dict.fromkeys(reasons)) or None)
+
+
+def _choose_any(
+    choice: FlowChoice,
+    flows: list[SequenceFlow],
+    plans: Mapping[str, FlowPlan],
+    is_met: Callable[[Expression], bool],
+    random: Random,
+) -> Choice:
+    default = choice.element.default_flow
+    taken: list[str] = []
+    unknown: list[str] = []
+    reasons: list[str] = []
+    for flow in flows:
+        plan = plans.get(flow.id)
+        if plan == ALWAYS:
+            taken.append(flow.id)
+        elif isinstance(plan, float):
+            if random.random() < plan:
+                taken.append(flow.id)
+        elif flow.id == default:
+            continue
+        elif flow.id not in choice.conditions:
+            taken.append(flow.id)
+        else:
+            try:
+                if is_met(choice.conditions[flow.id]):
+                    taken.append(flow.id)
+            except CannotEvaluateError as error:
+                reasons.append(str(error))
+                unknown.append(flow.id)
+                if random.random() < 0.5:
+                    taken.append(flow.id)
+    if not taken:
+        if any(flow.id == default for flow in flows):
+            taken = [str(default)]
+        elif unknown:
+            taken = [random.choice(unknown)]
+    return Choice(tuple(taken), "; ".join(dict.fromkeys(reasons)) or None)
+
+
+def _share_out(flows: list[SequenceFlow], weights: Mapping[str, float]) -> dict[str, float]:
+    """Return the weight of each flow; flows that the scenario does not name share what is missing from 100 %."""
+    others = [flow.id for flow in flows if flow.id not in weights]
+    missing = max(0.0, 1.0 - sum(weights.values()))
+    return {**weights, **{flow_id: missing / len(others) for flow_id in others}}
+
+
+def _draw(weights: Mapping[str, float], random: Random) -> str:
+    if not any(weights.values()):
+        return random.choice(list(weights))
+    return random.choices(list(weights), list(weights.values()))[0]

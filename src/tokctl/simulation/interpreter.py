@@ -1,0 +1,213 @@
+"""Makes the decisions of one simulated instance: by the scenario, by evaluating the model, or by chance.
+
+Nothing of the model is executed: expressions and scripts are evaluated by ``evaluation``, which knows a safe subset
+of the usual languages. Only with ``trust_scripts`` does Python of the model run as Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from SpiffWorkflow.task import Task
+
+from tokctl.bpmn.element_details import EventDefinition
+from tokctl.bpmn.execution_details import Expression, LoopDetails
+from tokctl.errors import InputError
+from tokctl.simulation.engine_specs import IncidentError, Unknown
+from tokctl.simulation.evaluation import CannotEvaluateError, evaluate, evaluate_timer, run_script
+from tokctl.simulation.flow_choice import choose
+from tokctl.simulation.timers import TimerSchedule, parse_timer
+from tokctl.simulation.trusted_python import TrustedPython
+
+if TYPE_CHECKING:
+    from tokctl.simulation.instance_run import InstanceRun
+
+_DEFAULT_DURATION = timedelta(seconds=1)
+_MAX_INSTANCES = 10_000
+
+
+class RunInterpreter:
+    """The interpreter of one instance (see ``engine_specs.Interpreter``)."""
+
+    def __init__(self, run: InstanceRun) -> None:
+        self.run = run
+        self.simulation = run.simulation
+        self.trusted = TrustedPython() if self.simulation.trust_scripts else None
+
+    # --- flows ---
+
+    def chosen_flows(self, task: Task) -> Collection[str]:
+        """Return the ids of the flows that leave the element: chosen once for each visit."""
+        known: tuple[str, ...] | None = task.internal_data.get("flows")
+        if known is not None:
+            return known
+        options = task.task_spec.flow_choice
+        plans = self.run.flow_plans
+        chosen = choose(options, plans, lambda condition: self._is_met(task, condition), self.run.random)
+        if chosen.reason is not None:
+            self._note(options.element.id, options.element.type, f"chance chose its flow: {chosen.reason}")
+        if not chosen.flows:
+            raise IncidentError("no condition of its outgoing flows is met, and it has no default flow")
+        task.internal_data["flows"] = chosen.flows
+        return chosen.flows
+
+    def needs_compensation(self, activity_id: str, handler_id: str) -> bool:
+        """Tell whether an activity was completed more often than its compensation handler."""
+        return self.run.count_completed(activity_id) > self.run.count_completed(handler_id)
+
+    def event_condition_is_met(self, task: Task, condition: Expression) -> bool:
+        """Tell whether the condition that an event waits for is met; False if it cannot be evaluated."""
+        try:
+            return self._is_met(task, condition)
+        except CannotEvaluateError as error:
+            element = self.run.element(task)
+            self._note(element.id, element.type, f"waits, as its condition cannot be evaluated: {error}")
+            return False
+
+    # --- loops ---
+
+    def loop_items(self, task: Task, loop: LoopDetails) -> list[Any]:
+        """Return an item for each instance: as many as the scenario says, or the model."""
+        element = self.run.element(task)
+        if (planned := self._planned_instances(element.id)) is not None:
+            return [Unknown.ITEM] * planned
+        reason = "the model does not say how many"
+        try:
+            if loop.collection is not None:
+                items = self._collection(task, loop.collection)
+                if len(items) <= _MAX_INSTANCES:
+                    return items
+                reason = f"more than {_MAX_INSTANCES:,} items"
+            elif loop.count is not None:
+                count = self._evaluate(task, loop.count)
+                if isinstance(count, (int, float)) and 0 <= count <= _MAX_INSTANCES:
+                    return [Unknown.ITEM] * int(count)
+                reason = f"'{count}' is not a number of instances from 0 to {_MAX_INSTANCES:,}"
+        except CannotEvaluateError as error:
+            reason = str(error)
+        self._note(element.id, element.type, f"has one instance: {reason}")
+        return [Unknown.ITEM]
+
+    def _planned_instances(self, element_id: str) -> int | None:
+        """Return the number of instances that the scenario plans; None if it plans none."""
+        draw = self.run.plan(element_id).instances
+        if draw is None:
+            return None
+        count = draw(self.run.random, self.run.number)
+        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= _MAX_INSTANCES:
+            raise InputError(
+                f"The scenario plans {count!r} instances of '{element_id}', not a number from 0 to {_MAX_INSTANCES:,}."
+            )
+        return count
+
+    def _collection(self, task: Task, collection: Expression) -> list[Any]:
+        if collection.text in task.data:
+            items = task.data[collection.text]
+        else:
+            items = self._evaluate(task, collection)
+        if isinstance(items, dict):
+            items = list(items.values())
+        if not isinstance(items, (list, tuple)):
+            raise CannotEvaluateError(f"'{collection.text}' is not a list")
+        return list(items)
+
+    def instances_suffice(self, task: Task, loop: LoopDetails) -> bool:
+        """Tell whether the completion condition is met; False if it cannot be evaluated."""
+        instances = len(task.internal_data.get("items", ()))
+        completed = len(task.internal_data.get("merged", ()))
+        counters = {
+            "nrOfInstances": instances,
+            "nrOfCompletedInstances": completed,
+            "nrOfActiveInstances": instances - completed,
+            "numberOfInstances": instances,
+            "numberOfCompletedInstances": completed,
+            "numberOfActiveInstances": instances - completed,
+        }
+        assert loop.condition is not None
+        try:
+            return bool(self._evaluate(task, loop.condition, counters))
+        except CannotEvaluateError as error:
+            element = self.run.element(task)
+            self._note(element.id, element.type, f"runs all instances: its completion condition is unknown: {error}")
+            return False
+
+    def loop_is_complete(self, task: Task, loop: LoopDetails, iterations: int) -> bool:
+        """Tell whether a standard loop has ended."""
+        element = self.run.element(task)
+        planned = task.internal_data.get("planned")
+        if iterations == 0:
+            planned = task.internal_data["planned"] = self._planned_instances(element.id)
+        if planned is not None:
+            return bool(iterations >= planned)
+        try:
+            if loop.count is not None and iterations >= int(self._evaluate(task, loop.count)):
+                return True
+            if loop.condition is not None:
+                return not self._evaluate(task, loop.condition, {"loopCounter": iterations})
+            reason = "the model does not say how often"
+            if loop.count is not None:
+                return False
+        except (CannotEvaluateError, TypeError, ValueError) as error:
+            reason = str(error)
+        self._note(element.id, element.type, f"loops once: {reason}")
+        return iterations > 0
+
+    # --- time ---
+
+    def timer_schedule(self, task: Task, event: EventDefinition) -> TimerSchedule:
+        """Return when a timer fires; as if it were a task, if the model does not say so."""
+        text = event.expression or ""
+        try:
+            value = evaluate_timer(text, task.data, functions=self._functions())
+            return parse_timer(value, self.run.now)
+        except CannotEvaluateError as error:
+            reason = str(error)
+        except ValueError as error:
+            reason = str(error)
+        element = self.run.element(task)
+        plan = self.run.plan(element.id)
+        takes = _DEFAULT_DURATION if plan.takes is None else plan.takes(self.run.random)
+        if not text:
+            reason = "it has no date, duration or cycle"
+        self._note(element.id, element.type, f"its timer fires after the duration of a task: {reason}")
+        return TimerSchedule(self.run.now + takes)
+
+    # --- scripts and expressions ---
+
+    def run_script(self, task: Task) -> None:
+        """Run the script of a task over its data; one that cannot be evaluated is skipped.
+
+        Raises IncidentError: a trusted script fails.
+        """
+        script = self.run.execution_details(task).script
+        if script is None:
+            return
+        if self.trusted is not None and self.trusted.knows(script.language):
+            self.trusted.execute(script.text, task.data)
+            return
+        try:
+            task.data.update(run_script(script.text, task.data, language=script.language))
+        except CannotEvaluateError as error:
+            element = self.run.element(task)
+            self._note(element.id, element.type, f"its script is skipped: {error}")
+
+    def _is_met(self, task: Task, condition: Expression) -> bool:
+        return bool(self._evaluate(task, condition))
+
+    def _evaluate(self, task: Task, expression: Expression, more: dict[str, Any] | None = None) -> Any:
+        variables = {**task.data, **(more or {})}
+        try:
+            return evaluate(expression.text, variables, language=expression.language, functions=self._functions())
+        except CannotEvaluateError:
+            if self.trusted is not None and self.trusted.knows(expression.language):
+                return self.trusted.evaluate(expression.text, variables)
+            raise
+
+    def _functions(self) -> dict[str, Any]:
+        now: datetime = self.run.now
+        return {"now": lambda: now, "today": lambda: now.date()}
+
+    def _note(self, element_id: str, element_type: str, what: str) -> None:
+        self.simulation.approximations.add(element_id, element_type, what)

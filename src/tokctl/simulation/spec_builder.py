@@ -1,0 +1,458 @@
+"""Builds SpiffWorkflow's specs of the processes of BPMN models, which run as BPMN 2.0 (ISO 19510) says.
+
+SpiffWorkflow has a parser of its own, which refuses much that other engines run, and confuses ids of elements with
+names that it uses itself. Here every spec gets a name that no model has; ``bpmn_id`` is the id in the model. What has
+no counterpart is made of what there is:
+
+- An event sub-process becomes a sub-process at a boundary event, attached to the rest of its scope.
+- A throwing link event leads straight to the catching one; a throwing compensation event leads to the handlers, one
+  after the other, of the activities that were completed.
+- Where no start event says where a process begins, it begins at every element that nothing leads to.
+
+What remains different from the model is in ``BuiltModel.approximations``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from SpiffWorkflow.bpmn.specs.bpmn_process_spec import BpmnProcessSpec
+from SpiffWorkflow.bpmn.specs.control import BoundaryEventJoin, BoundaryEventSplit
+from SpiffWorkflow.bpmn.specs.defaults import (
+    CallActivity,
+    EndEvent,
+    EventBasedGateway,
+    ExclusiveGateway,
+    IntermediateCatchEvent,
+    IntermediateThrowEvent,
+    ReceiveTask,
+    StartEvent,
+    SubWorkflowTask,
+    TransactionSubprocess,
+)
+from SpiffWorkflow.bpmn.specs.event_definitions.multiple import MultipleEventDefinition
+from SpiffWorkflow.specs.base import TaskSpec
+from SpiffWorkflow.specs.MultiChoice import MultiChoice
+
+from tokctl.bpmn.element_details import COMPENSATION, LINK, ElementDetails
+from tokctl.bpmn.execution_details import ExecutionDetails, ExecutionModel, LoopDetails, read_execution_model
+from tokctl.bpmn.graph import ProcessGraph
+from tokctl.errors import InputError
+from tokctl.model.definitions import Definition, Element, SequenceFlow
+from tokctl.model.element_types import SUB_PROCESS_TYPES
+from tokctl.simulation import engine_specs as own
+from tokctl.simulation.event_definitions import make_event_definition
+from tokctl.simulation.flow_choice import FlowChoice
+
+JOB_TYPES = frozenset({"task", "userTask", "manualTask", "serviceTask", "businessRuleTask", "scriptTask", "sendTask"})
+_NO_DETAILS = ExecutionDetails()
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessModel:
+    """A process of a document, with everything that running it requires."""
+
+    source: str
+    definition: Definition
+    graph: ProcessGraph
+    execution: ExecutionModel
+
+    @property
+    def is_executable(self) -> bool:
+        """Whether the process is not marked as not executable."""
+        return self.definition.process_id not in self.execution.not_executable
+
+    def details(self, element_id: str) -> ElementDetails:
+        """Return the event definitions, and more, of an element."""
+        return self.graph.details(element_id)
+
+    def execution_details(self, element_id: str) -> ExecutionDetails:
+        """Return the script, loop and called process of an element."""
+        return self.execution.elements.get(element_id, _NO_DETAILS)
+
+
+def read_process_models(definitions: Sequence[tuple[str, Definition]]) -> dict[str, ProcessModel]:
+    """Return the models of definitions by process id, given with the names of their documents.
+
+    Raises InputError: two processes have the same id.
+    """
+    models: dict[str, ProcessModel] = {}
+    executions: dict[str, ExecutionModel] = {}
+    for source, definition in definitions:
+        xml = definition.xml or ""
+        if xml not in executions:
+            executions[xml] = read_execution_model(xml)
+        if (other := models.get(definition.process_id)) is not None:
+            raise InputError(f"{source}: the process id '{definition.process_id}' is already used in {other.source}.")
+        models[definition.process_id] = ProcessModel(source, definition, ProcessGraph(definition), executions[xml])
+    return models
+
+
+@dataclass(slots=True)
+class BuiltModel:
+    """The specs of the processes, by the name of the spec; and where the parts of a spec come from.
+
+    ``graphs`` has the process of each spec, by its name; ``approximations`` what runs differently from the model, by
+    process and element; ``missing_calls`` the call activities whose process is not at hand.
+    """
+
+    specs: dict[str, BpmnProcessSpec] = field(default_factory=dict)
+    graphs: dict[str, ProcessGraph] = field(default_factory=dict)
+    approximations: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
+    missing_calls: dict[str, str] = field(default_factory=dict)
+    process_names: dict[tuple[str, str | None], str] = field(default_factory=dict)
+
+
+class SpecBuilder:
+    """Builds the specs of processes, and of those that they call."""
+
+    def __init__(self, models: dict[str, ProcessModel]) -> None:
+        self.models = models
+        self.built = BuiltModel()
+        self._names = 0
+
+    def build(self, process_id: str, start: str | None = None) -> BpmnProcessSpec:
+        """Return the spec of a process that starts at this start event, or at the one that needs no trigger.
+
+        It is built once; so are the specs of the processes that it calls.
+        """
+        key = (process_id, start)
+        if key in self.built.process_names:
+            return self.built.specs[self.built.process_names[key]]
+        name = self.built.process_names[key] = self.new_name()
+        model = self.models[process_id]
+        spec = self.new_spec(name, model)
+        _Scope(self, model, None, spec, start).fill()
+        return spec
+
+    def new_name(self) -> str:
+        """Return a name that no spec has."""
+        self._names += 1
+        return f"spec-{self._names}"
+
+    def new_spec(self, name: str, model: ProcessModel) -> BpmnProcessSpec:
+        """Create the spec of a process or sub-process."""
+        spec = BpmnProcessSpec(name=name, description=model.definition.process_id, filename=model.source)
+        self.built.specs[name] = spec
+        self.built.graphs[name] = model.graph
+        return spec
+
+    def approximate(self, model: ProcessModel, element_id: str, what: str) -> None:
+        """Note that an element runs differently from the model."""
+        known = self.built.approximations[model.definition.process_id, element_id]
+        if what not in known:
+            known.append(what)
+
+
+def find_start_events(model: ProcessModel) -> list[Element]:
+    """Return the start events of a process itself, those without an event definition first."""
+    starts = [one for one in model.graph.elements.values() if one.type == "startEvent" and one.parent is None]
+    return sorted(starts, key=lambda one: bool(model.details(one.id).events))
+
+
+@dataclass(slots=True)
+class _Node:
+    """The specs of an element: where flows enter, and where they leave."""
+
+    entry: TaskSpec
+    exit: TaskSpec
+
+
+class _Scope:
+    """Builds what is in one process or sub-process."""
+
+    def __init__(
+        self,
+        builder: SpecBuilder,
+        model: ProcessModel,
+        parent: str | None,
+        spec: BpmnProcessSpec,
+        start: str | None = None,
+    ) -> None:
+        self.builder = builder
+        self.model = model
+        self.graph = model.graph
+        self.parent = parent
+        self.spec = spec
+        self.start = start
+        self.nodes: dict[str, _Node] = {}
+
+    def fill(self) -> None:
+        """Build all elements of the scope; with event sub-processes, the others go into a sub-process of their own."""
+        members = [one for one in self.graph.elements.values() if one.parent == self.parent]
+        handlers = [one for one in members if self.model.details(one.id).event_sub_process]
+        if not handlers:
+            self._fill(members)
+            return
+        body = self._new_inner_scope(self.parent, self.start)
+        body._fill([one for one in members if one not in handlers])
+        task = SubWorkflowTask(self.spec, self.builder.new_name(), subworkflow_spec=body.spec.name)
+        task.bpmn_id = None  # it is not in the diagram
+        events = [(self._event_of(handler), handler) for handler in handlers]
+        entry = self._attach(task, [event for event, _ in events])
+        for event, handler in events:
+            inner = self._add(handler)
+            event.connect(inner.entry)
+            inner.exit.connect(self.spec.end)
+        self.spec.start.connect(entry)
+        task.connect(self.spec.end)
+
+    def _new_inner_scope(self, parent: str | None, start: str | None = None) -> _Scope:
+        spec = self.builder.new_spec(self.builder.new_name(), self.model)
+        return _Scope(self.builder, self.model, parent, spec, start)
+
+    def _event_of(self, handler: Element) -> TaskSpec:
+        """Return a boundary event that is not in the diagram, for the start event of an event sub-process."""
+        starts = [one for one in self.graph.elements.values() if one.parent == handler.id and one.type == "startEvent"]
+        name = self.builder.new_name()
+        trigger = max(starts, key=lambda one: len(self.model.details(one.id).events), default=handler)
+        definition = make_event_definition(self.model, trigger, waits=True)
+        interrupting = self.model.details(trigger.id).interrupting
+        event = own.DefiniteBoundaryEvent(self.spec, name, event_definition=definition, cancel_activity=interrupting)
+        self._label(event, trigger, is_in_diagram=False)
+        return event
+
+    # --- elements ---
+
+    def _fill(self, members: list[Element]) -> None:
+        attached = [one for one in members if one.attached_to is not None]
+        for element in members:
+            if element.attached_to is None:
+                self._add(element, [one for one in attached if one.attached_to == element.id])
+        starts = self._choose_starts(members)
+        for element in members:
+            if element.id in self.nodes:
+                self._connect(element)
+        for element in starts:
+            self.spec.start.connect(self.nodes[element.id].entry)
+        if not starts:
+            self.spec.start.connect(self.spec.end)
+
+    def _add(self, element: Element, boundary_events: Sequence[Element] = ()) -> _Node:
+        spec = self._create(element)
+        details = self.model.execution_details(element.id)
+        if details.uses_data:
+            self._approximate(element, "its data associations are ignored")
+        if details.loop is not None:
+            spec = self._repeat(element, spec, details.loop)
+        events = []
+        for one in boundary_events:
+            if any(event.kind == COMPENSATION for event in self.model.details(one.id).events):
+                continue
+            if not self.model.details(one.id).events:
+                self._approximate(element, f"its boundary event '{one.id}' has no trigger, and never fires")
+            event = self._create(one)
+            events.append(event)
+            self.nodes[one.id] = _Node(event, event)
+        entry = self._attach(spec, events) if events else spec
+        node = self.nodes[element.id] = _Node(entry, spec)
+        return node
+
+    def _attach(self, spec: TaskSpec, events: list[TaskSpec]) -> TaskSpec:
+        """Attach boundary events to an activity, and return the spec that starts them together."""
+        split = BoundaryEventSplit(self.spec, self.builder.new_name())
+        join = BoundaryEventJoin(self.spec, self.builder.new_name(), split_task=split.name, cancel=True)
+        split.connect(spec)
+        spec.connect(join)
+        for event in events:
+            split.connect(event)
+            event.connect(join)
+        return split
+
+    def _create(self, element: Element) -> TaskSpec:
+        make = _MAKERS.get(element.type, _Scope._make_job)
+        spec = make(self, element, self.builder.new_name())
+        self._label(spec, element)
+        return spec
+
+    def _label(self, spec: TaskSpec, element: Element, *, is_in_diagram: bool = True) -> None:
+        """Say which element a spec is for; a spec that is not in the diagram has no tokens."""
+        spec.element, spec.process_model = element, self.model
+        spec.bpmn_id, spec.bpmn_name = (element.id, element.name) if is_in_diagram else (None, None)
+
+    def _make_job(self, _element: Element, name: str) -> TaskSpec:
+        return own.TaskJob(self.spec, name)
+
+    def _make_event(self, element: Element, name: str) -> TaskSpec:
+        made: dict[str, Callable[..., TaskSpec]] = {
+            "startEvent": StartEvent,
+            "endEvent": EndEvent,
+            "intermediateCatchEvent": IntermediateCatchEvent,
+            "intermediateThrowEvent": IntermediateThrowEvent,
+            "receiveTask": ReceiveTask,
+            "sendTask": own.SendJob,
+        }
+        # What triggers an instance or an event sub-process has happened when its start event is reached.
+        waits = element.type in {"intermediateCatchEvent", "receiveTask"}
+        definition = make_event_definition(self.model, element, waits=waits)
+        return made[element.type](self.spec, name, event_definition=definition)
+
+    def _make_boundary_event(self, element: Element, name: str) -> TaskSpec:
+        definition = make_event_definition(self.model, element, waits=True)
+        interrupting = self.model.details(element.id).interrupting
+        return own.DefiniteBoundaryEvent(self.spec, name, event_definition=definition, cancel_activity=interrupting)
+
+    def _make_sub_process(self, element: Element, name: str) -> TaskSpec:
+        inner = self._new_inner_scope(element.id)
+        inner.fill()
+        if element.type == "adHocSubProcess":
+            self._approximate(element, "each of its activities that nothing leads to runs once")
+        made = TransactionSubprocess if element.type == "transaction" else SubWorkflowTask
+        return made(self.spec, name, subworkflow_spec=inner.spec.name)
+
+    def _make_call_activity(self, element: Element, name: str) -> TaskSpec:
+        called = self.model.execution_details(element.id).called_process
+        process_id = None if called is None else _resolve_process(called, self.builder.models)
+        if process_id is None:
+            self.builder.built.missing_calls[element.id] = called or ""
+            what = (
+                f"calls '{called}', which is in none of the files" if called else "does not say which process it calls"
+            )
+            self._approximate(element, f"{what}, and runs as a task")
+            return own.TaskJob(self.spec, name)
+        return CallActivity(self.spec, name, subworkflow_spec=self.builder.build(process_id).name)
+
+    def _make_event_based_gateway(self, _element: Element, name: str) -> TaskSpec:
+        return EventBasedGateway(self.spec, name, event_definition=MultipleEventDefinition())
+
+    def _make_complex_gateway(self, element: Element, name: str) -> TaskSpec:
+        self._approximate(element, "runs like an inclusive gateway")
+        return own.JoiningInclusiveGateway(self.spec, name)
+
+    def _repeat(self, element: Element, spec: TaskSpec, loop: LoopDetails) -> TaskSpec:
+        kind = self.model.details(element.id).loop
+        name = self.builder.new_name()
+        kinds = {"parallel": own.ParallelInstances, "sequential": own.SequentialInstances, "loop": own.Loop}
+        repeated = kinds[kind or "loop"](self.spec, name, task_spec=spec.name, loop=loop)
+        self._label(repeated, element)
+        spec.inputs = [repeated]
+        return repeated
+
+    def _approximate(self, element: Element, what: str) -> None:
+        self.builder.approximate(self.model, element.id, what)
+
+    # --- where it starts ---
+
+    def _choose_starts(self, members: list[Element]) -> list[Element]:
+        events = [one for one in members if one.type == "startEvent"]
+        if self.start is not None:
+            return [one for one in events if one.id == self.start]
+        if events:
+            events.sort(key=lambda one: len(self.model.details(one.id).events))
+            if self.parent is None:
+                return events[:1]
+            if self._is_in_event_sub_process():
+                return events[-1:]
+            return [one for one in events if not self.model.details(one.id).events] or events[:1]
+        return [one for one in members if self._is_entry(one)]
+
+    def _is_entry(self, element: Element) -> bool:
+        """Tell whether a process or sub-process without a start event begins here."""
+        details = self.model.details(element.id)
+        catches_link = element.type == "intermediateCatchEvent" and any(one.kind == LINK for one in details.events)
+        return not (element.incoming or element.attached_to or details.compensation_handler or catches_link)
+
+    # --- flows ---
+
+    def _connect(self, element: Element) -> None:
+        exit_spec = self._compensate(element, self.nodes[element.id].exit)
+        flows = [flow for flow in self.graph.outgoing_flows(element.id) if flow.target in self.nodes]
+        for target in self.graph.link_targets(element.id):
+            exit_spec.connect(self.nodes[target].entry)
+        if not flows and not self.graph.link_targets(element.id):
+            exit_spec.connect(self.spec.end)
+            return
+        conditions = self.model.execution.conditions
+        has_conditions = any(flow.id in conditions and flow.id != element.default_flow for flow in flows)
+        if has_conditions and not element.type.endswith("Gateway"):
+            split = own.FlowSplit(self.spec, self.builder.new_name())
+            self._label(split, element, is_in_diagram=False)
+            exit_spec.connect(split)
+            exit_spec = split
+        if isinstance(exit_spec, MultiChoice):
+            exit_spec.flow_choice = FlowChoice(
+                element,
+                tuple(flows),
+                {flow.id: conditions[flow.id] for flow in flows if flow.id in conditions},
+                exclusive=isinstance(exit_spec, ExclusiveGateway),
+            )
+        for flow in flows:
+            target = self._target(element, flow, flows)
+            if isinstance(exit_spec, MultiChoice):
+                exit_spec.connect_if(own.FlowCondition(flow), target)
+            else:
+                exit_spec.connect(target)
+
+    def _target(self, element: Element, flow: SequenceFlow, flows: list[SequenceFlow]) -> TaskSpec:
+        node = self.nodes[flow.target]
+        if element.type == "eventBasedGateway":
+            if not hasattr(node.exit, "event_definition"):
+                raise InputError(
+                    f"{self.model.source}: eventBasedGateway '{element.id}' leads to '{flow.target}', which waits for"
+                    " no event."
+                )
+            return node.exit
+        if sum(one.target == flow.target for one in flows) == 1:
+            return node.entry
+        step = own.Step(self.spec, self.builder.new_name(), flow.id)
+        step.connect(node.entry)
+        return step
+
+    # --- compensation ---
+
+    def _compensate(self, element: Element, exit_spec: TaskSpec) -> TaskSpec:
+        """Connect the handlers that a throwing compensation event starts, and return the last spec."""
+        if element.type not in {"intermediateThrowEvent", "endEvent"}:
+            return exit_spec
+        thrown = [event for event in self.model.details(element.id).events if event.kind == COMPENSATION]
+        for event in thrown:
+            for activity, handler in self._find_handlers(event.activity):
+                choice = own.ConditionalSteps(self.spec, self.builder.new_name())
+                choice.bpmn_id = None
+                after = own.Step(self.spec, self.builder.new_name())
+                spec = self._create(handler)
+                exit_spec.connect(choice)
+                choice.connect_if(own.NeedsCompensation(activity.id, handler.id), spec)
+                choice.connect(after)
+                spec.connect(after)
+                exit_spec = after
+        return exit_spec
+
+    def _find_handlers(self, activity_id: str | None) -> Iterator[tuple[Element, Element]]:
+        """Return the activities that may have to be compensated, the last of the model first, with their handlers."""
+        wanted = None if activity_id is None else activity_id.rpartition(":")[2]
+        elements = self.graph.elements
+        scope = elements[self.parent].parent if self._is_in_event_sub_process() else self.parent  # type: ignore[index]
+        for event in reversed(list(elements.values())):
+            handler = elements.get(self.model.execution.compensations.get(event.id, ""))
+            activity = elements.get(event.attached_to or "")
+            if handler is None or activity is None or activity.parent != scope:
+                continue
+            if wanted in {None, activity.id}:
+                yield activity, handler
+
+    def _is_in_event_sub_process(self) -> bool:
+        return self.parent is not None and self.model.details(self.parent).event_sub_process
+
+
+def _resolve_process(called: str, models: dict[str, ProcessModel]) -> str | None:
+    return next((one for one in (called, called.rpartition(":")[2]) if one in models), None)
+
+
+_MAKERS: dict[str, Callable[[_Scope, Element, str], Any]] = {
+    **dict.fromkeys(
+        ("startEvent", "endEvent", "intermediateCatchEvent", "intermediateThrowEvent", "receiveTask", "sendTask"),
+        _Scope._make_event,  # noqa: SLF001
+    ),
+    **dict.fromkeys(SUB_PROCESS_TYPES, _Scope._make_sub_process),  # noqa: SLF001
+    "boundaryEvent": _Scope._make_boundary_event,  # noqa: SLF001
+    "callActivity": _Scope._make_call_activity,  # noqa: SLF001
+    "exclusiveGateway": lambda scope, _element, name: ExclusiveGateway(scope.spec, name),
+    "inclusiveGateway": lambda scope, _element, name: own.JoiningInclusiveGateway(scope.spec, name),
+    "parallelGateway": lambda scope, _element, name: own.JoiningParallelGateway(scope.spec, name),
+    "complexGateway": _Scope._make_complex_gateway,  # noqa: SLF001
+    "eventBasedGateway": _Scope._make_event_based_gateway,  # noqa: SLF001
+}

@@ -1,0 +1,99 @@
+"""SpiffWorkflow on a virtual clock: workflows that neither use the system time nor evaluate text of the model."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from SpiffWorkflow.bpmn.specs.bpmn_process_spec import BpmnProcessSpec
+from SpiffWorkflow.bpmn.specs.defaults import CallActivity
+from SpiffWorkflow.bpmn.util.subworkflow import BpmnSubWorkflow
+from SpiffWorkflow.bpmn.workflow import BpmnWorkflow
+from SpiffWorkflow.task import Task
+from SpiffWorkflow.util.task import TaskState
+
+from tokctl.errors import InputError
+from tokctl.simulation.engine_specs import Interpreter, JoiningInclusiveGateway
+
+
+class _TaskListsMixin:
+    """A workflow that has lists of its waiting and of all its live tasks, so that it does not search all tasks."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.waiting: dict[UUID, Task] = {}
+        self.live: dict[UUID, Task] = {}
+        super().__init__(*args, **kwargs)
+
+    def update_waiting_tasks(self) -> None:
+        """Update the waiting tasks after another task was completed."""
+        for task in list(self.waiting.values()):
+            if task.state == TaskState.WAITING:
+                task.task_spec._update(task)  # noqa: SLF001 - as the method does that this replaces
+
+    def settle_joins(self) -> None:
+        """Let the inclusive gateways fire that no other token can reach; no task may be about to run."""
+        for task in list(self.waiting.values()):
+            if task.state == TaskState.WAITING and isinstance(task.task_spec, JoiningInclusiveGateway):
+                task.task_spec.settle(task)
+
+    def get_tasks(self, first_task: Task | None = None, **kwargs: Any) -> list[Task]:
+        """Return tasks as the base class does; those of one spec without walking the whole tree."""
+        if set(kwargs) != {"spec_name"}:
+            return super().get_tasks(first_task, **kwargs)  # type: ignore[misc, no-any-return]
+        found = [task for task in self.tasks.values() if task.task_spec.name == kwargs["spec_name"]]  # type: ignore[attr-defined]
+        if first_task is not None:
+            found = [task for task in found if task is first_task or task.is_descendant_of(first_task)]
+        return found
+
+
+class VirtualSubWorkflow(_TaskListsMixin, BpmnSubWorkflow):  # type: ignore[misc]
+    """A sub-process or a called process; its clock is that of the workflow that it runs in."""
+
+
+class VirtualWorkflow(_TaskListsMixin, BpmnWorkflow):  # type: ignore[misc]
+    """A workflow with a virtual clock: ``now`` is the current time of its timers.
+
+    ``interpreter`` makes all its decisions. Calls that are nested more than ``max_call_depth`` deep raise InputError.
+    """
+
+    def __init__(
+        self,
+        spec: BpmnProcessSpec,
+        specs: dict[str, BpmnProcessSpec],
+        interpreter: Interpreter,
+        now: datetime,
+        max_call_depth: int,
+    ) -> None:
+        self.now = now
+        self.interpreter = interpreter
+        self.max_call_depth = max_call_depth
+        super().__init__(spec, specs)
+
+    def create_subprocess(self, my_task: Task, spec_name: str) -> VirtualSubWorkflow:
+        """Create the workflow that runs inside a task."""
+        if isinstance(my_task.task_spec, CallActivity):
+            self._check_call_depth(my_task)
+        inner = VirtualSubWorkflow(self.subprocess_specs[spec_name], parent_task_id=my_task.id, top_workflow=self)
+        self.subprocesses[my_task.id] = inner
+        return inner
+
+    def _check_call_depth(self, call: Task) -> None:
+        calls = [call]
+        workflow = call.workflow
+        while workflow.parent_task_id is not None:
+            task = self.get_task_from_id(workflow.parent_task_id)
+            if isinstance(task.task_spec, CallActivity):
+                calls.append(task)
+            workflow = task.workflow
+        if len(calls) > self.max_call_depth:
+            chain = [part for one in reversed(calls) for part in _describe_call(one)]
+            raise InputError(
+                f"{call.workflow.spec.file}: calls are nested more than {self.max_call_depth} deep:"
+                f" {' → '.join(chain[:6])} → …",
+                "Let the recursion end by a condition, or raise the limit with --max-call-depth.",
+            )
+
+
+def _describe_call(call: Task) -> tuple[str, str]:
+    return f"process '{call.workflow.spec.description}'", f"call activity '{call.task_spec.bpmn_id}'"

@@ -1,0 +1,1 @@
+"""Parts of the safe evaluator; ``tokctl.recorder.safe_evaluation`` is its interface."""

@@ -1,0 +1,241 @@
+"""Evaluates the trees of expressions.
+
+The tree is walked here, over plain data: nothing of a text is compiled or executed, and no attribute of a Python object
+is read. A library such as simpleeval evaluates only Python and bounds neither the time nor all sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from tokctl.recorder.evaluation.functions import FUNCTIONS, METHODS, NULL_FUNCTIONS, call
+from tokctl.recorder.evaluation.language import describe
+from tokctl.recorder.evaluation.limits import CannotEvaluate
+from tokctl.recorder.evaluation.name_lookup import IN_VARIABLES, NameLookup
+from tokctl.recorder.evaluation.syntax_tree import Node
+from tokctl.recorder.evaluation.tokens import quote
+
+_SPIN = frozenset({"S", "JSON"})
+"""Functions of Camunda that return the JSON value of a variable, whose properties ``prop`` returns."""
+
+
+class Evaluation(NameLookup):
+    """One evaluation of an expression over variables, which it does not change."""
+
+    def value(self, node: Node) -> Any:
+        """Return the value of a part of an expression; raises ``CannotEvaluate``."""
+        self.budget.charge(1)
+        method: Callable[[Node], Any] | None = getattr(self, f"_{node.kind}_value", None)
+        if method is None:
+            raise CannotEvaluate(f"uses a {node.kind} as a value")
+        return method(node)
+
+    def result(self, node: Node) -> Any:
+        """Return the value of a whole expression, as data that JSON has, or a time."""
+        value = self.value(node)
+        if value is None and self.missing:
+            raise CannotEvaluate(self.missing[0])
+        return simplify(self.budget.weigh(value))
+
+    # --- calls ---
+
+    def _call_value(self, node: Node) -> Any:
+        function, *arguments = node.children
+        path = self.path(function)
+        name = path or (function.value if function.kind == "attribute" else function.kind)
+        if path in {"execution.getVariable", "execution.hasVariable"} and len(arguments) == 1:
+            key = self.key(arguments[0])
+            return self.is_variable(key) if path == "execution.hasVariable" else self.named(key)
+        if path == "is defined" and len(arguments) == 1:
+            return self._is_defined(arguments[0])
+        known = FUNCTIONS[self.language.name]
+        if path is not None and path in self.functions:
+            return self._call_given(path, node)
+        if path is not None and path in known:
+            return self._apply(path, known[path], node)
+        if path in _SPIN and len(arguments) == 1:
+            return self.value(arguments[0])
+        if function.kind != "attribute" or (path and not path.startswith(IN_VARIABLES)):
+            raise CannotEvaluate(f"calls {quote(name)}")
+        return self._call_method(function, arguments)
+
+    def _arguments(self, node: Node) -> tuple[list[Any], dict[str, Any]]:
+        values = [self.budget.weigh(self.value(child)) for child in node.children[1:]]
+        named = {name: value for name, value in zip(node.value, values, strict=True) if name}
+        return values[: len(values) - len(named)], named
+
+    def _call_given(self, name: str, node: Node) -> Any:
+        given = self.functions[name]
+        positional, named = self._arguments(node)
+        value = call(self.language, name, lambda _, *args, **kwargs: given(*args, **kwargs), *positional, **named)
+        return self.budget.weigh(self.plain(value, name))
+
+    def _apply(self, name: str, function: Callable[..., Any], node: Node) -> Any:
+        before = len(self.missing)
+        positional, named = self._arguments(node)
+        if self.language.null_propagates:
+            if name == "get or else":
+                del self.missing[before:]
+            elif name not in NULL_FUNCTIONS and positional and positional[0] is None:
+                return None
+        return self.budget.weigh(call(self.language, name, function, *positional, **named))
+
+    def _is_defined(self, node: Node) -> bool:
+        before = len(self.missing)
+        value = self.value(node)
+        missing = len(self.missing) > before
+        del self.missing[before:]
+        if value is None and not missing:
+            raise CannotEvaluate("asks whether null is defined")
+        return not missing
+
+    def _call_method(self, function: Node, arguments: list[Node]) -> Any:
+        owner, name = self.value(function.children[0]), function.value
+        if name in {"prop", "hasProp"} and len(arguments) == 1 and self._is_spin(function.children[0]):
+            key = self.key(arguments[0])
+            return self.property(owner, key) if name == "prop" else isinstance(owner, dict) and key in owner
+        if name in {"value", "stringValue", "numberValue", "boolValue"} and self._is_spin(function.children[0]):
+            return owner
+        method = METHODS[self.language.name].get((type(owner), name))
+        if method is None:
+            raise CannotEvaluate(f"calls {quote(name)} of {describe(owner)}")
+        self.budget.weigh(owner)
+        values = [self.budget.weigh(self.value(argument)) for argument in arguments]
+        return self.budget.weigh(call(self.language, name, method, owner, *values))
+
+    def _is_spin(self, node: Node) -> bool:
+        while node.kind in {"call", "attribute"}:
+            if node.kind == "call" and self.path(node.children[0]) in _SPIN:
+                return True
+            node = node.children[0]
+        return False
+
+    # --- literals ---
+
+    def _literal_value(self, node: Node) -> Any:
+        return node.value
+
+    def _list_value(self, node: Node) -> list[Any]:
+        return self.budget.weigh([self.value(child) for child in node.children])  # type: ignore[no-any-return]
+
+    def _object_value(self, node: Node) -> dict[str, Any]:
+        values = dict(zip(node.value, map(self.value, node.children), strict=True))
+        return self.budget.weigh(values)  # type: ignore[no-any-return]
+
+    def _template_value(self, node: Node) -> str:
+        return self.budget.weigh("".join(self.language.text(self.value(child)) for child in node.children))  # type: ignore[no-any-return]
+
+    # --- operators ---
+
+    def _not_value(self, node: Node) -> Any:
+        return self.language.negate(self.value(node.children[0]))
+
+    def _negative_value(self, node: Node) -> Any:
+        value = self.value(node.children[0])
+        return self.language.calculate("-", 0, value)
+
+    def _positive_value(self, node: Node) -> Any:
+        return self.language.calculate("+", 0, self.value(node.children[0]))
+
+    def _empty_value(self, node: Node) -> bool:
+        value = self.value(node.children[0])
+        return value is None or (isinstance(value, (str, list, dict)) and not value)
+
+    def _choice_value(self, node: Node) -> Any:
+        condition, chosen, other = node.children
+        return self.value(chosen if self.language.truth(self.value(condition)) else other)
+
+    def _and_value(self, node: Node) -> Any:
+        left, right = node.children
+        return self.language.combine(node.value, self.value(left), lambda: self.value(right))
+
+    _or_value = _and_value
+
+    def _arithmetic_value(self, node: Node) -> Any:
+        left, right = (self._operand(child) for child in node.children)
+        return self._operand_value(self.language.calculate(node.value, left, right))
+
+    def _operand(self, node: Node) -> Any:
+        return self._operand_value(self.value(node))
+
+    def _operand_value(self, value: Any) -> Any:
+        return self.budget.weigh(value) if isinstance(value, (str, list, dict)) else value
+
+    def _comparison_value(self, node: Node) -> bool | None:
+        left = self._operand(node.children[0])
+        found: bool | None = True
+        for sign, child in zip(node.value, node.children[1:], strict=True):
+            if sign in {"in", "not in"}:
+                found = self._is_in(left, child)
+                left = None
+            else:
+                right = self._operand(child)
+                found = self._compare(sign.removeprefix("not "), left, right)
+                left = right
+            if sign.startswith("not "):
+                found = not found
+            if not found:
+                break
+        return found
+
+    def _compare(self, sign: str, left: Any, right: Any) -> bool | None:
+        if sign == "is":
+            if right is not None and not isinstance(right, bool):
+                raise CannotEvaluate(f"uses 'is' with {describe(right)}")
+            return left is right
+        if sign in {"===", "!=="}:
+            same = self.language.identical(left, right)
+            return same if sign == "===" else not same
+        if sign in {"==", "!="}:
+            same = self.language.equal(left, right)
+            return same if sign == "==" or same is None else not same
+        return self.language.compare(sign, left, right)
+
+    def _is_in(self, value: Any, node: Node) -> bool | None:
+        """Tell whether a value is in a list, a range or a string, or meets one of several tests."""
+        if node.kind == "tuple":
+            found: bool | None = False
+            for child in node.children:
+                one = self._meets(value, child)
+                found = True if one else (None if one is None else found)
+                if found:
+                    break
+            return found
+        if node.kind in {"range", "test"}:
+            return self._meets(value, node)
+        within = self._operand(node)
+        if isinstance(within, dict):
+            return value in within if isinstance(value, str) else False
+        if isinstance(within, list):
+            return any(self.language.equal(item, value) for item in within)
+        if self.language.is_python and isinstance(within, str) and isinstance(value, str):
+            return value in within
+        if self.language.one_based:
+            return self.language.equal(value, within)
+        raise CannotEvaluate(f"looks for {describe(value)} in {describe(within)}")
+
+    def _meets(self, value: Any, node: Node) -> bool | None:
+        """Tell whether a value meets a test: a range, ``< 5``, or equality."""
+        if node.kind == "test":
+            return self._compare(node.value, value, self._operand(node.children[0]))
+        if node.kind != "range":
+            return self._compare("==", value, self._operand(node))
+        low, high = (self._operand(child) for child in node.children)
+        with_low, with_high = node.value
+        above = self._compare(">=" if with_low else ">", value, low)
+        return self.language.combine("and", above, lambda: self._compare("<=" if with_high else "<", value, high))  # type: ignore[no-any-return]
+
+
+def simplify(value: Any, *, times: bool = True) -> Any:
+    """Return a value without decimals, and without times if they are not allowed; its depth is bounded."""
+    if isinstance(value, list):
+        return [simplify(item, times=times) for item in value]
+    if isinstance(value, dict):
+        return {key: simplify(item, times=times) for key, item in value.items()}
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() and abs(value) < 2**63 else float(value)
+    if not times and not isinstance(value, (str, int, float)) and value is not None:
+        raise CannotEvaluate(f"sets a variable to {describe(value)}, which JSON does not have")
+    return value

@@ -160,15 +160,46 @@ def simulate_one(run: Run) -> dict[str, Any]:
     except TokctlError as error:
         return {"outcome": REFUSED, "reason": str(error).replace(run.file, "FILE")}
     except Exception as error:  # noqa: BLE001 - any other exception would be a bug in tokctl
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "tokctl" in frame.filename]
-        place = f" ({Path(frames[-1].filename).name}, {frames[-1].name})" if frames else ""
-        return {"outcome": CRASHED, "reason": f"{type(error).__name__}: {error}{place}"}
-    approximations = getattr(result, "approximations", ())
+        return _describe_crash(error)
+    return judge(Path(run.file).read_bytes(), sink, run.process, tuple(getattr(result, "approximations", ())))
+
+
+def judge(xml: bytes, sink: Any, process: str, approximations: Sequence[Any]) -> dict[str, Any]:
+    """Play the recorded tokens; returns the fields of a ``RunResult``."""
+    from support.token_player import play
+
+    problems, unchecked = [], []
+    approximated = {one.element_id for one in approximations}
+    for instance_id, recorded in sink.tokens.items():
+        tokens = list(recorded.values())
+        status = sink.instances[instance_id].status
+        report = play([xml], tokens, process=process, status=status, approximated=approximated)
+        problems += [*report.problems, *_stuck(tokens)]
+        unchecked += report.unchecked
+    outcome = INCOMPLETE if problems else APPROXIMATED if approximations else RAN
     return {
-        "outcome": APPROXIMATED if approximations else RAN,
+        "outcome": outcome,
+        "problems": problems,
+        "unchecked": unchecked,
         "approximations": [f"{one.element_type} '{one.element_id}': {one.what}" for one in approximations],
         "tokens": sum(map(len, sink.tokens.values())),
     }
+
+
+def _stuck(tokens: Sequence[Any]) -> list[str]:
+    """Name the activities that nothing holds up and that have not ended: there is no scenario in which they hang."""
+    holders = {token.parent_token_id for token in tokens if token.live}
+    return [
+        f"{token.element_type} '{token.element_id}' is ACTIVE to the end, though it waits for nothing"
+        for token in tokens
+        if token.state == "ACTIVE" and token.token_id not in holders and not token.child_tokens
+    ]
+
+
+def _describe_crash(error: Exception) -> dict[str, Any]:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "tokctl" in frame.filename]
+    place = f" ({Path(frames[-1].filename).name}, {frames[-1].name})" if frames else ""
+    return {"outcome": CRASHED, "reason": f"{type(error).__name__}: {error}{place}"}
 
 
 def main() -> None:

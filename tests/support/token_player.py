@@ -1,0 +1,409 @@
+"""Plays recorded tokens by the semantics of BPMN 2.0 (ISO/IEC 19510, chapter 13) and says where they disagree.
+
+It shares no code with tokctl: ``bpmn_reading`` reads the models, ``token_runs`` places the tokens in runs, and the
+rules are here and in ``token_joins``. A record agrees if it is one complete legal run: each token was allowed to come,
+each completed element has the successors that its type requires, joins consumed what they had to, activities have
+complete runs in them, and what was cancelled was cancelled by something. Conditions are not evaluated: any choice that
+the type of the element allows is legal.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+from support.bpmn_reading import FLOW_NODES, OTHER_FLOW_NODES, Flow, Node, Scope, read_global_tasks, read_processes
+from support.token_joins import check_join
+from support.token_runs import NEVER, Placement, Run, Visit
+
+ENDING = frozenset({"terminate", "error", "cancel"})
+"""The end events that end their process or sub-process with all that is in it."""
+THROWN = frozenset({"error", "escalation", "cancel"})
+"""The events that only something within an activity can cause at its boundary."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What disagrees with the standard, and what was not checked, in words."""
+
+    problems: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+
+
+def play(
+    models: Iterable[bytes],
+    tokens: Sequence[Any],
+    *,
+    process: str | None = None,
+    status: str | None = None,
+    approximated: Collection[str] = (),
+) -> Report:
+    """Check the tokens of one instance against its models.
+
+    Args:
+        models: the BPMN files, with the processes that are called.
+        tokens: objects with ``token_id``, ``element_id``, ``element_type``, ``state``, ``created_at``, ``updated_at``,
+            ``completed_at``, ``cancelled_at``, ``parent_token_id`` and ``hops`` (``from_element``, ``via_flow``).
+        process: the process of the instance; None is that of its first token.
+        status: the state of the instance.
+        approximated: ids of elements that were not run in full: what is in them and how often they ran is open.
+    """
+    models = list(models)
+    player = _Player(read_processes(models), read_global_tasks(models), frozenset(approximated))
+    player.play(tokens, process, status)
+    return Report(list(dict.fromkeys(player.problems)), list(dict.fromkeys(player.unchecked)))
+
+
+class _Player:
+    def __init__(self, processes: dict[str, Scope], global_tasks: set[str], approximated: frozenset[str]) -> None:
+        self.processes = processes
+        self.global_tasks = global_tasks
+        self.approximated = approximated
+        self.problems: list[str] = []
+        self.unchecked: list[str] = []
+
+    def play(self, tokens: Sequence[Any], process: str | None, status: str | None) -> None:
+        placement = Placement(self.processes, tokens, process)
+        self.problems += placement.problems
+        if not placement.runs:
+            self.problems.append("there is no token")
+            return
+        runs = sorted(placement.runs, key=_depth)
+        for run in runs:
+            run.ends = _find_ends(run, cancelled=status == "CANCELLED")
+        for run in runs:
+            if run.owner is None or not run.owner.repeats:
+                self.check_start(run)
+            merged: set[Visit] = set()
+            for node in {visit.node: None for visit in run.visits}:
+                merged |= check_join(run, node, self.problems, self.unchecked)
+            for visit in run.visits:
+                self.check_visit(visit, is_merged=visit in merged)
+        self.check_status(runs[0], [visit for run in runs for visit in run.visits], status)
+
+    def check_status(self, top: Run, visits: list[Visit], status: str | None) -> None:
+        live = [visit for visit in visits if visit.live]
+        if status in {"COMPLETED", "CANCELLED"}:
+            self.problems += [f"the instance is {status}, but {visit} is {visit.token.state}" for visit in live]
+        elif status is not None and not live and not top.ends:
+            self.problems.append(f"the instance is {status}, but all of its tokens have ended")
+
+    # --- the start of a process or sub-process ---------------------------------------------------------------------
+
+    def check_start(self, run: Run) -> None:
+        place = f"process '{run.scope.id}'" if run.owner is None else str(run.owner)
+        if run.owner is not None and run.owner.node.type == "adHocSubProcess":
+            self.unchecked.append(f"which activities of an ad-hoc sub-process run, in {place}")
+            return
+        allowed = run.scope.start_nodes()
+        started = Counter(visit.node for visit in run.visits if visit.came == "start")
+        self.problems += [
+            f"{place} starts at {n.type} '{n.id}', which is no start" for n in started if n not in allowed
+        ]
+        alternatives = [node for node in allowed if node.type == "startEvent" or node.instantiates]
+        if alternatives:
+            times = sum(started.values())
+            if times != 1:
+                self.problems.append(f"{place} has {times} tokens at its start events, not one")
+            return
+        for node in allowed:
+            if started[node] != 1:
+                self.problems.append(f"{place} has {started[node]} tokens at its start '{node.id}', not one")
+
+    # --- a single token ----------------------------------------------------------------------------------------------
+
+    def check_visit(self, visit: Visit, *, is_merged: bool) -> None:
+        if visit.node.type in OTHER_FLOW_NODES or visit.node.type not in FLOW_NODES:
+            self.unchecked.append(f"{visit}: its type")
+        self.check_entry(visit)
+        self.check_exit(visit, is_merged=is_merged)
+        self.check_inside(visit)
+        self.check_withdrawal(visit)
+        if visit.node.triggered:
+            self.check_trigger(visit)
+        if visit.came == "boundary":
+            self.check_boundary(visit)
+        if "compensate" in visit.node.events and visit.node.type in {"endEvent", "intermediateThrowEvent"}:
+            self.check_compensation(visit)
+
+    def check_entry(self, visit: Visit) -> None:
+        parent = visit.parent
+        if visit.ended < visit.created:
+            self.problems.append(f"{visit} ended before it came")
+        if parent is None:
+            return
+        if visit.came in {"flow", "link"}:
+            if not parent.completed and not parent.node.cyclic:
+                self.problems.append(f"{visit} came from {parent}, which is {parent.token.state}")
+            elif visit.created < (parent.created if parent.node.cyclic else parent.ended):
+                self.problems.append(f"{visit} came before {parent} was completed")
+        elif visit.came != "compensation" and not parent.created <= visit.created <= parent.ended:
+            self.problems.append(f"{visit} came while {parent} was not active")
+
+    def check_exit(self, visit: Visit, *, is_merged: bool) -> None:
+        taken = Counter(child.flow for child in visit.children if child.flow is not None)
+        if is_merged or visit.came in {"repeat", "compensation"} or visit.node.triggered:
+            for flow in taken:
+                self.problems.append(f"{visit} has a token on flow {flow}, but no token leaves it")
+            return
+        withdrawn = visit.ended >= visit.run.killed_at(visit)
+        if not visit.completed and not (visit.node.cyclic and taken):
+            return
+        if visit.node.type == "intermediateThrowEvent" and visit.node.link is not None:
+            links = sum(child.came == "link" for child in visit.children)
+            if links != 1 and not withdrawn:
+                self.problems.append(f"{visit} has {links} tokens at the other side of its link, not one")
+            return
+        rounds = max(taken.values(), default=1) if visit.node.cyclic else 1
+        if not (withdrawn and not taken):
+            self.problems += [f"{visit}: {text}" for text in _wrong_exits(visit.node, taken, rounds)]
+
+    def check_inside(self, visit: Visit) -> None:
+        """Check that an activity has a complete run in it, or all of its repetitions."""
+        if visit.repeats:
+            self.check_repetitions(visit)
+        needed = self._run_needed(visit)
+        if visit.inner is None:
+            if needed and (visit.completed or visit.token.state in {"ACTIVE", "WAITING"}):
+                self.problems.append(f"{visit} is {visit.token.state}, but {needed}")
+            return
+        left = [one for one in visit.inner.visits if one.live and not (visit.live and one.waits_to_be_triggered)]
+        if not visit.live:
+            self.problems += [f"{visit} has ended, but {one} in it is {one.token.state}" for one in left]
+            late = [one for one in visit.inner.visits if visit.ended < one.ended != NEVER]
+            self.problems += [f"{visit} had ended before {one} in it" for one in late]
+        elif not left and visit.token.state != "FAILED" and not visit.waits_to_be_triggered:
+            self.problems.append(f"{visit} is {visit.token.state}, but everything in it has ended")
+
+    def _run_needed(self, visit: Visit) -> str:
+        """Return what is missing if there is no token in an activity; nothing if it may have none."""
+        node = visit.node
+        if visit.repeats or node.id in self.approximated or visit.waits_to_be_triggered:
+            return ""
+        if node.type == "callActivity":
+            called = self.processes.get(node.called or "")
+            if node.called in self.global_tasks:
+                return ""
+            if called is None:
+                return f"the process '{node.called}' that it calls is not in the files"
+            return "the process that it calls has no token" if called.start_nodes() else ""
+        if node.inner is None or node.type == "adHocSubProcess" or not node.inner.start_nodes():
+            return ""
+        return "there is no token in it"
+
+    def check_repetitions(self, body: Visit) -> None:
+        loop = body.node.loop
+        assert loop is not None
+        times = sorted((one.created, one.ended) for one in body.children if one.came == "repeat")
+        open_number = body.node.id in self.approximated or not body.completed or loop.ends_early
+        if loop.cardinality is not None and (
+            len(times) > loop.cardinality or (len(times) < loop.cardinality and not open_number)
+        ):
+            self.problems.append(f"{body} ran {len(times)} times, not {loop.cardinality}")
+        if loop.maximum is not None and len(times) > loop.maximum and body.node.id not in self.approximated:
+            self.problems.append(f"{body} ran {len(times)} times, more than {loop.maximum}")
+        if not times:
+            if not loop.may_be_none and not open_number:
+                self.problems.append(f"{body} did not run at all")
+            return
+        if not loop.parallel:
+            for (_, ended), (created, _) in pairwise(times):
+                if ended != created:
+                    self.problems.append(f"{body} did not run once after the other")
+        if times[0][0] != body.created or (body.completed and max(ended for _, ended in times) != body.ended):
+            self.problems.append(f"{body} did not begin or end with its repetitions")
+        if body.live and not loop.parallel and sum(ended == NEVER for _, ended in times) > 1:
+            self.problems.append(f"{body} runs more than once at a time")
+
+    # --- what is withdrawn, and boundary events ----------------------------------------------------------------------
+
+    def check_withdrawal(self, visit: Visit) -> None:
+        """Check that a token is cancelled when its run ends or it is interrupted, and only then."""
+        killed = visit.run.killed_at(visit)
+        compensates = visit.came == "compensation"
+        if visit.live and killed != NEVER and not compensates:
+            self.problems.append(f"{visit} is {visit.token.state}, but what it is in was ended")
+        if killed < (visit.created if visit.live else visit.ended) and not compensates:
+            self.problems.append(f"{visit} ended or came after what it is in was ended")
+        if visit.cancelled and killed > visit.ended and not _interruption(visit):
+            self.problems.append(f"{visit} was cancelled by nothing")
+
+    def check_trigger(self, event: Visit) -> None:
+        """Check that an event sub-process was triggered while something else was active beside it."""
+        starts = [] if event.inner is None else [one for one in event.inner.visits if one.came == "start"]
+        others = [one for one in event.run.visits if one is not event and not one.waits_to_be_triggered]
+        for start in starts:
+            if start.completed and not any(one.created <= start.ended <= one.ended for one in others):
+                self.problems.append(f"{event} was triggered after everything beside it had ended")
+
+    def check_boundary(self, visit: Visit) -> None:
+        host, node = visit.parent, visit.node
+        assert host is not None
+        if "compensate" in node.events or (not visit.completed and not visit.children):
+            return
+        if node.interrupting and (not host.cancelled or host.ended < visit.created):
+            self.problems.append(f"{visit} interrupts {host}, which is {host.token.state}")
+        same = [one for one in host.children if one.came == "boundary" and one.node.interrupting and one.completed]
+        if node.interrupting and len(same) > 1 and same[0] is visit:
+            self.problems.append(f"{host} was interrupted {len(same)} times")
+        once = [one for one in host.children if one.node is node and node.events == {"timer"} and not node.cyclic]
+        if len(once) > 1 and once[0] is visit and not node.interrupting:
+            self.problems.append(f"{visit} fired {len(once)} times, but its timer does not repeat")
+        if host.inner is not None and node.events and node.events <= THROWN and node.id not in self.approximated:
+            causes = [one for one in _within(host.inner) if _may_cause(one, visit)]
+            if not causes:
+                self.problems.append(f"{visit} caught what nothing in {host} threw")
+
+    def check_compensation(self, throw: Visit) -> None:
+        """Check that the handler of each completed activity ran."""
+        run = throw.run
+        if run.owner is not None and run.owner.node.triggered:
+            run = run.owner.run
+        if not throw.completed or throw.ended >= throw.run.killed_at(throw) or throw.node.id in self.approximated:
+            return
+        for boundary, handler in run.scope.handlers.items():
+            activity = run.scope.nodes[boundary].attached_to
+            if activity is None or throw.node.activity_ref not in {None, activity}:
+                continue
+            done = [
+                v
+                for v in run.at(run.scope.nodes[activity])
+                if v.completed and v.ended <= throw.created and v.came != "repeat"
+            ]
+            ran = run.at(run.scope.nodes[handler])
+            if len(ran) != len(done) and handler not in self.approximated:
+                times = f"was completed {len(done)} times, its compensation '{handler}' ran {len(ran)} times"
+                self.problems.append(f"{throw}: '{activity}' {times}")
+        nested = [one for one in run.visits if one.inner is not None and one.inner.scope.handlers]
+        if nested:
+            self.unchecked.append(f"{throw}: compensation within {nested[0]}")
+
+
+def _wrong_exits(node: Node, taken: Counter[Flow], rounds: int) -> list[str]:
+    """Return what is wrong with the flows that the tokens took out of an element."""
+    known = node.outgoing
+    if not known:
+        return []
+    rule = _EXITS.get(node.type, _leave_by_conditions)
+    wrong = rule(node, taken, rounds)
+    return [wrong] if wrong else []
+
+
+def _leave_by_all(node: Node, taken: Counter[Flow], rounds: int) -> str:
+    return _differences(dict.fromkeys(node.outgoing, rounds), taken)
+
+
+def _leave_by_one(node: Node, taken: Counter[Flow], rounds: int) -> str:
+    times = sum(taken.values())
+    return "" if times == rounds else f"{times} tokens leave it, not {rounds}"
+
+
+def _leave_by_some(node: Node, taken: Counter[Flow], rounds: int) -> str:
+    if not taken:
+        return "no token leaves it"
+    doubled = [str(flow) for flow, times in taken.items() if times > rounds]
+    if doubled:
+        return f"more than one token on flow {', '.join(doubled)}"
+    if len(taken) > 1 and any(flow.id == node.default and flow.id for flow in taken):
+        return "the default flow was taken beside others"
+    return ""
+
+
+def _leave_by_conditions(node: Node, taken: Counter[Flow], rounds: int) -> str:
+    """All flows without a condition, and any of those with one, or else the default flow."""
+    default = next((flow for flow in node.outgoing if flow.id is not None and flow.id == node.default), None)
+    conditional = [flow for flow in node.outgoing if flow.conditional and flow is not default]
+    expected = {flow: rounds for flow in node.outgoing if flow not in conditional and flow is not default}
+    if default is not None and not any(taken[flow] for flow in conditional):
+        expected[default] = rounds
+    if not expected and not taken:
+        return "no token leaves it"
+    expected |= {flow: taken[flow] for flow in conditional if 0 < taken[flow] <= rounds}
+    return _differences(expected, taken)
+
+
+def _differences(expected: dict[Flow, int], taken: Counter[Flow]) -> str:
+    wrong = [
+        f"{taken[flow]} tokens on flow {flow}, not {expected.get(flow, 0)}"
+        for flow in dict.fromkeys([*expected, *taken])
+        if taken[flow] != expected.get(flow, 0)
+    ]
+    return "; ".join(wrong)
+
+
+_EXITS: dict[str, Callable[[Node, Counter[Flow], int], str]] = {
+    "parallelGateway": _leave_by_all,
+    "exclusiveGateway": _leave_by_one,
+    "eventBasedGateway": _leave_by_one,
+    "inclusiveGateway": _leave_by_some,
+    "complexGateway": _leave_by_some,
+}
+
+
+def _depth(run: Run) -> int:
+    depth = 0
+    while run.owner is not None:
+        depth, run = depth + 1, run.owner.run
+    return depth
+
+
+def _within(run: Run) -> Iterable[Visit]:
+    for visit in run.visits:
+        yield visit
+        if visit.inner is not None:
+            yield from _within(visit.inner)
+
+
+def _find_ends(run: Run, *, cancelled: bool) -> list[tuple[datetime, Visit | None]]:
+    """Return when everything in a run was withdrawn, and by which event sub-process; those around it are known."""
+    found: list[tuple[datetime, Visit | None]] = []
+    found += [(visit.created, None) for visit in run.visits if visit.completed and _ends_all(visit)]
+    for event in run.visits:
+        if event.node.triggered and event.inner is not None:
+            inner = [visit for visit in event.inner.visits if visit.completed]
+            found += [(one.ended, event) for one in inner if one.came == "start" and one.node.interrupting]
+            found += [(one.created, None) for one in inner if _ends_all(one, ENDING - {"terminate"})]
+    owner = run.owner
+    if owner is not None:
+        found.append((owner.run.killed_at(owner), None))
+        if not owner.live and (owner.cancelled or owner.node.type == "adHocSubProcess" or _ends_early(owner)):
+            found.append((owner.ended, None))
+    elif cancelled and any(visit.cancelled for visit in run.visits):
+        found.append((max(visit.ended for visit in run.visits if visit.cancelled), None))
+    return [(time, cause) for time, cause in found if time != NEVER]
+
+
+def _ends_early(owner: Visit) -> bool:
+    return owner.repeats and owner.node.loop is not None and owner.node.loop.ends_early
+
+
+def _ends_all(visit: Visit, kinds: frozenset[str] = ENDING) -> bool:
+    return visit.node.type == "endEvent" and bool(kinds & visit.node.events)
+
+
+def _interruption(visit: Visit) -> bool:
+    """Tell whether something cancelled a token, other than the end of the run that it is in."""
+    if any(one.came == "boundary" and one.node.interrupting and one.created <= visit.ended for one in visit.children):
+        return True
+    parent = visit.parent
+    if visit.waits_to_be_triggered:
+        return True
+    if visit.came == "boundary" and parent is not None and parent.ended <= visit.ended:
+        return True
+    if parent is not None and parent.node.type == "eventBasedGateway":
+        return any(not one.cancelled for one in parent.children)
+    return False
+
+
+def _may_cause(thrower: Visit, catcher: Visit) -> bool:
+    """Tell whether a boundary event can have caught what a token inside threw: an event, or work that ended then."""
+    if not thrower.created <= catcher.created <= thrower.ended:
+        return False
+    if thrower.node.events & catcher.node.events and thrower.node.type in {"endEvent", "intermediateThrowEvent"}:
+        return True
+    is_work = thrower.inner is None and thrower.node.type.endswith(("Task", "task", "callActivity"))
+    return is_work and "cancel" not in catcher.node.events and not thrower.completed

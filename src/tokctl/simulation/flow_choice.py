@@ -8,7 +8,7 @@ from random import Random
 
 from tokctl.bpmn.execution_details import Expression
 from tokctl.model.definitions import Element, SequenceFlow
-from tokctl.simulation.evaluation import CannotEvaluateError
+from tokctl.simulation.safe_evaluation import CannotEvaluate
 
 ALWAYS, NEVER = "always", "never"
 FlowPlan = str | float
@@ -42,7 +42,7 @@ def choose(
     """Choose the flows that a token takes.
 
     What the scenario plans takes precedence over the condition of a flow. ``is_met`` evaluates a condition; it raises
-    ``CannotEvaluateError`` where chance has to decide.
+    ``CannotEvaluate`` where chance has to decide.
     """
     flows = [flow for flow in choice.flows if plans.get(flow.id) != NEVER]
     if not flows:
@@ -73,7 +73,7 @@ def _choose_one(
             if is_met(choice.conditions[flow.id]):
                 open_flows.append(flow)
                 break
-        except CannotEvaluateError as error:
+        except CannotEvaluate as error:
             open_flows.append(flow)
             reasons.append(str(error))
     else:
@@ -112,7 +112,7 @@ def _choose_any(
             try:
                 if is_met(choice.conditions[flow.id]):
                     taken.append(flow.id)
-            except CannotEvaluateError as error:
+            except CannotEvaluate as error:
                 reasons.append(str(error))
                 unknown.append(flow.id)
                 if random.random() < 0.5:

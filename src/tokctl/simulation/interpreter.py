@@ -6,7 +6,7 @@ of the usual languages. Only with ``trust_scripts`` does Python of the model run
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,14 @@ from tokctl.bpmn.element_details import EventDefinition
 from tokctl.bpmn.execution_details import Expression, LoopDetails
 from tokctl.errors import InputError
 from tokctl.simulation.engine_specs import IncidentError, Unknown
-from tokctl.simulation.evaluation import CannotEvaluateError, evaluate, evaluate_timer, run_script
 from tokctl.simulation.flow_choice import choose
+from tokctl.simulation.safe_evaluation import (
+    CannotEvaluate,
+    evaluate,
+    evaluate_condition,
+    evaluate_timer,
+    run_script,
+)
 from tokctl.simulation.timers import TimerSchedule, parse_timer
 from tokctl.simulation.trusted_python import TrustedPython
 
@@ -61,7 +67,7 @@ class RunInterpreter:
         """Tell whether the condition that an event waits for is met; False if it cannot be evaluated."""
         try:
             return self._is_met(task, condition)
-        except CannotEvaluateError as error:
+        except CannotEvaluate as error:
             element = self.run.element(task)
             self._note(element.id, element.type, f"waits, as its condition cannot be evaluated: {error}")
             return False
@@ -85,7 +91,7 @@ class RunInterpreter:
                 if isinstance(count, (int, float)) and 0 <= count <= _MAX_INSTANCES:
                     return [Unknown.ITEM] * int(count)
                 reason = f"'{count}' is not a number of instances from 0 to {_MAX_INSTANCES:,}"
-        except CannotEvaluateError as error:
+        except CannotEvaluate as error:
             reason = str(error)
         self._note(element.id, element.type, f"has one instance: {reason}")
         return [Unknown.ITEM]
@@ -110,7 +116,7 @@ class RunInterpreter:
         if isinstance(items, dict):
             items = list(items.values())
         if not isinstance(items, (list, tuple)):
-            raise CannotEvaluateError(f"'{collection.text}' is not a list")
+            raise CannotEvaluate(f"'{collection.text}' is not a list")
         return list(items)
 
     def instances_suffice(self, task: Task, loop: LoopDetails) -> bool:
@@ -125,10 +131,11 @@ class RunInterpreter:
             "numberOfCompletedInstances": completed,
             "numberOfActiveInstances": instances - completed,
         }
-        assert loop.condition is not None
+        if loop.condition is None:
+            return False
         try:
-            return bool(self._evaluate(task, loop.condition, counters))
-        except CannotEvaluateError as error:
+            return self._is_met(task, loop.condition, counters)
+        except CannotEvaluate as error:
             element = self.run.element(task)
             self._note(element.id, element.type, f"runs all instances: its completion condition is unknown: {error}")
             return False
@@ -145,11 +152,11 @@ class RunInterpreter:
             if loop.count is not None and iterations >= int(self._evaluate(task, loop.count)):
                 return True
             if loop.condition is not None:
-                return not self._evaluate(task, loop.condition, {"loopCounter": iterations})
+                return not self._is_met(task, loop.condition, {"loopCounter": iterations})
             reason = "the model does not say how often"
             if loop.count is not None:
                 return False
-        except (CannotEvaluateError, TypeError, ValueError) as error:
+        except (CannotEvaluate, TypeError, ValueError) as error:
             reason = str(error)
         self._note(element.id, element.type, f"loops once: {reason}")
         return iterations > 0
@@ -162,9 +169,7 @@ class RunInterpreter:
         try:
             value = evaluate_timer(text, task.data, functions=self._functions())
             return parse_timer(value, self.run.now)
-        except CannotEvaluateError as error:
-            reason = str(error)
-        except ValueError as error:
+        except (CannotEvaluate, ValueError) as error:
             reason = str(error)
         element = self.run.element(task)
         plan = self.run.plan(element.id)
@@ -189,25 +194,32 @@ class RunInterpreter:
             return
         try:
             task.data.update(run_script(script.text, task.data, language=script.language))
-        except CannotEvaluateError as error:
+        except CannotEvaluate as error:
             element = self.run.element(task)
-            self._note(element.id, element.type, f"its script is skipped: {error}")
+            what = "is replaced by the variables of the scenario" if self.run.plan(element.id).sets else "is skipped"
+            self._note(element.id, element.type, f"its script {what}: {error}")
 
-    def _is_met(self, task: Task, condition: Expression) -> bool:
-        return bool(self._evaluate(task, condition))
+    def _is_met(self, task: Task, condition: Expression, more: dict[str, Any] | None = None) -> bool:
+        return bool(self._evaluate(task, condition, more, evaluate_condition))
 
-    def _evaluate(self, task: Task, expression: Expression, more: dict[str, Any] | None = None) -> Any:
+    def _evaluate(
+        self,
+        task: Task,
+        expression: Expression,
+        more: dict[str, Any] | None = None,
+        how: Callable[..., Any] = evaluate,
+    ) -> Any:
         variables = {**task.data, **(more or {})}
         try:
-            return evaluate(expression.text, variables, language=expression.language, functions=self._functions())
-        except CannotEvaluateError:
+            return how(expression.text, variables, language=expression.language, functions=self._functions())
+        except CannotEvaluate:
             if self.trusted is not None and self.trusted.knows(expression.language):
                 return self.trusted.evaluate(expression.text, variables)
             raise
 
     def _functions(self) -> dict[str, Any]:
         now: datetime = self.run.now
-        return {"now": lambda: now, "today": lambda: now.date()}
+        return {"now": lambda: now, "today": now.date}
 
     def _note(self, element_id: str, element_type: str, what: str) -> None:
         self.simulation.approximations.add(element_id, element_type, what)

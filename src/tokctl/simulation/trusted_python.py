@@ -9,7 +9,7 @@ from typing import Any
 from SpiffWorkflow.bpmn.script_engine import TaskDataEnvironment
 
 from tokctl.simulation.engine_specs import IncidentError
-from tokctl.simulation.evaluation import CannotEvaluateError
+from tokctl.simulation.safe_evaluation import CannotEvaluate
 
 
 @lru_cache(maxsize=1024)
@@ -28,11 +28,11 @@ class TrustedPython:
         return language is None or "python" in language.lower()
 
     def evaluate(self, expression: str, variables: dict[str, Any]) -> Any:
-        """Return the value of an expression. Raises CannotEvaluateError: it fails."""
+        """Return the value of an expression. Raises CannotEvaluate: it fails."""
         try:
             return eval(_compile(expression), dict(variables))  # noqa: S307 - the user trusts the model
         except Exception as error:
-            raise CannotEvaluateError(_describe(error)) from error
+            raise CannotEvaluate(_describe(error)) from error
 
     def execute(self, script: str, data: dict[str, Any]) -> None:
         """Run a script over the data of a task. Raises IncidentError: it fails."""

@@ -13,8 +13,8 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from tokctl.recorder.evaluation.language import Language
-from tokctl.recorder.evaluation.limits import CannotEvaluate
+from tokctl.simulation.evaluation.language import Language
+from tokctl.simulation.evaluation.limits import CannotEvaluate
 
 Function = Callable[..., Any]
 

@@ -12,6 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Container
 from dataclasses import dataclass, field
+from itertools import count
 from typing import NoReturn
 from xml.etree.ElementTree import Element as XmlElement
 from xml.etree.ElementTree import TreeBuilder
@@ -32,7 +33,8 @@ def read_definitions(xml: str | bytes, source: str = "BPMN model", *, executable
     """Read the processes of a BPMN 2.0 document: the executable ones, or all.
 
     A process is executable unless it has ``isExecutable="false"``. Elements of nested sub-processes are in the same
-    definition, with the sub-process as their ``parent``. References are QNames; their prefixes are ignored, as a
+    definition, with the sub-process as their ``parent``. A sequence flow without an id gets one that names its ends,
+    such as ``check->ship``. References are QNames; their prefixes are ignored, as a
     document defines all that it refers to. Each definition keeps the whole XML text.
 
     ``source`` is the name of the document in messages, such as a file name. Bytes are decoded by their byte order
@@ -170,7 +172,8 @@ class _BpmnDocument:
         incoming: dict[str, list[str]] = defaultdict(list)
         outgoing: dict[str, list[str]] = defaultdict(list)
         for node, read in flows_read:
-            flow = replace(read, source=resolve(read.source, nodes), target=resolve(read.target, nodes))
+            source, target = resolve(read.source, nodes), resolve(read.target, nodes)
+            flow = replace(read, id=read.id or _make_flow_id(source, target, flows), source=source, target=target)
             flows[flow.id] = node, flow
             for end, element_id in (("comes from", flow.source), ("leads to", flow.target)):
                 if element_id not in nodes:
@@ -217,7 +220,7 @@ class _BpmnDocument:
         )
 
     def _flow(self, node: XmlElement) -> SequenceFlow:
-        flow_id = self._id(node, "sequenceFlow")
+        flow_id = self._id(node, "sequenceFlow") if node.get("id") else ""
         for name in ("sourceRef", "targetRef"):
             if not node.get(name):
                 self._fail(node, f"sequence flow '{flow_id}' has no {name}")
@@ -240,6 +243,12 @@ class _BpmnDocument:
 
     def _fail(self, node: XmlElement, what: str) -> NoReturn:
         raise InputError(f"{self.source}, line {self.lines[node]}: {what}.")
+
+
+def _make_flow_id(source: str, target: str, known: Container[str]) -> str:
+    """Return an id for a sequence flow that has none: BPMN does not require one."""
+    name = f"{source}->{target}"
+    return next(one for number in count(1) if (one := name if number == 1 else f"{name}#{number}") not in known)
 
 
 def _join_lines(name: str | None) -> str | None:

@@ -168,6 +168,8 @@ class SpiffRecorder:
             if token is None or token.state != FAILED:  # which is retried with the same token
                 self._visits.end(task)
             return
+        if state == CANCELLED and (token is None or not token.live) and self._visits.has_ended(task):
+            return  # what dropped the task has ended its visit
         if token is not None and not token.live:
             self._visits.end(task)
             token = None

@@ -95,6 +95,11 @@ class VisitRecorder:
             token.context["retries_used"] = self._failures[task.id]
         return token
 
+    def has_ended(self, task: Task) -> bool:
+        """Tell whether a visit of a task has ended, and no other has begun."""
+        token = self.tokens.get(task.id)
+        return task.id in self._visits if token is None else not token.live
+
     def end(self, task: Task) -> None:
         """Drop a task's token; if it is live, cancel it and all live tokens that came from it."""
         token = self.tokens.pop(task.id, None)
@@ -159,7 +164,10 @@ class VisitRecorder:
     # --- relations ----------------------------------------------------------------------------------
 
     def _parent(self, task: Task) -> RecordedToken | None:
-        """Return the token that this task's flow came from, or the activity that contains it."""
+        """Return the token that this task's flow came from, or the activity that contains it.
+
+        A spec with ``is_detour`` is passed over: an element to which no flow leads, and from which none goes on.
+        """
         if isinstance(task.task_spec, BoundaryEvent) and task.parent is not None:
             for sibling in task.parent.children:
                 if not isinstance(sibling.task_spec, BoundaryEvent) and sibling.id in self.tokens:
@@ -167,6 +175,8 @@ class VisitRecorder:
         current = task
         while True:
             above = current.parent
+            while above is not None and getattr(above.task_spec, "is_detour", False):
+                above = above.parent
             if above is None:
                 owner = current.workflow.parent_task_id
                 above = None if owner is None else self.find_task(owner)

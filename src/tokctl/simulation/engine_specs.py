@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any, Protocol
 from uuid import UUID
 
+from SpiffWorkflow.bpmn.specs.bpmn_process_spec import BpmnProcessSpec
 from SpiffWorkflow.bpmn.specs.control import SimpleBpmnTask
 from SpiffWorkflow.bpmn.specs.data_spec import TaskDataReference
 from SpiffWorkflow.bpmn.specs.defaults import (
@@ -160,6 +161,21 @@ class Step(SimpleBpmnTask):  # type: ignore[misc]
         self.flow_id = flow_id
 
 
+class LoopingStep(Step):
+    """A step back to an earlier element where no gateway decides about it.
+
+    SpiffWorkflow predicts what is certain to follow, which has no end in such a loop. Here it begins anew.
+    """
+
+    def _predict_hook(self, my_task: Task) -> None:
+        pass
+
+    def _run_hook(self, my_task: Task) -> bool:
+        my_task._sync_children(self.outputs, TaskState.FUTURE)  # noqa: SLF001 - as gateways do
+        _make_definite(my_task)
+        return True
+
+
 class ConditionalSteps(ExclusiveGateway):  # type: ignore[misc]
     """A choice between steps that is not in the diagram."""
 
@@ -264,6 +280,42 @@ class JoiningInclusiveGateway(_TokenJoin, InclusiveGateway):  # type: ignore[mis
         my_task._sync_children(matches or defaults, TaskState.FUTURE)  # noqa: SLF001 - as the base class does
         _make_definite(my_task)
         return True
+
+
+class ProcessEnd(UnstructuredJoin, SimpleBpmnTask):  # type: ignore[misc]
+    """Where all ways through a process or sub-process end: it fires when nothing else in it is live."""
+
+    def settle(self, my_task: Task) -> None:
+        """Fire if nothing else is live."""
+        if not any(task.task_spec is not self for task in my_task.workflow.live.values()):
+            my_task._ready()  # noqa: SLF001 - as _update does
+
+    def _update_hook(self, my_task: Task) -> bool:
+        my_task._inherit_data()  # noqa: SLF001 - as the class does that this replaces
+        if my_task.state != TaskState.WAITING:
+            my_task._set_state(TaskState.WAITING)  # noqa: SLF001
+        return False
+
+    def _run_hook(self, my_task: Task) -> bool:
+        for task in list(my_task.workflow.waiting.values()):
+            DeepMerge.merge(my_task.data, task.data)
+            task.cancel()
+        my_task.workflow.data.update(my_task.data)
+        return True
+
+
+class ProcessSpec(BpmnProcessSpec):  # type: ignore[misc]
+    """A process or sub-process that ends at a ``ProcessEnd``.
+
+    SpiffWorkflow's own end misses live tasks in some loops.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for spec in (self.end, *self.end.outputs):
+            del self.task_specs[spec.name]
+        self.end = ProcessEnd(self, "EndJoin")
+        self.end.connect(SimpleBpmnTask(self, "End"))
 
 
 # --- loops ------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _MAX_ROUNDS = 500
 _SECOND = timedelta(seconds=1)
-_LIVE = TaskState.READY | TaskState.WAITING | TaskState.STARTED
+_LIVE = TaskState.READY | TaskState.WAITING | TaskState.STARTED | TaskState.ERROR  # one that failed has not ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +219,7 @@ class InstanceRun:
                 self.run_task(task)
                 if not self._ready:
                     self._schedule_reached_events()
-            for workflow in (self.workflow, *self.workflow.subprocesses.values()):
+            for workflow in [self.workflow, *self.workflow.subprocesses.values()]:
                 workflow.settle_joins()
             if not self._ready:
                 break

@@ -10,4 +10,4 @@ class Limits:
     """Bounds of a run: how deep calls may be nested, and how many steps (actions that take time) there may be."""
 
     call_depth: int = 100
-    steps: int = 100_000
+    steps: int = 10_000

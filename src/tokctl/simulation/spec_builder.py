@@ -135,7 +135,7 @@ class SpecBuilder:
 
     def new_spec(self, name: str, model: ProcessModel) -> BpmnProcessSpec:
         """Create the spec of a process or sub-process."""
-        spec = BpmnProcessSpec(name=name, description=model.definition.process_id, filename=model.source)
+        spec = own.ProcessSpec(name=name, description=model.definition.process_id, filename=model.source)
         self.built.specs[name] = spec
         self.built.graphs[name] = model.graph
         return spec
@@ -179,6 +179,7 @@ class _Scope:
         self.spec = spec
         self.start = start
         self.nodes: dict[str, _Node] = {}
+        self.looping_flows: frozenset[str] = frozenset()
 
     def fill(self) -> None:
         """Build all elements of the scope; with event sub-processes, the others go into a sub-process of their own."""
@@ -223,6 +224,7 @@ class _Scope:
             if element.attached_to is None:
                 self._add(element, [one for one in attached if one.attached_to == element.id])
         starts = self._choose_starts(members)
+        self.looping_flows = _find_looping_flows(self.graph, [one.id for one in members])
         for element in members:
             if element.id in self.nodes:
                 self._connect(element)
@@ -360,10 +362,8 @@ class _Scope:
     def _connect(self, element: Element) -> None:
         exit_spec = self._compensate(element, self.nodes[element.id].exit)
         flows = [flow for flow in self.graph.outgoing_flows(element.id) if flow.target in self.nodes]
-        for target in self.graph.link_targets(element.id):
-            exit_spec.connect(self.nodes[target].entry)
-        if not flows and not self.graph.link_targets(element.id):
-            exit_spec.connect(self.spec.end)
+        if not flows:
+            exit_spec.connect(self._link_target(element) or self.spec.end)
             return
         conditions = self.model.execution.conditions
         has_conditions = any(flow.id in conditions and flow.id != element.default_flow for flow in flows)
@@ -386,6 +386,19 @@ class _Scope:
             else:
                 exit_spec.connect(target)
 
+    def _link_target(self, element: Element) -> TaskSpec | None:
+        """Return where a throwing link event leads to; a link that leads nowhere, or to several places, is noted."""
+        if not any(event.kind == LINK for event in self.model.details(element.id).events):
+            return None
+        targets = [one for one in self.graph.link_targets(element.id) if one in self.nodes]
+        if element.type == "intermediateThrowEvent" and len(targets) != 1:
+            self._approximate(element, "its link leads to the first of several targets" if targets else "its link leads nowhere")
+        if not targets:
+            return None
+        step = own.LoopingStep(self.spec, self.builder.new_name())
+        step.connect(self.nodes[targets[0]].entry)
+        return step
+
     def _target(self, element: Element, flow: SequenceFlow, flows: list[SequenceFlow]) -> TaskSpec:
         node = self.nodes[flow.target]
         if element.type == "eventBasedGateway":
@@ -395,9 +408,10 @@ class _Scope:
                     " no event."
                 )
             return node.exit
-        if sum(one.target == flow.target for one in flows) == 1:
+        if flow.id not in self.looping_flows and sum(one.target == flow.target for one in flows) == 1:
             return node.entry
-        step = own.Step(self.spec, self.builder.new_name(), flow.id)
+        make = own.LoopingStep if flow.id in self.looping_flows else own.Step
+        step = make(self.spec, self.builder.new_name(), flow.id)
         step.connect(node.entry)
         return step
 
@@ -414,6 +428,7 @@ class _Scope:
                 choice.bpmn_id = None
                 after = own.Step(self.spec, self.builder.new_name())
                 spec = self._create(handler)
+                spec.is_detour = True  # what follows comes from the throwing event
                 exit_spec.connect(choice)
                 choice.connect_if(own.NeedsCompensation(activity.id, handler.id), spec)
                 choice.connect(after)
@@ -436,6 +451,29 @@ class _Scope:
 
     def _is_in_event_sub_process(self) -> bool:
         return self.parent is not None and self.model.details(self.parent).event_sub_process
+
+
+def _find_looping_flows(graph: ProcessGraph, members: list[str]) -> frozenset[str]:
+    """Return the sequence flows that lead back to an element on the way to them (depth-first search)."""
+    found: set[str] = set()
+    done: set[str] = set()
+    for first in members:
+        way: list[tuple[str, Iterator[SequenceFlow]]] = [(first, iter(graph.outgoing_flows(first)))]
+        on_way = {first}
+        while way:
+            element, flows = way[-1]
+            for flow in flows:
+                if flow.target in on_way:
+                    found.add(flow.id)
+                elif flow.target not in done:
+                    way.append((flow.target, iter(graph.outgoing_flows(flow.target))))
+                    on_way.add(flow.target)
+                    break
+            else:
+                way.pop()
+                on_way.discard(element)
+                done.add(element)
+    return frozenset(found)
 
 
 def _resolve_process(called: str, models: dict[str, ProcessModel]) -> str | None:

@@ -14,7 +14,7 @@ from SpiffWorkflow.task import Task
 from SpiffWorkflow.util.task import TaskState
 
 from tokctl.errors import InputError
-from tokctl.simulation.engine_specs import Interpreter, JoiningInclusiveGateway
+from tokctl.simulation.engine_specs import Interpreter, JoiningInclusiveGateway, ProcessEnd
 
 
 class _TaskListsMixin:
@@ -32,19 +32,12 @@ class _TaskListsMixin:
                 task.task_spec._update(task)  # noqa: SLF001 - as the method does that this replaces
 
     def settle_joins(self) -> None:
-        """Let the inclusive gateways fire that no other token can reach; no task may be about to run."""
+        """Let joins fire that no other token can reach; no task may be about to run."""
         for task in list(self.waiting.values()):
-            if task.state == TaskState.WAITING and isinstance(task.task_spec, JoiningInclusiveGateway):
+            if task.state == TaskState.WAITING and isinstance(task.task_spec, (JoiningInclusiveGateway, ProcessEnd)):
                 task.task_spec.settle(task)
-
-    def get_tasks(self, first_task: Task | None = None, **kwargs: Any) -> list[Task]:
-        """Return tasks as the base class does; those of one spec without walking the whole tree."""
-        if set(kwargs) != {"spec_name"}:
-            return super().get_tasks(first_task, **kwargs)  # type: ignore[misc, no-any-return]
-        found = [task for task in self.tasks.values() if task.task_spec.name == kwargs["spec_name"]]  # type: ignore[attr-defined]
-        if first_task is not None:
-            found = [task for task in found if task is first_task or task.is_descendant_of(first_task)]
-        return found
+                if task.state != TaskState.WAITING:  # it may have been the last one that another waits for
+                    return
 
 
 class VirtualSubWorkflow(_TaskListsMixin, BpmnSubWorkflow):  # type: ignore[misc]

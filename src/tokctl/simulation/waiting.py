@@ -27,8 +27,7 @@ def find_reasons(run: InstanceRun) -> set[tuple[str, str, str]]:
         return set()
     found = set()
     for workflow in (run.workflow, *run.workflow.subprocesses.values()):
-        tasks = [*workflow.live.values(), *(task for task in workflow.tasks.values() if task.state == TaskState.ERROR)]
-        for task in tasks:
+        for task in workflow.live.values():
             element = getattr(task.task_spec, "element", None)
             if element is not None and (reason := _reason(run, task)):
                 found.add((element.id, element.type, reason))

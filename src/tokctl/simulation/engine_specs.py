@@ -291,15 +291,17 @@ class ProcessEnd(UnstructuredJoin, SimpleBpmnTask):  # type: ignore[misc]
             my_task._ready()  # noqa: SLF001 - as _update does
 
     def _update_hook(self, my_task: Task) -> bool:
+        if my_task.state == TaskState.WAITING:
+            return False
         my_task._inherit_data()  # noqa: SLF001 - as the class does that this replaces
-        if my_task.state != TaskState.WAITING:
-            my_task._set_state(TaskState.WAITING)  # noqa: SLF001
+        for task in list(my_task.workflow.waiting.values()):
+            if task.task_spec is self:  # only the last one waits for all others
+                DeepMerge.merge(my_task.data, task.data)
+                task.cancel()
+        my_task._set_state(TaskState.WAITING)  # noqa: SLF001
         return False
 
     def _run_hook(self, my_task: Task) -> bool:
-        for task in list(my_task.workflow.waiting.values()):
-            DeepMerge.merge(my_task.data, task.data)
-            task.cancel()
         my_task.workflow.data.update(my_task.data)
         return True
 
@@ -312,9 +314,9 @@ class ProcessSpec(BpmnProcessSpec):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for spec in (self.end, *self.end.outputs):
-            del self.task_specs[spec.name]
-        self.end = ProcessEnd(self, "EndJoin")
+        for name in [name for name in self.task_specs if name != self.start.name]:
+            del self.task_specs[name]
+        self.end: TaskSpec = ProcessEnd(self, "EndJoin")
         self.end.connect(SimpleBpmnTask(self, "End"))
 
 

@@ -1,4 +1,4 @@
-"""Instances that run together on one clock: one alone, or those of a collaboration, which send messages to each other."""
+"""Instances that run on one clock: one alone, or those of a collaboration, which send messages to each other."""
 
 from __future__ import annotations
 

@@ -204,7 +204,8 @@ class _TokenJoin(UnstructuredJoin):  # type: ignore[misc]
         for task in arrivals:
             first_by_input.setdefault(task.parent.task_spec, task)
         used = list(first_by_input.values())
-        if my_task not in used or not self._may_fire(my_task, first_by_input):
+        may_fire = len(used) >= len(self._inputs) or self._may_fire_early(my_task, first_by_input)
+        if my_task not in used or not may_fire:
             if my_task.state != TaskState.WAITING:
                 my_task._set_state(TaskState.WAITING)  # noqa: SLF001 - as the class does that this replaces
             return False
@@ -214,8 +215,9 @@ class _TokenJoin(UnstructuredJoin):  # type: ignore[misc]
             task.cancel()
         return True
 
-    def _may_fire(self, my_task: Task, arrived: dict[TaskSpec, Task]) -> bool:
-        raise NotImplementedError
+    def _may_fire_early(self, _task: Task, _arrived: dict[TaskSpec, Task]) -> bool:
+        """Tell whether it fires although not every incoming flow has a token."""
+        return False
 
     def _run_hook(self, my_task: Task) -> bool:
         joined: Iterable[UUID] = my_task.internal_data.get("joined", ())
@@ -227,9 +229,6 @@ class _TokenJoin(UnstructuredJoin):  # type: ignore[misc]
 
 class JoiningParallelGateway(_TokenJoin, ParallelGateway):  # type: ignore[misc]
     """Fires when there is a token on each incoming flow (ISO 19510, section 13.4.1)."""
-
-    def _may_fire(self, my_task: Task, arrived: dict[TaskSpec, Task]) -> bool:
-        return len(arrived) >= len(self._inputs)
 
 
 class JoiningInclusiveGateway(_TokenJoin, InclusiveGateway):  # type: ignore[misc]
@@ -249,9 +248,7 @@ class JoiningInclusiveGateway(_TokenJoin, InclusiveGateway):  # type: ignore[mis
         self._update(my_task)
         my_task.internal_data.pop("settled", None)
 
-    def _may_fire(self, my_task: Task, arrived: dict[TaskSpec, Task]) -> bool:
-        if len(arrived) >= len(self._inputs):
-            return True
+    def _may_fire_early(self, my_task: Task, arrived: dict[TaskSpec, Task]) -> bool:
         if not my_task.internal_data.get("settled"):
             return False
         empty, full = self._upstream_of(other=arrived), self._upstream_of(arrived)
@@ -275,7 +272,7 @@ class JoiningInclusiveGateway(_TokenJoin, InclusiveGateway):  # type: ignore[mis
         return frozenset(found)
 
     def _run_hook(self, my_task: Task) -> bool:
-        _TokenJoin._run_hook(self, my_task)
+        super()._run_hook(my_task)
         matches, defaults = self._get_matching_outputs(my_task)
         my_task._sync_children(matches or defaults, TaskState.FUTURE)  # noqa: SLF001 - as the base class does
         _make_definite(my_task)

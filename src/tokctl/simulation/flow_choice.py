@@ -98,31 +98,31 @@ def _choose_any(
     unknown: list[str] = []
     reasons: list[str] = []
     for flow in flows:
-        plan = plans.get(flow.id)
-        if plan == ALWAYS:
-            taken.append(flow.id)
-        elif isinstance(plan, float):
-            if random.random() < plan:
-                taken.append(flow.id)
-        elif flow.id == default:
+        plan, condition = plans.get(flow.id), choice.conditions.get(flow.id)
+        if flow.id == default and plan is None:
             continue
-        elif flow.id not in choice.conditions:
-            taken.append(flow.id)
-        else:
-            try:
-                if is_met(choice.conditions[flow.id]):
-                    taken.append(flow.id)
-            except CannotEvaluate as error:
-                reasons.append(str(error))
-                unknown.append(flow.id)
-                if random.random() < 0.5:
-                    taken.append(flow.id)
+        try:
+            if _takes(plan, condition, is_met, random):
+                taken.append(flow.id)
+        except CannotEvaluate as error:
+            reasons.append(str(error))
+            unknown.append(flow.id)
+            if random.random() < 0.5:
+                taken.append(flow.id)
     if not taken:
         if any(flow.id == default for flow in flows):
             taken = [str(default)]
         elif unknown:
             taken = [random.choice(unknown)]
     return Choice(tuple(taken), "; ".join(dict.fromkeys(reasons)) or None)
+
+
+def _takes(
+    plan: FlowPlan | None, condition: Expression | None, is_met: Callable[[Expression], bool], random: Random
+) -> bool:
+    if isinstance(plan, float):
+        return random.random() < plan
+    return plan == ALWAYS or condition is None or is_met(condition)
 
 
 def _share_out(flows: list[SequenceFlow], weights: Mapping[str, float]) -> dict[str, float]:

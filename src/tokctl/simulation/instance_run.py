@@ -47,8 +47,9 @@ _LIVE = TaskState.READY | TaskState.WAITING | TaskState.STARTED | TaskState.ERRO
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """Which instance of a simulation it is: its number (from 1), how many of that number started before it, its id, and the
-    seed of its random numbers.
+    """Which instance of a simulation it is: its number (from 1), its id, and the seed of its random numbers.
+
+    ``order`` is the number of instances that started before it with the same number.
     """
 
     number: int

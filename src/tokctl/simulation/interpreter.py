@@ -109,10 +109,8 @@ class RunInterpreter:
         return count
 
     def _collection(self, task: Task, collection: Expression) -> list[Any]:
-        if collection.text in task.data:
-            items = task.data[collection.text]
-        else:
-            items = self._evaluate(task, collection)
+        name = collection.text
+        items = task.data[name] if name in task.data else self._evaluate(task, collection)
         if isinstance(items, dict):
             items = list(items.values())
         if not isinstance(items, (list, tuple)):

@@ -67,7 +67,7 @@ def read_models(paths: Iterable[Path]) -> list[tuple[str, bytes]]:
     return models
 
 
-def simulate(
+def simulate(  # noqa: PLR0913 - all but the first three are options
     models: Sequence[tuple[str, str | bytes]],
     scenario: Scenario | None,
     sink: Sink,

@@ -186,10 +186,10 @@ class _Scope:
         members = [one for one in self.graph.elements.values() if one.parent == self.parent]
         handlers = [one for one in members if self.model.details(one.id).event_sub_process]
         if not handlers:
-            self._fill(members)
+            self.fill_with(members)
             return
         body = self._new_inner_scope(self.parent, self.start)
-        body._fill([one for one in members if one not in handlers])
+        body.fill_with([one for one in members if one not in handlers])
         task = SubWorkflowTask(self.spec, self.builder.new_name(), subworkflow_spec=body.spec.name)
         task.bpmn_id = None  # it is not in the diagram
         events = [(self._event_of(handler), handler) for handler in handlers]
@@ -218,7 +218,8 @@ class _Scope:
 
     # --- elements ---
 
-    def _fill(self, members: list[Element]) -> None:
+    def fill_with(self, members: list[Element]) -> None:
+        """Build these elements of the scope."""
         attached = [one for one in members if one.attached_to is not None]
         for element in members:
             if element.attached_to is None:
@@ -392,7 +393,9 @@ class _Scope:
             return None
         targets = [one for one in self.graph.link_targets(element.id) if one in self.nodes]
         if element.type == "intermediateThrowEvent" and len(targets) != 1:
-            self._approximate(element, "its link leads to the first of several targets" if targets else "its link leads nowhere")
+            self._approximate(
+                element, "its link leads to the first of several targets" if targets else "its link leads nowhere"
+            )
         if not targets:
             return None
         step = own.LoopingStep(self.spec, self.builder.new_name())

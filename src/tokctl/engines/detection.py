@@ -216,7 +216,7 @@ class Prober:
     """
 
     def __init__(self, connection: Connection, address: ServerAddress) -> None:
-        self._connection = replace(connection, url=_url(address, ""))
+        self._connection = replace(connection, url=_url(address, ""), given_url=address.url)
         self._anonymous = self._create_client(basic=False)
         self._authenticated: Client | None = None
         self._documents: dict[tuple[str, ...], Any] = {}

@@ -124,7 +124,7 @@ def test_an_error_that_may_come_from_a_proxy(calls, monkeypatch, status):
     with faulty_server.serving(faulty_server.page(status)) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("://", "://me:hunter2@"))
         error = told(calls, PLAIN)
-        assert f"may come from the proxy {proxy.url} (HTTP_PROXY)" in error.hint
+        assert f"The response may come from the proxy {proxy.url} (HTTP_PROXY)" in error.hint
     with faulty_server.serving(faulty_server.good(b'{"error":{"code":"X"}}', status)) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         with pytest.raises(TokctlError) as caught:

@@ -249,5 +249,5 @@ def explain_gateway(error: TokctlError, status: int, content_type: str, route: R
     """Add to the error for a response that it may come from the proxy: one that is not JSON, to an http request."""
     may_be_proxy = route.proxy is not None and route.base.scheme == "http" and "json" not in content_type
     if may_be_proxy and status in {403, *GATEWAY_STATUSES}:
-        error.hint = f"{error.hint} It may come from {route.proxy_place}. {route.proxy_hint}".lstrip()
+        error.hint = f"{error.hint} The response may come from {route.proxy_place}. {route.proxy_hint}".lstrip()
     return error

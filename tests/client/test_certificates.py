@@ -78,11 +78,12 @@ def test_the_first_that_is_set_counts(calls, monkeypatch, files):
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl, which computes the hash of a subject")
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "SSL_CERT_DIR"])
 def test_a_directory_of_certificates(calls, monkeypatch, tls, files, tmp_path, variable):
-    right, _ = files
+    right, other = files
     command = ["openssl", "x509", "-noout", "-subject_hash", "-in", right]
     name = subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
     shutil.copy(right, tmp_path / f"{name}.0")
     monkeypatch.setenv(variable, str(tmp_path))
+    monkeypatch.setenv("SSL_CERT_FILE", other)  # beside SSL_CERT_DIR it counts, too
     with faulty_server.serving(faulty_server.good(), tls=tls) as server:
         assert calls(server.url).get(("x",)).status == 200
 

@@ -17,7 +17,7 @@ from support import faulty_server
 from support.calling import SECRET
 from support.examples import scaled
 from tokctl.client import decode_json
-from tokctl.client.sender import BodyError, TruncatedBodyError, decode_body
+from tokctl.client.bodies import BodyError, TruncatedBodyError, decode_body
 from tokctl.client.transport import Deadline
 from tokctl.errors import InputError, NotAllowedError, NotFoundError, TokctlError, UnreachableError, UsageError
 from tokctl.input_files import MAX_PIECE_BYTES
@@ -259,7 +259,7 @@ def test_json_that_is_none(calls, body):
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_not_followed(calls, status):
+def test_a_redirect_to_another_server_is_not_followed(calls, status):
     with faulty_server.serving(faulty_server.good()) as other:
         to = f"http://user:{SECRET}@127.0.0.1:{other.port}/x?token={SECRET}#{SECRET}"
         error = failure(calls, faulty_server.redirect(to, status))

@@ -16,6 +16,7 @@ class Connection(Struct, frozen=True, repr_omit_defaults=True):
     """Where a server is and how to connect to it."""
 
     url: str  # the base URL; the path of each request is appended to it
+    given_url: str = ""  # the address that the user gave, if it differs; messages correct it
     credential: Callable[[], str | None] = lambda: None
     """Returns the credential, or None; called once, by the first request that needs it."""
     rejection_hint: Callable[[str | None], str] = lambda _: ""

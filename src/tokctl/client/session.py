@@ -122,10 +122,8 @@ class Client:
         sender = self._get_sender()
         with closing(self._with_retries(lambda: sender.send_request(ClientRequest("GET", target)))) as response:
             if "html" in response.headers.get("content-type", ""):
-                raise InputError(
-                    f"{self._base.display_target(target)}: the response is a web page.", WRONG_ADDRESS_HINT
-                )
-            yield sender.iter_body(response, target)
+                raise InputError(f"{sender.display_url(response)}: the response is a web page.", WRONG_ADDRESS_HINT)
+            yield sender.iter_body(response)
 
     def post(
         self,

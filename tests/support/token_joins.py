@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from support.bpmn_reading import Flow, Node
@@ -63,6 +63,8 @@ def _check_inclusive(run: Run, node: Node, arrived: list[Visit], problems: list[
         counts = Counter(visit.flow for visit in group)
         if not fired:
             problems.append(f"{group[0]} consumed {len(group)} tokens, but did not fire")
+        elif fired > max(counts.values()) and not any(_descends(visit, group) for visit in group):
+            problems.append(f"{group[0]} fired {fired} times for tokens that it had to join")
         elif max(counts.values()) > fired:
             problems.append(f"{group[0]} consumed two tokens of one flow at a time")
         blocking = _upstream(run, node, set(counts), [v for v in run.visits if v.created < time < v.ended])
@@ -72,6 +74,14 @@ def _check_inclusive(run: Run, node: Node, arrived: list[Visit], problems: list[
     if waiting and not _upstream(run, node, {visit.flow for visit in waiting}, [v for v in run.visits if v.live]):
         problems.append(f"{waiting[0]} waits, although no other token can come")
     return {visit for visit in arrived if _is_early(visit)}
+
+
+def _descends(visit: Visit, others: Collection[Visit]) -> bool:
+    """Tell whether a visit came, at whatever distance, from one of some others."""
+    above = visit.parent
+    while above is not None and above not in others:
+        above = above.parent
+    return above is not None
 
 
 def _upstream(run: Run, node: Node, arrived: set[Flow | None], live: list[Visit]) -> list[Visit]:

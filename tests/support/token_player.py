@@ -199,11 +199,12 @@ class _Player:
         loop = body.node.loop
         assert loop is not None
         times = sorted((one.created, one.ended) for one in body.children if one.came == "repeat")
-        open_number = body.node.id in self.approximated or not body.completed or loop.ends_early
-        if loop.cardinality is not None and (
-            len(times) > loop.cardinality or (len(times) < loop.cardinality and not open_number)
-        ):
-            self.problems.append(f"{body} ran {len(times)} times, not {loop.cardinality}")
+        open_number = body.node.id in self.approximated or (
+            not loop.parallel and (not body.completed or loop.ends_early)
+        )
+        expected = len(times) if loop.cardinality is None else loop.cardinality
+        if len(times) > expected or (len(times) < expected and not open_number):
+            self.problems.append(f"{body} ran {len(times)} times, not {expected}")
         if loop.maximum is not None and len(times) > loop.maximum and body.node.id not in self.approximated:
             self.problems.append(f"{body} ran {len(times)} times, more than {loop.maximum}")
         if not times:
@@ -243,6 +244,9 @@ class _Player:
     def check_boundary(self, visit: Visit) -> None:
         host, node = visit.parent, visit.node
         assert host is not None
+        twins = [one for one in host.children if one.node is node and one is not visit]
+        if any(visit.created <= one.created < visit.ended for one in twins):
+            self.problems.append(f"{visit} waits twice at a time")
         if "compensate" in node.events or (not visit.completed and not visit.children):
             return
         if node.interrupting and (not host.cancelled or host.ended < visit.created):
@@ -250,9 +254,15 @@ class _Player:
         same = [one for one in host.children if one.came == "boundary" and one.node.interrupting and one.completed]
         if node.interrupting and len(same) > 1 and same[0] is visit:
             self.problems.append(f"{host} was interrupted {len(same)} times")
-        once = [one for one in host.children if one.node is node and node.events == {"timer"} and not node.cyclic]
-        if len(once) > 1 and once[0] is visit and not node.interrupting:
-            self.problems.append(f"{visit} fired {len(once)} times, but its timer does not repeat")
+        same = [one for one in host.children if one.node is node]
+        if (
+            len(same) > 1
+            and same[0] is visit
+            and not node.interrupting
+            and node.events == {"timer"}
+            and not node.cyclic
+        ):
+            self.problems.append(f"{visit} fired {len(same)} times, but its timer does not repeat")
         if host.inner is not None and node.events and node.events <= THROWN and node.id not in self.approximated:
             causes = [one for one in _within(host.inner) if _may_cause(one, visit)]
             if not causes:
@@ -403,7 +413,10 @@ def _may_cause(thrower: Visit, catcher: Visit) -> bool:
     """Tell whether a boundary event can have caught what a token inside threw: an event, or work that ended then."""
     if not thrower.created <= catcher.created <= thrower.ended:
         return False
-    if thrower.node.events & catcher.node.events and thrower.node.type in {"endEvent", "intermediateThrowEvent"}:
+    throws = thrower.completed and thrower.node.type in {"endEvent", "intermediateThrowEvent"}
+    if throws and thrower.node.events & catcher.node.events:
         return True
+    if any(child.came == "boundary" and child.node.interrupting for child in thrower.children):
+        return False  # what it threw was caught there
     is_work = thrower.inner is None and thrower.node.type.endswith(("Task", "task", "callActivity"))
     return is_work and "cancel" not in catcher.node.events and not thrower.completed

@@ -13,8 +13,8 @@ from support.random_models import RandomModel, make_scenario
 from support.recording import START, MemorySink, run
 from support.token_player import play
 from support.token_records import definitions, flows, records
-from tokctl.recorder.scenario import parse_scenario
-from tokctl.recorder.simulate import simulate
+from tokctl.simulation.scenario import parse_scenario
+from tokctl.simulation.simulate import simulate
 
 SIMULATED = (
     ("sequence", "variables: {price: 21}"),

@@ -150,8 +150,8 @@ def simulate_one(run: Run) -> dict[str, Any]:
     """Simulate one process of a model; returns the fields of a ``RunResult``."""
     from support.recording import START, MemorySink
     from tokctl.errors import TokctlError
-    from tokctl.recorder.scenario import Scenario
-    from tokctl.recorder.simulate import read_models, simulate
+    from tokctl.simulation.scenario import Scenario
+    from tokctl.simulation.simulate import read_models, simulate
 
     sink = MemorySink()
     try:

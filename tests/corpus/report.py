@@ -40,8 +40,8 @@ class Model:
 
     @property
     def reasons(self) -> set[str]:
-        """The groups of the reasons and problems of its runs."""
-        return {text for result in self.results for text in groups(result)}
+        """The groups of the reasons and problems of its worst runs."""
+        return {text for result in self.results if result.outcome == self.outcome for text in groups(result)}
 
 
 def groups(result: RunResult) -> set[str]:

@@ -44,7 +44,7 @@ def is_interrupted(visit: Visit) -> bool:
     if any(one.came == "boundary" and one.node.interrupting and one.created <= visit.ended for one in visit.children):
         return True
     parent = visit.parent
-    if visit.waits_to_be_triggered:
+    if visit.waits_to_be_triggered or visit.came == "compensation":
         return True
     if visit.came == "boundary" and parent is not None and parent.ended <= visit.ended:
         return True
@@ -55,6 +55,8 @@ def is_interrupted(visit: Visit) -> bool:
 
 def may_cause(thrower: Visit, catcher: Visit) -> bool:
     """Tell whether a boundary event can have caught what a token inside threw: an event, or work that ended then."""
+    if "cancel" in thrower.node.events and thrower.completed:  # first it compensates
+        return "cancel" in catcher.node.events and thrower.ended <= catcher.created
     if not thrower.created <= catcher.created <= thrower.ended:
         return False
     throws = thrower.completed and thrower.node.type in {"endEvent", "intermediateThrowEvent"}

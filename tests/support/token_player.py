@@ -115,6 +115,8 @@ class _Player:
     def check_visit(self, visit: Visit, *, is_merged: bool) -> None:
         if visit.node.type in OTHER_FLOW_NODES or visit.node.type not in FLOW_NODES:
             self.unchecked.append(f"{visit}: its type")
+        if visit.node.needs != 1:
+            self.unchecked.append(f"{visit}: its startQuantity")
         self.check_entry(visit)
         self.check_exit(visit, is_merged=is_merged)
         self.check_inside(visit)
@@ -123,7 +125,7 @@ class _Player:
             self.check_trigger(visit)
         if visit.came == "boundary":
             self.check_boundary(visit)
-        if "compensate" in visit.node.events and visit.node.type in {"endEvent", "intermediateThrowEvent"}:
+        if visit.node.events & {"compensate", "cancel"} and visit.node.type in {"endEvent", "intermediateThrowEvent"}:
             self.check_compensation(visit)
 
     def check_entry(self, visit: Visit) -> None:
@@ -154,7 +156,7 @@ class _Player:
             if links != 1 and not withdrawn:
                 self.problems.append(f"{visit} has {links} tokens at the other side of its link, not one")
             return
-        rounds = max(taken.values(), default=1) if visit.node.cyclic else 1
+        rounds = max(taken.values(), default=1) if visit.node.cyclic else visit.node.leaves
         if not (withdrawn and not taken):
             self.problems += [f"{visit}: {text}" for text in wrong_exits(visit.node, taken, rounds)]
 
@@ -185,7 +187,11 @@ class _Player:
             if node.called in self.global_tasks:
                 return ""
             if called is None:
-                return f"the process '{node.called}' that it calls is not in the files"
+                return (
+                    f"the process '{node.called}' that it calls is not in the files"
+                    if node.called
+                    else "it calls no process"
+                )
             return "the process that it calls has no token" if called.start_nodes() else ""
         if node.inner is None or node.type == "adHocSubProcess" or not node.inner.start_nodes():
             return ""
@@ -221,10 +227,9 @@ class _Player:
     def check_withdrawal(self, visit: Visit) -> None:
         """Check that a token is cancelled when its run ends or it is interrupted, and only then."""
         killed = visit.run.killed_at(visit)
-        compensates = visit.came == "compensation"
-        if visit.live and killed != NEVER and not compensates:
+        if visit.live and killed != NEVER:
             self.problems.append(f"{visit} is {visit.token.state}, but what it is in was ended")
-        if killed < (visit.created if visit.live else visit.ended) and not compensates:
+        if killed < (visit.created if visit.live else visit.ended):
             self.problems.append(f"{visit} ended or came after what it is in was ended")
         if visit.cancelled and killed > visit.ended and not is_interrupted(visit):
             self.problems.append(f"{visit} was cancelled by nothing")
@@ -269,7 +274,8 @@ class _Player:
         run = throw.run
         if run.owner is not None and run.owner.node.triggered:
             run = run.owner.run
-        if not throw.completed or throw.ended >= throw.run.killed_at(throw) or throw.node.id in self.approximated:
+        withdrawn = "cancel" not in throw.node.events and throw.ended >= throw.run.killed_at(throw)
+        if not throw.completed or withdrawn or throw.node.id in self.approximated:
             return
         for boundary, handler in run.scope.handlers.items():
             activity = run.scope.nodes[boundary].attached_to

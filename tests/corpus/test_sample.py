@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
 
-from corpus.__main__ import models_of
+from corpus.__main__ import main, models_of
 from corpus.packages import FetchError
 from corpus.report import share_that_runs
 from corpus.worker import CRASHED, HUNG, INCOMPLETE, Run, run_all
@@ -44,3 +45,15 @@ def test_models_of_published_packages(models):
     bad = {model.path.name: model.worst for model in models if model.outcome in {HUNG, CRASHED, INCOMPLETE}}
     assert {name: result for name, result in bad.items() if name not in KNOWN_INCOMPLETE} == {}
     assert share_that_runs(models) > MIN_SHARE
+
+
+@pytest.mark.usefixtures("models")
+def test_the_table_of_a_package(capsys, tmp_path):
+    main(["--package", "bpmn-evalkit", "--seeds", "1", "--json", str(tmp_path / "runs.json")])
+    shown = capsys.readouterr().out
+    assert "bpmn-evalkit 0.2.0" in shown
+    assert "of 3 models with a startable process run" in shown
+    runs = json.loads((tmp_path / "runs.json").read_bytes())
+    assert len(runs) == 3
+    main(["--package", "bpmn-evalkit", "--seeds", "1", "--file", "fixture-01"])
+    assert "seed 1: " + runs[0]["outcome"] in capsys.readouterr().out

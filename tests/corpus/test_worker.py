@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from corpus.report import Model, group, share_that_runs
-from corpus.worker import CRASHED, HUNG, INCOMPLETE, RAN, REFUSED, Run, RunResult, Worker, judge, run_all
+from corpus.worker import APPROXIMATED, CRASHED, HUNG, INCOMPLETE, RAN, REFUSED, Run, RunResult, Worker, judge, run_all
 from support.paths import MODELS
 from support.recording import run as simulate_model
 from support.token_records import definitions
@@ -68,6 +69,9 @@ def test_tokens_are_played():
     sink = simulate_model("parallel")
     xml = (MODELS / "parallel.bpmn").read_bytes()
     assert judge(xml, sink, "parallel", ())["outcome"] == RAN
+    approximation = SimpleNamespace(element_id="a", element_type="serviceTask", what="its result is open", count=2)
+    answer = judge(xml, sink, "parallel", [approximation])
+    assert (answer["outcome"], answer["approximations"]) == (APPROXIMATED, ["serviceTask 'a': its result is open"])
     tokens = next(iter(sink.tokens.values()))
     tokens.popitem()
     assert judge(xml, sink, "parallel", ())["outcome"] == INCOMPLETE

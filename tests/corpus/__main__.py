@@ -10,7 +10,7 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -64,17 +64,23 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def find_models(wanted: str, console: Console) -> list[Model]:
-    """Return the distinct models of the packages whose name contains a text."""
-    models, seen = [], set()
+    """Return the distinct models of the packages whose name contains a text; say which cannot be fetched."""
+    fetched = []
     for package in PACKAGES:
-        if wanted not in package:
-            continue
-        try:
-            folder = fetch(package)
-        except FetchError as error:
-            console.print(f"not fetched: {error}", style="red")
-            continue
-        for path in models_in(folder):
+        if wanted in package:
+            try:
+                fetch(package)
+                fetched.append(package)
+            except FetchError as error:
+                console.print(f"not fetched: {error}", style="red", markup=False)
+    return models_of(fetched)
+
+
+def models_of(packages: Iterable[str]) -> list[Model]:
+    """Return the distinct models of packages; a model that is in two is one of the first. Raises ``FetchError``."""
+    models, seen = [], set()
+    for package in packages:
+        for path in models_in(fetch(package)):
             content = path.read_bytes()
             digest = hashlib.sha256(content).digest()
             if digest not in seen:

@@ -126,7 +126,7 @@ def _download(package: str, folder: Path) -> None:
     if shutil.which(PROGRAMS[manager]) is None:
         raise FetchError(f"{package}: {PROGRAMS[manager]} is not installed")
     command: Iterable[str] = {
-        "npm": ("npm", "pack", "--silent", "--pack-destination", str(folder), name),
+        "npm": ("npm", "pack", "--loglevel=error", "--pack-destination", str(folder), name),
         "pip": (
             *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"),
             *("--dest", str(folder), name),
@@ -140,4 +140,4 @@ def _download(package: str, folder: Path) -> None:
     except subprocess.TimeoutExpired:
         raise FetchError(f"{package}: no answer within {FETCH_SECONDS} s") from None
     if done.returncode or not any(folder.iterdir()):
-        raise FetchError(f"{package}: {(done.stderr or done.stdout).strip()[-500:]}")
+        raise FetchError(f"{package}: {' '.join((done.stderr or done.stdout).split())[:300]}")

@@ -40,8 +40,8 @@ class Model:
 
     @property
     def reasons(self) -> set[str]:
-        """The groups of the reasons and problems of its runs."""
-        return {text for result in self.results for text in groups(result)}
+        """The groups of the reasons and problems of its worst runs."""
+        return {text for result in self.results if result.outcome == self.outcome for text in groups(result)}
 
 
 def groups(result: RunResult) -> set[str]:
@@ -105,10 +105,11 @@ def print_list(console: Console, models: Iterable[Model], wanted: str) -> None:
         result = model.worst
         if result is None:
             continue
-        texts = [result.reason, *result.problems, *result.approximations]
-        if wanted in {model.outcome, ""} or any(wanted in text for text in (*texts, *model.reasons)):
-            shown = next((text for text in texts if wanted in text or wanted in group(text)), texts[0])
-            console.print(f"{model.path}\n    {model.outcome}: {escape(shown)}", markup=False)
+        texts = [text for text in (result.reason, *result.problems, *result.approximations) if text]
+        found = [text for text in texts if wanted in text or wanted in group(text)]
+        if found or wanted == model.outcome:
+            console.print(str(model.path), markup=False)
+            console.print(f"    {model.outcome}: {next(iter(found or texts), '')}", markup=False)
 
 
 def print_file(console: Console, model: Model) -> None:

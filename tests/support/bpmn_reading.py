@@ -65,6 +65,8 @@ class Node:
     triggered: bool = False
     link: str | None = None
     activity_ref: str | None = None
+    needs: int = 1
+    leaves: int = 1
     called: str | None = None
     loop: Loop | None = None
     inner: Scope | None = None
@@ -163,7 +165,6 @@ def _read_node(element: ET.Element, tag: str) -> Node:
     kinds = frozenset(kind for kind, _ in definitions)
     links = [one.get("name") for kind, one in definitions if kind == "link"]
     compensated = [one.get("activityRef") for kind, one in definitions if kind == "compensate"]
-    called = element.get("calledElement")
     return Node(
         id=element.get("id", ""),
         type=tag,
@@ -177,7 +178,9 @@ def _read_node(element: ET.Element, tag: str) -> Node:
         triggered=element.get("triggeredByEvent") == "true",
         link=links[0] if links else None,
         activity_ref=_local(compensated[0]) if compensated else None,
-        called=_local(called),
+        needs=_number(element.get("startQuantity")) or 1,
+        leaves=_number(element.get("completionQuantity")) or 1,
+        called=_local(element.get("calledElement")),
         loop=_read_loop(element),
         inner=_read_scope(element) if tag in SUB_PROCESSES else None,
     )

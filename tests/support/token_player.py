@@ -1,29 +1,25 @@
 """Plays recorded tokens by the semantics of BPMN 2.0 (ISO/IEC 19510, chapter 13) and says where they disagree.
 
 It shares no code with tokctl: ``bpmn_reading`` reads the models, ``token_runs`` places the tokens in runs, and the
-rules are here and in ``token_joins``. A record agrees if it is one complete legal run: each token was allowed to come,
-each completed element has the successors that its type requires, joins consumed what they had to, activities have
-complete runs in them, and what was cancelled was cancelled by something. Conditions are not evaluated: any choice that
-the type of the element allows is legal.
+rules are here and in ``token_exits``, ``token_joins`` and ``token_ends``. A record agrees if it is one complete legal
+run: each token was allowed to come, each completed element has the successors that its type requires, joins consumed
+what they had to, activities have complete runs in them, and what was cancelled was cancelled by something. Conditions
+are not evaluated: any choice that the type of the element allows is legal.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from support.bpmn_reading import FLOW_NODES, OTHER_FLOW_NODES, Flow, Node, Scope, read_global_tasks, read_processes
+from support.bpmn_reading import FLOW_NODES, OTHER_FLOW_NODES, Scope, read_global_tasks, read_processes
+from support.token_ends import THROWN, find_ends, is_interrupted, may_cause
+from support.token_exits import wrong_exits
 from support.token_joins import check_join
 from support.token_runs import NEVER, Placement, Run, Visit
-
-ENDING = frozenset({"terminate", "error", "cancel"})
-"""The end events that end their process or sub-process with all that is in it."""
-THROWN = frozenset({"error", "escalation", "cancel"})
-"""The events that only something within an activity can cause at its boundary."""
 
 
 @dataclass(slots=True)
@@ -74,7 +70,7 @@ class _Player:
             return
         runs = sorted(placement.runs, key=_depth)
         for run in runs:
-            run.ends = _find_ends(run, cancelled=status == "CANCELLED")
+            run.ends = find_ends(run, cancelled=status == "CANCELLED")
         for run in runs:
             if run.owner is None or not run.owner.repeats:
                 self.check_start(run)
@@ -119,6 +115,8 @@ class _Player:
     def check_visit(self, visit: Visit, *, is_merged: bool) -> None:
         if visit.node.type in OTHER_FLOW_NODES or visit.node.type not in FLOW_NODES:
             self.unchecked.append(f"{visit}: its type")
+        if visit.node.needs != 1:
+            self.unchecked.append(f"{visit}: its startQuantity")
         self.check_entry(visit)
         self.check_exit(visit, is_merged=is_merged)
         self.check_inside(visit)
@@ -127,7 +125,7 @@ class _Player:
             self.check_trigger(visit)
         if visit.came == "boundary":
             self.check_boundary(visit)
-        if "compensate" in visit.node.events and visit.node.type in {"endEvent", "intermediateThrowEvent"}:
+        if visit.node.events & {"compensate", "cancel"} and visit.node.type in {"endEvent", "intermediateThrowEvent"}:
             self.check_compensation(visit)
 
     def check_entry(self, visit: Visit) -> None:
@@ -158,9 +156,9 @@ class _Player:
             if links != 1 and not withdrawn:
                 self.problems.append(f"{visit} has {links} tokens at the other side of its link, not one")
             return
-        rounds = max(taken.values(), default=1) if visit.node.cyclic else 1
+        rounds = max(taken.values(), default=1) if visit.node.cyclic else visit.node.leaves
         if not (withdrawn and not taken):
-            self.problems += [f"{visit}: {text}" for text in _wrong_exits(visit.node, taken, rounds)]
+            self.problems += [f"{visit}: {text}" for text in wrong_exits(visit.node, taken, rounds)]
 
     def check_inside(self, visit: Visit) -> None:
         """Check that an activity has a complete run in it, or all of its repetitions."""
@@ -189,7 +187,11 @@ class _Player:
             if node.called in self.global_tasks:
                 return ""
             if called is None:
-                return f"the process '{node.called}' that it calls is not in the files"
+                return (
+                    f"the process '{node.called}' that it calls is not in the files"
+                    if node.called
+                    else "it calls no process"
+                )
             return "the process that it calls has no token" if called.start_nodes() else ""
         if node.inner is None or node.type == "adHocSubProcess" or not node.inner.start_nodes():
             return ""
@@ -199,11 +201,12 @@ class _Player:
         loop = body.node.loop
         assert loop is not None
         times = sorted((one.created, one.ended) for one in body.children if one.came == "repeat")
-        open_number = body.node.id in self.approximated or not body.completed or loop.ends_early
-        if loop.cardinality is not None and (
-            len(times) > loop.cardinality or (len(times) < loop.cardinality and not open_number)
-        ):
-            self.problems.append(f"{body} ran {len(times)} times, not {loop.cardinality}")
+        open_number = body.node.id in self.approximated or (
+            not loop.parallel and (not body.completed or loop.ends_early)
+        )
+        expected = len(times) if loop.cardinality is None else loop.cardinality
+        if len(times) > expected or (len(times) < expected and not open_number):
+            self.problems.append(f"{body} ran {len(times)} times, not {expected}")
         if loop.maximum is not None and len(times) > loop.maximum and body.node.id not in self.approximated:
             self.problems.append(f"{body} ran {len(times)} times, more than {loop.maximum}")
         if not times:
@@ -224,12 +227,11 @@ class _Player:
     def check_withdrawal(self, visit: Visit) -> None:
         """Check that a token is cancelled when its run ends or it is interrupted, and only then."""
         killed = visit.run.killed_at(visit)
-        compensates = visit.came == "compensation"
-        if visit.live and killed != NEVER and not compensates:
+        if visit.live and killed != NEVER:
             self.problems.append(f"{visit} is {visit.token.state}, but what it is in was ended")
-        if killed < (visit.created if visit.live else visit.ended) and not compensates:
+        if killed < (visit.created if visit.live else visit.ended):
             self.problems.append(f"{visit} ended or came after what it is in was ended")
-        if visit.cancelled and killed > visit.ended and not _interruption(visit):
+        if visit.cancelled and killed > visit.ended and not is_interrupted(visit):
             self.problems.append(f"{visit} was cancelled by nothing")
 
     def check_trigger(self, event: Visit) -> None:
@@ -243,6 +245,9 @@ class _Player:
     def check_boundary(self, visit: Visit) -> None:
         host, node = visit.parent, visit.node
         assert host is not None
+        twins = [one for one in host.children if one.node is node and one is not visit]
+        if any(visit.created <= one.created < visit.ended for one in twins):
+            self.problems.append(f"{visit} waits twice at a time")
         if "compensate" in node.events or (not visit.completed and not visit.children):
             return
         if node.interrupting and (not host.cancelled or host.ended < visit.created):
@@ -250,11 +255,17 @@ class _Player:
         same = [one for one in host.children if one.came == "boundary" and one.node.interrupting and one.completed]
         if node.interrupting and len(same) > 1 and same[0] is visit:
             self.problems.append(f"{host} was interrupted {len(same)} times")
-        once = [one for one in host.children if one.node is node and node.events == {"timer"} and not node.cyclic]
-        if len(once) > 1 and once[0] is visit and not node.interrupting:
-            self.problems.append(f"{visit} fired {len(once)} times, but its timer does not repeat")
+        same = [one for one in host.children if one.node is node]
+        if (
+            len(same) > 1
+            and same[0] is visit
+            and not node.interrupting
+            and node.events == {"timer"}
+            and not node.cyclic
+        ):
+            self.problems.append(f"{visit} fired {len(same)} times, but its timer does not repeat")
         if host.inner is not None and node.events and node.events <= THROWN and node.id not in self.approximated:
-            causes = [one for one in _within(host.inner) if _may_cause(one, visit)]
+            causes = [one for one in _within(host.inner) if may_cause(one, visit)]
             if not causes:
                 self.problems.append(f"{visit} caught what nothing in {host} threw")
 
@@ -263,7 +274,8 @@ class _Player:
         run = throw.run
         if run.owner is not None and run.owner.node.triggered:
             run = run.owner.run
-        if not throw.completed or throw.ended >= throw.run.killed_at(throw) or throw.node.id in self.approximated:
+        withdrawn = "cancel" not in throw.node.events and throw.ended >= throw.run.killed_at(throw)
+        if not throw.completed or withdrawn or throw.node.id in self.approximated:
             return
         for boundary, handler in run.scope.handlers.items():
             activity = run.scope.nodes[boundary].attached_to
@@ -283,67 +295,6 @@ class _Player:
             self.unchecked.append(f"{throw}: compensation within {nested[0]}")
 
 
-def _wrong_exits(node: Node, taken: Counter[Flow], rounds: int) -> list[str]:
-    """Return what is wrong with the flows that the tokens took out of an element."""
-    known = node.outgoing
-    if not known:
-        return []
-    rule = _EXITS.get(node.type, _leave_by_conditions)
-    wrong = rule(node, taken, rounds)
-    return [wrong] if wrong else []
-
-
-def _leave_by_all(node: Node, taken: Counter[Flow], rounds: int) -> str:
-    return _differences(dict.fromkeys(node.outgoing, rounds), taken)
-
-
-def _leave_by_one(node: Node, taken: Counter[Flow], rounds: int) -> str:
-    times = sum(taken.values())
-    return "" if times == rounds else f"{times} tokens leave it, not {rounds}"
-
-
-def _leave_by_some(node: Node, taken: Counter[Flow], rounds: int) -> str:
-    if not taken:
-        return "no token leaves it"
-    doubled = [str(flow) for flow, times in taken.items() if times > rounds]
-    if doubled:
-        return f"more than one token on flow {', '.join(doubled)}"
-    if len(taken) > 1 and any(flow.id == node.default and flow.id for flow in taken):
-        return "the default flow was taken beside others"
-    return ""
-
-
-def _leave_by_conditions(node: Node, taken: Counter[Flow], rounds: int) -> str:
-    """All flows without a condition, and any of those with one, or else the default flow."""
-    default = next((flow for flow in node.outgoing if flow.id is not None and flow.id == node.default), None)
-    conditional = [flow for flow in node.outgoing if flow.conditional and flow is not default]
-    expected = {flow: rounds for flow in node.outgoing if flow not in conditional and flow is not default}
-    if default is not None and not any(taken[flow] for flow in conditional):
-        expected[default] = rounds
-    if not expected and not taken:
-        return "no token leaves it"
-    expected |= {flow: taken[flow] for flow in conditional if 0 < taken[flow] <= rounds}
-    return _differences(expected, taken)
-
-
-def _differences(expected: dict[Flow, int], taken: Counter[Flow]) -> str:
-    wrong = [
-        f"{taken[flow]} tokens on flow {flow}, not {expected.get(flow, 0)}"
-        for flow in dict.fromkeys([*expected, *taken])
-        if taken[flow] != expected.get(flow, 0)
-    ]
-    return "; ".join(wrong)
-
-
-_EXITS: dict[str, Callable[[Node, Counter[Flow], int], str]] = {
-    "parallelGateway": _leave_by_all,
-    "exclusiveGateway": _leave_by_one,
-    "eventBasedGateway": _leave_by_one,
-    "inclusiveGateway": _leave_by_some,
-    "complexGateway": _leave_by_some,
-}
-
-
 def _depth(run: Run) -> int:
     depth = 0
     while run.owner is not None:
@@ -356,54 +307,3 @@ def _within(run: Run) -> Iterable[Visit]:
         yield visit
         if visit.inner is not None:
             yield from _within(visit.inner)
-
-
-def _find_ends(run: Run, *, cancelled: bool) -> list[tuple[datetime, Visit | None]]:
-    """Return when everything in a run was withdrawn, and by which event sub-process; those around it are known."""
-    found: list[tuple[datetime, Visit | None]] = []
-    found += [(visit.created, None) for visit in run.visits if visit.completed and _ends_all(visit)]
-    for event in run.visits:
-        if event.node.triggered and event.inner is not None:
-            inner = [visit for visit in event.inner.visits if visit.completed]
-            found += [(one.ended, event) for one in inner if one.came == "start" and one.node.interrupting]
-            found += [(one.created, None) for one in inner if _ends_all(one, ENDING - {"terminate"})]
-    owner = run.owner
-    if owner is not None:
-        found.append((owner.run.killed_at(owner), None))
-        if not owner.live and (owner.cancelled or owner.node.type == "adHocSubProcess" or _ends_early(owner)):
-            found.append((owner.ended, None))
-    elif cancelled and any(visit.cancelled for visit in run.visits):
-        found.append((max(visit.ended for visit in run.visits if visit.cancelled), None))
-    return [(time, cause) for time, cause in found if time != NEVER]
-
-
-def _ends_early(owner: Visit) -> bool:
-    return owner.repeats and owner.node.loop is not None and owner.node.loop.ends_early
-
-
-def _ends_all(visit: Visit, kinds: frozenset[str] = ENDING) -> bool:
-    return visit.node.type == "endEvent" and bool(kinds & visit.node.events)
-
-
-def _interruption(visit: Visit) -> bool:
-    """Tell whether something cancelled a token, other than the end of the run that it is in."""
-    if any(one.came == "boundary" and one.node.interrupting and one.created <= visit.ended for one in visit.children):
-        return True
-    parent = visit.parent
-    if visit.waits_to_be_triggered:
-        return True
-    if visit.came == "boundary" and parent is not None and parent.ended <= visit.ended:
-        return True
-    if parent is not None and parent.node.type == "eventBasedGateway":
-        return any(not one.cancelled for one in parent.children)
-    return False
-
-
-def _may_cause(thrower: Visit, catcher: Visit) -> bool:
-    """Tell whether a boundary event can have caught what a token inside threw: an event, or work that ended then."""
-    if not thrower.created <= catcher.created <= thrower.ended:
-        return False
-    if thrower.node.events & catcher.node.events and thrower.node.type in {"endEvent", "intermediateThrowEvent"}:
-        return True
-    is_work = thrower.inner is None and thrower.node.type.endswith(("Task", "task", "callActivity"))
-    return is_work and "cancel" not in catcher.node.events and not thrower.completed

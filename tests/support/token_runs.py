@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from support.bpmn_reading import Flow, Node, Scope
 
 COMPLETED, CANCELLED = "COMPLETED", "CANCELLED"
 FINAL = frozenset({COMPLETED, CANCELLED})
-NEVER = datetime(9999, 12, 31)  # noqa: DTZ001 - all times here are in UTC
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +27,14 @@ class Visit:
     flow: Flow | None = None
     children: list[Visit] = field(default_factory=list)
     inner: Run | None = None
+    created: datetime = field(init=False)
+    ended: datetime = field(init=False)
+    """When it was completed or cancelled; the end of time for a live one."""
+
+    def __post_init__(self) -> None:
+        token = self.token
+        self.created = token.created_at
+        self.ended = NEVER if self.live else token.completed_at or token.cancelled_at or token.updated_at
 
     def __str__(self) -> str:
         return f"{self.node.type} '{self.node.id}'"
@@ -45,17 +53,6 @@ class Visit:
     def live(self) -> bool:
         """Whether it has not ended."""
         return self.token.state not in FINAL
-
-    @property
-    def created(self) -> datetime:
-        """When it came."""
-        return self.token.created_at.replace(tzinfo=None)  # type: ignore[no-any-return]
-
-    @property
-    def ended(self) -> datetime:
-        """When it was completed or cancelled; the end of time for a live one."""
-        at = self.token.completed_at or self.token.cancelled_at or self.token.updated_at
-        return NEVER if self.live else at.replace(tzinfo=None)  # type: ignore[no-any-return]
 
     @property
     def repeats(self) -> bool:
@@ -83,6 +80,8 @@ class Run:
 
     def killed_at(self, visit: Visit) -> datetime:
         """Return from when on a visit in this run is withdrawn: by an end, an error or an interruption."""
+        if visit.came == "compensation":  # it runs because of the end
+            return NEVER
         return min((time for time, cause in self.ends if cause is not visit), default=NEVER)
 
     def at(self, node: Node) -> list[Visit]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element as XmlElement
 
 MESSAGE, SIGNAL, TIMER, CONDITION, ERROR, LINK = "message", "signal", "timer", "condition", "error", "link"
-COMPENSATION = "compensation"
+COMPENSATION, CANCEL = "compensation", "cancel"
 
 _KINDS = {
     "messageEventDefinition": MESSAGE,
@@ -31,7 +31,7 @@ _KINDS = {
     "escalationEventDefinition": "escalation",
     "linkEventDefinition": LINK,
     "compensateEventDefinition": COMPENSATION,
-    "cancelEventDefinition": "cancel",
+    "cancelEventDefinition": CANCEL,
     "terminateEventDefinition": "terminate",
 }
 _REFERENCES = ("messageRef", "signalRef", "errorRef", "escalationRef")

@@ -166,7 +166,7 @@ class VisitRecorder:
     def _parent(self, task: Task) -> RecordedToken | None:
         """Return the token that this task's flow came from, or the activity that contains it.
 
-        A spec with ``is_detour`` is passed over: an element to which no flow leads, and from which none goes on.
+        A spec with ``is_detour`` is skipped: an element that has no sequence flows, such as a compensation handler.
         """
         if isinstance(task.task_spec, BoundaryEvent) and task.parent is not None:
             for sibling in task.parent.children:
@@ -294,5 +294,5 @@ def _is_merged(task: Task) -> bool:
         and other.task_spec is task.task_spec
         and other.has_state(TaskState.NOT_FINISHED_MASK)
         and _reached(other)
-        for other in task.workflow.tasks.values()
+        for other in reversed(task.workflow.tasks.values())  # it is one of the last
     )

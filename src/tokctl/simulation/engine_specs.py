@@ -43,7 +43,7 @@ class IncidentError(Exception):
 
 
 class Interpreter(Protocol):
-    """Answers what a model leaves to its variables, or to whoever runs it; ``task`` is at the element in question."""
+    """Makes the decisions that depend on variables or on the scenario; ``task`` is at the element in question."""
 
     def chosen_flows(self, task: Task) -> Collection[str]:
         """Return the ids of the sequence flows that leave the element; the same ones for the same visit.

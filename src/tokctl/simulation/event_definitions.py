@@ -17,7 +17,7 @@ from SpiffWorkflow.bpmn.specs.event_definitions.simple import (
     TerminateEventDefinition,
 )
 
-from tokctl.bpmn.element_details import CONDITION, ERROR, MESSAGE, SIGNAL, TIMER, EventDefinition
+from tokctl.bpmn.element_details import CANCEL, CONDITION, ERROR, MESSAGE, SIGNAL, TIMER, EventDefinition
 from tokctl.bpmn.execution_details import Expression
 from tokctl.model.definitions import Element
 from tokctl.simulation.engine_specs import ConditionEvent
@@ -26,15 +26,16 @@ from tokctl.simulation.timers import CycleTimer, DueTimer
 if TYPE_CHECKING:
     from tokctl.simulation.spec_builder import ProcessModel
 
-_THROWN = frozenset({MESSAGE, SIGNAL, ERROR, "escalation", "cancel", "terminate"})
-_WAITED_FOR = frozenset({MESSAGE, SIGNAL, ERROR, "escalation", "cancel", TIMER, CONDITION})
+_THROWN = frozenset({MESSAGE, SIGNAL, ERROR, "escalation", "terminate"})
+_WAITED_FOR = frozenset({MESSAGE, SIGNAL, ERROR, "escalation", CANCEL, TIMER, CONDITION})
 
 
 def make_event_definition(model: ProcessModel, element: Element, *, waits: bool) -> Any:
     """Return the definition of what an element throws, or ``waits`` for.
 
     A start event has none: what triggers it has happened. Links and compensation are no events of SpiffWorkflow;
-    an element that has nothing else passes at once. Events without a reference have the name of their element.
+    an element that has nothing else passes at once. So does an end event that cancels a transaction: the builder makes
+    it do so after compensation. Events without a reference have the name of their element.
     """
     events = model.details(element.id).events
     if element.type == "startEvent" and not waits:
@@ -66,4 +67,4 @@ def _make(event: EventDefinition, element: Element, *, repeats: bool) -> Any:
         return ErrorEventDefinition(name, event.name)
     if event.kind == "escalation":
         return EscalationEventDefinition(name, event.name)
-    return CancelEventDefinition() if event.kind == "cancel" else TerminateEventDefinition()
+    return CancelEventDefinition() if event.kind == CANCEL else TerminateEventDefinition()

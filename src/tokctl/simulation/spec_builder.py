@@ -34,10 +34,11 @@ from SpiffWorkflow.bpmn.specs.defaults import (
     TransactionSubprocess,
 )
 from SpiffWorkflow.bpmn.specs.event_definitions.multiple import MultipleEventDefinition
+from SpiffWorkflow.bpmn.specs.event_definitions.simple import CancelEventDefinition
 from SpiffWorkflow.specs.base import TaskSpec
 from SpiffWorkflow.specs.MultiChoice import MultiChoice
 
-from tokctl.bpmn.element_details import COMPENSATION, LINK, ElementDetails
+from tokctl.bpmn.element_details import CANCEL, COMPENSATION, LINK, ElementDetails
 from tokctl.bpmn.execution_details import ExecutionDetails, ExecutionModel, LoopDetails, read_execution_model
 from tokctl.bpmn.graph import ProcessGraph
 from tokctl.errors import InputError
@@ -49,6 +50,7 @@ from tokctl.simulation.flow_choice import FlowChoice
 
 JOB_TYPES = frozenset({"task", "userTask", "manualTask", "serviceTask", "businessRuleTask", "scriptTask", "sendTask"})
 _NO_DETAILS = ExecutionDetails()
+_COMPENSATING = (COMPENSATION, CANCEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,12 +243,18 @@ class _Scope:
             self._approximate(element, "its data associations are ignored")
         if details.loop is not None:
             spec = self._repeat(element, spec, details.loop)
-        events = []
+        events: list[TaskSpec] = []
+        cancel_is_caught = False
         for one in boundary_events:
-            if any(event.kind == COMPENSATION for event in self.model.details(one.id).events):
+            kinds = {event.kind for event in self.model.details(one.id).events}
+            if COMPENSATION in kinds:
                 continue
-            if not self.model.details(one.id).events:
+            if not kinds:
                 self._approximate(element, f"its boundary event '{one.id}' has no trigger, and never fires")
+            if CANCEL in kinds and cancel_is_caught:
+                self._approximate(element, f"its boundary event '{one.id}' never fires, as another catches the same")
+                continue
+            cancel_is_caught |= CANCEL in kinds
             event = self._create(one)
             events.append(event)
             self.nodes[one.id] = _Node(event, event)
@@ -362,7 +370,12 @@ class _Scope:
 
     def _connect(self, element: Element) -> None:
         exit_spec = self._compensate(element, self.nodes[element.id].exit)
-        flows = [flow for flow in self.graph.outgoing_flows(element.id) if flow.target in self.nodes]
+        flows = self.graph.outgoing_flows(element.id)
+        if outside := [flow for flow in flows if flow.target not in self.nodes]:
+            raise InputError(
+                f"{self.model.source}: sequence flow '{outside[0].id}' leads to '{outside[0].target}', which no flow"
+                " from there can start."
+            )
         if not flows:
             exit_spec.connect(self._link_target(element) or self.spec.end)
             return
@@ -424,7 +437,7 @@ class _Scope:
         """Connect the handlers that a throwing compensation event starts, and return the last spec."""
         if element.type not in {"intermediateThrowEvent", "endEvent"}:
             return exit_spec
-        thrown = [event for event in self.model.details(element.id).events if event.kind == COMPENSATION]
+        thrown = [event for event in self.model.details(element.id).events if event.kind in _COMPENSATING]
         for event in thrown:
             for activity, handler in self._find_handlers(event.activity):
                 choice = own.ConditionalSteps(self.spec, self.builder.new_name())
@@ -437,6 +450,11 @@ class _Scope:
                 choice.connect(after)
                 spec.connect(after)
                 exit_spec = after
+        if any(event.kind == CANCEL for event in thrown):  # the transaction is cancelled after its compensation
+            cancel = EndEvent(self.spec, self.builder.new_name(), event_definition=CancelEventDefinition())
+            self._label(cancel, element, is_in_diagram=False)
+            exit_spec.connect(cancel)
+            exit_spec = cancel
         return exit_spec
 
     def _find_handlers(self, activity_id: str | None) -> Iterator[tuple[Element, Element]]:

@@ -27,13 +27,13 @@ class _TaskListsMixin:
 
     def update_waiting_tasks(self) -> None:
         """Update the waiting tasks after another task was completed."""
-        for task in list(self.waiting.values()):
+        for task in reversed(list(self.waiting.values())):  # a join goes on with its last token
             if task.state == TaskState.WAITING:
                 task.task_spec._update(task)  # noqa: SLF001 - as the method does that this replaces
 
     def settle_joins(self) -> None:
         """Let joins fire that no other token can reach; no task may be about to run."""
-        for task in list(self.waiting.values()):
+        for task in reversed(list(self.waiting.values())):
             if task.state == TaskState.WAITING and isinstance(task.task_spec, (JoiningInclusiveGateway, ProcessEnd)):
                 task.task_spec.settle(task)
                 if task.state != TaskState.WAITING:  # it may have been the last one that another waits for

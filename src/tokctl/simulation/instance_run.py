@@ -332,6 +332,19 @@ class InstanceRun:
             task.run()
         except IncidentError as error:  # the task is FAILED
             self.recorder.annotate(task, error_message=str(error))
+        self._end_by_uncaught_error(task)
+
+    def _end_by_uncaught_error(self, task: Task) -> None:
+        """End the instance if it has thrown an error that nothing catches (ISO 19510, section 10.5.1)."""
+        workflow = self.workflow
+        if any(isinstance(one.event_definition, ErrorEventDefinition) for one in workflow.bpmn_events):
+            workflow.bpmn_events.clear()
+            element = self.element(task)
+            self.simulation.approximations.add(element.id, element.type, "its error is not caught, and ends the instance")
+            for live in workflow.get_tasks(state=TaskState.NOT_FINISHED_MASK):
+                live.cancel()
+            workflow.completed = True
+            self.stopped = True
 
     @property
     def source(self) -> str:

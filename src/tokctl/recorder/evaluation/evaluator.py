@@ -11,14 +11,11 @@ from decimal import Decimal
 from typing import Any
 
 from tokctl.recorder.evaluation.functions import FUNCTIONS, METHODS, NULL_FUNCTIONS, call
-from tokctl.recorder.evaluation.language import describe
+from tokctl.recorder.evaluation.language import describe, kind_of
 from tokctl.recorder.evaluation.limits import CannotEvaluate
 from tokctl.recorder.evaluation.name_lookup import IN_VARIABLES, NameLookup
 from tokctl.recorder.evaluation.syntax_tree import Node
 from tokctl.recorder.evaluation.tokens import quote
-
-_SPIN = frozenset({"S", "JSON"})
-"""Functions of Camunda that return the JSON value of a variable, whose properties ``prop`` returns."""
 
 
 class Evaluation(NameLookup):
@@ -46,8 +43,9 @@ class Evaluation(NameLookup):
         path = self.path(function)
         name = path or (function.value if function.kind == "attribute" else function.kind)
         if path in {"execution.getVariable", "execution.hasVariable"} and len(arguments) == 1:
-            key = self.key(arguments[0])
-            return self.is_variable(key) if path == "execution.hasVariable" else self.named(key)
+            (name_node,) = arguments
+            by_name = path == "execution.getVariable"
+            return self.variable_named_by(name_node) if by_name else self.is_variable(self.key(name_node))
         if path == "is defined" and len(arguments) == 1:
             return self._is_defined(arguments[0])
         known = FUNCTIONS[self.language.name]
@@ -55,11 +53,9 @@ class Evaluation(NameLookup):
             return self._call_given(path, node)
         if path is not None and path in known:
             return self._apply(path, known[path], node)
-        if path in _SPIN and len(arguments) == 1:
-            return self.value(arguments[0])
         if function.kind != "attribute" or (path and not path.startswith(IN_VARIABLES)):
             raise CannotEvaluate(f"calls {quote(name)}")
-        return self._call_method(function, arguments)
+        return self._call_method(function, node)
 
     def _arguments(self, node: Node) -> tuple[list[Any], dict[str, Any]]:
         values = [self.budget.weigh(self.value(child)) for child in node.children[1:]]
@@ -75,7 +71,7 @@ class Evaluation(NameLookup):
     def _apply(self, name: str, function: Callable[..., Any], node: Node) -> Any:
         before = len(self.missing)
         positional, named = self._arguments(node)
-        if self.language.null_propagates:
+        if self.language.is_feel:
             if name == "get or else":
                 del self.missing[before:]
             elif name not in NULL_FUNCTIONS and positional and positional[0] is None:
@@ -91,26 +87,13 @@ class Evaluation(NameLookup):
             raise CannotEvaluate("asks whether null is defined")
         return not missing
 
-    def _call_method(self, function: Node, arguments: list[Node]) -> Any:
+    def _call_method(self, function: Node, node: Node) -> Any:
         owner, name = self.value(function.children[0]), function.value
-        if name in {"prop", "hasProp"} and len(arguments) == 1 and self._is_spin(function.children[0]):
-            key = self.key(arguments[0])
-            return self.property(owner, key) if name == "prop" else isinstance(owner, dict) and key in owner
-        if name in {"value", "stringValue", "numberValue", "boolValue"} and self._is_spin(function.children[0]):
-            return owner
         method = METHODS[self.language.name].get((type(owner), name))
-        if method is None:
+        if method is None or any(node.value):
             raise CannotEvaluate(f"calls {quote(name)} of {describe(owner)}")
-        self.budget.weigh(owner)
-        values = [self.budget.weigh(self.value(argument)) for argument in arguments]
-        return self.budget.weigh(call(self.language, name, method, owner, *values))
-
-    def _is_spin(self, node: Node) -> bool:
-        while node.kind in {"call", "attribute"}:
-            if node.kind == "call" and self.path(node.children[0]) in _SPIN:
-                return True
-            node = node.children[0]
-        return False
+        arguments, _ = self._arguments(node)
+        return self.budget.weigh(call(self.language, name, method, self.budget.weigh(owner), *arguments))
 
     # --- literals ---
 
@@ -137,7 +120,10 @@ class Evaluation(NameLookup):
         return self.language.calculate("-", 0, value)
 
     def _positive_value(self, node: Node) -> Any:
-        return self.language.calculate("+", 0, self.value(node.children[0]))
+        value = self.value(node.children[0])
+        if kind_of(value) != "number":
+            raise CannotEvaluate(f"uses '+' with {describe(value)}")
+        return value
 
     def _empty_value(self, node: Node) -> bool:
         value = self.value(node.children[0])
@@ -169,7 +155,6 @@ class Evaluation(NameLookup):
         for sign, child in zip(node.value, node.children[1:], strict=True):
             if sign in {"in", "not in"}:
                 found = self._is_in(left, child)
-                left = None
             else:
                 right = self._operand(child)
                 found = self._compare(sign.removeprefix("not "), left, right)
@@ -206,13 +191,13 @@ class Evaluation(NameLookup):
         if node.kind in {"range", "test"}:
             return self._meets(value, node)
         within = self._operand(node)
-        if isinstance(within, dict):
+        if isinstance(within, dict) and self.language.is_python:
             return value in within if isinstance(value, str) else False
         if isinstance(within, list):
             return any(self.language.equal(item, value) for item in within)
         if self.language.is_python and isinstance(within, str) and isinstance(value, str):
             return value in within
-        if self.language.one_based:
+        if self.language.is_feel:
             return self.language.equal(value, within)
         raise CannotEvaluate(f"looks for {describe(value)} in {describe(within)}")
 

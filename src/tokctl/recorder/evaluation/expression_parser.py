@@ -29,6 +29,7 @@ _PRECEDENCE = {
 _TERNARY, _NOT, _COMPARISON, _SUM, _UNARY, _POWER = 1, 4, 5, 6, 8, 9
 _COMPARISONS = frozenset(word for word, level in _PRECEDENCE.items() if level == _COMPARISON)
 _ORDER = frozenset({"<", "<=", ">", ">="})
+_CHAINED = _ORDER | {"==", "!="}
 
 
 class ExpressionParser(TokenStream):
@@ -66,7 +67,7 @@ class ExpressionParser(TokenStream):
             if self.at("**"):
                 raise CannotEvaluate("uses '**' with a sign: write brackets")
             return node
-        if token.text == "if" and token.kind == "name" and self.language.null_propagates:
+        if token.text == "if" and token.kind == "name" and self.language.is_feel:
             self.next()
             parts = [self.expression()]
             for word in ("then", "else"):
@@ -104,7 +105,7 @@ class ExpressionParser(TokenStream):
             condition = self.expression(_TERNARY)
             self.expect("else")
             return Node("choice", (condition, left, self.expression()))
-        if not self.language.null_propagates and self.take("?"):
+        if not self.language.is_feel and self.take("?"):
             chosen = self.expression()
             self.expect(":")
             return Node("choice", (left, chosen, self.expression()))
@@ -130,7 +131,7 @@ class ExpressionParser(TokenStream):
             sign = "in" if negated else self.operators.get(self.peek().text, "")
             if sign not in _COMPARISONS:
                 return Node("comparison", tuple(children), tuple(signs))
-            if not self.language.is_python:
+            if not self.language.is_python or not {sign, signs[-1]} <= _CHAINED:
                 raise CannotEvaluate("compares a comparison: write brackets")
             self.next()
             if negated:
@@ -168,6 +169,8 @@ class ExpressionParser(TokenStream):
             if self.language.is_python and self.peek().kind == "name" and following.text == "=":
                 name = self.name()
                 self.next()
+            if name is None and any(names):
+                raise CannotEvaluate("has an argument without a name after one with a name")
             names.append(name)
             arguments.append(self.expression())
             if not self.take(","):
@@ -193,9 +196,9 @@ class ExpressionParser(TokenStream):
             return self.bracketed(token.text)
         if self.take("{"):
             return self.object()
-        if self.language.one_based and self.take("@"):
+        if self.language.is_feel and self.take("@"):
             return Node("call", (Node("name", value="@"), self.operand()), (None,))
-        if self.language.one_based and self.take(*_ORDER):
+        if self.language.is_feel and self.take(*_ORDER):
             return Node("test", (self.expression(_COMPARISON),), token.text)
         raise self.unexpected()
 
@@ -213,7 +216,7 @@ class ExpressionParser(TokenStream):
         self.brackets += 1
         while not self.at(closing):
             found.append(self.expression())
-            if self.language.one_based and not comma and self.take(".."):
+            if self.language.is_feel and not comma and self.take(".."):
                 found.append(self.expression())
                 if not self.at("]", ")", "["):
                     raise self.unexpected()

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import reduce
 from typing import Any
 
 from tokctl.recorder.evaluation.language import Language
@@ -90,8 +91,28 @@ def _round_half_up(number: Any) -> int:
 
 
 def _modulo(language: Language, left: Any, right: Any) -> Any:
-    left, right = map(language.exact, _numbers((left, right)))  # type: ignore[attr-defined]
-    return left - right * math.floor(left / right)
+    _numbers((left, right))
+    whole = math.floor(language.calculate("/", left, right))
+    return language.calculate("-", left, language.calculate("*", right, whole))
+
+
+def _abs(language: Language, number: Any) -> Any:
+    (number,) = _numbers((number,))
+    return language.calculate("-", 0, number) if number < 0 else number
+
+
+def _sum(language: Language, values: Any) -> Any:
+    return reduce(lambda left, right: language.calculate("+", left, right), _numbers((list.copy(values),)), 0)
+
+
+def _has_key(_: Language, values: dict[str, Any], key: Any) -> bool:
+    return key in values
+
+
+def _property(_: Language, owner: dict[str, Any], key: str) -> Any:
+    if key not in owner:
+        raise KeyError(key)
+    return owner[key]
 
 
 def _integer(_: Language, value: Any) -> int:
@@ -151,7 +172,7 @@ def _next(_: Language, error: Any = None, value: Any = None) -> Any:
 
 
 _MIN, _MAX = _extreme(min), _extreme(max)
-_ABS, _FLOOR, _CEILING = _of_number(abs), _of_number(math.floor), _of_number(math.ceil)
+_FLOOR, _CEILING = _of_number(math.floor), _of_number(math.ceil)
 
 _COMMON: dict[str, Function] = {
     **dict.fromkeys(("size", "length", "count"), _sized),
@@ -166,10 +187,10 @@ _COMMON: dict[str, Function] = {
 }
 _PYTHON: dict[str, Function] = {
     "len": _sized,
-    "abs": _ABS,
+    "abs": _abs,
     "min": _MIN,
     "max": _MAX,
-    "sum": lambda _, values: sum(_numbers((values,))),
+    "sum": _sum,
     "round": _round,
     "int": _integer,
     "float": _decimal,
@@ -179,9 +200,12 @@ _PYTHON: dict[str, Function] = {
     "datetime": lambda _, *args, **kwargs: datetime(*args, **kwargs),  # noqa: DTZ001 - the model's own time
     "print": _nothing,
 }
-_MATH: dict[str, Function] = {"Math.abs": _ABS, "Math.min": _MIN, "Math.max": _MAX}
+_MATH: dict[str, Function] = {"Math.abs": _abs, "Math.min": _MIN, "Math.max": _MAX}
+_SPIN: dict[str, Function] = dict.fromkeys(("S", "JSON"), lambda _, value: value)
+"""Functions of Camunda that return the JSON value of a variable."""
 _JAVASCRIPT: dict[str, Function] = {
     **_MATH,
+    **_SPIN,
     "Math.floor": _FLOOR,
     "Math.ceil": _CEILING,
     "Math.round": _of_number(_round_half_up),
@@ -201,10 +225,10 @@ _FEEL: dict[str, Function] = {
     "substring": _substring,
     "list contains": lambda language, values, value: _contains(language, list.copy(values), value),
     "count": lambda _, values: len(list.copy(values)),
-    "sum": lambda language, values: sum(map(language.exact, _numbers((values,)))) if values else None,
+    "sum": lambda language, values: _sum(language, values) if values else None,
     "min": _MIN,
     "max": _MAX,
-    "abs": _ABS,
+    "abs": _abs,
     "floor": _FLOOR,
     "ceiling": _CEILING,
     "modulo": _modulo,
@@ -221,9 +245,9 @@ FUNCTIONS: Mapping[str, Mapping[str, Function]] = {
     "Python": _PYTHON,
     "plain text": {**_COMMON, **_PYTHON, **_JAVASCRIPT},
     "JavaScript": _JAVASCRIPT,
-    "Groovy": {**_MATH, "println": _nothing, "System.out.println": _nothing},
+    "Groovy": {**_MATH, **_SPIN, "println": _nothing, "System.out.println": _nothing},
     "FEEL": _FEEL,
-    "JUEL": {},
+    "JUEL": _SPIN,
 }
 """Functions by the name of the language and their own, which may have dots."""
 NULL_FUNCTIONS = frozenset({"not", "get or else"})
@@ -245,8 +269,17 @@ _TEXT_METHODS: dict[Method, Function] = {
     (str, "startsWith"): _COMMON["startsWith"],
     (str, "endsWith"): _COMMON["endsWith"],
 }
+_SPIN_METHODS: dict[Method, Function] = {
+    (dict, "hasProp"): _has_key,
+    (dict, "prop"): _property,
+    **{(kind, "value"): lambda _, value: value for kind in (str, int, float, bool)},
+    (str, "stringValue"): lambda _, value: value,
+    **{(kind, "numberValue"): lambda _, value: value for kind in (int, float)},
+    (bool, "boolValue"): lambda _, value: value,
+}
 _JAVA_METHODS: dict[Method, Function] = {
     **_TEXT_METHODS,
+    **_SPIN_METHODS,
     (str, "length"): _sized,
     (list, "size"): _sized,
     (dict, "size"): _sized,
@@ -257,10 +290,11 @@ _JAVA_METHODS: dict[Method, Function] = {
     (str, "equalsIgnoreCase"): lambda _, text, other: text.lower() == _text(other).lower(),
     (list, "get"): _item,
     (dict, "get"): _item,
-    (dict, "containsKey"): lambda _, values, key: key in values,
+    (dict, "containsKey"): _has_key,
 }
 _JAVASCRIPT_METHODS: dict[Method, Function] = {
     **_TEXT_METHODS,
+    **_SPIN_METHODS,
     (str, "includes"): _contains,
     (list, "includes"): _contains,
 }
@@ -275,7 +309,7 @@ METHODS: Mapping[str, Mapping[Method, Function]] = {
 """Methods by the name of the language, the type of the value that they belong to, and their name."""
 
 
-def call(language: Language, name: str, function: Function, *arguments: Any, **named: Any) -> Any:
+def call(language: Language, name: str, function: Function, /, *arguments: Any, **named: Any) -> Any:
     """Call a function; raises ``CannotEvaluate`` if the arguments are unsuitable."""
     try:
         return function(language, *arguments, **named)

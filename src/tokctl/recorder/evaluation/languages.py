@@ -58,6 +58,7 @@ class JavaScript(Language):
     operators = {**C_SYMBOLS, "===": "===", "!==": "!==", "**": "**"}  # noqa: RUF012
     max_int = 2**53
     declarations = frozenset({"var", "let", "const"})
+    has_length = True
 
     def truth(self, value: Any) -> bool:
         """Return whether a value counts as true: lists and objects always do."""
@@ -185,6 +186,7 @@ class PlainText(Python):
     operators = {**Python.operators, "=": "==", "<>": "!=", "===": "===", "!==": "!=="}  # noqa: RUF012
     literals = {**Python.literals, **JSON_LITERALS, "nil": None}  # noqa: RUF012
     declarations = JavaScript.declarations
+    has_length = True
 
     def equal(self, left: Any, right: Any) -> bool | None:
         """Compare for equality; languages disagree about values of different types."""
@@ -208,8 +210,7 @@ class Feel(Language):
         *("string length", "upper case", "lower case", "starts with", "ends with", "list contains", "get or else"),
         *("is defined", "date and time"),
     )
-    one_based = True
-    null_propagates = True
+    is_feel = True
     context = Context(prec=34, Emax=6144, Emin=-6143)
 
     def truth(self, value: Any) -> bool:

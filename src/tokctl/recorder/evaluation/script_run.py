@@ -38,7 +38,7 @@ class ScriptRun(Evaluation):
                 isinstance(value, (list, dict)) and repr(value) != repr(self.variables[name])
             ):
                 found[name] = simplify(value, times=False)
-        return deepcopy(found)
+        return found
 
     def variable(self, name: str) -> Any:
         """Return a copy of a variable, or what the script has set."""
@@ -126,7 +126,7 @@ class ScriptRun(Evaluation):
             value = self.budget.weigh(self.value(node.children[2]))
             name = self.key(node.children[1])
             if name in self._locals:
-                raise CannotEvaluate(f"sets {quote(name)}, which is also a name of its own")
+                raise CannotEvaluate("sets a variable that has the name of one of its own")
             self._set(name, value)
         elif path in {"next", "this.next"} and self.value(node) is not None:
             raise CannotEvaluate("passes a value to 'next'")

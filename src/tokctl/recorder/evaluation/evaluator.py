@@ -117,7 +117,11 @@ class Evaluation(NameLookup):
 
     def _negative_value(self, node: Node) -> Any:
         value = self.value(node.children[0])
-        return self.language.calculate("-", 0, value)
+        if value is None and self.language.is_feel:
+            return None
+        if kind_of(value) != "number":
+            raise CannotEvaluate(f"uses '-' with {describe(value)}")
+        return self.language.calculate("*", -1, value)
 
     def _positive_value(self, node: Node) -> Any:
         value = self.value(node.children[0])
@@ -192,7 +196,9 @@ class Evaluation(NameLookup):
             return self._meets(value, node)
         within = self._operand(node)
         if isinstance(within, dict) and self.language.is_python:
-            return value in within if isinstance(value, str) else False
+            if isinstance(value, (list, dict)):
+                raise CannotEvaluate(f"looks for {describe(value)} in an object")
+            return value in within
         if isinstance(within, list):
             return any(self.language.equal(item, value) for item in within)
         if self.language.is_python and isinstance(within, str) and isinstance(value, str):

@@ -47,7 +47,7 @@ class ExpressionParser(TokenStream):
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise CannotEvaluate("is nested too deeply")
-        left = self.prefix()
+        left = self.prefix(level)
         while True:
             parsed = self.infix(left, level)
             if parsed is None:
@@ -56,14 +56,18 @@ class ExpressionParser(TokenStream):
         self.depth -= 1
         return left
 
-    def prefix(self) -> Node:
+    def prefix(self, level: int) -> Node:
         """Parse an operand with the operators before it."""
         token = self.peek()
         sign = self.language.prefixes.get(token.text) if token.kind in {"name", "symbol"} else None
         if sign is not None:
             self.next()
-            level = _NOT if token.text == "not" else _UNARY
-            node = Node(sign, (self.expression(level if self.language.is_python else _POWER),))
+            inner = _UNARY if self.language.is_python else _POWER
+            if token.text == "not" and self.language.is_python:
+                inner = _NOT
+                if level > _NOT:
+                    raise CannotEvaluate("has an unexpected 'not'")
+            node = Node(sign, (self.expression(inner),))
             if self.at("**"):
                 raise CannotEvaluate("uses '**' with a sign: write brackets")
             return node

@@ -49,8 +49,16 @@ def _numbers(values: tuple[Any, ...]) -> list[Any]:
     return found
 
 
+def _number(value: Any) -> Any:
+    return _numbers((value, value))[0]  # a list is not taken for its items
+
+
 def _of_number(function: Callable[[Any], Any]) -> Function:
-    return lambda _, number: function(*_numbers((number,)))
+    return lambda _, number: function(_number(number))
+
+
+def _of_numbers(function: Callable[[Any], Any]) -> Function:
+    return lambda _, *numbers: function([_number(number) for number in numbers])
 
 
 def _sized(language: Language, value: Any) -> int:
@@ -82,7 +90,7 @@ def _text(value: Any) -> str:
 def _round(_: Language, number: Any, digits: int | None = None) -> Any:
     if digits is not None and abs(digits) > 30:  # Python computes this power of ten
         raise ValueError(digits)
-    return round(_numbers((number,))[0], digits)
+    return round(_number(number), digits)
 
 
 def _round_half_up(number: Any) -> int:
@@ -94,11 +102,6 @@ def _modulo(language: Language, left: Any, right: Any) -> Any:
     _numbers((left, right))
     whole = math.floor(language.calculate("/", left, right))
     return language.calculate("-", left, language.calculate("*", right, whole))
-
-
-def _abs(language: Language, number: Any) -> Any:
-    (number,) = _numbers((number,))
-    return language.calculate("-", 0, number) if number < 0 else number
 
 
 def _sum(language: Language, values: Any) -> Any:
@@ -129,7 +132,7 @@ def _string(language: Language, value: Any) -> str:
 
 def _extreme(choose: Callable[[Any], Any]) -> Function:
     def function(_: Language, *values: Any) -> Any:
-        found = values[0] if len(values) == 1 and isinstance(values[0], list) else list(values)
+        found = list.copy(values[0]) if len(values) == 1 else list(values)
         if all(isinstance(one, str) for one in found):
             return choose(found)
         return choose(_numbers((found,)))
@@ -173,6 +176,7 @@ def _next(_: Language, error: Any = None, value: Any = None) -> Any:
 
 _MIN, _MAX = _extreme(min), _extreme(max)
 _FLOOR, _CEILING = _of_number(math.floor), _of_number(math.ceil)
+_ABS = _of_number(lambda number: number.copy_abs() if isinstance(number, Decimal) else abs(number))
 
 _COMMON: dict[str, Function] = {
     **dict.fromkeys(("size", "length", "count"), _sized),
@@ -187,7 +191,7 @@ _COMMON: dict[str, Function] = {
 }
 _PYTHON: dict[str, Function] = {
     "len": _sized,
-    "abs": _abs,
+    "abs": _ABS,
     "min": _MIN,
     "max": _MAX,
     "sum": _sum,
@@ -200,7 +204,7 @@ _PYTHON: dict[str, Function] = {
     "datetime": lambda _, *args, **kwargs: datetime(*args, **kwargs),  # noqa: DTZ001 - the model's own time
     "print": _nothing,
 }
-_MATH: dict[str, Function] = {"Math.abs": _abs, "Math.min": _MIN, "Math.max": _MAX}
+_MATH: dict[str, Function] = {"Math.abs": _ABS, "Math.min": _of_numbers(min), "Math.max": _of_numbers(max)}
 _SPIN: dict[str, Function] = dict.fromkeys(("S", "JSON"), lambda _, value: value)
 """Functions of Camunda that return the JSON value of a variable."""
 _JAVASCRIPT: dict[str, Function] = {
@@ -228,7 +232,7 @@ _FEEL: dict[str, Function] = {
     "sum": lambda language, values: _sum(language, values) if values else None,
     "min": _MIN,
     "max": _MAX,
-    "abs": _abs,
+    "abs": _ABS,
     "floor": _FLOOR,
     "ceiling": _CEILING,
     "modulo": _modulo,

@@ -76,11 +76,10 @@ class ScriptRun(Evaluation):
         value = self.value(source)
         if node.value is not None:
             left = self.value(target)
-            if isinstance(left, list) and isinstance(value, list) and self.language.is_python and node.value == "+":
-                left.extend(list(self.budget.weigh(value)))  # in place, for other names of the list
+            value = self.budget.weigh(self.language.calculate(node.value, left, value))
+            if isinstance(left, list):  # Python changes it in place, for all names of the list
+                left[:] = value
                 value = left
-            else:
-                value = self.language.calculate(node.value, left, value)
         self.budget.weigh(value)
         if target.kind == "name" or (target.kind == "attribute" and self.path(target.children[0]) in VARIABLES):
             self._set(target.value, value)

@@ -74,11 +74,13 @@ class Evaluation(NameLookup):
         if self.language.is_feel:
             if name == "get or else":
                 del self.missing[before:]
-            elif name not in NULL_FUNCTIONS and positional and positional[0] is None:
+            elif name not in NULL_FUNCTIONS and None in positional:
                 return None
         return self.budget.weigh(call(self.language, name, function, *positional, **named))
 
     def _is_defined(self, node: Node) -> bool:
+        if node.kind not in {"name", "attribute"}:
+            raise CannotEvaluate("asks whether something without a name is defined")
         before = len(self.missing)
         value = self.value(node)
         missing = len(self.missing) > before
@@ -182,41 +184,43 @@ class Evaluation(NameLookup):
             return same if sign == "==" or same is None else not same
         return self.language.compare(sign, left, right)
 
-    def _is_in(self, value: Any, node: Node) -> bool | None:
+    def _is_in(self, value: Any, node: Node) -> bool:
         """Tell whether a value is in a list, a range or a string, or meets one of several tests."""
+        if value is None and self.language.is_feel:
+            self._decided(value, None)
         if node.kind == "tuple":
-            found: bool | None = False
-            for child in node.children:
-                one = self._meets(value, child)
-                found = True if one else (None if one is None else found)
-                if found:
-                    break
-            return found
+            return any(self._meets(value, child) for child in node.children)
         if node.kind in {"range", "test"}:
             return self._meets(value, node)
         within = self._operand(node)
-        if isinstance(within, dict) and self.language.is_python:
-            if isinstance(value, (list, dict)):
-                raise CannotEvaluate(f"looks for {describe(value)} in an object")
-            return value in within
         if isinstance(within, list):
-            return any(self.language.equal(item, value) for item in within)
+            return any(self._decided(value, self.language.equal(item, value)) for item in within)
         if self.language.is_python and isinstance(within, str) and isinstance(value, str):
             return value in within
-        if self.language.is_feel:
-            return self.language.equal(value, within)
+        if self.language.is_python and isinstance(within, dict) and not isinstance(value, (list, dict)):
+            return value in within
         raise CannotEvaluate(f"looks for {describe(value)} in {describe(within)}")
 
-    def _meets(self, value: Any, node: Node) -> bool | None:
+    def _meets(self, value: Any, node: Node) -> bool:
         """Tell whether a value meets a test: a range, ``< 5``, or equality."""
         if node.kind == "test":
-            return self._compare(node.value, value, self._operand(node.children[0]))
-        if node.kind != "range":
-            return self._compare("==", value, self._operand(node))
-        low, high = (self._operand(child) for child in node.children)
-        with_low, with_high = node.value
-        above = self._compare(">=" if with_low else ">", value, low)
-        return self.language.combine("and", above, lambda: self._compare("<=" if with_high else "<", value, high))  # type: ignore[no-any-return]
+            return self._decided(value, self._compare(node.value, value, self._operand(node.children[0])))
+        if node.kind == "range":
+            signs = (">=" if node.value[0] else ">", "<=" if node.value[1] else "<")
+            limits = zip(signs, map(self._operand, node.children), strict=True)
+            tests = [self._decided(value, self._compare(sign, value, limit)) for sign, limit in limits]
+            return all(tests)
+        other = self._operand(node)
+        if self.language.is_feel and isinstance(other, (bool, list)):
+            raise CannotEvaluate(f"looks for {describe(value)} in {describe(other)}")  # FEEL takes it as a test
+        return self._decided(value, self._compare("==", value, other))
+
+    def _decided(self, value: Any, found: bool | None) -> bool:
+        """Return the result of a test; raises ``CannotEvaluate`` if it is null: engines differ in what that means."""
+        if found is None:
+            undefined = value is None and self.missing
+            raise CannotEvaluate(self.missing[0] if undefined else f"tests {describe(value)} against another type")
+        return found
 
 
 def simplify(value: Any, *, times: bool = True) -> Any:

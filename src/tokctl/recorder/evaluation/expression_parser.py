@@ -29,6 +29,7 @@ _PRECEDENCE = {
 _TERNARY, _NOT, _COMPARISON, _SUM, _UNARY, _POWER = 1, 4, 5, 6, 8, 9
 _COMPARISONS = frozenset(word for word, level in _PRECEDENCE.items() if level == _COMPARISON)
 _ORDER = frozenset({"<", "<=", ">", ">="})
+_TESTS = frozenset({"tuple", "range", "test"})
 _CHAINED = _ORDER | {"==", "!="}
 
 
@@ -71,7 +72,7 @@ class ExpressionParser(TokenStream):
             if self.at("**"):
                 raise CannotEvaluate("uses '**' with a sign: write brackets")
             return node
-        if token.text == "if" and token.kind == "name" and self.language.is_feel:
+        if token.text == "if" and token.kind == "name" and self.language.is_feel and level == 0:
             self.next()
             parts = [self.expression()]
             for word in ("then", "else"):
@@ -123,14 +124,17 @@ class ExpressionParser(TokenStream):
             low = self.expression(_SUM - 1)
             self.expect("and")
             high = self.expression(_SUM - 1)
-            parts = (Node("comparison", (left, low), (">=",)), Node("comparison", (left, high), ("<=",)))
-            return Node("and", parts, "and")
+            limits = Node("range", (low, high), (True, True))
+            return Node("comparison", (left, limits), ("in",))
         children, signs = [left], []
         while True:
             if sign == "is":
                 negated = self.take("not")
             children.append(self.expression(_COMPARISON))
             signs.append(f"not {sign}" if negated else sign)
+            # Engines differ in whether "x in a and b" is "x in (a and b)".
+            if self.language.is_feel and sign == "in" and children[-1].kind not in _TESTS and self.at("and", "or"):
+                raise CannotEvaluate("uses 'in' before 'and' or 'or': write brackets")
             negated = self.at("not") and self.language.is_python
             sign = "in" if negated else self.operators.get(self.peek().text, "")
             if sign not in _COMPARISONS:

@@ -143,7 +143,9 @@ def _extreme(choose: Callable[[Any], Any]) -> Function:
 def _substring(_: Language, text: str, start: Any, length: Any = None) -> str:
     if start == 0 or start != int(start):
         raise ValueError(start)
-    first = int(start) - 1 if start > 0 else max(len(text) + int(start), 0)
+    first = int(_number(start)) - 1 if start > 0 else len(_text(text)) + int(start)
+    if not 0 <= first < len(_text(text)) or (length is not None and _number(length) < 1):
+        raise ValueError(start)
     return text[first:] if length is None else text[first : first + int(length)]
 
 
@@ -229,7 +231,7 @@ _FEEL: dict[str, Function] = {
     "substring": _substring,
     "list contains": lambda language, values, value: _contains(language, list.copy(values), value),
     "count": lambda _, values: len(list.copy(values)),
-    "sum": lambda language, values: _sum(language, values) if values else None,
+    "sum": lambda language, values: None if values == [] else _sum(language, values),
     "min": _MIN,
     "max": _MAX,
     "abs": _ABS,
@@ -254,7 +256,7 @@ FUNCTIONS: Mapping[str, Mapping[str, Function]] = {
     "JUEL": _SPIN,
 }
 """Functions by the name of the language and their own, which may have dots."""
-NULL_FUNCTIONS = frozenset({"not", "get or else"})
+NULL_FUNCTIONS = frozenset({"not", "get or else", "list contains"})
 """Functions of FEEL that do something with null; the others return null."""
 
 Method = tuple[type, str]

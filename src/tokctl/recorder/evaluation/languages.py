@@ -256,7 +256,7 @@ class Feel(Language):
         signs = {"+": context.add, "-": context.subtract, "*": context.multiply, "/": context.divide}
         if sign == "**" and (other != other.to_integral_value() or abs(other) > 1000):
             raise CannotEvaluate("uses '**' with an exponent that is too large or not an integer")
-        return {**signs, "**": context.power}[sign](one, other)
+        return context.plus({**signs, "**": context.power}[sign](one, other))  # -0 is 0
 
     def number(self, text: str) -> Any:
         """Return the value of a number in the text."""
@@ -278,7 +278,11 @@ class Feel(Language):
     def text(self, value: Any) -> str:
         """Return a value as a string."""
         if kind_of(value) == "number":
-            return f"{self.exact(value).normalize(self.context):f}"
+            number = self.exact(value)
+            text = f"{number:f}"
+            if text != f"{number.normalize(self.context):f}":
+                raise CannotEvaluate("makes a string of a decimal that ends with 0")
+            return text
         return super().text(value)
 
     def length(self, value: Any) -> int:

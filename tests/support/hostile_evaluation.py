@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from tokctl.recorder.safe_evaluation import CannotEvaluate, evaluate, evaluate_timer, run_script
+from tokctl.simulation.safe_evaluation import CannotEvaluate, evaluate, evaluate_timer, run_script
 
 events: list[str] = []
 

@@ -11,7 +11,7 @@ import yaml
 
 from support.paths import ROOT
 
-TEXTS = ROOT / "tests" / "recorder" / "hostile" / "texts.yaml"
+TEXTS = ROOT / "tests" / "simulation" / "hostile" / "texts.yaml"
 HARMLESS = {"builtins.id"}
 """Events of the interpreter that have no effect: copies of data remember what they have copied."""
 DOUBLING = "\n".join(["x = [1]", *["x = [x, x]"] * 40])

@@ -13,8 +13,8 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from tokctl.recorder.evaluation.limits import MAX_BITS, TIMES, CannotEvaluate
-from tokctl.recorder.evaluation.tokens import token_pattern
+from tokctl.simulation.evaluation.limits import MAX_BITS, TIMES, CannotEvaluate
+from tokctl.simulation.evaluation.tokens import token_pattern
 
 _SAME_EVERYWHERE = ("==", "!=", "<", "<=", ">", ">=", "+", "-", "*", "/", "%")
 C_SYMBOLS = {**{word: word for word in _SAME_EVERYWHERE}, "&&": "and", "||": "or"}

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from tokctl.recorder.evaluation.language import Language, describe
-from tokctl.recorder.evaluation.limits import PLAIN_TYPES, Budget, CannotEvaluate
-from tokctl.recorder.evaluation.syntax_tree import Node, path_of
-from tokctl.recorder.evaluation.tokens import quote
+from tokctl.simulation.evaluation.language import Language, describe
+from tokctl.simulation.evaluation.limits import PLAIN_TYPES, Budget, CannotEvaluate
+from tokctl.simulation.evaluation.syntax_tree import Node, path_of
+from tokctl.simulation.evaluation.tokens import quote
 
 VARIABLES = frozenset(f"{prefix}environment.{name}" for prefix in ("", "this.") for name in ("variables", "output"))
 """Where bpmn-engine has the process variables."""

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tokctl.recorder.safe_evaluation import (
+from tokctl.simulation.safe_evaluation import (
     CannotEvaluate,
     evaluate,
     evaluate_condition,

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tokctl.recorder.evaluation.language import Language
-from tokctl.recorder.evaluation.limits import MAX_DEPTH, CannotEvaluate
-from tokctl.recorder.evaluation.syntax_tree import Node
-from tokctl.recorder.evaluation.token_stream import TokenStream, checked_name
-from tokctl.recorder.evaluation.tokens import Lexeme
+from tokctl.simulation.evaluation.language import Language
+from tokctl.simulation.evaluation.limits import MAX_DEPTH, CannotEvaluate
+from tokctl.simulation.evaluation.syntax_tree import Node
+from tokctl.simulation.evaluation.token_stream import TokenStream, checked_name
+from tokctl.simulation.evaluation.tokens import Lexeme
 
 _PRECEDENCE = {
     "or": 2,

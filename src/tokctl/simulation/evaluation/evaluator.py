@@ -10,12 +10,12 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from tokctl.recorder.evaluation.functions import FUNCTIONS, METHODS, NULL_FUNCTIONS, call
-from tokctl.recorder.evaluation.language import describe, kind_of
-from tokctl.recorder.evaluation.limits import CannotEvaluate
-from tokctl.recorder.evaluation.name_lookup import IN_VARIABLES, NameLookup
-from tokctl.recorder.evaluation.syntax_tree import Node
-from tokctl.recorder.evaluation.tokens import quote
+from tokctl.simulation.evaluation.functions import FUNCTIONS, METHODS, NULL_FUNCTIONS, call
+from tokctl.simulation.evaluation.language import describe, kind_of
+from tokctl.simulation.evaluation.limits import CannotEvaluate
+from tokctl.simulation.evaluation.name_lookup import IN_VARIABLES, NameLookup
+from tokctl.simulation.evaluation.syntax_tree import Node
+from tokctl.simulation.evaluation.tokens import quote
 
 
 class Evaluation(NameLookup):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 from textwrap import dedent
 
-from tokctl.recorder.evaluation.expression_parser import ExpressionParser
-from tokctl.recorder.evaluation.language import Language
-from tokctl.recorder.evaluation.languages import find_language
-from tokctl.recorder.evaluation.limits import MAX_DEPTH, MAX_TEXT, CannotEvaluate
-from tokctl.recorder.evaluation.syntax_tree import Node
-from tokctl.recorder.evaluation.token_stream import CONSTRUCTS
-from tokctl.recorder.evaluation.tokens import quote, split_tokens
+from tokctl.simulation.evaluation.expression_parser import ExpressionParser
+from tokctl.simulation.evaluation.language import Language
+from tokctl.simulation.evaluation.languages import find_language
+from tokctl.simulation.evaluation.limits import MAX_DEPTH, MAX_TEXT, CannotEvaluate
+from tokctl.simulation.evaluation.syntax_tree import Node
+from tokctl.simulation.evaluation.token_stream import CONSTRUCTS
+from tokctl.simulation.evaluation.tokens import quote, split_tokens
 
 _AUGMENTED = ("+=", "-=", "*=", "/=", "//=", "%=", "**=")
 

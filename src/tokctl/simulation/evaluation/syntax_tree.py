@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tokctl.recorder.evaluation.limits import MAX_DEPTH, CannotEvaluate
+from tokctl.simulation.evaluation.limits import MAX_DEPTH, CannotEvaluate
 
 
 @dataclass(frozen=True, slots=True)

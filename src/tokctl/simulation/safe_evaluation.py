@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from tokctl.recorder.evaluation.evaluator import Evaluation
-from tokctl.recorder.evaluation.functions import ISO_DURATION, parse_duration
-from tokctl.recorder.evaluation.language import describe
-from tokctl.recorder.evaluation.limits import CannotEvaluate
-from tokctl.recorder.evaluation.parser import parse_expression, parse_script
-from tokctl.recorder.evaluation.script_run import ScriptRun
+from tokctl.simulation.evaluation.evaluator import Evaluation
+from tokctl.simulation.evaluation.functions import ISO_DURATION, parse_duration
+from tokctl.simulation.evaluation.language import describe
+from tokctl.simulation.evaluation.limits import CannotEvaluate
+from tokctl.simulation.evaluation.parser import parse_expression, parse_script
+from tokctl.simulation.evaluation.script_run import ScriptRun
 
 __all__ = ["CannotEvaluate", "evaluate", "evaluate_condition", "evaluate_timer", "run_script"]
 

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from support.examples import scaled
-from tokctl.recorder.safe_evaluation import CannotEvaluate, evaluate, run_script
+from tokctl.simulation.safe_evaluation import CannotEvaluate, evaluate, run_script
 
 VARIABLES: dict[str, Any] = {
     "a": 5,

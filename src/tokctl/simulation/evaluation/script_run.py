@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from tokctl.recorder.evaluation.evaluator import Evaluation, simplify
-from tokctl.recorder.evaluation.language import Language, describe
-from tokctl.recorder.evaluation.limits import CannotEvaluate
-from tokctl.recorder.evaluation.name_lookup import VARIABLES
-from tokctl.recorder.evaluation.syntax_tree import Node
-from tokctl.recorder.evaluation.tokens import quote
+from tokctl.simulation.evaluation.evaluator import Evaluation, simplify
+from tokctl.simulation.evaluation.language import Language, describe
+from tokctl.simulation.evaluation.limits import CannotEvaluate
+from tokctl.simulation.evaluation.name_lookup import VARIABLES
+from tokctl.simulation.evaluation.syntax_tree import Node
+from tokctl.simulation.evaluation.tokens import quote
 
 
 class ScriptRun(Evaluation):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from tokctl.recorder.evaluation.limits import CannotEvaluate
+from tokctl.simulation.evaluation.limits import CannotEvaluate
 
 
 class Lexeme(NamedTuple):

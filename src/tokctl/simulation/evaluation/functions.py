@@ -14,8 +14,8 @@ from decimal import Decimal
 from functools import reduce
 from typing import Any
 
-from tokctl.recorder.evaluation.language import Language
-from tokctl.recorder.evaluation.limits import CannotEvaluate
+from tokctl.simulation.evaluation.language import Language
+from tokctl.simulation.evaluation.limits import CannotEvaluate
 
 Function = Callable[..., Any]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from decimal import Context
 from typing import Any, ClassVar
 
-from tokctl.recorder.evaluation.language import (
+from tokctl.simulation.evaluation.language import (
     C_SYMBOLS,
     JSON_LITERALS,
     NO_COMMENT,
@@ -16,7 +16,7 @@ from tokctl.recorder.evaluation.language import (
     kind_of,
     mixed_operands,
 )
-from tokctl.recorder.evaluation.limits import MAX_WORK, CannotEvaluate
+from tokctl.simulation.evaluation.limits import MAX_WORK, CannotEvaluate
 
 
 class Juel(Language):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tokctl.recorder.evaluation.limits import CannotEvaluate
-from tokctl.recorder.evaluation.tokens import Lexeme, quote
+from tokctl.simulation.evaluation.limits import CannotEvaluate
+from tokctl.simulation.evaluation.tokens import Lexeme, quote
 
 CONSTRUCTS = frozenset(
     {

@@ -1,1 +1,0 @@
-"""Parts of the safe evaluator; ``tokctl.recorder.safe_evaluation`` is its interface."""

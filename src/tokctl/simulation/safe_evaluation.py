@@ -59,7 +59,7 @@ def evaluate_condition(
     """Return whether a condition is met: what counts as true depends on the language. Raises ``CannotEvaluate``."""
     value = evaluate(expression, variables, language=language, functions=functions)
     parsed, _ = parse_expression(expression, language)
-    if parsed.null_propagates and not isinstance(value, bool):
+    if parsed.is_feel and not isinstance(value, bool):
         raise CannotEvaluate(f"uses {describe(value)} as a condition")
     return parsed.truth(value)
 

@@ -241,6 +241,8 @@ class _Scope:
         details = self.model.execution_details(element.id)
         if details.uses_data:
             self._approximate(element, "its data associations are ignored")
+        for name in details.undefined_references:
+            self._approximate(element, f"it refers to '{name}', which the model does not define")
         if details.loop is not None:
             spec = self._repeat(element, spec, details.loop)
         events: list[TaskSpec] = []

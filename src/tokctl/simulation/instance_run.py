@@ -79,6 +79,7 @@ class InstanceRun:
         self.due_jobs: dict[UUID, datetime] = {}
         self._ready: deque[Task] = deque()
         self._reached: list[Task] = []
+        self._unsettled: dict[Any, None] = {}  # workflows whose joins may fire: their live tasks have changed
         self._running: Task | None = None
         self._counter = 0
         self._loop_checked_at = self.now
@@ -171,6 +172,7 @@ class InstanceRun:
     def task_state_changed(self, task: Task, previous: int) -> None:
         """Handle a task that is ready to run, has started to wait, or has ended."""
         workflow = task.workflow
+        self._unsettled[workflow] = None
         if task.state == TaskState.WAITING:
             workflow.waiting[task.id] = task
         elif previous == TaskState.WAITING:
@@ -193,6 +195,7 @@ class InstanceRun:
         """Forget a dropped task; its scheduled events detect this."""
         task.workflow.waiting.pop(task.id, None)
         task.workflow.live.pop(task.id, None)
+        self._unsettled[task.workflow] = None
 
     # --- driving ------------------------------------------------------------------------------------
 
@@ -213,6 +216,9 @@ class InstanceRun:
         """Run all tasks that take no time."""
         while not self.stopped:
             while self._ready and not self.stopped:
+                if self.timeline.stop_requested.is_set():
+                    self.stopped = True
+                    break
                 task = self._ready.popleft()
                 if not self.has_state(task, TaskState.READY):
                     continue
@@ -220,9 +226,11 @@ class InstanceRun:
                 self.run_task(task)
                 if not self._ready:
                     self._schedule_reached_events()
-            for workflow in [self.workflow, *self.workflow.subprocesses.values()]:
-                workflow.settle_joins()
-            if not self._ready:
+            unsettled, self._unsettled = self._unsettled, {}
+            for workflow in unsettled:
+                if workflow is self.workflow or workflow.parent_task_id in self.workflow.subprocesses:
+                    workflow.settle_joins()
+            if not self._ready and not self._unsettled:
                 break
         self._schedule_reached_events()
         if self.workflow.completed:
@@ -236,9 +244,6 @@ class InstanceRun:
         self._visits[task.task_spec] += 1
         if self._visits[task.task_spec] % _MAX_ROUNDS:
             return
-        if self.timeline.stop_requested.is_set():
-            self.stopped = True
-            return
         rounds, above = 0, task.parent
         while above is not None:
             token = self.recorder.find_token(above)
@@ -251,6 +256,13 @@ class InstanceRun:
             raise InputError(
                 f"{self.source}: '{_element_id(task.task_spec)}' is in an endless loop:"
                 f" simulated time did not advance in {rounds} rounds."
+            )
+        limit = self.simulation.limits.steps + _MAX_ROUNDS
+        if self._visits[task.task_spec] > limit:
+            raise InputError(
+                f"{self.source}: '{_element_id(task.task_spec)}' was reached more than {limit:,} times while simulated"
+                " time did not advance.",
+                "Let its tasks take time, or raise the limit with --max-steps.",
             )
 
     def _schedule_reached_events(self) -> None:

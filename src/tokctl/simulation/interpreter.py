@@ -16,6 +16,7 @@ from tokctl.bpmn.element_details import EventDefinition
 from tokctl.bpmn.execution_details import Expression, LoopDetails
 from tokctl.errors import InputError
 from tokctl.simulation.engine_specs import IncidentError, Unknown
+from tokctl.simulation.evaluation.language import describe
 from tokctl.simulation.flow_choice import choose
 from tokctl.simulation.safe_evaluation import (
     CannotEvaluate,
@@ -41,6 +42,7 @@ class RunInterpreter:
         self.run = run
         self.simulation = run.simulation
         self.trusted = TrustedPython() if self.simulation.trust_scripts else None
+        self._instances = 0  # of multi-instance activities
 
     # --- flows ---
 
@@ -77,24 +79,28 @@ class RunInterpreter:
     def loop_items(self, task: Task, loop: LoopDetails) -> list[Any]:
         """Return an item for each instance: as many as the scenario says, or the model."""
         element = self.run.element(task)
-        if (planned := self._planned_instances(element.id)) is not None:
-            return [Unknown.ITEM] * planned
-        reason = "the model does not say how many"
         try:
-            if loop.collection is not None:
-                items = self._collection(task, loop.collection)
-                if len(items) <= _MAX_INSTANCES:
-                    return items
-                reason = f"more than {_MAX_INSTANCES:,} items"
-            elif loop.count is not None:
-                count = self._evaluate(task, loop.count)
-                if isinstance(count, (int, float)) and 0 <= count <= _MAX_INSTANCES:
-                    return [Unknown.ITEM] * int(count)
-                reason = f"'{count}' is not a number of instances from 0 to {_MAX_INSTANCES:,}"
+            planned = self._planned_instances(element.id)
+            items = self._items(task, loop) if planned is None else [Unknown.ITEM] * planned
+            if self._instances + len(items) > self.simulation.limits.steps:
+                raise CannotEvaluate(f"there would be more than {self.simulation.limits.steps:,} in all (--max-steps)")
         except CannotEvaluate as error:
-            reason = str(error)
-        self._note(element.id, element.type, f"has one instance: {reason}")
-        return [Unknown.ITEM]
+            self._note(element.id, element.type, f"has one instance: {error}")
+            items = [Unknown.ITEM]
+        self._instances += len(items)
+        return items
+
+    def _items(self, task: Task, loop: LoopDetails) -> list[Any]:
+        if loop.collection is not None:
+            return self._collection(task, loop.collection)
+        if loop.count is None:
+            raise CannotEvaluate("the model does not say how many")
+        count = self._evaluate(task, loop.count)
+        if isinstance(count, bool) or not isinstance(count, (int, float)):
+            raise CannotEvaluate(f"the number of instances is {describe(count)}")
+        if not 0 <= count <= _MAX_INSTANCES:
+            raise CannotEvaluate(f"the number of instances is not from 0 to {_MAX_INSTANCES:,}")
+        return [Unknown.ITEM] * int(count)
 
     def _planned_instances(self, element_id: str) -> int | None:
         """Return the number of instances that the scenario plans; None if it plans none."""

@@ -61,15 +61,24 @@ class VirtualWorkflow(_TaskListsMixin, BpmnWorkflow):  # type: ignore[misc]
         self.now = now
         self.interpreter = interpreter
         self.max_call_depth = max_call_depth
+        self._activities: dict[UUID, Task] = {}  # those that contain a workflow
         super().__init__(spec, specs)
 
     def create_subprocess(self, my_task: Task, spec_name: str) -> VirtualSubWorkflow:
         """Create the workflow that runs inside a task."""
         if isinstance(my_task.task_spec, CallActivity):
             self._check_call_depth(my_task)
+        self._activities[my_task.id] = my_task
         inner = VirtualSubWorkflow(self.subprocess_specs[spec_name], parent_task_id=my_task.id, top_workflow=self)
         self.subprocesses[my_task.id] = inner
         return inner
+
+    def get_task_from_id(self, task_id: UUID) -> Task:
+        """Return a task of this workflow or of one in it; SpiffWorkflow looks through all of them for the activities."""
+        activity = self._activities.get(task_id)
+        if activity is not None and task_id in activity.workflow.tasks:
+            return activity
+        return super().get_task_from_id(task_id)
 
     def _check_call_depth(self, call: Task) -> None:
         calls = [call]

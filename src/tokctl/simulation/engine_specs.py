@@ -281,7 +281,7 @@ class JoiningInclusiveGateway(_TokenJoin, InclusiveGateway):  # type: ignore[mis
 
     def _choose_outputs(self, my_task: Task) -> list[TaskSpec]:
         matches, defaults = self._get_matching_outputs(my_task)
-        return matches or defaults
+        return list(matches or defaults)
 
 
 class ProcessEnd(UnstructuredJoin, SimpleBpmnTask):  # type: ignore[misc]
@@ -296,7 +296,7 @@ class ProcessEnd(UnstructuredJoin, SimpleBpmnTask):  # type: ignore[misc]
         if my_task.state == TaskState.WAITING:
             return False
         my_task._inherit_data()  # noqa: SLF001 - as the class does that this replaces
-        for task in list(my_task.workflow.waiting.values()):
+        for task in list(my_task.workflow.waiting_joins.values()):
             if task.task_spec is self:  # only the last one waits for all others
                 DeepMerge.merge(my_task.data, task.data)
                 task.cancel()

@@ -153,7 +153,7 @@ class InstanceRun:
         try:
             action()
             self._run_ready_tasks()
-        except TokctlError:
+        except (TokctlError, OverflowError):  # the clock would leave the calendar
             raise
         except Exception as error:  # SpiffWorkflow may raise any exception for an invalid model
             raise InputError(self._describe_error(error)) from error
@@ -174,9 +174,9 @@ class InstanceRun:
         workflow = task.workflow
         self._unsettled[workflow] = None
         if task.state == TaskState.WAITING:
-            workflow.waiting[task.id] = task
+            workflow.list_waiting(task)
         elif previous == TaskState.WAITING:
-            workflow.waiting.pop(task.id, None)
+            workflow.unlist_waiting(task)
         if task.state & _LIVE:
             workflow.live[task.id] = task
         else:
@@ -193,7 +193,7 @@ class InstanceRun:
 
     def task_removed(self, task: Task) -> None:
         """Forget a dropped task; its scheduled events detect this."""
-        task.workflow.waiting.pop(task.id, None)
+        task.workflow.unlist_waiting(task)
         task.workflow.live.pop(task.id, None)
         self._unsettled[task.workflow] = None
 

@@ -95,12 +95,16 @@ class RunInterpreter:
             return self._collection(task, loop.collection)
         if loop.count is None:
             raise CannotEvaluate("the model does not say how many")
-        count = self._evaluate(task, loop.count)
-        if isinstance(count, bool) or not isinstance(count, (int, float)):
-            raise CannotEvaluate(f"the number of instances is {describe(count)}")
+        count = self._number(task, loop.count)
         if not 0 <= count <= _MAX_INSTANCES:
             raise CannotEvaluate(f"the number of instances is not from 0 to {_MAX_INSTANCES:,}")
         return [Unknown.ITEM] * int(count)
+
+    def _number(self, task: Task, expression: Expression) -> float:
+        number = self._evaluate(task, expression)
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            raise CannotEvaluate(f"the number is {describe(number)}")
+        return number
 
     def _planned_instances(self, element_id: str) -> int | None:
         """Return the number of instances that the scenario plans; None if it plans none."""
@@ -153,14 +157,14 @@ class RunInterpreter:
         if planned is not None:
             return bool(iterations >= planned)
         try:
-            if loop.count is not None and iterations >= int(self._evaluate(task, loop.count)):
+            if loop.count is not None and iterations >= self._number(task, loop.count):
                 return True
             if loop.condition is not None:
                 return not self._is_met(task, loop.condition, {"loopCounter": iterations})
             reason = "the model does not say how often"
             if loop.count is not None:
                 return False
-        except (CannotEvaluate, TypeError, ValueError) as error:
+        except CannotEvaluate as error:
             reason = str(error)
         self._note(element.id, element.type, f"loops once: {reason}")
         return iterations > 0
@@ -175,6 +179,8 @@ class RunInterpreter:
             return parse_timer(value, self.run.now)
         except (CannotEvaluate, ValueError) as error:
             reason = str(error)
+        except OverflowError:
+            reason = "it is not within the years 1 to 9999"
         element = self.run.element(task)
         plan = self.run.plan(element.id)
         takes = _DEFAULT_DURATION if plan.takes is None else plan.takes(self.run.random)

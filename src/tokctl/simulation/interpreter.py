@@ -80,10 +80,7 @@ class RunInterpreter:
         """Return an item for each instance: as many as the scenario says, or the model."""
         element = self.run.element(task)
         try:
-            planned = self._planned_instances(element.id)
-            items = self._items(task, loop) if planned is None else [Unknown.ITEM] * planned
-            if self._instances + len(items) > self.simulation.limits.steps:
-                raise CannotEvaluate(f"there would be more than {self.simulation.limits.steps:,} in all (--max-steps)")
+            items = self._items(task, loop)
         except CannotEvaluate as error:
             self._note(element.id, element.type, f"has one instance: {error}")
             items = [Unknown.ITEM]
@@ -91,6 +88,13 @@ class RunInterpreter:
         return items
 
     def _items(self, task: Task, loop: LoopDetails) -> list[Any]:
+        planned = self._planned_instances(self.run.element(task).id)
+        items = self._modelled_items(task, loop) if planned is None else [Unknown.ITEM] * planned
+        if self._instances + len(items) > self.simulation.limits.steps:
+            raise CannotEvaluate(f"there would be more than {self.simulation.limits.steps:,} in all (--max-steps)")
+        return items
+
+    def _modelled_items(self, task: Task, loop: LoopDetails) -> list[Any]:
         if loop.collection is not None:
             return self._collection(task, loop.collection)
         if loop.count is None:

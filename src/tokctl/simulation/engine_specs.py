@@ -383,6 +383,12 @@ class _InstancesMixin:
         super().__init__(*args, data_input=_Items(loop), input_item=item, **kwargs)  # type: ignore[call-arg]
         self.loop = loop
 
+    def create_child(self, my_task: Task, item: Any, key_or_index: Any = None) -> None:
+        """Start an instance; its item hides a variable of the same name."""
+        hidden = {name: my_task.data.pop(name) for name in (self.loop.item,) if name in my_task.data}
+        super().create_child(my_task, item, key_or_index)  # type: ignore[misc]
+        my_task.data.update(hidden)
+
     def merge_child(self, workflow: Any, child: Task) -> None:
         if self.loop.item:
             child.data.pop(self.loop.item, None)

@@ -238,6 +238,8 @@ class InstanceRun:
 
     def _check_endless_loop(self, task: Task) -> None:
         """Stop a process that loops while the time does not advance."""
+        if _element_id(task.task_spec) is None:  # the elements of a loop tell
+            return
         if self._loop_checked_at != self.now:
             self._loop_checked_at = self.now
             self._visits.clear()
@@ -371,7 +373,8 @@ class InstanceRun:
         spec = getattr(error, "task_spec", None)
         if spec is None and self._running is not None:
             spec = self._running.task_spec
-        where = "" if spec is None else f" at '{_element_id(spec)}'"
+        element_id = None if spec is None else _element_id(spec)
+        where = "" if element_id is None else f" at '{element_id}'"
         what = str(error).rstrip(". ")
         if not isinstance(error, SpiffWorkflowException):
             what = f"{type(error).__name__}: {what}"
@@ -456,5 +459,7 @@ class _Job:
         return False
 
 
-def _element_id(spec: TaskSpec) -> str:
-    return str(getattr(spec, "bpmn_id", None) or spec.name)
+def _element_id(spec: TaskSpec) -> str | None:
+    """Return the id of the element that a spec is for; None if it is for none."""
+    element: Element | None = getattr(spec, "element", None)
+    return None if element is None else element.id

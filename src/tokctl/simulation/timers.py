@@ -127,6 +127,8 @@ def _parse_time_or_duration(text: str, now: datetime) -> datetime:
 def _parse_duration(text: str, start: datetime) -> timedelta:
     try:
         parsed = TimerEventDefinition.parse_iso_duration(text)
+        if parsed.get("years", 0) + parsed.get("months", 0) / 12 > datetime.max.year:
+            raise OverflowError  # SpiffWorkflow would count the days of each month
         return TimerEventDefinition.get_timedelta_from_start(parsed, start)  # type: ignore[no-any-return]
     except OverflowError:
         raise

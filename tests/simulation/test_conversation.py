@@ -85,7 +85,10 @@ def test_a_conversation_goes_to_and_fro():
 
 
 def test_processes_that_start_each_other_for_ever_are_stopped():
-    one = '<startEvent id="{0}"><messageEventDefinition/></startEvent><endEvent id="{1}"><messageEventDefinition/></endEvent>'
+    one = (
+        '<startEvent id="{0}"><messageEventDefinition/></startEvent>'
+        '<endEvent id="{1}"><messageEventDefinition/></endEvent>'
+    )
     first = f'<startEvent id="s"/><sendTask id="send"/>{chain("s", "send")}'
     model = pools(
         ("send", "r1"),

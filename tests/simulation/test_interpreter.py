@@ -55,7 +55,7 @@ def test_how_many_instances(count, scenario, started, is_exact):
 def test_the_items_of_a_collection_are_variables_of_their_instances():
     each = f'<{MANY} camunda:collection="${{orders}}" camunda:elementVariable="order"/>'
     played = play(around(f'<userTask id="x">{each}</userTask>'), "variables: {orders: [7, null, {a: 1}], order: 5}")
-    body, *inner = played.sink.at("x")
+    _, *inner = played.sink.at("x")
     assert [msgspec.json.decode(token.variables)["order"] for token in inner] == [7, None, {"a": 1}]
     assert msgspec.json.decode(played.sink.one("e").variables)["order"] == 5
 
@@ -162,6 +162,7 @@ def test_trusted_python_runs_as_it_is():
 def test_a_condition_of_an_event_is_asked_again_when_variables_change():
     when = "<conditionalEventDefinition><condition>n &gt; 1</condition></conditionalEventDefinition>"
     model = process(
-        f'{START_EVENT}<intermediateCatchEvent id="x">{when}</intermediateCatchEvent><task id="t"/>{chain("s", "x", "t")}'
+        f'{START_EVENT}<intermediateCatchEvent id="x">{when}</intermediateCatchEvent><task id="t"/>'
+        + chain("s", "x", "t")
     )
     assert play(model, "{variables: {n: 1}, messages: {x: {after: 7s, sets: {n: 2}}}}").seconds == 8

@@ -155,7 +155,8 @@ CONSTRUCTS = {
     ),
     "compensation of what did not run": (
         process(
-            f'{START_EVENT}<task id="x"/>{event(COMPENSATE)}{UNDO}<endEvent id="e">{COMPENSATE}</endEvent>{chain("s", "e")}'
+            f'{START_EVENT}<task id="x"/>{event(COMPENSATE)}{UNDO}<endEvent id="e">{COMPENSATE}</endEvent>'
+            + chain("s", "e")
         ),
         "",
         "s e",
@@ -232,6 +233,7 @@ def test_a_construct_runs_as_the_standard_says(name):
     assert played.status == ("ACTIVE" if "?" in elements else "COMPLETED")
 
 
+ZEEBE_CALL = '<extensionElements><zeebe:calledElement processId="q"/></extensionElements>'
 QUEUE = process('<task id="qt"/>', name="q")
 
 
@@ -240,7 +242,7 @@ QUEUE = process('<task id="qt"/>', name="q")
     [
         '<callActivity id="x" calledElement="q"/>',
         '<callActivity id="x" calledElement="t:q"/>',
-        '<callActivity id="x"><extensionElements><zeebe:calledElement processId="q"/></extensionElements></callActivity>',
+        f'<callActivity id="x">{ZEEBE_CALL}</callActivity>',
     ],
 )
 def test_a_called_process_of_another_file(call):

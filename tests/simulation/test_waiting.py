@@ -3,6 +3,7 @@
 import pytest
 
 from support.small_models import START_EVENT, around, chain, event, play, process, timer
+from tokctl.simulation.limits import Limits
 
 CATCH = '<intermediateCatchEvent id="x">{}</intermediateCatchEvent>'
 MESSAGE, SIGNAL = '<message id="m" name="Paid"/>', '<signal id="m" name="Go"/>'
@@ -36,9 +37,8 @@ REASONS = [
     (around(f'<task id="x"/>{event(timer("P1D"))}'), "{until: 1h, tasks: {x: {hangs: true}}}", "b", ["timer is due"]),
     (
         process(
-            f'{START_EVENT}<eventBasedGateway id="g"/><receiveTask id="m1" name="One"/><receiveTask id="m2" name="Two"/>'
-            + chain("s", "g", "m1")
-            + chain("g", "m2")
+            f'{START_EVENT}<eventBasedGateway id="g"/><receiveTask id="m1" name="One"/>'
+            '<receiveTask id="m2" name="Two"/>' + chain("s", "g", "m1") + chain("g", "m2")
         ),
         "",
         "g",
@@ -66,7 +66,6 @@ def test_instances_are_counted_by_reason():
 
 
 def test_an_instance_that_was_stopped_at_the_limit_of_steps_says_so():
-    from tokctl.simulation.limits import Limits
 
     played = play(around('<task id="x"><standardLoopCharacteristics loopMaximum="9"/></task>'), limits=Limits(steps=4))
     assert played.result.exhausted == 1

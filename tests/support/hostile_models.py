@@ -45,7 +45,7 @@ def hear(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def attempt(model: str) -> list[Any]:
-    global listening
+    global listening  # noqa: PLW0603 - a hook cannot be removed
     events.clear()
     started = time.process_time()
     listening = True

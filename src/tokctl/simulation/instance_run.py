@@ -238,8 +238,6 @@ class InstanceRun:
 
     def _check_endless_loop(self, task: Task) -> None:
         """Stop a process that loops while the time does not advance."""
-        if _element_id(task.task_spec) is None:  # the elements of a loop tell
-            return
         if self._loop_checked_at != self.now:
             self._loop_checked_at = self.now
             self._visits.clear()
@@ -256,13 +254,13 @@ class InstanceRun:
         # Many visits may also be the instances of a multi-instance activity, which are not a loop.
         if rounds >= _MAX_ROUNDS // 2:
             raise InputError(
-                f"{self.source}: '{_element_id(task.task_spec)}' is in an endless loop:"
+                f"{self.source}: '{_last_element_id(task)}' is in an endless loop:"
                 f" simulated time did not advance in {rounds} rounds."
             )
         limit = self.simulation.limits.steps + _MAX_ROUNDS
         if self._visits[task.task_spec] > limit:
             raise InputError(
-                f"{self.source}: '{_element_id(task.task_spec)}' was reached more than {limit:,} times while simulated"
+                f"{self.source}: '{_last_element_id(task)}' was reached more than {limit:,} times while simulated"
                 " time did not advance.",
                 "Let its tasks take time, or raise the limit with --max-steps.",
             )
@@ -457,6 +455,13 @@ class _Job:
                 spec._update(sibling)  # noqa: SLF001 - what the engine itself does with its events
                 return True
         return False
+
+
+def _last_element_id(task: Task | None) -> str | None:
+    """Return the id of the element that a task is at, or was at last."""
+    while task is not None and _element_id(task.task_spec) is None:
+        task = task.parent
+    return None if task is None else _element_id(task.task_spec)
 
 
 def _element_id(spec: TaskSpec) -> str | None:

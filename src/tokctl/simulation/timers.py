@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from typing import Any
 
 from SpiffWorkflow.bpmn.specs.event_definitions.multiple import MultipleEventDefinition
@@ -127,13 +127,14 @@ def _parse_time_or_duration(text: str, now: datetime) -> datetime:
 def _parse_duration(text: str, start: datetime) -> timedelta:
     try:
         parsed = TimerEventDefinition.parse_iso_duration(text)
-        if parsed.get("years", 0) + parsed.get("months", 0) / 12 > datetime.max.year:
-            raise OverflowError  # SpiffWorkflow would count the days of each month
-        return TimerEventDefinition.get_timedelta_from_start(parsed, start)  # type: ignore[no-any-return]
+        years = parsed.get("years", 0) + parsed.get("months", 0) / 12
+        if years <= MAXYEAR:  # SpiffWorkflow counts the days of each month
+            return TimerEventDefinition.get_timedelta_from_start(parsed, start)  # type: ignore[no-any-return]
     except OverflowError:
         raise
     except Exception as error:  # the parser raises no more specific exception
         raise ValueError(f"{text} is not a duration") from error
+    raise OverflowError(text)
 
 
 def _to_utc(time: datetime) -> datetime:

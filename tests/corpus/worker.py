@@ -161,11 +161,13 @@ def simulate_one(run: Run) -> dict[str, Any]:
         return {"outcome": REFUSED, "reason": str(error).replace(run.file, "FILE")}
     except Exception as error:  # noqa: BLE001 - any other exception would be a bug in tokctl
         return _describe_crash(error)
-    return judge(Path(run.file).read_bytes(), sink, run.process, tuple(getattr(result, "approximations", ())))
+    return judge(Path(run.file).read_bytes(), sink, run.process, result.approximations, exhausted=result.exhausted > 0)
 
 
-def judge(xml: bytes, sink: Any, process: str, approximations: Sequence[Any]) -> dict[str, Any]:
-    """Play the recorded tokens; returns the fields of a ``RunResult``."""
+def judge(
+    xml: bytes, sink: Any, process: str, approximations: Sequence[Any], *, exhausted: bool = False
+) -> dict[str, Any]:
+    """Play the recorded tokens; returns the fields of a ``RunResult``. Those of an ``exhausted`` run may be in work."""
     from support.token_player import play
 
     problems, unchecked = [], []
@@ -174,7 +176,7 @@ def judge(xml: bytes, sink: Any, process: str, approximations: Sequence[Any]) ->
         tokens = list(recorded.values())
         status = sink.instances[instance_id].status
         report = play([xml], tokens, process=process, status=status, approximated=approximated)
-        problems += [*report.problems, *_stuck(tokens)]
+        problems += [*report.problems, *([] if exhausted else _stuck(tokens))]
         unchecked += report.unchecked
     outcome = INCOMPLETE if problems else APPROXIMATED if approximations else RAN
     return {

@@ -84,14 +84,22 @@ class Scope:
 
     id: str
     nodes: dict[str, Node] = field(default_factory=dict)
-    handlers: dict[str, str] = field(default_factory=dict)
-    """The handlers of compensation, by the boundary event."""
+    handlers: dict[str, Node] = field(default_factory=dict)
+    """The compensation handlers, by their activities."""
 
     def start_nodes(self) -> list[Node]:
         """Return the start events, or else the nodes without incoming flows."""
         nodes = self.nodes.values()
         starts = [node for node in nodes if node.type == "startEvent"]
         return starts or [node for node in nodes if node.starts_by_itself]
+
+    def find_handler(self, node_id: str) -> Node | None:
+        """Return a compensation handler in it or in its sub-processes."""
+        if node_id in self.nodes:
+            node = self.nodes[node_id]
+            return node if node.compensates else None
+        inner = [node.inner.find_handler(node_id) for node in self.nodes.values() if node.inner is not None]
+        return next((node for node in inner if node is not None), None)
 
     def reaching(self, flow: Flow, gateway: Node) -> set[str]:
         """Return the nodes from which a token can come to a flow without passing a gateway."""
@@ -156,7 +164,8 @@ def _read_scope(element: ET.Element) -> Scope:
     for association in element.findall(f"{NAMESPACE}association"):
         source, target = (_resolve(association.get(name, ""), scope) for name in ("sourceRef", "targetRef"))
         if source in scope.nodes and target in scope.nodes and "compensate" in scope.nodes[source].events:
-            scope.handlers[source] = target
+            scope.handlers[scope.nodes[source].attached_to or ""] = scope.nodes[target]
+            scope.nodes[target].compensates = True
     return scope
 
 

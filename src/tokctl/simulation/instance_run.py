@@ -14,7 +14,6 @@ from uuid import UUID
 from tokctl.bpmn.execution_details import ExecutionDetails
 from tokctl.errors import InputError, TokctlError
 from tokctl.model.definitions import Element
-from tokctl.model.states import COMPLETED
 from tokctl.recorder import task_events as tap
 from tokctl.recorder.ids import make_job_key, make_token_id
 from tokctl.recorder.spiff import SpiffRecorder
@@ -126,9 +125,10 @@ class InstanceRun:
         """Return the scenario's plan for an element."""
         return self.simulation.plan(self.case, element_id)
 
-    def count_completed(self, element_id: str) -> int:
-        """Return how often an element was completed."""
-        return sum(one.element_id == element_id and one.state == COMPLETED for one in self.recorder.lifecycle)
+    def completed_at(self, task: Task) -> datetime:
+        """Return when a task was completed."""
+        token = self.recorder.find_token(task)
+        return self.now if token is None or token.completed_at is None else token.completed_at
 
     # --- running ------------------------------------------------------------------------------------
 
@@ -182,6 +182,8 @@ class InstanceRun:
         if task.state == TaskState.READY:
             if task.task_spec.manual:
                 _Job(self, task).start_attempt()
+            elif isinstance(task.task_spec, BoundaryEvent):  # it interrupts before anything else happens
+                self._ready.appendleft(task)
             else:
                 self._ready.append(task)
         elif task.state == TaskState.WAITING and isinstance(task.task_spec, CatchingEvent):
@@ -340,7 +342,9 @@ class InstanceRun:
         if any(isinstance(one.event_definition, ErrorEventDefinition) for one in workflow.bpmn_events):
             workflow.bpmn_events.clear()
             element = self.element(task)
-            self.simulation.approximations.add(element.id, element.type, "its error is not caught, and ends the instance")
+            self.simulation.approximations.add(
+                element.id, element.type, "its error is not caught, and ends the instance"
+            )
             for live in workflow.get_tasks(state=TaskState.NOT_FINISHED_MASK):
                 live.cancel()
             workflow.completed = True

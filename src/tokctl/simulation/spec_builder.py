@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from SpiffWorkflow.bpmn.specs.bpmn_process_spec import BpmnProcessSpec
-from SpiffWorkflow.bpmn.specs.control import BoundaryEventJoin, BoundaryEventSplit
+from SpiffWorkflow.bpmn.specs.control import BoundaryEventSplit
 from SpiffWorkflow.bpmn.specs.defaults import (
     CallActivity,
     EndEvent,
@@ -265,7 +265,7 @@ class _Scope:
     def _attach(self, spec: TaskSpec, events: list[TaskSpec]) -> TaskSpec:
         """Attach boundary events to an activity, and return the spec that starts them together."""
         split = BoundaryEventSplit(self.spec, self.builder.new_name())
-        join = BoundaryEventJoin(self.spec, self.builder.new_name(), split_task=split.name, cancel=True)
+        join = own.BoundaryJoin(self.spec, self.builder.new_name(), split_task=split.name, cancel=True)
         split.connect(spec)
         spec.connect(join)
         for event in events:
@@ -438,37 +438,63 @@ class _Scope:
         if element.type not in {"intermediateThrowEvent", "endEvent"}:
             return exit_spec
         thrown = [event for event in self.model.details(element.id).events if event.kind in _COMPENSATING]
+        is_cancelled = any(event.kind == CANCEL for event in thrown)
+        if is_cancelled:
+            exit_spec = self._follow(exit_spec, own.WithdrawOthers(self.spec, self.builder.new_name()))
         for event in thrown:
-            for activity, handler in self._find_handlers(event.activity):
-                choice = own.ConditionalSteps(self.spec, self.builder.new_name())
-                choice.bpmn_id = None
-                after = own.Step(self.spec, self.builder.new_name())
-                spec = self._create(handler)
-                spec.is_detour = True  # what follows comes from the throwing event
-                exit_spec.connect(choice)
-                choice.connect_if(own.NeedsCompensation(activity.id, handler.id), spec)
-                choice.connect(after)
-                spec.connect(after)
-                exit_spec = after
-        if any(event.kind == CANCEL for event in thrown):  # the transaction is cancelled after its compensation
+            if handlers := self._find_handlers(event.activity):
+                exit_spec = self._follow(exit_spec, own.ConditionalSteps(self.spec, self.builder.new_name()))
+                exit_spec = self._start_handlers(exit_spec, handlers)
+        if is_cancelled:  # the transaction is cancelled after its compensation
             cancel = EndEvent(self.spec, self.builder.new_name(), event_definition=CancelEventDefinition())
             self._label(cancel, element, is_in_diagram=False)
-            exit_spec.connect(cancel)
-            exit_spec = cancel
+            exit_spec = self._follow(exit_spec, cancel)
         return exit_spec
 
-    def _find_handlers(self, activity_id: str | None) -> Iterator[tuple[Element, Element]]:
-        """Return the activities that may have to be compensated, the last of the model first, with their handlers."""
+    def _follow(self, before: TaskSpec, after: TaskSpec) -> TaskSpec:
+        before.connect(after)
+        return after
+
+    def _start_handlers(self, choice: TaskSpec, handlers: dict[str, Element]) -> TaskSpec:
+        """Connect handlers, by their activities, to the choice of the next one; return what follows the last."""
+        choice.bpmn_id = None
+        for activity_id, handler in handlers.items():
+            spec = self._create(handler)
+            spec.is_detour = True  # what follows comes from the throwing event
+            choice.connect_if(own.IsCompensatedNext(activity_id, handlers), spec)
+            back = self._follow(spec, own.LoopingStep(self.spec, self.builder.new_name()))
+            back.connect(choice)
+        after = own.Step(self.spec, self.builder.new_name())
+        choice.connect(after)
+        return after
+
+    def _find_handlers(self, activity_id: str | None) -> dict[str, Element]:
+        """Return the compensation handlers that an event starts, by their activities.
+
+        They are those of the process or sub-process that it is in; for an event sub-process also those around it. A
+        sub-process without a handler is compensated by what is in it.
+        """
         wanted = None if activity_id is None else activity_id.rpartition(":")[2]
         elements = self.graph.elements
-        scope = elements[self.parent].parent if self._is_in_event_sub_process() else self.parent  # type: ignore[index]
-        for event in reversed(list(elements.values())):
-            handler = elements.get(self.model.execution.compensations.get(event.id, ""))
-            activity = elements.get(event.attached_to or "")
-            if handler is None or activity is None or activity.parent != scope:
-                continue
-            if wanted in {None, activity.id}:
-                yield activity, handler
+        scopes = {self.parent}
+        around = self.parent
+        while around is not None and self.model.details(around).event_sub_process:
+            around = elements[around].parent
+            scopes.add(around)
+        handlers = {}
+        for event_id, handler_id in self.model.execution.compensations.items():
+            event, handler = elements.get(event_id), elements.get(handler_id)
+            if event is not None and event.attached_to in elements and handler is not None:
+                handlers[event.attached_to] = handler
+        found = {}
+        for one, handler in handlers.items():
+            names, above = {one}, elements[one].parent
+            while above is not None and above not in scopes and above not in handlers:
+                names.add(above)
+                above = elements[above].parent
+            if above in scopes and (wanted is None or wanted in names):
+                found[one] = handler
+        return found
 
     def _is_in_event_sub_process(self) -> bool:
         return self.parent is not None and self.model.details(self.parent).event_sub_process

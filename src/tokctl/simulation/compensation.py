@@ -1,0 +1,59 @@
+"""Which activities a throwing compensation event compensates."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from SpiffWorkflow.bpmn.specs.defaults import CallActivity
+from SpiffWorkflow.bpmn.specs.mixins.multiinstance_task import LoopTask
+from SpiffWorkflow.task import Task
+from SpiffWorkflow.util.task import TaskState
+
+
+def completed_activities(thrown: Task, activity_ids: Collection[str]) -> Iterator[Task]:
+    """Return the completed visits of some activities in what is compensated, in the order in which they were reached.
+
+    That is the process or sub-process that ``thrown`` is in; from an event sub-process, also what is around it. Of an
+    activity that is repeated, all instances are returned if the activity was completed as a whole.
+    """
+    workflow = thrown.workflow
+    yield from _completed_in(workflow, activity_ids)
+    while workflow.parent_task_id is not None:
+        owner = workflow.top_workflow.get_task_from_id(workflow.parent_task_id)
+        if not _is_event_sub_process(owner):
+            return
+        workflow = owner.workflow
+        yield from _completed_in(workflow, activity_ids)
+
+
+def _completed_in(workflow: Any, activity_ids: Collection[str]) -> Iterator[Task]:
+    inner = workflow.top_workflow.subprocesses
+    for task in list(workflow.tasks.values()):
+        spec = task.task_spec
+        bpmn_id = getattr(spec, "bpmn_id", None)
+        if bpmn_id is None:
+            if task.id in inner:  # what a scope with event sub-processes has beside them: not in the diagram
+                yield from _completed_in(inner[task.id], activity_ids)
+        elif (
+            task.state != TaskState.COMPLETED
+            or isinstance(spec, LoopTask)
+            or _is_event_sub_process(task)
+            or (_is_instance(task) and task.parent.state != TaskState.COMPLETED)
+        ):
+            continue
+        elif bpmn_id in activity_ids:
+            yield task
+        elif task.id in inner and not isinstance(spec, CallActivity):
+            yield from _completed_in(inner[task.id], activity_ids)
+
+
+def _is_instance(task: Task) -> bool:
+    above = task.parent
+    return isinstance(above.task_spec, LoopTask) and above.task_spec.task_spec == task.task_spec.name
+
+
+def _is_event_sub_process(task: Task) -> bool:
+    spec = task.task_spec
+    element = getattr(spec, "element", None)
+    return element is not None and spec.process_model.details(element.id).event_sub_process

@@ -134,7 +134,10 @@ def read_processes(xmls: Iterable[bytes]) -> dict[str, Scope]:
     found: dict[str, Scope] = {}
     for xml in xmls:
         for process in ET.fromstring(xml).iter(f"{NAMESPACE}process"):
-            found.setdefault(process.get("id", ""), _read_scope(process))
+            scope = _read_scope(process)
+            for association in process.iter(f"{NAMESPACE}association"):
+                _read_handler(scope, association)
+            found.setdefault(scope.id, scope)
     return found
 
 
@@ -161,12 +164,18 @@ def _read_scope(element: ET.Element) -> Scope:
             node.attached_to = _resolve(node.attached_to, scope)
             if node.attached_to in scope.nodes:
                 scope.nodes[node.attached_to].boundaries.append(node)
-    for association in element.findall(f"{NAMESPACE}association"):
-        source, target = (_resolve(association.get(name, ""), scope) for name in ("sourceRef", "targetRef"))
-        if source in scope.nodes and target in scope.nodes and "compensate" in scope.nodes[source].events:
-            scope.handlers[scope.nodes[source].attached_to or ""] = scope.nodes[target]
-            scope.nodes[target].compensates = True
     return scope
+
+
+def _read_handler(scope: Scope, association: ET.Element) -> None:
+    """Read the association of a compensation boundary event with its handler, wherever it is in the process."""
+    source, target = (_resolve(association.get(name, ""), scope) for name in ("sourceRef", "targetRef"))
+    if source in scope.nodes and target in scope.nodes and "compensate" in scope.nodes[source].events:
+        scope.handlers[scope.nodes[source].attached_to or ""] = scope.nodes[target]
+        scope.nodes[target].compensates = True
+    for node in scope.nodes.values():
+        if node.inner is not None:
+            _read_handler(node.inner, association)
 
 
 def _read_node(element: ET.Element, tag: str) -> Node:

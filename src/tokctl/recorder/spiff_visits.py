@@ -53,6 +53,7 @@ class VisitRecorder:
         self.lifecycle = lifecycle
         self.tokens: dict[UUID, RecordedToken] = {}
         self._new_token_id = new_token_id or self._derived_token_id
+        self._found: dict[UUID, Task] = {}  # searching all sub-processes takes long
         self._visits: dict[UUID, int] = {}
         self._failures: dict[UUID, int] = {}
         self._merging: dict[tuple[int, str], list[RecordedToken]] = {}  # early arrivals by join
@@ -60,12 +61,14 @@ class VisitRecorder:
 
     def find_task(self, task_id: UUID) -> Task | None:
         """Return a task of the workflow, of its sub-processes or of called processes."""
-        task = self.workflow.tasks.get(task_id)
-        if task is None:
-            for inner in self.workflow.subprocesses.values():
-                if task_id in inner.tasks:
-                    return inner.tasks[task_id]
-        return task
+        known = self._found.get(task_id)
+        if known is not None and known.workflow.tasks.get(task_id) is known:
+            return known
+        for workflow in (self.workflow, *self.workflow.subprocesses.values()):
+            if task_id in workflow.tasks:
+                self._found[task_id] = workflow.tasks[task_id]
+                return self._found[task_id]
+        return None
 
     # --- visits -----------------------------------------------------------------------------------
 

@@ -10,6 +10,8 @@ from SpiffWorkflow.bpmn.specs.mixins.multiinstance_task import LoopTask
 from SpiffWorkflow.task import Task
 from SpiffWorkflow.util.task import TaskState
 
+from tokctl.simulation.engine_specs import is_instance
+
 
 def completed_activities(thrown: Task, activity_ids: Collection[str]) -> Iterator[Task]:
     """Return the completed visits of some activities in what is compensated, in the order in which they were reached.
@@ -39,18 +41,13 @@ def _completed_in(workflow: Any, activity_ids: Collection[str]) -> Iterator[Task
             task.state != TaskState.COMPLETED
             or isinstance(spec, LoopTask)
             or _is_event_sub_process(task)
-            or (_is_instance(task) and task.parent.state != TaskState.COMPLETED)
+            or (is_instance(task) and task.parent.state != TaskState.COMPLETED)
         ):
             continue
         elif bpmn_id in activity_ids:
             yield task
         elif task.id in inner and not isinstance(spec, CallActivity):
             yield from _completed_in(inner[task.id], activity_ids)
-
-
-def _is_instance(task: Task) -> bool:
-    above = task.parent
-    return isinstance(above.task_spec, LoopTask) and above.task_spec.task_spec == task.task_spec.name
 
 
 def _is_event_sub_process(task: Task) -> bool:

@@ -26,6 +26,7 @@ from SpiffWorkflow.bpmn.specs.defaults import (
     StandardLoopTask,
 )
 from SpiffWorkflow.bpmn.specs.event_definitions.conditional import ConditionalEventDefinition
+from SpiffWorkflow.bpmn.specs.mixins.multiinstance_task import LoopTask
 from SpiffWorkflow.bpmn.specs.mixins.unstructured_join import UnstructuredJoin
 from SpiffWorkflow.operators import Operator
 from SpiffWorkflow.specs.base import TaskSpec
@@ -342,6 +343,12 @@ class ProcessSpec(BpmnProcessSpec):  # type: ignore[misc]
 
 
 # --- loops ------------------------------------------------------------------------------------------
+
+
+def is_instance(task: Task) -> bool:
+    """Tell whether a task is one instance of an activity that is repeated."""
+    above = task.parent.task_spec
+    return isinstance(above, LoopTask) and above.task_spec == task.task_spec.name
 
 
 class Loop(StandardLoopTask):  # type: ignore[misc]

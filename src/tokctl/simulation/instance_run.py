@@ -17,15 +17,16 @@ from tokctl.model.definitions import Element
 from tokctl.recorder import task_events as tap
 from tokctl.recorder.ids import make_job_key, make_token_id
 from tokctl.recorder.spiff import SpiffRecorder
-from tokctl.simulation.engine_specs import ConditionEvent, IncidentError
+from tokctl.simulation.engine_specs import ConditionEvent, IncidentError, JoiningInclusiveGateway, ProcessEnd
 from tokctl.simulation.interpreter import RunInterpreter
 from tokctl.simulation.scenario import TaskPlan
+from tokctl.simulation.scoped_events import ErrorDefinition, throw_from
 from tokctl.simulation.timers import CycleTimer, find_events
 from tokctl.simulation.virtual_workflow import VirtualWorkflow
 
 # isort: split
 from SpiffWorkflow.bpmn.specs.bpmn_process_spec import BpmnProcessSpec
-from SpiffWorkflow.bpmn.specs.event_definitions.item_aware_event import ErrorEventDefinition, SignalEventDefinition
+from SpiffWorkflow.bpmn.specs.event_definitions.item_aware_event import SignalEventDefinition
 from SpiffWorkflow.bpmn.specs.event_definitions.message import MessageEventDefinition
 from SpiffWorkflow.bpmn.specs.event_definitions.timer import TimerEventDefinition
 from SpiffWorkflow.bpmn.specs.mixins.events.event_types import CatchingEvent
@@ -78,6 +79,7 @@ class InstanceRun:
         self.due_jobs: dict[UUID, datetime] = {}
         self._ready: deque[Task] = deque()
         self._reached: list[Task] = []
+        self._joins: dict[UUID, Task] = {}
         self._running: Task | None = None
         self._counter = 0
         self._loop_checked_at = self.now
@@ -173,8 +175,11 @@ class InstanceRun:
         workflow = task.workflow
         if task.state == TaskState.WAITING:
             workflow.waiting[task.id] = task
+            if isinstance(task.task_spec, (JoiningInclusiveGateway, ProcessEnd)):
+                self._joins[task.id] = task
         elif previous == TaskState.WAITING:
             workflow.waiting.pop(task.id, None)
+            self._joins.pop(task.id, None)
         if task.state & _LIVE:
             workflow.live[task.id] = task
         else:
@@ -192,9 +197,14 @@ class InstanceRun:
             self.conversation.element_completed(self, task.task_spec.bpmn_id)
 
     def task_removed(self, task: Task) -> None:
-        """Forget a dropped task; its scheduled events detect this."""
+        """Forget a dropped task, and cancel what runs inside it; its scheduled events detect this."""
         task.workflow.waiting.pop(task.id, None)
         task.workflow.live.pop(task.id, None)
+        self._joins.pop(task.id, None)
+        self.workflow.event_manager.remove_task(task)
+        inner = self.workflow.get_subprocess(task)
+        if inner is not None:
+            inner.cancel()
 
     # --- driving ------------------------------------------------------------------------------------
 
@@ -222,13 +232,21 @@ class InstanceRun:
                 self.run_task(task)
                 if not self._ready:
                     self._schedule_reached_events()
-            for workflow in [self.workflow, *self.workflow.subprocesses.values()]:
-                workflow.settle_joins()
+            self._settle_joins()
             if not self._ready:
                 break
         self._schedule_reached_events()
         if self.workflow.completed:
             self.stopped = True
+
+    def _settle_joins(self) -> None:
+        """Let joins fire that no other token can reach: one in a workflow, as it may be what another waits for."""
+        settled = set()
+        for task in reversed(list(self._joins.values())):
+            if task.state == TaskState.WAITING and task.workflow not in settled:
+                task.task_spec.settle(task)
+                if task.state != TaskState.WAITING:
+                    settled.add(task.workflow)
 
     def _check_endless_loop(self, task: Task) -> None:
         """Stop a process that loops while the time does not advance."""
@@ -307,7 +325,7 @@ class InstanceRun:
             owner = task.workflow.parent_task_id
             if owner is None:
                 return True
-            holder = self.recorder.find_task(owner)
+            holder = self.workflow.get_task_from_id(owner)
             if holder is None or holder.has_state(TaskState.FINISHED_MASK):
                 return False
             task = holder
@@ -339,7 +357,7 @@ class InstanceRun:
     def _end_by_uncaught_error(self, task: Task) -> None:
         """End the instance if it has thrown an error that nothing catches (ISO 19510, section 10.5.1)."""
         workflow = self.workflow
-        if any(isinstance(one.event_definition, ErrorEventDefinition) for one in workflow.bpmn_events):
+        if any(isinstance(one.event_definition, ErrorDefinition) for one in workflow.bpmn_events):
             workflow.bpmn_events.clear()
             element = self.element(task)
             self.simulation.approximations.add(
@@ -436,15 +454,8 @@ class _Job:
         self.run.schedule(self.run.now + retries.backoff(self.run.random), self.start_attempt)
 
     def _throw_error(self, code: str) -> bool:
-        """Throw a BPMN error from the task; False if no boundary event of it catches that."""
-        event = BpmnEvent(ErrorEventDefinition(code, code), payload={})
-        for sibling in self.task.parent.children:
-            spec = sibling.task_spec
-            if isinstance(spec, BoundaryEvent) and spec.catches(sibling, event):
-                spec.catch(sibling, event)
-                spec._update(sibling)  # noqa: SLF001 - what the engine itself does with its events
-                return True
-        return False
+        """Throw a BPMN error from the task; False if nothing around it catches that."""
+        return throw_from(self.task, BpmnEvent(ErrorDefinition(code, code), payload={}))
 
 
 def _element_id(spec: TaskSpec) -> str:

@@ -34,7 +34,6 @@ from SpiffWorkflow.bpmn.specs.defaults import (
     TransactionSubprocess,
 )
 from SpiffWorkflow.bpmn.specs.event_definitions.multiple import MultipleEventDefinition
-from SpiffWorkflow.bpmn.specs.event_definitions.simple import CancelEventDefinition
 from SpiffWorkflow.specs.base import TaskSpec
 from SpiffWorkflow.specs.MultiChoice import MultiChoice
 
@@ -47,6 +46,7 @@ from tokctl.model.element_types import SUB_PROCESS_TYPES
 from tokctl.simulation import engine_specs as own
 from tokctl.simulation.event_definitions import make_event_definition
 from tokctl.simulation.flow_choice import FlowChoice
+from tokctl.simulation.scoped_events import CancelDefinition
 
 JOB_TYPES = frozenset({"task", "userTask", "manualTask", "serviceTask", "businessRuleTask", "scriptTask", "sendTask"})
 _NO_DETAILS = ExecutionDetails()
@@ -446,7 +446,7 @@ class _Scope:
                 exit_spec = self._follow(exit_spec, own.ConditionalSteps(self.spec, self.builder.new_name()))
                 exit_spec = self._start_handlers(exit_spec, handlers)
         if is_cancelled:  # the transaction is cancelled after its compensation
-            cancel = EndEvent(self.spec, self.builder.new_name(), event_definition=CancelEventDefinition())
+            cancel = EndEvent(self.spec, self.builder.new_name(), event_definition=CancelDefinition())
             self._label(cancel, element, is_in_diagram=False)
             exit_spec = self._follow(exit_spec, cancel)
         return exit_spec

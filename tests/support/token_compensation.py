@@ -44,14 +44,28 @@ def _wrong_handlers(throw: Visit, compensated: set[Visit]) -> list[str]:
         if found is None:
             problems.append(f"{throw} started {handler} more often than its activity was completed")
             continue
-        if any(one.activity.ended > found.activity.ended for one in left if one.activity.ended < throw.created):
+        if any(one.activity.ended > found.activity.ended for one in left if _precedes(one.activity, throw)):
             problems.append(f"{throw} started {handler} before that of an activity that was completed later")
         left.remove(found)
         compensated.add(found.activity)
     if not is_compensating(throw):
-        missing = [one for one in left if one.activity.ended < throw.created]
+        missing = [one for one in left if _precedes(one.activity, throw)]
         problems += [f"{throw}: {one.activity} was completed, but '{one.handler.id}' did not run" for one in missing]
     return problems
+
+
+def _precedes(activity: Visit, throw: Visit) -> bool:
+    """Tell whether an activity had certainly been completed: earlier, or on the way to the throwing event."""
+    if activity.ended < throw.created:
+        return True
+    on_way = set()
+    above: Visit | None = throw
+    while above is not None:
+        on_way.add(above)
+        above = above.parent
+    while activity not in on_way and activity.run.owner is not None:
+        activity = activity.run.owner
+    return activity in on_way
 
 
 def _completed(run: Run, reference: str | None, until: datetime) -> Iterator[_Done]:

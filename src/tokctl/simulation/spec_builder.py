@@ -44,6 +44,7 @@ from tokctl.errors import InputError
 from tokctl.model.definitions import Definition, Element, SequenceFlow
 from tokctl.model.element_types import SUB_PROCESS_TYPES
 from tokctl.simulation import engine_specs as own
+from tokctl.simulation.compensation import find_handlers
 from tokctl.simulation.event_definitions import make_event_definition
 from tokctl.simulation.flow_choice import FlowChoice
 from tokctl.simulation.scoped_events import CancelDefinition
@@ -442,7 +443,7 @@ class _Scope:
         if is_cancelled:
             exit_spec = self._follow(exit_spec, own.WithdrawOthers(self.spec, self.builder.new_name()))
         for event in thrown:
-            if handlers := self._find_handlers(event.activity):
+            if handlers := find_handlers(self.model, self.parent, event.activity):
                 exit_spec = self._follow(exit_spec, own.ConditionalSteps(self.spec, self.builder.new_name()))
                 exit_spec = self._start_handlers(exit_spec, handlers)
         if is_cancelled:  # the transaction is cancelled after its compensation
@@ -467,34 +468,6 @@ class _Scope:
         after = own.Step(self.spec, self.builder.new_name())
         choice.connect(after)
         return after
-
-    def _find_handlers(self, activity_id: str | None) -> dict[str, Element]:
-        """Return the compensation handlers that an event starts, by their activities.
-
-        They are those of the process or sub-process that it is in; for an event sub-process also those around it. A
-        sub-process without a handler is compensated by what is in it.
-        """
-        wanted = None if activity_id is None else activity_id.rpartition(":")[2]
-        elements = self.graph.elements
-        scopes = {self.parent}
-        around = self.parent
-        while around is not None and self.model.details(around).event_sub_process:
-            around = elements[around].parent
-            scopes.add(around)
-        handlers = {}
-        for event_id, handler_id in self.model.execution.compensations.items():
-            event, handler = elements.get(event_id), elements.get(handler_id)
-            if event is not None and event.attached_to in elements and handler is not None:
-                handlers[event.attached_to] = handler
-        found = {}
-        for one, handler in handlers.items():
-            names, above = {one}, elements[one].parent
-            while above is not None and above not in scopes and above not in handlers:
-                names.add(above)
-                above = elements[above].parent
-            if above in scopes and (wanted is None or wanted in names):
-                found[one] = handler
-        return found
 
     def _is_in_event_sub_process(self) -> bool:
         return self.parent is not None and self.model.details(self.parent).event_sub_process

@@ -39,10 +39,10 @@ MEMORY_LIMIT = 4 * 1024**3
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One process of a model to be simulated with one seed."""
+    """One process of a model to be simulated with one seed; None: all of its processes together."""
 
     file: str
-    process: str
+    process: str | None
     seed: int
 
 
@@ -156,7 +156,8 @@ def simulate_one(run: Run) -> dict[str, Any]:
     sink = MemorySink()
     try:
         scenario = Scenario(process=run.process, seed=run.seed)
-        result = simulate(read_models([Path(run.file)]), scenario, sink, start=START)
+        models = read_models([Path(run.file)])
+        result = simulate(models, scenario, sink, start=START, all_processes=run.process is None)
     except TokctlError as error:
         return {"outcome": REFUSED, "reason": str(error).replace(run.file, "FILE")}
     except Exception as error:  # noqa: BLE001 - any other exception would be a bug in tokctl
@@ -165,7 +166,7 @@ def simulate_one(run: Run) -> dict[str, Any]:
 
 
 def judge(
-    xml: bytes, sink: Any, process: str, approximations: Sequence[Any], *, exhausted: bool = False
+    xml: bytes, sink: Any, process: str | None, approximations: Sequence[Any], *, exhausted: bool = False
 ) -> dict[str, Any]:
     """Play the recorded tokens; returns the fields of a ``RunResult``. Those of an ``exhausted`` run may be in work."""
     from support.token_player import play
@@ -174,8 +175,9 @@ def judge(
     approximated = {one.element_id for one in approximations}
     for instance_id, recorded in sink.tokens.items():
         tokens = list(recorded.values())
-        status = sink.instances[instance_id].status
-        report = play([xml], tokens, process=process, status=status, approximated=approximated)
+        instance = sink.instances[instance_id]
+        played = process or instance.process_id
+        report = play([xml], tokens, process=played, status=instance.status, approximated=approximated)
         problems += [*report.problems, *([] if exhausted else _stuck(tokens))]
         unchecked += report.unchecked
     outcome = INCOMPLETE if problems else APPROXIMATED if approximations else RAN

@@ -129,6 +129,16 @@ def startable_processes(xml: bytes) -> list[str]:
     return [p.get("id", "") for p in processes if p.find(f"{NAMESPACE}startEvent") is not None]
 
 
+def has_several_processes(xml: bytes) -> bool:
+    """Tell whether a file has several processes with something in them."""
+    try:
+        root = ET.fromstring(xml)
+    except (ET.ParseError, ValueError, LookupError):
+        return False
+    filled = [one for one in root.iter(f"{NAMESPACE}process") if one.find(f"{NAMESPACE}sequenceFlow") is not None]
+    return len(filled) > 1
+
+
 def read_processes(xmls: Iterable[bytes]) -> dict[str, Scope]:
     """Return the processes in BPMN files by their ids."""
     found: dict[str, Scope] = {}

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from time import monotonic
 
 import httpcore
@@ -28,12 +29,14 @@ from tokctl.client.failures import (
     response_error,
     status_error,
 )
+from tokctl.client.json_responses import is_foreign, not_json_error
 from tokctl.client.rate_limit import rate_limiter
 from tokctl.client.retries import OutcomeUnknownError, TransientError
 from tokctl.client.transport import TARGET, Deadline, DeadlineTransport, create_ssl_context, proxy_for
 from tokctl.errors import InputError, TokctlError, UnreachableError, UsageError
 from tokctl.input_files import decompress
 from tokctl.model.api_tokens import EXPIRES_HEADER
+from tokctl.readers.foreign_formats import BEGINNING_CHARACTERS
 from tokctl.server_address import ServerAddress
 from tokctl.server_clock import ServerClock
 from tokctl.text import one_line
@@ -160,14 +163,26 @@ class HttpSender:
                 self._check_values(body, request.target)
             except TokctlError as fault:
                 raise _outcome_unknown(request.method, fault) from None
-        return ClientResponse(
-            response.status_code,
-            body,
-            dict(response.headers),
-            monotonic() - begun,
-            self._credential.mask(self._base.display_target(request.target)),
-            self._credential.mask,
-        )
+        return self._to_response(response, request.target, body, monotonic() - begun)
+
+    def stream_json(self, response: httpx.Response, target: str) -> Iterator[bytes]:
+        """Return the body of a response as ``iter_body`` does. Raises InputError: it is a web page, XML or binary."""
+        pieces = self.iter_body(response, target)
+        beginning = b""
+        while (
+            len(beginning) < BEGINNING_CHARACTERS
+            and beginning.lstrip()[:1] not in {b"{", b"["}
+            and (piece := next(pieces, None)) is not None
+        ):
+            beginning += piece
+        answer = self._to_response(response, target, beginning)
+        if is_foreign(answer):
+            raise not_json_error(answer)
+        return chain([beginning], pieces)
+
+    def _to_response(self, response: httpx.Response, target: str, body: bytes, elapsed: float = 0.0) -> ClientResponse:
+        url = self._credential.mask(self._base.display_target(target))
+        return ClientResponse(response.status_code, body, dict(response.headers), elapsed, url, self._credential.mask)
 
     def _check_values(self, body: bytes, target: str) -> None:
         """Raise InputError if decoding the JSON of a body could need far more memory than the body."""

@@ -51,6 +51,10 @@ def encode_certainty(certainty: Certainty) -> HopCertainty | UnsetType:
     return "reconstructed" if certainty is Certainty.RECONSTRUCTED else "ambiguous"
 
 
+class NotJSONError(DocumentError):
+    """The document is not JSON; ``readers.json_faults`` finds out why."""
+
+
 D = TypeVar("D", bound=Struct)
 
 
@@ -98,7 +102,7 @@ def decode_object(text: str | bytes | Raw) -> dict[str, Raw]:
     except RecursionError:
         raise DocumentError("", "nested too deeply") from None
     except (msgspec.DecodeError, UnicodeError) as error:
-        raise DocumentError("", f"not JSON: {error}") from None
+        raise NotJSONError("", f"not JSON: {error}") from None
 
 
 def normalize_json(raw: Raw) -> bytes:

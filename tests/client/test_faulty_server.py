@@ -248,7 +248,8 @@ def test_a_web_page(calls):
     assert "text/html" in str(error)
     assert "status 200" in str(error)
     assert "this is an HTML page, not JSON: 'Sign in'" in str(error)
-    assert str(failure(calls, faulty_server.page(), stream=True)) == str(error)
+    streamed = failure(calls, faulty_server.page(), stream=True)
+    assert str(streamed).partition("/x: ")[2] == str(error).partition("/x: ")[2]
 
 
 @pytest.mark.parametrize("body", [b"", b"nope", b'{"a":', b"\xff\xfe", b"[" * 100_000, b"\x1b]0;title\x07" * 99])

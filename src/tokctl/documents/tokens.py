@@ -20,7 +20,7 @@ from tokctl.documents.base import Count, Document, DocumentError, Time, decode_o
 from tokctl.model.element_types import ELEMENT_TYPES, canonical_type
 from tokctl.model.instances import Summary
 from tokctl.model.states import STATES, canonical_state
-from tokctl.model.times import format_time, to_utc
+from tokctl.model.times import ZERO_YEAR, format_time, to_known_utc
 from tokctl.model.tokens import NULL, Token
 
 
@@ -138,10 +138,10 @@ def decode_token(text: str | bytes | Raw, instance_id: str = "", process_id: str
     if (
         token.state in _KNOWN_STATES
         and token.element_type in _KNOWN_TYPES
-        and _is_utc(token.created_at)
-        and _is_utc(token.updated_at)
-        and _is_utc(token.completed_at)
-        and _is_utc(token.cancelled_at)
+        and _is_known_utc(token.created_at)
+        and _is_known_utc(token.updated_at)
+        and _is_known_utc(token.completed_at)
+        and _is_known_utc(token.cancelled_at)
         and token.parent_token_id != ""
         and token.process_id != ""
     ):
@@ -151,16 +151,16 @@ def decode_token(text: str | bytes | Raw, instance_id: str = "", process_id: str
         process_id=token.process_id or None,
         state=canonical_state(token.state),
         element_type=canonical_type(token.element_type) if token.element_type else None,
-        created_at=to_utc(token.created_at),
-        updated_at=to_utc(token.updated_at),
-        completed_at=to_utc(token.completed_at),
-        cancelled_at=to_utc(token.cancelled_at),
+        created_at=to_known_utc(token.created_at),
+        updated_at=to_known_utc(token.updated_at),
+        completed_at=to_known_utc(token.completed_at),
+        cancelled_at=to_known_utc(token.cancelled_at),
         parent_token_id=token.parent_token_id or None,
     )
 
 
-def _is_utc(time: datetime | None) -> bool:
-    return time is None or time.tzinfo is UTC
+def _is_known_utc(time: datetime | None) -> bool:
+    return time is None or (time.tzinfo is UTC and time.year != ZERO_YEAR)
 
 
 def _check_ids(token: Token) -> None:

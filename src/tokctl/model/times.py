@@ -78,10 +78,26 @@ def format_time(time: datetime | None) -> str | None:
     return text[:23] + "Z" if text.endswith("000Z") else text
 
 
+def parse_rfc3339(text: str) -> datetime:
+    """Parse a time. A leap second is the last microsecond before midnight. Raises ValueError."""
+    try:
+        return to_utc(msgspec.convert(text, datetime))
+    except msgspec.ValidationError:
+        pass
+    if nearly := _NEARLY_TEN_THOUSAND.fullmatch(text):
+        return parse_rfc3339(nearly[1] + nearly[2])
+    if leap := _LEAP_SECOND.fullmatch(text):
+        second = parse_rfc3339(f"{leap[1]}:59.999999{leap[2]}")
+        if (second.hour, second.minute) == (23, 59):
+            return second
+        raise ValueError(f"'{shorten(text)}' is not a time: second 60 exists only at 23:59:60 UTC")
+    raise ValueError(f"'{shorten(text)}' is not an RFC 3339 time")
+
+
 def parse_time(value: Any) -> datetime | None:
     """Parse a time in any form that engines send: RFC 3339, epoch seconds or milliseconds.
 
-    None, '' and times of year 1 are None. A leap second is the last microsecond before midnight.
+    None, '' and times of year 1 are None.
 
     Raises:
         ValueError: the value is none of these.
@@ -89,7 +105,7 @@ def parse_time(value: Any) -> datetime | None:
     if value is None or value == "":
         return None
     if isinstance(value, str):
-        return to_known_utc(_parse_rfc3339(value))
+        return to_known_utc(parse_rfc3339(value))
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("expected a time as text or as epoch seconds")  # noqa: TRY004 - callers handle one type
     try:
@@ -97,18 +113,3 @@ def parse_time(value: Any) -> datetime | None:
         return to_known_utc(EPOCH + timedelta(seconds=seconds))
     except (OverflowError, ValueError):
         raise ValueError(f"{shorten(str(value))} is not a time") from None
-
-
-def _parse_rfc3339(text: str) -> datetime:
-    try:
-        return msgspec.convert(text, datetime)
-    except msgspec.ValidationError:
-        pass
-    if nearly := _NEARLY_TEN_THOUSAND.fullmatch(text):
-        return _parse_rfc3339(nearly[1] + nearly[2])
-    if leap := _LEAP_SECOND.fullmatch(text):
-        second = to_utc(_parse_rfc3339(f"{leap[1]}:59.999999{leap[2]}"))
-        if (second.hour, second.minute) == (23, 59):
-            return second
-        raise ValueError(f"'{shorten(text)}' is not a time: second 60 exists only at 23:59:60 UTC")
-    raise ValueError(f"'{shorten(text)}' is not an RFC 3339 time")

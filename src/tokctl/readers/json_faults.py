@@ -167,7 +167,7 @@ class _Scanner:
         after = self._next()
         reasons = {"": TRUNCATED, "'": "strings must be in double quotes", "/": "JSON has no comments"}
         raise self._fault(
-            reasons.get(after, f"expected a value, not '{shorten(one_line(word[0] if word else after))}'")
+            reasons.get(after, f"expected a JSON value, not '{shorten(one_line(word[0] if word else after))}'")
         )
 
     def _next(self) -> str:

@@ -1,4 +1,4 @@
-"""What is given in place of JSON is called by its name."""
+"""Inputs that are something else than JSON are called by their names."""
 
 from __future__ import annotations
 

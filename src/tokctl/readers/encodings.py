@@ -53,6 +53,6 @@ def to_utf8(text: bytes) -> bytes:
 
 
 def decode_beginning(text: bytes) -> str:
-    """Return at most the first 16 KiB of JSON, whatever it contains, as text."""
+    """Return at most the first 16 KiB as text; invalid bytes become replacement characters."""
     encoding, mark = detect_encoding(text[:BEGINNING_BYTES])
     return text[mark : 16 << 10].decode(encoding, "replace")

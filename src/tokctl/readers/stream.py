@@ -212,15 +212,7 @@ class _StreamReader:
             text.offset -= len(value)
             yield from self._walk(where)
         else:
-            yield RejectedRecord(where or "document 1", *self._explain("", value), value)
-
-    def _explain(self, field: str, value: str) -> tuple[str, str]:
-        """Return which field of the value that was just read is not JSON, and the reason with its place."""
-        fault = find_fault(value)
-        if fault is None:
-            return field, "not JSON"
-        path = f"{field}.{fault.path}" if field and fault.path[:1] not in {"", "["} else field + fault.path
-        return path, f"{fault.reason} ({self.text.place(self.text.offset - len(value) + fault.offset)})"
+            yield RejectedRecord(where or "document 1", *_explain_fault(text, "", value), value)
 
     def _walk(self, where: str) -> Iterator[Record | Sequence[Visit]]:
         first = self.text.peek()
@@ -304,7 +296,7 @@ class _StreamReader:
                 text.peek()
                 member = text.scan_member()
                 if fault is None and not is_strict_json(member):
-                    fault = self._explain(key, member)
+                    fault = _explain_fault(text, key, member)
                 fields[key] = Raw(member.encode(errors="surrogatepass"))
                 continue
             has_lists = True
@@ -341,6 +333,15 @@ class _StreamReader:
             yield from self._read_value(path)
         if key == "tokens":
             self.documents.end_instance()
+
+
+def _explain_fault(text: TextWindow, field: str, value: str) -> tuple[str, str]:
+    """Return which field of the value that was just read is not JSON, and the reason with its place."""
+    fault = find_fault(value)
+    if fault is None:
+        return field, "not JSON"
+    path = f"{field}.{fault.path}" if field and fault.path[:1] not in {"", "["} else field + fault.path
+    return path, f"{fault.reason} ({text.place(text.offset - len(value) + fault.offset)})"
 
 
 def _decode_items(text: str) -> list[Raw] | None:

@@ -52,8 +52,8 @@ def import_files(
 ) -> Listing:
     """Import tokens into the store.
 
-    Input can be API responses, lists of tokens or NDJSON, of any size, in UTF-8 or UTF-16. Each file is imported completely or not at all.
-    Importing a file again changes nothing. A token replaces the stored token with the same id, unless its
+    Input can be API responses, lists of tokens or NDJSON, in UTF-8 or UTF-16, of any size. Each file is imported
+    completely or not at all. Importing a file again changes nothing. A token replaces the stored token with the same id, unless its
     updated_at is older.
     """
     with ExitStack() as stack:

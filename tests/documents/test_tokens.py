@@ -211,7 +211,23 @@ def test_times_of_every_kind(value, expected):
         assert one.created_at is None or one.created_at.tzinfo is UTC
 
 
-@pytest.mark.parametrize("value", ["yesterday", "2026-13-01T00:00:00Z", True, [], {}, 10**400, 1e300, -(10**30)])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2016-12-31T12:00:60Z",
+        "2016-12-31T23:59:60+02:00",
+        "2016-12-31T23:59:61Z",
+        "0000-01-01T00:00:00Z",
+        "yesterday",
+        "2026-13-01T00:00:00Z",
+        True,
+        [],
+        {},
+        10**400,
+        1e300,
+        -(10**30),
+    ],
+)
 def test_what_is_no_time(value):
     with pytest.raises(ValueError, match=r"time"):
         parse_time(value)

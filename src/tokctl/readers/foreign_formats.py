@@ -1,4 +1,4 @@
-"""Recognizes inputs that are something else than JSON: web pages, XML, BPMN models, databases, archives, other binary data."""
+"""Recognizes inputs that are something else than JSON: web pages, XML, BPMN models, databases, other binary data."""
 
 from __future__ import annotations
 

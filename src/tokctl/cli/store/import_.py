@@ -53,8 +53,8 @@ def import_files(
     """Import tokens into the store.
 
     Input can be API responses, lists of tokens or NDJSON, in UTF-8 or UTF-16, of any size. Each file is imported
-    completely or not at all. Importing a file again changes nothing. A token replaces the stored token with the same id, unless its
-    updated_at is older.
+    completely or not at all. Importing a file again changes nothing. A token replaces the stored token with the same
+    id, unless its updated_at is older.
     """
     with ExitStack() as stack:
         keep = _RejectLog(app, rejects, files, stack)

@@ -99,6 +99,24 @@ def test_a_number_of_any_size_is_in_every_format(tokctl, tmp_path, number, form)
     assert ran.out == f"[{number}]\n"
 
 
+@pytest.mark.parametrize("number", ["1e400", "1" * 5000])
+def test_a_number_of_any_size_hides_nothing_beside_it(tokctl, tmp_path, number):
+    context = f'{{"worker_id":"w-1","x":{number},"error_message":"out of order"}}'
+    hops = f'[{{"from_element":"before","via_flow":"f","x":{number},"timestamp":"0001-01-01T00:00:00Z"}},{number}]'
+    more = f'"element_id":"e","execution_context":{context},"flow_history":{hops}'
+    file = tmp_path / "n.ndjson"
+    text = (CASES / "n0.ndjson").read_text().replace('"element_id":"e"', more)
+    file.write_text(text.replace("1e400", number))
+    shown = tokctl("tokens", "show", "t", "--file", file, width=20_000).out
+    assert "w-1" in shown
+    assert number in shown
+    history = tokctl("tokens", "history", "t", "--file", file, "-o", "json").out
+    assert "before" in history
+    assert "0001-" not in history
+    assert "out of order" in tokctl("tokens", "list", "pi", "--file", file).out
+    assert tokctl("explain", "t", "--file", file).code == 0
+
+
 def scalars(node):
     if isinstance(node, yaml.ScalarNode):
         yield node

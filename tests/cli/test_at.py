@@ -10,10 +10,10 @@ import pytest
 from support.builders import DOCUMENTED
 from tokctl.bpmn.parser import read_definitions
 from tokctl.model.times import format_time
-from tokctl.recorder import instance_run as simulated
-from tokctl.recorder.demo import load_demo
-from tokctl.recorder.scenario import parse_scenario
-from tokctl.recorder.simulate import simulate
+from tokctl.simulation import instance_run as simulated
+from tokctl.simulation.demo import load_demo
+from tokctl.simulation.scenario import parse_scenario
+from tokctl.simulation.simulate import simulate
 from tokctl.store import open_store
 from tokctl.store.sink import StoreSink
 
@@ -57,13 +57,13 @@ def recordings(tmp_path_factory):
                 sink.put_definition(definition)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(simulated, "InstanceRun", Stopped)
-            patch.setattr("tokctl.recorder.simulate.starts", _until(THEN))
+            patch.setattr("tokctl.simulation.simulate.starts", _until(THEN))
             simulate(models, scenario, sink, start=START)
     return folder / "end.db", folder / "then.db"
 
 
 def _until(moment):
-    from tokctl.recorder.simulate import starts
+    from tokctl.simulation.simulate import starts
 
     return lambda *given: [(number, time) for number, time in starts(*given) if time <= moment]
 

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-import tokctl.recorder.demo
+import tokctl.simulation.demo
 from support.builders import DOCUMENTED, answer, at, instance, raw, token
 from support.commandline import NOW, clean_environment, fill
 from support.own_api_tokens import OwnStore
 from support.terminal import Terminal
 
-ORDER = Path(tokctl.recorder.demo.__file__).with_name("order.bpmn")
+ORDER = Path(tokctl.simulation.demo.__file__).with_name("order.bpmn")
 SCENARIO = ORDER.with_name("order.yaml")
 TASK, VALIDATE, GATEWAY = "srv1-token-aB3dEf9hK2mN", "srv1-token-cD4eF8gH1jK3", "srv1-token-eF5gH9iJ2kL4"
 

@@ -25,9 +25,9 @@ from support.watchers import live, put
 from tokctl.__main__ import run
 from tokctl.bpmn.parser import read_definitions
 from tokctl.model.filters import ALL_TOKENS, SortOrder
-from tokctl.recorder.demo import load_demo
-from tokctl.recorder.scenario import parse_scenario
-from tokctl.recorder.simulate import read_models, simulate
+from tokctl.simulation.demo import load_demo
+from tokctl.simulation.scenario import parse_scenario
+from tokctl.simulation.simulate import read_models, simulate
 from tokctl.store import open_store
 from tokctl.store.sink import StoreSink
 

@@ -28,8 +28,8 @@ from support.keyrings import backends
 from support.paths import FIXTURES
 from support.serving import Served, grant
 from tokctl.__main__ import run
-from tokctl.recorder.demo import load_demo
-from tokctl.recorder.simulate import simulate
+from tokctl.simulation.demo import load_demo
+from tokctl.simulation.simulate import simulate
 from tokctl.store import open_store
 from tokctl.store.sink import StoreSink
 

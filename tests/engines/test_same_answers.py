@@ -14,8 +14,8 @@ from support.documented_server import DocumentedServer
 from support.paths import FIXTURES, MODELS
 from support.serving import Served, grant
 from tokctl.model.filters import ALL_TOKENS, InstanceFilter, SortOrder, TokenFilter
-from tokctl.recorder.demo import load_demo
-from tokctl.recorder.simulate import read_models, simulate
+from tokctl.simulation.demo import load_demo
+from tokctl.simulation.simulate import read_models, simulate
 from tokctl.store import open_store
 from tokctl.store.sink import StoreSink
 

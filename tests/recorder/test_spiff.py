@@ -338,11 +338,11 @@ def test_a_program_may_tell_of_its_jobs():
 def test_without_spiffworkflow_the_error_says_what_to_install():
     code = (
         "import sys; sys.modules['SpiffWorkflow'] = None\n"
-        "import tokctl.recorder.simulate, tokctl.recorder.demo, tokctl.recorder.scenario\n"
+        "import tokctl.simulation.simulate, tokctl.simulation.demo, tokctl.simulation.scenario\n"
         "from datetime import datetime, UTC\n"
         "from tokctl.errors import UsageError\n"
-        "models, scenario = tokctl.recorder.demo.load_demo()\n"
-        "try: tokctl.recorder.simulate.simulate(models, scenario, None, end=datetime.now(UTC))\n"
+        "models, scenario = tokctl.simulation.demo.load_demo()\n"
+        "try: tokctl.simulation.simulate.simulate(models, scenario, None, end=datetime.now(UTC))\n"
         "except UsageError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -350,7 +350,7 @@ def test_without_spiffworkflow_the_error_says_what_to_install():
 
 
 def test_importing_the_simulation_does_not_import_spiffworkflow():
-    code = "import sys, tokctl.recorder.simulate, tokctl.recorder.demo; print(*sys.modules)"
+    code = "import sys, tokctl.simulation.simulate, tokctl.simulation.demo; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"SpiffWorkflow", "lxml"} & set(done.stdout.split())
 

@@ -13,8 +13,8 @@ from support.recording import START, MemorySink
 from tokctl.bpmn.graph import ProcessGraph
 from tokctl.bpmn.parser import read_definitions
 from tokctl.bpmn.reconstruction import UNKNOWN_SCOPE, EngineVisit
-from tokctl.recorder.scenario import parse_scenario
-from tokctl.recorder.simulate import simulate
+from tokctl.simulation.scenario import parse_scenario
+from tokctl.simulation.simulate import simulate
 
 RECORDINGS = FIXTURES / "recordings"
 

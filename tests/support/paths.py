@@ -7,4 +7,4 @@ ROOT = TESTS.parent
 FIXTURES = TESTS / "fixtures"
 RECORDINGS = FIXTURES / "recordings"
 GOLDEN = TESTS / "golden"
-MODELS = TESTS / "recorder" / "models"
+MODELS = TESTS / "simulation" / "models"

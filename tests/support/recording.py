@@ -8,8 +8,8 @@ from itertools import pairwise
 from support.paths import MODELS
 from tokctl.bpmn.parser import read_definitions
 from tokctl.model.states import TRANSITIONS
-from tokctl.recorder.scenario import parse_scenario
-from tokctl.recorder.simulate import read_models, simulate
+from tokctl.simulation.scenario import parse_scenario
+from tokctl.simulation.simulate import read_models, simulate
 
 START = datetime(2025, 1, 11, 10, tzinfo=UTC)
 

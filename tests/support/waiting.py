@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from support.builders import at, token
 from tokctl.bpmn.parser import read_definitions
 from tokctl.model.visits import Visit
-from tokctl.recorder.scenario import parse_scenario
-from tokctl.recorder.simulate import simulate
+from tokctl.simulation.scenario import parse_scenario
+from tokctl.simulation.simulate import simulate
 
 START = datetime(2025, 1, 11, 10, tzinfo=UTC)
 

@@ -16,11 +16,11 @@ from tokctl.errors import UsageError
 from tokctl.model.definitions import Definition
 from tokctl.model.instances import Instance
 from tokctl.model.tokens import Token
-from tokctl.recorder.demo import load_demo
-from tokctl.recorder.simulate import simulate
 from tokctl.render.formats.table import open_writer
 from tokctl.render.result import Cell
 from tokctl.render.text import count
+from tokctl.simulation.demo import load_demo
+from tokctl.simulation.simulate import simulate
 from tokctl.store import open_store, store_file
 from tokctl.store.new_store import is_empty_file
 

@@ -14,10 +14,10 @@ from tokctl.documents.store import SimulationDocument
 from tokctl.errors import InputError, NotFoundError, UsageError
 from tokctl.model.time_expressions import parse_time_or_age
 from tokctl.model.times import format_time
-from tokctl.recorder.scenario import Scenario, parse_scenario
-from tokctl.recorder.simulate import read_models, simulate
 from tokctl.render.result import Cell, Detail, Section
 from tokctl.render.text import count
+from tokctl.simulation.scenario import Scenario, parse_scenario
+from tokctl.simulation.simulate import read_models, simulate
 from tokctl.store.sink import StoreSink
 
 DEFAULT_START = datetime(2025, 1, 1, tzinfo=UTC)  # the same seed gives the same store, whenever it is run

@@ -1,1 +1,1 @@
-"""Writes tokens as an engine runs: the lifecycle, the SpiffWorkflow recorder, simulated scenarios."""
+"""Writes tokens as an engine runs: their lifecycle, and the recorder of SpiffWorkflow workflows."""

@@ -27,7 +27,6 @@ from tokctl.bpmn.parser import read_definitions
 from tokctl.errors import InputError
 from tokctl.model.definitions import Definition, Element, SequenceFlow
 from tokctl.model.element_types import ELEMENT_TYPES
-from tokctl.recorder.expressions import to_python
 
 _TYPES = {
     "NoneTask": "task",
@@ -90,11 +89,10 @@ class SpiffModel:
         taken = _find_taken_flow(branch, self._flows_between(task.task_spec, source))
         return None if taken is None else taken.id
 
-    def find_flow_by_condition(self, gateway: TaskSpec, python: str) -> SequenceFlow | None:
-        """Return a gateway's flow whose condition, translated, is this Python."""
-        scope = self._scope(gateway)
-        flows = [] if scope is None else scope.outgoing_flows(gateway.bpmn_id)
-        return next((flow for flow in flows if flow.condition and to_python(flow.condition) == python), None)
+    def outgoing_flows(self, spec: TaskSpec) -> list[SequenceFlow]:
+        """Return the sequence flows that leave the element of a spec."""
+        scope = self._scope(spec)
+        return [] if scope is None else scope.outgoing_flows(spec.bpmn_id)
 
     def decision(self, task: Task) -> dict[str, Any] | None:
         """Describe how a gateway chose among its flows (``gateway_decision``); None if it had no choice.

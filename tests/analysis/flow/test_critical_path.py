@@ -15,8 +15,8 @@ from tokctl.analysis.flow.critical_path import FlowAnalysis
 from tokctl.analysis.flow.intervals import find_peak_concurrency
 from tokctl.model.times import to_micros
 from tokctl.model.visits import Visit
-from tokctl.recorder.scenario import parse_scenario
-from tokctl.recorder.simulate import read_models, simulate
+from tokctl.simulation.scenario import parse_scenario
+from tokctl.simulation.simulate import read_models, simulate
 
 NOW = at(3600)
 SECOND = 1_000_000

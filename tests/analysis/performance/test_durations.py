@@ -25,15 +25,15 @@ from tokctl.model.filters import ALL_TOKENS, InstanceFilter, TokenFilter
 from tokctl.model.states import COMPLETED
 from tokctl.model.times import to_micros
 from tokctl.model.visits import Visit
-from tokctl.recorder.scenario import parse_scenario
-from tokctl.recorder.simulate import read_models, simulate
+from tokctl.simulation.scenario import parse_scenario
+from tokctl.simulation.simulate import read_models, simulate
 from tokctl.store import open_store
 from tokctl.store.importing import import_records
 
 pytestmark = pytest.mark.slow
 
 NOW = at(30)
-MODEL = Path(sys.modules["tokctl"].__file__).parent / "recorder" / "demo" / "order.bpmn"
+MODEL = Path(sys.modules["tokctl"].__file__).parent / "simulation" / "demo" / "order.bpmn"
 
 
 def from_store(records):

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-import tokctl.recorder.demo
+import tokctl.simulation.demo
 from support.builders import DOCUMENTED, at, ndjson, token, tokens
 from support.commandline import NOW, fill
 from tokctl.analysis.encoding.trace import encode_trace
@@ -20,7 +20,7 @@ from tokctl.input_files import read_chunks
 from tokctl.model.filters import ALL_TOKENS, SortOrder
 from tokctl.readers.stream import read_records
 
-ORDER = Path(tokctl.recorder.demo.__file__).with_name("order.bpmn")
+ORDER = Path(tokctl.simulation.demo.__file__).with_name("order.bpmn")
 SCENARIO = ORDER.with_name("order.yaml")
 
 

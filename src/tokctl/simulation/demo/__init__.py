@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from tokctl.recorder.scenario import Scenario, parse_scenario
+from tokctl.simulation.scenario import Scenario, parse_scenario
 
 
 def load_demo() -> tuple[list[tuple[str, bytes]], Scenario]:

@@ -7,8 +7,8 @@ import pytest
 from support.recording import MemorySink, check
 from tokctl.bpmn.parser import read_definitions
 from tokctl.model.states import STATES
-from tokctl.recorder.demo import load_demo
-from tokctl.recorder.simulate import simulate
+from tokctl.simulation.demo import load_demo
+from tokctl.simulation.simulate import simulate
 
 NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
 

@@ -70,7 +70,7 @@ from typing import Any, NoReturn, TypeVar
 import yaml
 
 from tokctl.errors import InputError
-from tokctl.recorder.distributions import (
+from tokctl.simulation.distributions import (
     Rate,
     ScenarioValueError,
     ValueGenerator,

@@ -23,7 +23,7 @@ from tokctl.bpmn.parser import read_definitions
 from tokctl.errors import InputError, NotFoundError, UsageError
 from tokctl.model.definitions import Definition
 from tokctl.recorder.lifecycle import Sink
-from tokctl.recorder.scenario import Scenario
+from tokctl.simulation.scenario import Scenario
 
 Progress = Callable[[int, int], None]
 """Receives the number of finished instances, and the total."""
@@ -88,7 +88,7 @@ def simulate(
 
     def work() -> SimulationResult:
         import_module("tokctl.recorder.spiff")  # says what to install where SpiffWorkflow is missing
-        from tokctl.recorder.instance_run import Simulation
+        from tokctl.simulation.instance_run import Simulation
 
         run = Simulation(texts, definitions, scenario, sink, stop_requested)
         try:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from support.examples import scaled
 from support.recording import MODELS, START, MemorySink, run, validate_states
 from tokctl.errors import NotFoundError, UsageError
-from tokctl.recorder.scenario import parse_scenario
-from tokctl.recorder.simulate import read_models, simulate, starts
+from tokctl.simulation.scenario import parse_scenario
+from tokctl.simulation.simulate import read_models, simulate, starts
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -413,9 +413,9 @@ def test_an_interrupt_stops_the_simulation():
     code = (
         "import signal, sys\n"
         "from datetime import datetime, UTC\n"
-        "from tokctl.recorder.demo import load_demo\n"
-        "from tokctl.recorder.scenario import parse_scenario\n"
-        "from tokctl.recorder.simulate import simulate\n"
+        "from tokctl.simulation.demo import load_demo\n"
+        "from tokctl.simulation.scenario import parse_scenario\n"
+        "from tokctl.simulation.simulate import simulate\n"
         "class Sink:\n"
         "    def put_definition(self, definition): print('begun', flush=True)\n"
         "    def put(self, instance, tokens): pass\n"

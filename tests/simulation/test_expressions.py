@@ -2,7 +2,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tokctl.recorder.expressions import timer_to_python, to_python
+from tokctl.simulation.expressions import timer_to_python, to_python
 
 DATA = {"amount": 100, "method": "a && b = c", "ok": True, "none": None, "f": lambda x: x + 1}
 

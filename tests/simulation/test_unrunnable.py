@@ -7,8 +7,8 @@ import pytest
 
 from support.recording import MODELS, START, MemorySink, run
 from tokctl.errors import InputError
-from tokctl.recorder.scenario import parse_scenario
-from tokctl.recorder.simulate import read_models, simulate
+from tokctl.simulation.scenario import parse_scenario
+from tokctl.simulation.simulate import read_models, simulate
 
 SECOND = timedelta(seconds=1)
 HEAD = '<definitions xmlns="http://www.omg.org/spec/BPMN/20100524/MODEL" id="d"><process id="p">'

@@ -15,9 +15,9 @@ from support.recording import MODELS, START, MemorySink
 from tokctl.engines.as_of import AsOfEngine
 from tokctl.model.filters import ALL_TOKENS, InstanceFilter, SortOrder
 from tokctl.model.tokens import NULL
-from tokctl.recorder import instance_run as simulated
-from tokctl.recorder.scenario import parse_scenario
-from tokctl.recorder.simulate import read_models, simulate
+from tokctl.simulation import instance_run as simulated
+from tokctl.simulation.scenario import parse_scenario
+from tokctl.simulation.simulate import read_models, simulate
 from tokctl.store import open_store
 
 ALL = [

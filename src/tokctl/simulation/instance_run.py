@@ -19,11 +19,12 @@ from tokctl.model.definitions import Definition
 from tokctl.recorder import task_events as tap
 from tokctl.recorder.ids import make_instance_id, make_job_key, make_token_id
 from tokctl.recorder.lifecycle import Sink
-from tokctl.recorder.scenario import InstancePlan, Scenario, TaskPlan
 from tokctl.recorder.spiff import SpiffRecorder  # first: it says what to install
 from tokctl.recorder.spiff_model import SpiffModel
-from tokctl.recorder.timers import CycleTimer, find_events
-from tokctl.recorder.virtual_clock import VirtualEngine, VirtualWorkflow, parse_specs
+from tokctl.simulation.expressions import to_python
+from tokctl.simulation.scenario import InstancePlan, Scenario, TaskPlan
+from tokctl.simulation.timers import CycleTimer, find_events
+from tokctl.simulation.virtual_clock import VirtualEngine, VirtualWorkflow, parse_specs
 
 # isort: split
 from SpiffWorkflow.bpmn.specs.event_definitions.item_aware_event import ErrorEventDefinition, SignalEventDefinition
@@ -84,7 +85,8 @@ class Simulation:
     def describe(self, task: Task, expression: str, error: Exception) -> str:
         """Say in which element, and on which flow, an expression failed."""
         element = self.model.element(task.task_spec)
-        flow = self.model.find_flow_by_condition(task.task_spec, expression)
+        flows = self.model.outgoing_flows(task.task_spec)
+        flow = next((one for one in flows if one.condition and to_python(one.condition) == expression), None)
         place = f", flow '{flow.id}'" if flow else ""
         reason = f"{type(error).__name__}: {error}"
         if isinstance(error, (NameError, SyntaxError)):

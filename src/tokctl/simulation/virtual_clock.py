@@ -46,8 +46,8 @@ from SpiffWorkflow.util.task import TaskState
 
 from tokctl.bpmn.parser import MODEL_NAMESPACE
 from tokctl.errors import InputError
-from tokctl.recorder.expressions import timer_to_python, to_python
-from tokctl.recorder.timers import CycleTimer, DueTimer
+from tokctl.simulation.expressions import timer_to_python, to_python
+from tokctl.simulation.timers import CycleTimer, DueTimer
 
 # --- jobs -------------------------------------------------------------------------------------------
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokctl.errors import InputError
-from tokctl.recorder import scenario as module
-from tokctl.recorder.distributions import (
+from tokctl.simulation import scenario as module
+from tokctl.simulation.distributions import (
     ScenarioValueError,
     parse_duration_distribution,
     parse_probability,
@@ -15,7 +15,7 @@ from tokctl.recorder.distributions import (
     parse_seconds,
     parse_value_generator,
 )
-from tokctl.recorder.scenario import parse_scenario
+from tokctl.simulation.scenario import parse_scenario
 
 
 def drawn(value, count=2000):

@@ -217,7 +217,7 @@ _JAVASCRIPT: dict[str, Function] = {
     "Math.round": _of_number(_round_half_up),
     "String": _string,
     "Boolean": lambda language, value: language.truth(value),
-    "console.log": _nothing,
+    **dict.fromkeys(("console.log", "console.info", "console.error"), _nothing),
     "next": _next,
     "this.next": _next,
 }
@@ -249,7 +249,7 @@ _FEEL: dict[str, Function] = {
 }
 FUNCTIONS: Mapping[str, Mapping[str, Function]] = {
     "Python": _PYTHON,
-    "plain text": {**_COMMON, **_PYTHON, **_JAVASCRIPT},
+    "plain text": {**_COMMON, **_PYTHON, **_JAVASCRIPT, "System.out.println": _nothing},
     "JavaScript": _JAVASCRIPT,
     "Groovy": {**_MATH, **_SPIN, "println": _nothing, "System.out.println": _nothing},
     "FEEL": _FEEL,

@@ -262,6 +262,7 @@ REASONS: dict[str | None, list[tuple[str, str]]] = {
         ("= n in (ok, 2)", "looks for a number in a boolean"),
         ("= n in [none..5]", "tests a number against another type"),
         ("= other in [1..5]", "'other' is not defined"),
+        ('= date("20250101")', "calls 'date' with unsuitable values"),
         ("= is defined(n + 1)", "asks whether something without a name is defined"),
         ("= -2 ** 2", "uses '**' with a sign: write brackets"),
         ("= n % 2", "has an unexpected '%'"),

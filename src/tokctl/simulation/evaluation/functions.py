@@ -156,6 +156,8 @@ def _feel_date_time(_: Language, text: str) -> datetime:
 
 
 def _feel_date(_: Language, text: str) -> date:
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):  # Python also reads weeks and dates without "-"
+        raise ValueError(text)
     return date.fromisoformat(text)
 
 

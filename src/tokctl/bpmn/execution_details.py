@@ -44,6 +44,7 @@ class ExecutionDetails(Struct, frozen=True):
 
     ``called_process`` is what a call activity calls: the id of a process, or an expression. ``all_events``: an event
     with several definitions needs all of them. ``uses_data``: it reads or writes data objects or data stores.
+    ``undefined_references`` are messages, signals, errors and escalations that it names, but no document defines.
     """
 
     script: Expression | None = None
@@ -51,6 +52,7 @@ class ExecutionDetails(Struct, frozen=True):
     called_process: str | None = None
     all_events: bool = False
     uses_data: bool = False
+    undefined_references: tuple[str, ...] = ()
 
 
 class MessageFlow(Struct, frozen=True):
@@ -74,6 +76,7 @@ class ExecutionModel(Struct, frozen=True):
 
 
 _NOTHING = ExecutionDetails()
+_REFERENCES = ("messageRef", "signalRef", "errorRef", "escalationRef")
 _DATA = frozenset({"dataInputAssociation", "dataOutputAssociation"})
 
 
@@ -84,6 +87,7 @@ def read_execution_model(xml: str) -> ExecutionModel:
     conditions: dict[str, Expression] = {}
     compensations: dict[str, str] = {}
     default_language = root.get("expressionLanguage")
+    defined = {node_id for node in root if (node_id := node.get("id"))}
     for node in root.iter():
         kind, node_id = local_name(node.tag), node.get("id")
         if kind == "association":
@@ -93,7 +97,7 @@ def read_execution_model(xml: str) -> ExecutionModel:
         elif node_id and kind == "sequenceFlow":
             if condition := _child_expression(node, "conditionExpression", default_language):
                 conditions[node_id] = condition
-        elif node_id and (details := _read_element(node, kind, default_language)) != _NOTHING:
+        elif node_id and (details := _read_element(node, kind, default_language, defined)) != _NOTHING:
             elements[node_id] = details
     not_executable = {
         node.get("id", "")
@@ -104,7 +108,7 @@ def read_execution_model(xml: str) -> ExecutionModel:
     return ExecutionModel(elements, conditions, flows, compensations, frozenset(not_executable))
 
 
-def _read_element(node: XmlElement, kind: str, default_language: str | None) -> ExecutionDetails:
+def _read_element(node: XmlElement, kind: str, default_language: str | None, defined: set[str]) -> ExecutionDetails:
     children = [local_name(child.tag) for child in node]
     script = _child_expression(node, "script", node.get("scriptFormat")) if kind == "scriptTask" else None
     return ExecutionDetails(
@@ -113,7 +117,16 @@ def _read_element(node: XmlElement, kind: str, default_language: str | None) -> 
         _called_process(node) if kind == "callActivity" else None,
         node.get("parallelMultiple") == "true",
         not _DATA.isdisjoint(children),
+        tuple(_undefined_references(node, defined)),
     )
+
+
+def _undefined_references(node: XmlElement, defined: set[str]) -> Iterator[str]:
+    for one in (node, *(child for child in node if local_name(child.tag).endswith("EventDefinition"))):
+        for name in _REFERENCES:
+            reference = one.get(name)
+            if reference and reference.rpartition(":")[2] not in defined:
+                yield reference
 
 
 def _called_process(node: XmlElement) -> str | None:

@@ -131,6 +131,8 @@ def _notify(app: App, done: SimulationResult, sink: StoreSink, instances: int | 
             f"{count(done.exhausted, 'instance')} stopped after {max_steps:,} steps."
             " Set 'until' in the scenario, or a higher --max-steps."
         )
+    if done.not_executable:
+        app.notify(f"Marked as not executable in the model: {', '.join(done.not_executable)}.")
     if done.unused:
         app.notify(f"The scenario has tasks or flows that are not in the model: {', '.join(done.unused)}.")
     if done.tokens and not sink.added:

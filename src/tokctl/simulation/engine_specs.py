@@ -65,7 +65,7 @@ class Interpreter(Protocol):
         """Tell whether a standard loop has ended after this many iterations."""
 
     def instances_suffice(self, task: Task, loop: LoopDetails) -> bool:
-        """Tell whether a multi-instance activity ends with the instance ``task``, whatever the others do."""
+        """Tell whether a multi-instance activity ends although not all of its instances have ended."""
 
     def event_condition_is_met(self, task: Task, condition: Expression) -> bool:
         """Tell whether the condition that an event waits for is met."""
@@ -179,7 +179,7 @@ class Step(SimpleBpmnTask):  # type: ignore[misc]
 class LoopingStep(Step):
     """A step back to an earlier element where no gateway decides about it.
 
-    SpiffWorkflow predicts what is certain to follow, which has no end in such a loop. Here it begins anew.
+    SpiffWorkflow predicts all that certainly follows, which never ends in such a loop. Its prediction stops here.
     """
 
     def _predict_hook(self, my_task: Task) -> None:
@@ -206,7 +206,7 @@ class ConditionalSteps(ExclusiveGateway):  # type: ignore[misc]
 
 
 class FlowSplit(MultiChoice, SimpleBpmnTask):  # type: ignore[misc]
-    """The outgoing flows of an activity or event, some of which have conditions: those whose conditions are met.
+    """The outgoing flows of an activity or event, where some have conditions: those with met conditions are taken.
 
     It is not in the diagram.
     """

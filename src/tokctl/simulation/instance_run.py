@@ -360,9 +360,8 @@ class InstanceRun:
         if any(isinstance(one.event_definition, ErrorDefinition) for one in workflow.bpmn_events):
             workflow.bpmn_events.clear()
             element = self.element(task)
-            self.simulation.approximations.add(
-                element.id, element.type, "its error is not caught, and ends the instance"
-            )
+            what = "its error is not caught, and ends the instance"
+            self.simulation.approximations.add(element.id, element.type, what)
             for live in workflow.get_tasks(state=TaskState.NOT_FINISHED_MASK):
                 live.cancel()
             workflow.completed = True

@@ -21,6 +21,7 @@ from tokctl.simulation.evaluation.script_run import ScriptRun
 
 __all__ = ["CannotEvaluate", "evaluate", "evaluate_condition", "evaluate_timer", "run_script"]
 
+_CRON = re.compile(r"(?:[\dA-Z*?/,#-]+ +){4,6}[\dA-Z*?/,#-]+")
 Functions = Mapping[str, Callable[..., Any]]
 
 _ISO_TIME = re.compile(
@@ -59,7 +60,7 @@ def evaluate_condition(
     """Return whether a condition is met: what counts as true depends on the language. Raises ``CannotEvaluate``."""
     value = evaluate(expression, variables, language=language, functions=functions)
     parsed, _ = parse_expression(expression, language)
-    if parsed.null_propagates and not isinstance(value, bool):
+    if parsed.is_feel and not isinstance(value, bool):
         raise CannotEvaluate(f"uses {describe(value)} as a condition")
     return parsed.truth(value)
 
@@ -90,6 +91,8 @@ def evaluate_timer(
     text = text.strip()
     if _is_iso(text):
         return text
+    if _CRON.fullmatch(text):
+        raise CannotEvaluate("is a cron schedule")
     value = evaluate(text, variables, language=language, functions={"duration": _read_duration, **(functions or {})})
     if isinstance(value, str) and _is_iso(value.strip()):
         return value.strip()

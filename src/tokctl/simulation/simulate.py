@@ -40,7 +40,8 @@ class SimulationResult:
 
     ``unused`` are the names among the scenario's tasks and flows that match nothing of the model. ``approximations``
     says what ran differently from the model, by element; ``waiting`` what the instances that did not end wait for.
-    ``exhausted`` instances were stopped at the limit of steps.
+    ``exhausted`` instances were stopped at the limit of steps. ``not_executable`` are the processes that ran although
+    they are marked as not executable.
     """
 
     start: datetime
@@ -52,6 +53,7 @@ class SimulationResult:
     approximations: tuple[Approximation, ...] = ()
     waiting: tuple[Waiting, ...] = ()
     exhausted: int = 0
+    not_executable: tuple[str, ...] = ()
 
 
 def read_models(paths: Iterable[Path]) -> list[tuple[str, bytes]]:
@@ -184,6 +186,7 @@ def _run(simulation: Any, scenario: Scenario, begin: datetime, progress: Progres
         simulation.approximations.list(),
         simulation.waiting.list(),
         exhausted,
+        simulation.not_executable,
     )
 
 

@@ -65,8 +65,9 @@ class Simulation:
         for process_id, start in [*self.starts, *self.message_starts]:
             self.builder.build(process_id, start)
         self.built = self.builder.built
-        used = {graph.process_id for graph in self.built.graphs.values()}
+        used = {str(graph.process_id) for graph in self.built.graphs.values()}
         self.definitions = [one for _, one in (*models.main, *models.called) if one.process_id in used]
+        self.not_executable = tuple(sorted(one for one in used if not self.models[one].is_executable))
         self.key = _simulation_key(scenario, self.starts[0][0], self.definitions)
         self.model = SpiffModel(self.definitions, self.built.graphs)
         self.unused = _find_unused_names(scenario, self.definitions)

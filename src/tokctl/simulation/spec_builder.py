@@ -242,6 +242,8 @@ class _Scope:
         details = self.model.execution_details(element.id)
         if details.uses_data:
             self._approximate(element, "its data associations are ignored")
+        for name in details.undefined_references:
+            self._approximate(element, f"it refers to '{name}', which the model does not define")
         if details.loop is not None:
             spec = self._repeat(element, spec, details.loop)
         events: list[TaskSpec] = []
@@ -281,7 +283,7 @@ class _Scope:
         return spec
 
     def _label(self, spec: TaskSpec, element: Element, *, is_in_diagram: bool = True) -> None:
-        """Say which element a spec is for; a spec that is not in the diagram has no tokens."""
+        """Note the element of a spec; one that is not in the diagram has no tokens."""
         spec.element, spec.process_model = element, self.model
         spec.bpmn_id, spec.bpmn_name = (element.id, element.name) if is_in_diagram else (None, None)
 
@@ -321,7 +323,9 @@ class _Scope:
         if process_id is None:
             self.builder.built.missing_calls[element.id] = called or ""
             what = (
-                f"calls '{called}', which is in none of the files" if called else "does not say which process it calls"
+                f"calls '{called}', which is in none of the files"
+                if called
+                else "does not name the process that it calls"
             )
             self._approximate(element, f"{what}, and runs as a task")
             return own.TaskJob(self.spec, name)

@@ -11,14 +11,11 @@ from decimal import Decimal
 from typing import Any
 
 from tokctl.simulation.evaluation.functions import FUNCTIONS, METHODS, NULL_FUNCTIONS, call
-from tokctl.simulation.evaluation.language import describe
+from tokctl.simulation.evaluation.language import describe, kind_of
 from tokctl.simulation.evaluation.limits import CannotEvaluate
-from tokctl.simulation.evaluation.name_lookup import IN_VARIABLES, NameLookup
+from tokctl.simulation.evaluation.name_lookup import GETTERS, NameLookup
 from tokctl.simulation.evaluation.syntax_tree import Node
 from tokctl.simulation.evaluation.tokens import quote
-
-_SPIN = frozenset({"S", "JSON"})
-"""Functions of Camunda that return the JSON value of a variable, whose properties ``prop`` returns."""
 
 
 class Evaluation(NameLookup):
@@ -44,10 +41,10 @@ class Evaluation(NameLookup):
     def _call_value(self, node: Node) -> Any:
         function, *arguments = node.children
         path = self.path(function)
-        name = path or (function.value if function.kind == "attribute" else function.kind)
-        if path in {"execution.getVariable", "execution.hasVariable"} and len(arguments) == 1:
-            key = self.key(arguments[0])
-            return self.is_variable(key) if path == "execution.hasVariable" else self.named(key)
+        if path in GETTERS and len(arguments) == 1:
+            return self.variable_named_by(arguments[0])
+        if path == "execution.hasVariable" and len(arguments) == 1:
+            return self.is_variable(self.key(arguments[0]))
         if path == "is defined" and len(arguments) == 1:
             return self._is_defined(arguments[0])
         known = FUNCTIONS[self.language.name]
@@ -55,11 +52,11 @@ class Evaluation(NameLookup):
             return self._call_given(path, node)
         if path is not None and path in known:
             return self._apply(path, known[path], node)
-        if path in _SPIN and len(arguments) == 1:
-            return self.value(arguments[0])
-        if function.kind != "attribute" or (path and not path.startswith(IN_VARIABLES)):
-            raise CannotEvaluate(f"calls {quote(name)}")
-        return self._call_method(function, arguments)
+        methods = METHODS[self.language.name]
+        is_method = function.kind == "attribute" and any(name == function.value for _, name in methods)
+        if not is_method and (path is not None or function.kind != "attribute"):
+            raise CannotEvaluate(f"calls {quote(path or function.kind)}")
+        return self._call_method(function, node)
 
     def _arguments(self, node: Node) -> tuple[list[Any], dict[str, Any]]:
         values = [self.budget.weigh(self.value(child)) for child in node.children[1:]]
@@ -75,14 +72,16 @@ class Evaluation(NameLookup):
     def _apply(self, name: str, function: Callable[..., Any], node: Node) -> Any:
         before = len(self.missing)
         positional, named = self._arguments(node)
-        if self.language.null_propagates:
+        if self.language.is_feel:
             if name == "get or else":
                 del self.missing[before:]
-            elif name not in NULL_FUNCTIONS and positional and positional[0] is None:
+            elif name not in NULL_FUNCTIONS and None in positional:
                 return None
         return self.budget.weigh(call(self.language, name, function, *positional, **named))
 
     def _is_defined(self, node: Node) -> bool:
+        if node.kind not in {"name", "attribute"}:
+            raise CannotEvaluate("asks whether something without a name is defined")
         before = len(self.missing)
         value = self.value(node)
         missing = len(self.missing) > before
@@ -91,26 +90,13 @@ class Evaluation(NameLookup):
             raise CannotEvaluate("asks whether null is defined")
         return not missing
 
-    def _call_method(self, function: Node, arguments: list[Node]) -> Any:
+    def _call_method(self, function: Node, node: Node) -> Any:
         owner, name = self.value(function.children[0]), function.value
-        if name in {"prop", "hasProp"} and len(arguments) == 1 and self._is_spin(function.children[0]):
-            key = self.key(arguments[0])
-            return self.property(owner, key) if name == "prop" else isinstance(owner, dict) and key in owner
-        if name in {"value", "stringValue", "numberValue", "boolValue"} and self._is_spin(function.children[0]):
-            return owner
         method = METHODS[self.language.name].get((type(owner), name))
-        if method is None:
+        if method is None or any(node.value):
             raise CannotEvaluate(f"calls {quote(name)} of {describe(owner)}")
-        self.budget.weigh(owner)
-        values = [self.budget.weigh(self.value(argument)) for argument in arguments]
-        return self.budget.weigh(call(self.language, name, method, owner, *values))
-
-    def _is_spin(self, node: Node) -> bool:
-        while node.kind in {"call", "attribute"}:
-            if node.kind == "call" and self.path(node.children[0]) in _SPIN:
-                return True
-            node = node.children[0]
-        return False
+        arguments, _ = self._arguments(node)
+        return self.budget.weigh(call(self.language, name, method, self.budget.weigh(owner), *arguments))
 
     # --- literals ---
 
@@ -134,10 +120,17 @@ class Evaluation(NameLookup):
 
     def _negative_value(self, node: Node) -> Any:
         value = self.value(node.children[0])
-        return self.language.calculate("-", 0, value)
+        if value is None and self.language.is_feel:
+            return None
+        if kind_of(value) != "number":
+            raise CannotEvaluate(f"uses '-' with {describe(value)}")
+        return self.language.calculate("*", -1, value)
 
     def _positive_value(self, node: Node) -> Any:
-        return self.language.calculate("+", 0, self.value(node.children[0]))
+        value = self.value(node.children[0])
+        if kind_of(value) != "number":
+            raise CannotEvaluate(f"uses '+' with {describe(value)}")
+        return value
 
     def _empty_value(self, node: Node) -> bool:
         value = self.value(node.children[0])
@@ -169,7 +162,6 @@ class Evaluation(NameLookup):
         for sign, child in zip(node.value, node.children[1:], strict=True):
             if sign in {"in", "not in"}:
                 found = self._is_in(left, child)
-                left = None
             else:
                 right = self._operand(child)
                 found = self._compare(sign.removeprefix("not "), left, right)
@@ -193,39 +185,43 @@ class Evaluation(NameLookup):
             return same if sign == "==" or same is None else not same
         return self.language.compare(sign, left, right)
 
-    def _is_in(self, value: Any, node: Node) -> bool | None:
+    def _is_in(self, value: Any, node: Node) -> bool:
         """Tell whether a value is in a list, a range or a string, or meets one of several tests."""
+        if value is None and self.language.is_feel:
+            self._decided(value, None)
         if node.kind == "tuple":
-            found: bool | None = False
-            for child in node.children:
-                one = self._meets(value, child)
-                found = True if one else (None if one is None else found)
-                if found:
-                    break
-            return found
+            return any(self._meets(value, child) for child in node.children)
         if node.kind in {"range", "test"}:
             return self._meets(value, node)
         within = self._operand(node)
-        if isinstance(within, dict):
-            return value in within if isinstance(value, str) else False
         if isinstance(within, list):
-            return any(self.language.equal(item, value) for item in within)
+            return any(self._decided(value, self.language.equal(item, value)) for item in within)
         if self.language.is_python and isinstance(within, str) and isinstance(value, str):
             return value in within
-        if self.language.one_based:
-            return self.language.equal(value, within)
+        if self.language.is_python and isinstance(within, dict) and not isinstance(value, (list, dict)):
+            return value in within
         raise CannotEvaluate(f"looks for {describe(value)} in {describe(within)}")
 
-    def _meets(self, value: Any, node: Node) -> bool | None:
+    def _meets(self, value: Any, node: Node) -> bool:
         """Tell whether a value meets a test: a range, ``< 5``, or equality."""
         if node.kind == "test":
-            return self._compare(node.value, value, self._operand(node.children[0]))
-        if node.kind != "range":
-            return self._compare("==", value, self._operand(node))
-        low, high = (self._operand(child) for child in node.children)
-        with_low, with_high = node.value
-        above = self._compare(">=" if with_low else ">", value, low)
-        return self.language.combine("and", above, lambda: self._compare("<=" if with_high else "<", value, high))  # type: ignore[no-any-return]
+            return self._decided(value, self._compare(node.value, value, self._operand(node.children[0])))
+        if node.kind == "range":
+            signs = (">=" if node.value[0] else ">", "<=" if node.value[1] else "<")
+            limits = zip(signs, map(self._operand, node.children), strict=True)
+            tests = [self._decided(value, self._compare(sign, value, limit)) for sign, limit in limits]
+            return all(tests)
+        other = self._operand(node)
+        if self.language.is_feel and isinstance(other, (bool, list)):
+            raise CannotEvaluate(f"looks for {describe(value)} in {describe(other)}")  # FEEL takes it as a test
+        return self._decided(value, self._compare("==", value, other))
+
+    def _decided(self, value: Any, found: bool | None) -> bool:
+        """Return the result of a test; raises ``CannotEvaluate`` if it is null: engines differ in what that means."""
+        if found is None:
+            undefined = value is None and self.missing
+            raise CannotEvaluate(self.missing[0] if undefined else f"tests {describe(value)} against another type")
+        return found
 
 
 def simplify(value: Any, *, times: bool = True) -> Any:

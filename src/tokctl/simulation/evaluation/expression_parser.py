@@ -29,6 +29,8 @@ _PRECEDENCE = {
 _TERNARY, _NOT, _COMPARISON, _SUM, _UNARY, _POWER = 1, 4, 5, 6, 8, 9
 _COMPARISONS = frozenset(word for word, level in _PRECEDENCE.items() if level == _COMPARISON)
 _ORDER = frozenset({"<", "<=", ">", ">="})
+_TESTS = frozenset({"tuple", "range", "test"})
+_CHAINED = _ORDER | {"==", "!="}
 
 
 class ExpressionParser(TokenStream):
@@ -46,7 +48,7 @@ class ExpressionParser(TokenStream):
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise CannotEvaluate("is nested too deeply")
-        left = self.prefix()
+        left = self.prefix(level)
         while True:
             parsed = self.infix(left, level)
             if parsed is None:
@@ -55,18 +57,22 @@ class ExpressionParser(TokenStream):
         self.depth -= 1
         return left
 
-    def prefix(self) -> Node:
+    def prefix(self, level: int) -> Node:
         """Parse an operand with the operators before it."""
         token = self.peek()
         sign = self.language.prefixes.get(token.text) if token.kind in {"name", "symbol"} else None
         if sign is not None:
             self.next()
-            level = _NOT if token.text == "not" else _UNARY
-            node = Node(sign, (self.expression(level if self.language.is_python else _POWER),))
+            inner = _UNARY if self.language.is_python else _POWER
+            if token.text == "not" and self.language.is_python:
+                inner = _NOT
+                if level > _NOT:
+                    raise CannotEvaluate("has an unexpected 'not'")
+            node = Node(sign, (self.expression(inner),))
             if self.at("**"):
                 raise CannotEvaluate("uses '**' with a sign: write brackets")
             return node
-        if token.text == "if" and token.kind == "name" and self.language.null_propagates:
+        if token.text == "if" and token.kind == "name" and self.language.is_feel and level == 0:
             self.next()
             parts = [self.expression()]
             for word in ("then", "else"):
@@ -104,7 +110,7 @@ class ExpressionParser(TokenStream):
             condition = self.expression(_TERNARY)
             self.expect("else")
             return Node("choice", (condition, left, self.expression()))
-        if not self.language.null_propagates and self.take("?"):
+        if not self.language.is_feel and self.take("?"):
             chosen = self.expression()
             self.expect(":")
             return Node("choice", (left, chosen, self.expression()))
@@ -118,19 +124,22 @@ class ExpressionParser(TokenStream):
             low = self.expression(_SUM - 1)
             self.expect("and")
             high = self.expression(_SUM - 1)
-            parts = (Node("comparison", (left, low), (">=",)), Node("comparison", (left, high), ("<=",)))
-            return Node("and", parts, "and")
+            limits = Node("range", (low, high), (True, True))
+            return Node("comparison", (left, limits), ("in",))
         children, signs = [left], []
         while True:
             if sign == "is":
                 negated = self.take("not")
             children.append(self.expression(_COMPARISON))
             signs.append(f"not {sign}" if negated else sign)
+            # Engines differ in whether "x in a and b" is "x in (a and b)".
+            if self.language.is_feel and sign == "in" and children[-1].kind not in _TESTS and self.at("and", "or"):
+                raise CannotEvaluate("uses 'in' before 'and' or 'or': write brackets")
             negated = self.at("not") and self.language.is_python
             sign = "in" if negated else self.operators.get(self.peek().text, "")
             if sign not in _COMPARISONS:
                 return Node("comparison", tuple(children), tuple(signs))
-            if not self.language.is_python:
+            if not self.language.is_python or not {sign, signs[-1]} <= _CHAINED:
                 raise CannotEvaluate("compares a comparison: write brackets")
             self.next()
             if negated:
@@ -168,6 +177,8 @@ class ExpressionParser(TokenStream):
             if self.language.is_python and self.peek().kind == "name" and following.text == "=":
                 name = self.name()
                 self.next()
+            if name is None and any(names):
+                raise CannotEvaluate("has an argument without a name after one with a name")
             names.append(name)
             arguments.append(self.expression())
             if not self.take(","):
@@ -193,9 +204,9 @@ class ExpressionParser(TokenStream):
             return self.bracketed(token.text)
         if self.take("{"):
             return self.object()
-        if self.language.one_based and self.take("@"):
+        if self.language.is_feel and self.take("@"):
             return Node("call", (Node("name", value="@"), self.operand()), (None,))
-        if self.language.one_based and self.take(*_ORDER):
+        if self.language.is_feel and self.take(*_ORDER):
             return Node("test", (self.expression(_COMPARISON),), token.text)
         raise self.unexpected()
 
@@ -213,7 +224,7 @@ class ExpressionParser(TokenStream):
         self.brackets += 1
         while not self.at(closing):
             found.append(self.expression())
-            if self.language.one_based and not comma and self.take(".."):
+            if self.language.is_feel and not comma and self.take(".."):
                 found.append(self.expression())
                 if not self.at("]", ")", "["):
                     raise self.unexpected()

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import reduce
 from typing import Any
 
 from tokctl.simulation.evaluation.language import Language
@@ -48,8 +49,16 @@ def _numbers(values: tuple[Any, ...]) -> list[Any]:
     return found
 
 
+def _number(value: Any) -> Any:
+    return _numbers((value, value))[0]  # a list is not taken for its items
+
+
 def _of_number(function: Callable[[Any], Any]) -> Function:
-    return lambda _, number: function(*_numbers((number,)))
+    return lambda _, number: function(_number(number))
+
+
+def _of_numbers(function: Callable[[Any], Any]) -> Function:
+    return lambda _, *numbers: function([_number(number) for number in numbers])
 
 
 def _sized(language: Language, value: Any) -> int:
@@ -81,7 +90,7 @@ def _text(value: Any) -> str:
 def _round(_: Language, number: Any, digits: int | None = None) -> Any:
     if digits is not None and abs(digits) > 30:  # Python computes this power of ten
         raise ValueError(digits)
-    return round(_numbers((number,))[0], digits)
+    return round(_number(number), digits)
 
 
 def _round_half_up(number: Any) -> int:
@@ -90,8 +99,23 @@ def _round_half_up(number: Any) -> int:
 
 
 def _modulo(language: Language, left: Any, right: Any) -> Any:
-    left, right = map(language.exact, _numbers((left, right)))  # type: ignore[attr-defined]
-    return left - right * math.floor(left / right)
+    _numbers((left, right))
+    whole = math.floor(language.calculate("/", left, right))
+    return language.calculate("-", left, language.calculate("*", right, whole))
+
+
+def _sum(language: Language, values: Any) -> Any:
+    return reduce(lambda left, right: language.calculate("+", left, right), _numbers((list.copy(values),)), 0)
+
+
+def _has_key(_: Language, values: dict[str, Any], key: Any) -> bool:
+    return key in values
+
+
+def _property(_: Language, owner: dict[str, Any], key: str) -> Any:
+    if key not in owner:
+        raise KeyError(key)
+    return owner[key]
 
 
 def _integer(_: Language, value: Any) -> int:
@@ -108,7 +132,7 @@ def _string(language: Language, value: Any) -> str:
 
 def _extreme(choose: Callable[[Any], Any]) -> Function:
     def function(_: Language, *values: Any) -> Any:
-        found = values[0] if len(values) == 1 and isinstance(values[0], list) else list(values)
+        found = list.copy(values[0]) if len(values) == 1 else list(values)
         if all(isinstance(one, str) for one in found):
             return choose(found)
         return choose(_numbers((found,)))
@@ -119,7 +143,9 @@ def _extreme(choose: Callable[[Any], Any]) -> Function:
 def _substring(_: Language, text: str, start: Any, length: Any = None) -> str:
     if start == 0 or start != int(start):
         raise ValueError(start)
-    first = int(start) - 1 if start > 0 else max(len(text) + int(start), 0)
+    first = int(_number(start)) - 1 if start > 0 else len(_text(text)) + int(start)
+    if not 0 <= first < len(_text(text)) or (length is not None and _number(length) < 1):
+        raise ValueError(start)
     return text[first:] if length is None else text[first : first + int(length)]
 
 
@@ -130,6 +156,8 @@ def _feel_date_time(_: Language, text: str) -> datetime:
 
 
 def _feel_date(_: Language, text: str) -> date:
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):  # Python also reads weeks and dates without "-"
+        raise ValueError(text)
     return date.fromisoformat(text)
 
 
@@ -151,7 +179,8 @@ def _next(_: Language, error: Any = None, value: Any = None) -> Any:
 
 
 _MIN, _MAX = _extreme(min), _extreme(max)
-_ABS, _FLOOR, _CEILING = _of_number(abs), _of_number(math.floor), _of_number(math.ceil)
+_FLOOR, _CEILING = _of_number(math.floor), _of_number(math.ceil)
+_ABS = _of_number(lambda number: number.copy_abs() if isinstance(number, Decimal) else abs(number))
 
 _COMMON: dict[str, Function] = {
     **dict.fromkeys(("size", "length", "count"), _sized),
@@ -169,7 +198,7 @@ _PYTHON: dict[str, Function] = {
     "abs": _ABS,
     "min": _MIN,
     "max": _MAX,
-    "sum": lambda _, values: sum(_numbers((values,))),
+    "sum": _sum,
     "round": _round,
     "int": _integer,
     "float": _decimal,
@@ -179,15 +208,18 @@ _PYTHON: dict[str, Function] = {
     "datetime": lambda _, *args, **kwargs: datetime(*args, **kwargs),  # noqa: DTZ001 - the model's own time
     "print": _nothing,
 }
-_MATH: dict[str, Function] = {"Math.abs": _ABS, "Math.min": _MIN, "Math.max": _MAX}
+_MATH: dict[str, Function] = {"Math.abs": _ABS, "Math.min": _of_numbers(min), "Math.max": _of_numbers(max)}
+_SPIN: dict[str, Function] = dict.fromkeys(("S", "JSON"), lambda _, value: value)
+"""Functions of Camunda that return the JSON value of a variable."""
 _JAVASCRIPT: dict[str, Function] = {
     **_MATH,
+    **_SPIN,
     "Math.floor": _FLOOR,
     "Math.ceil": _CEILING,
     "Math.round": _of_number(_round_half_up),
     "String": _string,
     "Boolean": lambda language, value: language.truth(value),
-    "console.log": _nothing,
+    **dict.fromkeys(("console.log", "console.info", "console.error"), _nothing),
     "next": _next,
     "this.next": _next,
 }
@@ -201,7 +233,7 @@ _FEEL: dict[str, Function] = {
     "substring": _substring,
     "list contains": lambda language, values, value: _contains(language, list.copy(values), value),
     "count": lambda _, values: len(list.copy(values)),
-    "sum": lambda language, values: sum(map(language.exact, _numbers((values,)))) if values else None,
+    "sum": lambda language, values: None if values == [] else _sum(language, values),
     "min": _MIN,
     "max": _MAX,
     "abs": _ABS,
@@ -219,14 +251,14 @@ _FEEL: dict[str, Function] = {
 }
 FUNCTIONS: Mapping[str, Mapping[str, Function]] = {
     "Python": _PYTHON,
-    "plain text": {**_COMMON, **_PYTHON, **_JAVASCRIPT},
+    "plain text": {**_COMMON, **_PYTHON, **_JAVASCRIPT, "System.out.println": _nothing},
     "JavaScript": _JAVASCRIPT,
-    "Groovy": {**_MATH, "println": _nothing, "System.out.println": _nothing},
+    "Groovy": {**_MATH, **_SPIN, "println": _nothing, "System.out.println": _nothing},
     "FEEL": _FEEL,
-    "JUEL": {},
+    "JUEL": _SPIN,
 }
 """Functions by the name of the language and their own, which may have dots."""
-NULL_FUNCTIONS = frozenset({"not", "get or else"})
+NULL_FUNCTIONS = frozenset({"not", "get or else", "list contains"})
 """Functions of FEEL that do something with null; the others return null."""
 
 Method = tuple[type, str]
@@ -245,8 +277,17 @@ _TEXT_METHODS: dict[Method, Function] = {
     (str, "startsWith"): _COMMON["startsWith"],
     (str, "endsWith"): _COMMON["endsWith"],
 }
+_SPIN_METHODS: dict[Method, Function] = {
+    (dict, "hasProp"): _has_key,
+    (dict, "prop"): _property,
+    **{(kind, "value"): lambda _, value: value for kind in (str, int, float, bool)},
+    (str, "stringValue"): lambda _, value: value,
+    **{(kind, "numberValue"): lambda _, value: value for kind in (int, float)},
+    (bool, "boolValue"): lambda _, value: value,
+}
 _JAVA_METHODS: dict[Method, Function] = {
     **_TEXT_METHODS,
+    **_SPIN_METHODS,
     (str, "length"): _sized,
     (list, "size"): _sized,
     (dict, "size"): _sized,
@@ -257,10 +298,11 @@ _JAVA_METHODS: dict[Method, Function] = {
     (str, "equalsIgnoreCase"): lambda _, text, other: text.lower() == _text(other).lower(),
     (list, "get"): _item,
     (dict, "get"): _item,
-    (dict, "containsKey"): lambda _, values, key: key in values,
+    (dict, "containsKey"): _has_key,
 }
 _JAVASCRIPT_METHODS: dict[Method, Function] = {
     **_TEXT_METHODS,
+    **_SPIN_METHODS,
     (str, "includes"): _contains,
     (list, "includes"): _contains,
 }
@@ -275,7 +317,7 @@ METHODS: Mapping[str, Mapping[Method, Function]] = {
 """Methods by the name of the language, the type of the value that they belong to, and their name."""
 
 
-def call(language: Language, name: str, function: Function, *arguments: Any, **named: Any) -> Any:
+def call(language: Language, name: str, function: Function, /, *arguments: Any, **named: Any) -> Any:
     """Call a function; raises ``CannotEvaluate`` if the arguments are unsuitable."""
     try:
         return function(language, *arguments, **named)

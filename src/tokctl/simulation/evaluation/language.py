@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 from tokctl.simulation.evaluation.limits import MAX_BITS, TIMES, CannotEvaluate
 from tokctl.simulation.evaluation.tokens import token_pattern
 
-SYMBOLS = {word: word for word in ("==", "!=", "<", "<=", ">", ">=", "+", "-", "*", "/", "%")}
-C_SYMBOLS = {**SYMBOLS, "&&": "and", "||": "or"}
+_SAME_EVERYWHERE = ("==", "!=", "<", "<=", ">", ">=", "+", "-", "*", "/", "%")
+C_SYMBOLS = {**{word: word for word in _SAME_EVERYWHERE}, "&&": "and", "||": "or"}
 JSON_LITERALS = {"true": True, "false": False, "null": None}
-_C_COMMENT = r"//[^\n]*|/\*.*?\*/"
+_C_COMMENT = r"//[^\n]*|/\*(?s:.*?)(?:\*/|\Z)"
 NO_COMMENT = "(?!)"
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
@@ -63,9 +63,10 @@ class Language:
     phrases: ClassVar[tuple[str, ...]] = ()
     """Names of functions that contain spaces."""
     max_int: ClassVar[int] = 2**MAX_BITS
-    one_based: ClassVar[bool] = False
-    null_propagates: ClassVar[bool] = False
-    """An undefined name is null, and so is an operation on null."""
+    is_feel: ClassVar[bool] = False
+    """An undefined name is null, and so is an operation on null; lists start at 1; there are ranges."""
+    has_length: ClassVar[bool] = False
+    """Strings and lists have a property ``length``."""
     is_python: ClassVar[bool] = False
     """Statements are lines and indented blocks; ``a if b else c``, named arguments, and chains of comparisons."""
     declarations: ClassVar[frozenset[str]] = frozenset()

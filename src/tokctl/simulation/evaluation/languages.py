@@ -58,6 +58,7 @@ class JavaScript(Language):
     operators = {**C_SYMBOLS, "===": "===", "!==": "!==", "**": "**"}  # noqa: RUF012
     max_int = 2**53
     declarations = frozenset({"var", "let", "const"})
+    has_length = True
 
     def truth(self, value: Any) -> bool:
         """Return whether a value counts as true: lists and objects always do."""
@@ -185,6 +186,7 @@ class PlainText(Python):
     operators = {**Python.operators, "=": "==", "<>": "!=", "===": "===", "!==": "!=="}  # noqa: RUF012
     literals = {**Python.literals, **JSON_LITERALS, "nil": None}  # noqa: RUF012
     declarations = JavaScript.declarations
+    has_length = True
 
     def equal(self, left: Any, right: Any) -> bool | None:
         """Compare for equality; languages disagree about values of different types."""
@@ -208,8 +210,7 @@ class Feel(Language):
         *("string length", "upper case", "lower case", "starts with", "ends with", "list contains", "get or else"),
         *("is defined", "date and time"),
     )
-    one_based = True
-    null_propagates = True
+    is_feel = True
     context = Context(prec=34, Emax=6144, Emin=-6143)
 
     def truth(self, value: Any) -> bool:
@@ -255,7 +256,7 @@ class Feel(Language):
         signs = {"+": context.add, "-": context.subtract, "*": context.multiply, "/": context.divide}
         if sign == "**" and (other != other.to_integral_value() or abs(other) > 1000):
             raise CannotEvaluate("uses '**' with an exponent that is too large or not an integer")
-        return {**signs, "**": context.power}[sign](one, other)
+        return context.plus({**signs, "**": context.power}[sign](one, other))  # -0 is 0
 
     def number(self, text: str) -> Any:
         """Return the value of a number in the text."""
@@ -277,7 +278,11 @@ class Feel(Language):
     def text(self, value: Any) -> str:
         """Return a value as a string."""
         if kind_of(value) == "number":
-            return f"{self.exact(value).normalize(self.context):f}"
+            number = self.exact(value)
+            text = f"{number:f}"
+            if text != f"{number.normalize(self.context):f}":
+                raise CannotEvaluate("makes a string of a decimal that ends with 0")
+            return text
         return super().text(value)
 
     def length(self, value: Any) -> int:

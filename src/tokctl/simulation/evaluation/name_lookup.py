@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from tokctl.simulation.evaluation.functions import FUNCTIONS
 from tokctl.simulation.evaluation.language import Language, describe
 from tokctl.simulation.evaluation.limits import PLAIN_TYPES, Budget, CannotEvaluate
 from tokctl.simulation.evaluation.syntax_tree import Node, path_of
@@ -14,7 +13,9 @@ from tokctl.simulation.evaluation.tokens import quote
 
 VARIABLES = frozenset(f"{prefix}environment.{name}" for prefix in ("", "this.") for name in ("variables", "output"))
 """Where bpmn-engine has the process variables."""
-IN_VARIABLES = tuple(f"{path}." for path in VARIABLES)
+GETTERS = frozenset(f"{name}.getVariable" for name in ("execution", "kcontext"))
+SETTERS = frozenset(f"{name}.setVariable" for name in ("execution", "kcontext"))
+"""Methods that read and set a process variable, of Camunda's kind of engines and of jBPM."""
 
 
 class NameLookup:
@@ -44,7 +45,7 @@ class NameLookup:
 
     def undefined(self, reason: str) -> None:
         """Return null in FEEL; raises ``CannotEvaluate`` elsewhere."""
-        if not self.language.null_propagates:
+        if not self.language.is_feel:
             raise CannotEvaluate(reason)
         self.missing.append(reason)
 
@@ -74,27 +75,29 @@ class NameLookup:
         if self.path(owner) in VARIABLES:
             return self.named(node.value)
         found = self.value(owner)
-        if node.value == "length" and isinstance(found, (str, list)) and ("Math.abs" in FUNCTIONS[self.language.name]):
+        if node.value == "length" and isinstance(found, (str, list)) and self.language.has_length:
             return self.language.length(found)
-        return self.property(found, node.value)
+        return self.property(found, node.value, node.value)
 
-    def property(self, owner: Any, key: Any) -> Any:
-        """Return a property of an object."""
-        if self.language.null_propagates and owner is None:
+    def property(self, owner: Any, key: str, shown: str | None) -> Any:
+        """Return a property of an object; ``shown`` is its name if it is in the text, and not a value."""
+        what = "a property" if shown is None else quote(shown)
+        if self.language.is_feel and owner is None:
             return None
         if not isinstance(owner, dict):
-            raise CannotEvaluate(f"reads {quote(str(key))} of {describe(owner)}")
+            raise CannotEvaluate(f"reads {what} of {describe(owner)}")
         if key not in owner:
-            return self.undefined(f"{quote(key)} is not defined")
+            return self.undefined(f"{what} is not defined")
         return owner[key]
 
     def _index_value(self, node: Node) -> Any:
         if self.path(node.children[0]) in VARIABLES:
-            return self.named(self.key(node.children[1]))
+            return self.variable_named_by(node.children[1])
         owner, key = map(self.value, node.children)
         if isinstance(key, str) and "__" not in key:
-            return self.property(owner, key)
-        if self.language.null_propagates and owner is None:
+            shown = key if node.children[1].kind == "literal" else None
+            return self.property(owner, key, shown)
+        if self.language.is_feel and owner is None:
             return None
         if isinstance(key, Decimal) and key == key.to_integral_value():
             key = int(key)
@@ -104,12 +107,12 @@ class NameLookup:
 
     def item(self, owner: Any, index: int) -> Any:
         """Return an item of a list or a character; FEEL counts from 1, and only it and Python count from the end."""
-        if self.language.one_based:
+        if self.language.is_feel:
             if not isinstance(owner, list) or index == 0:
                 raise CannotEvaluate("reads an item that no list has")
             index -= index > 0
             if not -len(owner) <= index < len(owner):
-                return self.undefined("a list has no such item")
+                return self.undefined("reads an item that a list does not have")
         elif index < 0 and not self.language.is_python:
             raise CannotEvaluate("reads an item at a negative index")
         try:
@@ -123,3 +126,10 @@ class NameLookup:
         if not isinstance(key, str) or "__" in key:
             raise CannotEvaluate(f"names a variable by {describe(key)}")
         return key
+
+    def variable_named_by(self, node: Node) -> Any:
+        """Return the variable whose name is the value of an expression."""
+        name = self.key(node)
+        if node.kind != "literal" and not self.is_variable(name):  # no value of a variable gets into a message
+            return self.undefined("a variable is not defined")
+        return self.named(name)

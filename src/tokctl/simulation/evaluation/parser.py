@@ -126,7 +126,7 @@ def parse_expression(text: str, language_name: str | None) -> tuple[Language, No
     language = find_language(language_name, text)
     if language.name == "JUEL":
         return language, _parse_template(text, language)
-    start = 1 if language.one_based and text.startswith("=") else 0
+    start = 1 if language.is_feel and text.startswith("=") else 0
     parser = ExpressionParser(language, split_tokens(text, language.tokens, start))
     parser.brackets = 1
     return language, _whole(parser)
@@ -142,7 +142,7 @@ def parse_script(text: str, language_name: str | None) -> tuple[Language, Node]:
         if node.kind in {"template", "literal"}:
             raise CannotEvaluate("is not a script")
         return language, Node("run", (node,))
-    if language.one_based:
+    if language.is_feel:
         raise CannotEvaluate("is in FEEL, which has no scripts")
     parser = _ScriptParser(language, split_tokens(text, language.tokens), equals=False)
     block = parser.statements(0)

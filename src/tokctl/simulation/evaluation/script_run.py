@@ -9,7 +9,7 @@ from typing import Any
 from tokctl.simulation.evaluation.evaluator import Evaluation, simplify
 from tokctl.simulation.evaluation.language import Language, describe
 from tokctl.simulation.evaluation.limits import CannotEvaluate
-from tokctl.simulation.evaluation.name_lookup import VARIABLES
+from tokctl.simulation.evaluation.name_lookup import SETTERS, VARIABLES
 from tokctl.simulation.evaluation.syntax_tree import Node
 from tokctl.simulation.evaluation.tokens import quote
 
@@ -38,7 +38,7 @@ class ScriptRun(Evaluation):
                 isinstance(value, (list, dict)) and repr(value) != repr(self.variables[name])
             ):
                 found[name] = simplify(value, times=False)
-        return deepcopy(found)
+        return found
 
     def variable(self, name: str) -> Any:
         """Return a copy of a variable, or what the script has set."""
@@ -76,11 +76,10 @@ class ScriptRun(Evaluation):
         value = self.value(source)
         if node.value is not None:
             left = self.value(target)
-            if isinstance(left, list) and isinstance(value, list) and self.language.is_python and node.value == "+":
-                left.extend(list(self.budget.weigh(value)))  # in place, for other names of the list
+            value = self.budget.weigh(self.language.calculate(node.value, left, value))
+            if isinstance(left, list):  # Python changes it in place, for all names of the list
+                left[:] = value
                 value = left
-            else:
-                value = self.language.calculate(node.value, left, value)
         self.budget.weigh(value)
         if target.kind == "name" or (target.kind == "attribute" and self.path(target.children[0]) in VARIABLES):
             self._set(target.value, value)
@@ -122,11 +121,11 @@ class ScriptRun(Evaluation):
     def _run(self, node: Node) -> None:
         """Run an expression as a statement: a call that sets a variable, or one without an effect."""
         path = self.path(node.children[0]) if node.kind == "call" else None
-        if path == "execution.setVariable" and len(node.children) == 3:
+        if path in SETTERS and len(node.children) == 3:
             value = self.budget.weigh(self.value(node.children[2]))
             name = self.key(node.children[1])
             if name in self._locals:
-                raise CannotEvaluate(f"sets {quote(name)}, which is also a name of its own")
+                raise CannotEvaluate("sets a variable that has the name of one of its own")
             self._set(name, value)
         elif path in {"next", "this.next"} and self.value(node) is not None:
             raise CannotEvaluate("passes a value to 'next'")

@@ -62,6 +62,8 @@ def split_tokens(text: str, pattern: re.Pattern[str], start: int = 0, *, until_b
             yield Lexeme(kind, " ".join(word.split()), start)
         elif kind == "string":
             yield Lexeme(kind, word, start, _unescape(word[1:-1]))
+        elif kind == "comment" and word.startswith("/*") and (len(word) < 4 or not word.endswith("*/")):
+            raise CannotEvaluate("has a comment without an end")
         elif kind == "newline":
             yield Lexeme(kind, "the end of the line", start, len(word) - 1 - word.rfind("\n"))
     if until_brace:

@@ -34,6 +34,8 @@ RAN, APPROXIMATED, REFUSED, INCOMPLETE, CRASHED, HUNG = (
 OUTCOMES = (RAN, APPROXIMATED, REFUSED, INCOMPLETE, CRASHED, HUNG)
 """Best first."""
 TIME_LIMIT = 20.0
+MAX_STEPS = 2500
+"""Of a run: models that never end would take most of the time, and tell no more by 10,000 steps."""
 MEMORY_LIMIT = 4 * 1024**3
 
 
@@ -150,14 +152,15 @@ def simulate_one(run: Run) -> dict[str, Any]:
     """Simulate one process of a model; returns the fields of a ``RunResult``."""
     from support.recording import START, MemorySink
     from tokctl.errors import TokctlError
+    from tokctl.simulation.limits import Limits
     from tokctl.simulation.scenario import Scenario
     from tokctl.simulation.simulate import read_models, simulate
 
     sink = MemorySink()
     try:
         scenario = Scenario(process=run.process, seed=run.seed)
-        models = read_models([Path(run.file)])
-        result = simulate(models, scenario, sink, start=START, all_processes=run.process is None)
+        models, limits = read_models([Path(run.file)]), Limits(steps=MAX_STEPS)
+        result = simulate(models, scenario, sink, start=START, limits=limits, all_processes=run.process is None)
     except TokctlError as error:
         return {"outcome": REFUSED, "reason": str(error).replace(run.file, "FILE")}
     except Exception as error:  # noqa: BLE001 - any other exception would be a bug in tokctl

@@ -14,6 +14,7 @@ from SpiffWorkflow.bpmn.specs.mixins.events.intermediate_event import BoundaryEv
 from SpiffWorkflow.bpmn.specs.mixins.multiinstance_task import LoopTask
 from SpiffWorkflow.bpmn.specs.mixins.unstructured_join import UnstructuredJoin
 from SpiffWorkflow.bpmn.workflow import BpmnWorkflow
+from SpiffWorkflow.exceptions import TaskNotFoundException
 from SpiffWorkflow.task import Task
 from SpiffWorkflow.util.task import TaskState
 
@@ -53,7 +54,6 @@ class VisitRecorder:
         self.lifecycle = lifecycle
         self.tokens: dict[UUID, RecordedToken] = {}
         self._new_token_id = new_token_id or self._derived_token_id
-        self._found: dict[UUID, Task] = {}  # searching all sub-processes takes long
         self._visits: dict[UUID, int] = {}
         self._failures: dict[UUID, int] = {}
         self._merging: dict[tuple[int, str], list[RecordedToken]] = {}  # early arrivals by join
@@ -61,14 +61,10 @@ class VisitRecorder:
 
     def find_task(self, task_id: UUID) -> Task | None:
         """Return a task of the workflow, of its sub-processes or of called processes."""
-        known = self._found.get(task_id)
-        if known is not None and known.workflow.tasks.get(task_id) is known:
-            return known
-        for workflow in (self.workflow, *self.workflow.subprocesses.values()):
-            if task_id in workflow.tasks:
-                self._found[task_id] = workflow.tasks[task_id]
-                return self._found[task_id]
-        return None
+        try:
+            return self.workflow.get_task_from_id(task_id)
+        except TaskNotFoundException:
+            return None
 
     # --- visits -----------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from tokctl.model.definitions import Element
 from tokctl.recorder import task_events as tap
 from tokctl.recorder.ids import make_job_key, make_token_id
 from tokctl.recorder.spiff import SpiffRecorder
-from tokctl.simulation.engine_specs import ConditionEvent, IncidentError, JoiningInclusiveGateway, ProcessEnd
+from tokctl.simulation.engine_specs import ConditionEvent, IncidentError
 from tokctl.simulation.interpreter import RunInterpreter
 from tokctl.simulation.scenario import TaskPlan
 from tokctl.simulation.scoped_events import ErrorDefinition, throw_from
@@ -79,7 +79,7 @@ class InstanceRun:
         self.due_jobs: dict[UUID, datetime] = {}
         self._ready: deque[Task] = deque()
         self._reached: list[Task] = []
-        self._joins: dict[UUID, Task] = {}
+        self._unsettled: dict[Any, None] = {}  # workflows whose joins may fire: their live tasks have changed
         self._running: Task | None = None
         self._counter = 0
         self._loop_checked_at = self.now
@@ -173,13 +173,11 @@ class InstanceRun:
     def task_state_changed(self, task: Task, previous: int) -> None:
         """Handle a task that is ready to run, has started to wait, or has ended."""
         workflow = task.workflow
+        self._unsettled[workflow] = None
         if task.state == TaskState.WAITING:
             workflow.waiting[task.id] = task
-            if isinstance(task.task_spec, (JoiningInclusiveGateway, ProcessEnd)):
-                self._joins[task.id] = task
         elif previous == TaskState.WAITING:
             workflow.waiting.pop(task.id, None)
-            self._joins.pop(task.id, None)
         if task.state & _LIVE:
             workflow.live[task.id] = task
         else:
@@ -200,7 +198,7 @@ class InstanceRun:
         """Forget a dropped task, and cancel what runs inside it; its scheduled events detect this."""
         task.workflow.waiting.pop(task.id, None)
         task.workflow.live.pop(task.id, None)
-        self._joins.pop(task.id, None)
+        self._unsettled[task.workflow] = None
         self.workflow.event_manager.remove_task(task)
         inner = self.workflow.get_subprocess(task)
         if inner is not None:
@@ -232,21 +230,15 @@ class InstanceRun:
                 self.run_task(task)
                 if not self._ready:
                     self._schedule_reached_events()
-            self._settle_joins()
-            if not self._ready:
+            unsettled, self._unsettled = self._unsettled, {}
+            for workflow in unsettled:
+                if workflow is self.workflow or workflow.parent_task_id in self.workflow.subprocesses:
+                    workflow.settle_joins()
+            if not self._ready and not self._unsettled:
                 break
         self._schedule_reached_events()
         if self.workflow.completed:
             self.stopped = True
-
-    def _settle_joins(self) -> None:
-        """Let joins fire that no other token can reach: one in a workflow, as it may be what another waits for."""
-        settled = set()
-        for task in reversed(list(self._joins.values())):
-            if task.state == TaskState.WAITING and task.workflow not in settled:
-                task.task_spec.settle(task)
-                if task.state != TaskState.WAITING:
-                    settled.add(task.workflow)
 
     def _check_endless_loop(self, task: Task) -> None:
         """Stop a process that loops while the time does not advance."""
@@ -325,7 +317,7 @@ class InstanceRun:
             owner = task.workflow.parent_task_id
             if owner is None:
                 return True
-            holder = self.workflow.get_task_from_id(owner)
+            holder = self.recorder.find_task(owner)
             if holder is None or holder.has_state(TaskState.FINISHED_MASK):
                 return False
             task = holder

@@ -14,7 +14,7 @@ from SpiffWorkflow.task import Task
 from SpiffWorkflow.util.task import TaskState
 
 from tokctl.errors import InputError
-from tokctl.simulation.engine_specs import Interpreter
+from tokctl.simulation.engine_specs import Interpreter, JoiningInclusiveGateway, ProcessEnd
 
 
 class _TaskListsMixin:
@@ -30,6 +30,14 @@ class _TaskListsMixin:
         for task in reversed(list(self.waiting.values())):  # a join goes on with its last token
             if task.state == TaskState.WAITING:
                 task.task_spec._update(task)  # noqa: SLF001 - as the method does that this replaces
+
+    def settle_joins(self) -> None:
+        """Let joins fire that no other token can reach; no task may be about to run."""
+        for task in reversed(list(self.waiting.values())):
+            if task.state == TaskState.WAITING and isinstance(task.task_spec, (JoiningInclusiveGateway, ProcessEnd)):
+                task.task_spec.settle(task)
+                if task.state != TaskState.WAITING:  # it may have been the last one that another waits for
+                    return
 
 
 class VirtualSubWorkflow(_TaskListsMixin, BpmnSubWorkflow):  # type: ignore[misc]
@@ -53,21 +61,24 @@ class VirtualWorkflow(_TaskListsMixin, BpmnWorkflow):  # type: ignore[misc]
         self.now = now
         self.interpreter = interpreter
         self.max_call_depth = max_call_depth
-        self._owners: dict[UUID, Task] = {}
+        self._activities: dict[UUID, Task] = {}  # those that contain a workflow
         super().__init__(spec, specs)
 
     def create_subprocess(self, my_task: Task, spec_name: str) -> VirtualSubWorkflow:
         """Create the workflow that runs inside a task."""
         if isinstance(my_task.task_spec, CallActivity):
             self._check_call_depth(my_task)
-        self._owners[my_task.id] = my_task
+        self._activities[my_task.id] = my_task
         inner = VirtualSubWorkflow(self.subprocess_specs[spec_name], parent_task_id=my_task.id, top_workflow=self)
         self.subprocesses[my_task.id] = inner
         return inner
 
-    def get_task_from_id(self, task_id: UUID) -> Any:
-        """Return a task; without a search if a workflow runs or ran inside it."""
-        return self._owners.get(task_id) or super().get_task_from_id(task_id)
+    def get_task_from_id(self, task_id: UUID) -> Task:
+        """Return a task of this workflow or one in it; SpiffWorkflow searches all of them for the activities."""
+        activity = self._activities.get(task_id)
+        if activity is not None and task_id in activity.workflow.tasks:
+            return activity
+        return super().get_task_from_id(task_id)
 
     def _check_call_depth(self, call: Task) -> None:
         calls = [call]

@@ -32,11 +32,12 @@ def throw(of="", name="throw"):
     return f'<{kind} id="{name}"><compensateEventDefinition{reference}/></{kind}>'
 
 
-def compensated(body, scenario=""):
+def compensated(body, scenario="", notes=()):
     """Simulate a process; returns the handlers in the order in which they began."""
-    model = definitions(f'<startEvent id="s"/>{body}')
+    model = definitions(f'<startEvent id="s"/>{body}').replace(b"<process", b'<signal id="x" name="x"/><process', 1)
     sink = MemorySink()
-    simulate([("m", model)], parse_scenario(scenario), sink, start=START)
+    result = simulate([("m", model)], parse_scenario(scenario), sink, start=START)
+    assert [(one.element_id, one.what) for one in result.approximations] == list(notes)
     assert play([model], sink.of(), status=sink.instance.status).problems == []
     return [token.element_id.removeprefix("undo-") for token in sink.of() if token.element_id.startswith("undo-")]
 
@@ -91,6 +92,14 @@ def test_an_event_sub_process_compensates_what_is_around_it():
     signal = f'<intermediateThrowEvent id="signal">{SIGNAL}</intermediateThrowEvent>'
     links = flows("f1:s>a f2:a>signal f3:signal>c")
     assert compensated(body + signal + links) == ["b", "a"]
+
+
+def test_a_compensation_event_sub_process_is_not_run_and_that_is_noted():
+    event = '<startEvent id="es"><compensateEventDefinition/></startEvent>'
+    inner = A_B + f'<subProcess id="event" triggeredByEvent="true">{event}</subProcess>' + flows("i1:s-sub>a i2:a>b")
+    body = sub_process(inner) + throw() + flows("f1:s>sub f2:sub>throw")
+    note = ("sub", "is compensated by what is in it, without its event sub-process 'event'")
+    assert compensated(body, notes=[note]) == ["b", "a"]
 
 
 def test_what_is_completed_during_compensation_is_not_compensated():

@@ -188,6 +188,12 @@ class _Scope:
         """Build all elements of the scope; with event sub-processes, the others go into a sub-process of their own."""
         members = [one for one in self.graph.elements.values() if one.parent == self.parent]
         handlers = [one for one in members if self.model.details(one.id).event_sub_process]
+        for handler in [one for one in handlers if self._is_compensation_handler(one)]:
+            handlers.remove(handler)
+            members.remove(handler)
+            if self.parent is not None:
+                what = f"is compensated by what is in it, without its event sub-process '{handler.id}'"
+                self._approximate(self.graph.elements[self.parent], what)
         if not handlers:
             self.fill_with(members)
             return
@@ -203,6 +209,11 @@ class _Scope:
             inner.exit.connect(self.spec.end)
         self.spec.start.connect(entry)
         task.connect(self.spec.end)
+
+    def _is_compensation_handler(self, handler: Element) -> bool:
+        inside = [one for one in self.graph.elements.values() if one.parent == handler.id]
+        starts = [one.id for one in inside if one.type == "startEvent"]
+        return any(event.kind == COMPENSATION for one in starts for event in self.model.details(one).events)
 
     def _new_inner_scope(self, parent: str | None, start: str | None = None) -> _Scope:
         spec = self.builder.new_spec(self.builder.new_name(), self.model)

@@ -47,7 +47,14 @@ def _wrong_handlers(throw: Visit, compensated: set[Visit]) -> list[str]:
         if any(one.activity.ended > found.activity.ended for one in left if _precedes(one.activity, throw)):
             problems.append(f"{throw} started {handler} before that of an activity that was completed later")
         left.remove(found)
+        if handler.created < throw.created:
+            problems.append(f"{throw} had not come when {handler} began")
+        if handler.cancelled and all(time != handler.ended for time, _ in throw.run.ends):
+            problems.append(f"{handler} was cancelled by nothing")
         compensated.add(found.activity)
+    until = max((handler.ended for handler in ran), default=throw.created)
+    if any(one.created < until for one in throw.children if one.came == "flow"):
+        problems.append(f"{throw} was left before its handlers had ended")
     if not is_compensating(throw):
         missing = [one for one in left if _precedes(one.activity, throw)]
         problems += [f"{throw}: {one.activity} was completed, but '{one.handler.id}' did not run" for one in missing]

@@ -243,6 +243,10 @@ class _Player:
         for start in starts:
             if start.completed and not any(one.created <= start.ended <= one.ended for one in others):
                 self.problems.append(f"{event} was triggered after everything beside it had ended")
+            if start.completed and start.node.events and start.node.events <= THROWN:
+                inside = [one for other in others if other.inner is not None for one in _within(other.inner)]
+                if not any(may_cause(one, start) for one in (*others, *inside)):
+                    self.problems.append(f"{event} caught what nothing beside it threw")
 
     def check_boundary(self, visit: Visit) -> None:
         host, node = visit.parent, visit.node

@@ -45,18 +45,16 @@ class Timeline:
         heapq.heapify(self._scheduled)
         return [(time, action) for time, _, _, _, action in taken]
 
-    def advance(self, stop: datetime) -> bool:
-        """Go to the next action and do it; return False if there is none until ``stop``."""
-        if not self._scheduled or self._scheduled[0][0] > stop:
-            return False
+    def has_next(self, stop: datetime) -> bool:
+        """Tell whether there is an action until ``stop``; those of instances that have ended are forgotten."""
+        while self._scheduled and self._scheduled[0][3].stopped:
+            heapq.heappop(self._scheduled)
+        return bool(self._scheduled) and self._scheduled[0][0] <= stop
+
+    def advance(self) -> None:
+        """Go to the next action and do it."""
         self.now, _, _, run, action = heapq.heappop(self._scheduled)
         run.act(action)
-        return True
-
-    @property
-    def next_time(self) -> datetime | None:
-        """The time of the next action."""
-        return self._scheduled[0][0] if self._scheduled else None
 
 
 class Conversation:
@@ -81,12 +79,13 @@ class Conversation:
             for process_id, start in self.simulation.starts:
                 self.start(process_id, start)
             steps = 0
-            while self.timeline.advance(stop) and not self.simulation.stop_requested.is_set():
-                self._exchange_events()
-                steps += 1
+            while not self.simulation.stop_requested.is_set() and self.timeline.has_next(stop):
                 if steps >= self.simulation.limits.steps:
                     self.steps_exhausted = True
                     break
+                self.timeline.advance()
+                self._exchange_events()
+                steps += 1
         finally:
             for run in self.runs:
                 run.finish()

@@ -244,12 +244,20 @@ class _TokenJoin(UnstructuredJoin):  # type: ignore[misc]
         """Tell whether it fires although not every incoming flow has a token."""
         return False
 
+    def _predict_hook(self, _task: Task) -> None:
+        """Predict nothing: the joins of a chain of forks would double what follows, once for each incoming flow."""
+
     def _run_hook(self, my_task: Task) -> bool:
         joined: Iterable[UUID] = my_task.internal_data.get("joined", ())
         for task_id in joined:
             DeepMerge.merge(my_task.data, my_task.workflow.tasks[task_id].parent.data)
         my_task._inherit_data()  # noqa: SLF001 - as the class does that this replaces
+        my_task._sync_children(self._choose_outputs(my_task), TaskState.FUTURE)  # noqa: SLF001 - as gateways do
+        _make_definite(my_task)
         return True
+
+    def _choose_outputs(self, _task: Task) -> list[TaskSpec]:
+        return self.outputs  # type: ignore[no-any-return]
 
 
 class JoiningParallelGateway(_TokenJoin, ParallelGateway):  # type: ignore[misc]
@@ -296,12 +304,9 @@ class JoiningInclusiveGateway(_TokenJoin, InclusiveGateway):  # type: ignore[mis
             found |= self._upstream[spec.name]
         return frozenset(found)
 
-    def _run_hook(self, my_task: Task) -> bool:
-        super()._run_hook(my_task)
+    def _choose_outputs(self, my_task: Task) -> list[TaskSpec]:
         matches, defaults = self._get_matching_outputs(my_task)
-        my_task._sync_children(matches or defaults, TaskState.FUTURE)  # noqa: SLF001 - as the base class does
-        _make_definite(my_task)
-        return True
+        return list(matches or defaults)
 
 
 class ProcessEnd(UnstructuredJoin, SimpleBpmnTask):  # type: ignore[misc]
@@ -316,7 +321,7 @@ class ProcessEnd(UnstructuredJoin, SimpleBpmnTask):  # type: ignore[misc]
         if my_task.state == TaskState.WAITING:
             return False
         my_task._inherit_data()  # noqa: SLF001 - as the class does that this replaces
-        for task in list(my_task.workflow.waiting.values()):
+        for task in list(my_task.workflow.waiting_joins.values()):
             if task.task_spec is self:  # only the last one waits for all others
                 DeepMerge.merge(my_task.data, task.data)
                 task.cancel()
@@ -422,6 +427,10 @@ class _InstancesMixin:
 
 class ParallelInstances(_InstancesMixin, ParallelMultiInstanceTask):  # type: ignore[misc]
     """A parallel multi-instance activity."""
+
+    def children_complete(self, my_task: Task) -> bool:
+        """Tell whether all instances are completed; SpiffWorkflow looks at each of them again each time."""
+        return len(my_task.internal_data["merged"]) == len(self.data_input.get(my_task))
 
 
 class SequentialInstances(_InstancesMixin, SequentialMultiInstanceTask):  # type: ignore[misc]

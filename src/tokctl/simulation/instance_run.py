@@ -154,7 +154,7 @@ class InstanceRun:
         try:
             action()
             self._run_ready_tasks()
-        except TokctlError:
+        except (TokctlError, OverflowError):  # the clock would leave the calendar
             raise
         except Exception as error:  # SpiffWorkflow may raise any exception for an invalid model
             raise InputError(self._describe_error(error)) from error
@@ -175,9 +175,9 @@ class InstanceRun:
         workflow = task.workflow
         self._unsettled[workflow] = None
         if task.state == TaskState.WAITING:
-            workflow.waiting[task.id] = task
+            workflow.list_waiting(task)
         elif previous == TaskState.WAITING:
-            workflow.waiting.pop(task.id, None)
+            workflow.unlist_waiting(task)
         if task.state & _LIVE:
             workflow.live[task.id] = task
         else:
@@ -196,7 +196,7 @@ class InstanceRun:
 
     def task_removed(self, task: Task) -> None:
         """Forget a dropped task, and cancel what runs inside it; its scheduled events detect this."""
-        task.workflow.waiting.pop(task.id, None)
+        task.workflow.unlist_waiting(task)
         task.workflow.live.pop(task.id, None)
         self._unsettled[task.workflow] = None
         self.workflow.event_manager.remove_task(task)
@@ -223,6 +223,9 @@ class InstanceRun:
         """Run all tasks that take no time."""
         while not self.stopped:
             while self._ready and not self.stopped:
+                if self.timeline.stop_requested.is_set():
+                    self.stopped = True
+                    break
                 task = self._ready.popleft()
                 if not self.has_state(task, TaskState.READY):
                     continue
@@ -248,9 +251,6 @@ class InstanceRun:
         self._visits[task.task_spec] += 1
         if self._visits[task.task_spec] % _MAX_ROUNDS:
             return
-        if self.timeline.stop_requested.is_set():
-            self.stopped = True
-            return
         rounds, above = 0, task.parent
         while above is not None:
             token = self.recorder.find_token(above)
@@ -263,6 +263,13 @@ class InstanceRun:
             raise InputError(
                 f"{self.source}: '{_element_id(task.task_spec)}' is in an endless loop:"
                 f" simulated time did not advance in {rounds} rounds."
+            )
+        limit = self.simulation.limits.steps + _MAX_ROUNDS
+        if self._visits[task.task_spec] > limit:
+            raise InputError(
+                f"{self.source}: '{_element_id(task.task_spec)}' was reached more than {limit:,} times while simulated"
+                " time did not advance.",
+                "Let its tasks take time, or raise the limit with --max-steps.",
             )
 
     def _schedule_reached_events(self) -> None:

@@ -14,7 +14,7 @@ What remains different from the model is in ``BuiltModel.approximations``.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,7 +42,7 @@ from tokctl.bpmn.execution_details import ExecutionDetails, ExecutionModel, Loop
 from tokctl.bpmn.graph import ProcessGraph
 from tokctl.errors import InputError
 from tokctl.model.definitions import Definition, Element, SequenceFlow
-from tokctl.model.element_types import SUB_PROCESS_TYPES
+from tokctl.model.element_types import SUB_PROCESS_TYPES, is_activity
 from tokctl.simulation import engine_specs as own
 from tokctl.simulation.compensation import find_handlers
 from tokctl.simulation.event_definitions import make_event_definition
@@ -50,6 +50,7 @@ from tokctl.simulation.flow_choice import FlowChoice
 from tokctl.simulation.scoped_events import CancelDefinition
 
 JOB_TYPES = frozenset({"task", "userTask", "manualTask", "serviceTask", "businessRuleTask", "scriptTask", "sendTask"})
+_MAX_FLOWS = 1000
 _NO_DETAILS = ExecutionDetails()
 _COMPENSATING = (COMPENSATION, CANCEL)
 
@@ -235,6 +236,12 @@ class _Scope:
     def fill_with(self, members: list[Element]) -> None:
         """Build these elements of the scope."""
         attached = [one for one in members if one.attached_to is not None]
+        activities = {one.id for one in members if is_activity(one.type)}
+        for event in attached:
+            if event.attached_to not in activities:
+                host = self.graph.elements[str(event.attached_to)]
+                self._approximate(host, f"its boundary event '{event.id}' never fires: it needs an activity beside it")
+        attached = [one for one in attached if one.attached_to in activities]
         for element in members:
             if element.attached_to is None:
                 self._add(element, [one for one in attached if one.attached_to == element.id])
@@ -255,7 +262,7 @@ class _Scope:
             self._approximate(element, "its data associations are ignored")
         for name in details.undefined_references:
             self._approximate(element, f"it refers to '{name}', which the model does not define")
-        if details.loop is not None:
+        if details.loop is not None and is_activity(element.type):
             spec = self._repeat(element, spec, details.loop)
         events: list[TaskSpec] = []
         cancel_is_caught = False
@@ -387,7 +394,11 @@ class _Scope:
     def _connect(self, element: Element) -> None:
         exit_spec = self._compensate(element, self.nodes[element.id].exit)
         flows = self.graph.outgoing_flows(element.id)
-        if outside := [flow for flow in flows if flow.target not in self.nodes]:
+        if max(len(flows), len(element.incoming)) > _MAX_FLOWS:
+            raise InputError(
+                f"{self.model.source}: '{element.id}' has more than {_MAX_FLOWS:,} incoming or outgoing sequence flows."
+            )
+        if outside := [flow for flow in flows if not self._is_target(flow.target)]:
             raise InputError(
                 f"{self.model.source}: sequence flow '{outside[0].id}' leads to '{outside[0].target}', which no flow"
                 " from there can start."
@@ -409,12 +420,16 @@ class _Scope:
                 {flow.id: conditions[flow.id] for flow in flows if flow.id in conditions},
                 exclusive=isinstance(exit_spec, ExclusiveGateway),
             )
+        flows_to = Counter(flow.target for flow in flows)
         for flow in flows:
-            target = self._target(element, flow, flows)
+            target = self._target(element, flow, is_only_one=flows_to[flow.target] == 1)
             if isinstance(exit_spec, MultiChoice):
                 exit_spec.connect_if(own.FlowCondition(flow), target)
             else:
                 exit_spec.connect(target)
+
+    def _is_target(self, element_id: str) -> bool:
+        return element_id in self.nodes and self.graph.elements[element_id].type != "boundaryEvent"
 
     def _link_target(self, element: Element) -> TaskSpec | None:
         """Return where a throwing link event leads to; a link that leads nowhere, or to several places, is noted."""
@@ -431,7 +446,7 @@ class _Scope:
         step.connect(self.nodes[targets[0]].entry)
         return step
 
-    def _target(self, element: Element, flow: SequenceFlow, flows: list[SequenceFlow]) -> TaskSpec:
+    def _target(self, element: Element, flow: SequenceFlow, *, is_only_one: bool) -> TaskSpec:
         node = self.nodes[flow.target]
         if element.type == "eventBasedGateway":
             if not hasattr(node.exit, "event_definition"):
@@ -440,7 +455,7 @@ class _Scope:
                     " no event."
                 )
             return node.exit
-        if flow.id not in self.looping_flows and sum(one.target == flow.target for one in flows) == 1:
+        if is_only_one and flow.id not in self.looping_flows:
             return node.entry
         make = own.LoopingStep if flow.id in self.looping_flows else own.Step
         step = make(self.spec, self.builder.new_name(), flow.id)

@@ -1,4 +1,4 @@
-"""Every construct of BPMN, in a small model: the elements that run, in order, with the states of those not completed."""
+"""Constructs of BPMN in small models: the elements that run, in order, with the states of those not completed."""
 
 import pytest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from support.recording import START, MemorySink
 from tokctl.simulation.scenario import parse_scenario
@@ -19,12 +20,13 @@ START_EVENT, END = '<startEvent id="s"/>', '<endEvent id="e"/>'
 def flow(source: str, target: str, condition: str = "", name: str = "") -> str:
     """Return a sequence flow; its id names its ends unless it has one."""
     inner = f"<conditionExpression>{condition}</conditionExpression>" if condition else ""
-    return f'<sequenceFlow id="{name or f"{source}-{target}"}" sourceRef="{source}" targetRef="{target}">{inner}</sequenceFlow>'
+    ends = f'sourceRef="{source}" targetRef="{target}"'
+    return f'<sequenceFlow id="{name or f"{source}-{target}"}" {ends}>{inner}</sequenceFlow>'
 
 
 def chain(*ids: str) -> str:
     """Return sequence flows through elements."""
-    return "".join(flow(one, other) for one, other in zip(ids, ids[1:], strict=False))
+    return "".join(flow(one, other) for one, other in pairwise(ids))
 
 
 def process(body: str, rest: str = "", *, name: str = "p", more: str = "") -> str:

@@ -246,8 +246,10 @@ def test_a_web_page(calls):
     error = failure(calls, faulty_server.page())
     assert isinstance(error, InputError)
     assert "text/html" in str(error)
-    assert "<!DOCTYPE html>" in str(error)
-    assert isinstance(failure(calls, faulty_server.page(), stream=True), InputError)
+    assert "status 200" in str(error)
+    assert "this is an HTML page, not JSON: 'Sign in'" in str(error)
+    streamed = failure(calls, faulty_server.page(), stream=True)
+    assert str(streamed).partition("/x: ")[2] == str(error).partition("/x: ")[2]
 
 
 @pytest.mark.parametrize("body", [b"", b"nope", b'{"a":', b"\xff\xfe", b"[" * 100_000, b"\x1b]0;title\x07" * 99])

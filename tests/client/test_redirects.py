@@ -83,7 +83,7 @@ def test_an_error_names_the_last_location(calls):
     with faulty_server.serving(faulty_server.redirect("/login"), faulty_server.page()) as server:
         with pytest.raises(InputError) as caught:
             decode_json(calls(server.url).get(("x",)), dict)
-        assert f"{server.url}/login: the response is not JSON" in str(caught.value)
+        assert f"{server.url}/login: status 200, text/html" in str(caught.value)
 
 
 @pytest.mark.parametrize(

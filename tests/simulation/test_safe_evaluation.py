@@ -110,6 +110,7 @@ VALUES: dict[str | None, list[tuple[str, Any]]] = {
         ("${execution.getVariable('n') == 3 && !execution.hasVariable('other')}", True),
         ("${S(order).prop('customer').prop('name').stringValue() == 'Bob'}", True),
         ("${environment.variables.ok}", True),
+        ("${environment.variables.name.toUpperCase()}", "ANN"),
         ("${none == 0}", False),
         ("${name}-${n}${none}", "Ann-3"),
         ("${'}'}{", "}{"),
@@ -243,6 +244,8 @@ REASONS: dict[str | None, list[tuple[str, str]]] = {
     ],
     "juel": [
         ("${bean.check(n)}", "calls 'bean.check'"),
+        ("${other.equals('x')}", "'other' is not defined"),
+        ("${order.items.check(n)}", "calls 'check' of a list"),
         ("${none > 3}", "compares null and a number"),
         ("${name + 1}", "uses '+' with a string and a number"),
         ("${n == 3", "has no '}' at its end"),
@@ -259,6 +262,7 @@ REASONS: dict[str | None, list[tuple[str, str]]] = {
         ("= n in (ok, 2)", "looks for a number in a boolean"),
         ("= n in [none..5]", "tests a number against another type"),
         ("= other in [1..5]", "'other' is not defined"),
+        ('= date("20250101")', "calls 'date' with unsuitable values"),
         ("= is defined(n + 1)", "asks whether something without a name is defined"),
         ("= -2 ** 2", "uses '**' with a sign: write brackets"),
         ("= n % 2", "has an unexpected '%'"),
@@ -330,6 +334,7 @@ SCRIPTS: dict[str | None, list[tuple[str, dict[str, Any]]]] = {
         ("n = n", {"n": 3}),
         ("environment.variables.a = n; environment.output['b'] = 2; next()", {"a": 3, "b": 2}),
         ("execution.setVariable('a', n + 1)", {"a": 4}),
+        ("kcontext.setVariable('a', kcontext.getVariable('n')); System.out.println(a)", {"a": 3}),
         ("var a = 2; execution.setVariable('b', a * a);", {"b": 4}),
         ("${execution.setVariable('a', n)}", {"a": 3}),
     ],
@@ -445,6 +450,11 @@ def test_values_of_timers(text, value):
             evaluate_timer(text, variables, FUNCTIONS)
     else:
         assert evaluate_timer(text, variables, FUNCTIONS) == value
+
+
+def test_a_cron_schedule_is_recognised():
+    with pytest.raises(CannotEvaluate, match="is a cron schedule"):
+        evaluate_timer("0 0/5 9-17 ? * MON-FRI", {})
 
 
 @given(st.text(alphabet="nabc01.,()[]{}<>=!&|+-*/%?:;@\"'$# \nifelsornt") | st.text(), st.sampled_from([*VALUES]))

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from time import monotonic
 
 import httpcore
@@ -30,6 +31,7 @@ from tokctl.client.connection_failures import (
 )
 from tokctl.client.credential import RequestCredential
 from tokctl.client.failures import MAX_ERROR_BODY_BYTES, parse_error_body, status_error
+from tokctl.client.json_responses import is_foreign, not_json_error
 from tokctl.client.proxies import proxy_for
 from tokctl.client.rate_limit import rate_limiter
 from tokctl.client.redirects import REDIRECTS, SEE_OTHER, Redirect, RedirectPolicy
@@ -37,6 +39,7 @@ from tokctl.client.retries import OutcomeUnknownError, TransientError
 from tokctl.client.transport import TARGET, Deadline, DeadlineTransport
 from tokctl.errors import InputError, TokctlError, UnreachableError, UsageError
 from tokctl.model.api_tokens import EXPIRES_HEADER
+from tokctl.readers.foreign_formats import BEGINNING_CHARACTERS
 from tokctl.server_address import ServerAddress, parse_url
 from tokctl.server_clock import ServerClock
 from tokctl.verbose_log import TRAFFIC, trace
@@ -191,14 +194,24 @@ class HttpSender:
                 raise _outcome_unknown(request.method, fault) from None
         if expects_https(response.status_code, body, self._route):
             raise https_expected_error(self._route)
-        return ClientResponse(
-            response.status_code,
-            body,
-            dict(response.headers),
-            monotonic() - begun,
-            self.display_url(response),
-            self._credential.mask,
-        )
+        return self._to_response(response, body, monotonic() - begun)
+
+    def stream_json(self, response: httpx.Response) -> Iterator[bytes]:
+        """Return the body of a response as ``iter_body`` does. Raises InputError: it is a web page, XML or binary."""
+        pieces = self.iter_body(response)
+        beginning = b""
+        while len(beginning) < BEGINNING_CHARACTERS and beginning.lstrip()[:1] not in {b"{", b"["}:
+            if (piece := next(pieces, None)) is None:
+                break
+            beginning += piece
+        answer = self._to_response(response, beginning)
+        if is_foreign(answer):
+            raise not_json_error(answer)
+        return chain([beginning], pieces)
+
+    def _to_response(self, response: httpx.Response, body: bytes, elapsed: float = 0.0) -> ClientResponse:
+        url = self.display_url(response)
+        return ClientResponse(response.status_code, body, dict(response.headers), elapsed, url, self._credential.mask)
 
     def display_url(self, response: httpx.Response) -> str:
         """Return the URL that a response is from, after redirects, for messages: without the query and secrets."""

@@ -15,9 +15,8 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from tokctl.client.connection import ClientRequest, ClientResponse, Connection
-from tokctl.client.json_responses import WRONG_ADDRESS_HINT
 from tokctl.client.retries import OutcomeUnknownError, TransientError, retry
-from tokctl.errors import InputError, TokctlError, UsageError
+from tokctl.errors import TokctlError, UsageError
 from tokctl.server_address import ServerAddress, parse_url
 from tokctl.server_clock import ServerClock
 from tokctl.text import one_line
@@ -121,9 +120,7 @@ class Client:
         target = build_target(self._base, segments, params)
         sender = self._get_sender()
         with closing(self._with_retries(lambda: sender.send_request(ClientRequest("GET", target)))) as response:
-            if "html" in response.headers.get("content-type", ""):
-                raise InputError(f"{sender.display_url(response)}: the response is a web page.", WRONG_ADDRESS_HINT)
-            yield sender.iter_body(response)
+            yield sender.stream_json(response)
 
     def post(
         self,

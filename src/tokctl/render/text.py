@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from tokctl.model.durations import Duration
 from tokctl.model.durations import format_duration as format_duration  # noqa: PLC0414 - re-exported
 from tokctl.model.states import ACTIVE, CANCELLED, COMPLETED, FAILED, SUSPENDED, WAITING
+from tokctl.model.times import LAST
 from tokctl.model.tokens import Certainty
 from tokctl.render.result import Cell, Output
 from tokctl.text import count as count  # noqa: PLC0414
@@ -170,8 +171,11 @@ def retries_cell(used: int | None) -> Cell:
 
 
 def seconds_since(time: datetime | None, now: datetime) -> float | None:
-    """Return the seconds from a time until now; negative if it is in the future."""
-    return None if time is None else (now - time).total_seconds()
+    """Return the seconds from a time until now; negative if it is in the future.
+
+    None if the time is unknown, or the latest that can be represented: that stands for all later ones.
+    """
+    return None if time is None or time == LAST else (now - time).total_seconds()
 
 
 def age_cell(time: datetime | None, now: datetime) -> Cell:
@@ -216,7 +220,8 @@ def time_cell(time: datetime | None, now: datetime) -> Cell:
     """Return a time in full and how long ago it was."""
     if time is None:
         return Cell("—", "dim")
-    return Cell(f"{format_zoned_time(time, now)}  ({_format_age(time, now)})")
+    age = f"  ({_format_age(time, now)})" if time != LAST else ""
+    return Cell(format_zoned_time(time, now) + age)
 
 
 def format_clock(time: datetime, began: datetime, now: datetime, *, first: bool) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from SpiffWorkflow.bpmn.specs.bpmn_process_spec import BpmnProcessSpec
-from SpiffWorkflow.bpmn.specs.control import SimpleBpmnTask
+from SpiffWorkflow.bpmn.specs.control import BoundaryEventJoin, SimpleBpmnTask
 from SpiffWorkflow.bpmn.specs.data_spec import TaskDataReference
 from SpiffWorkflow.bpmn.specs.defaults import (
     BoundaryEvent,
@@ -26,6 +26,7 @@ from SpiffWorkflow.bpmn.specs.defaults import (
     StandardLoopTask,
 )
 from SpiffWorkflow.bpmn.specs.event_definitions.conditional import ConditionalEventDefinition
+from SpiffWorkflow.bpmn.specs.mixins.multiinstance_task import LoopTask
 from SpiffWorkflow.bpmn.specs.mixins.unstructured_join import UnstructuredJoin
 from SpiffWorkflow.operators import Operator
 from SpiffWorkflow.specs.base import TaskSpec
@@ -51,8 +52,11 @@ class Interpreter(Protocol):
         Raises IncidentError: none can be taken.
         """
 
-    def needs_compensation(self, activity_id: str, handler_id: str) -> bool:
-        """Tell whether an activity was completed more often than its compensation handler."""
+    def next_to_compensate(self, task: Task, activity_ids: Collection[str]) -> str | None:
+        """Return which of some activities is compensated next: the last that was completed, and not compensated yet.
+
+        None if there is no other; the answer is the same for the same visit.
+        """
 
     def loop_items(self, task: Task, loop: LoopDetails) -> list[Any]:
         """Return an item for each instance of a multi-instance activity."""
@@ -61,7 +65,7 @@ class Interpreter(Protocol):
         """Tell whether a standard loop has ended after this many iterations."""
 
     def instances_suffice(self, task: Task, loop: LoopDetails) -> bool:
-        """Tell whether a multi-instance activity ends with the instance ``task``, whatever the others do."""
+        """Tell whether a multi-instance activity ends although not all of its instances have ended."""
 
     def event_condition_is_met(self, task: Task, condition: Expression) -> bool:
         """Tell whether the condition that an event waits for is met."""
@@ -105,6 +109,17 @@ class DefiniteBoundaryEvent(BoundaryEvent):  # type: ignore[misc]
         return super()._run_hook(my_task)
 
 
+class BoundaryJoin(BoundaryEventJoin):  # type: ignore[misc]
+    """Withdraws the boundary events of an activity that has ended, or the activity that one of them interrupts.
+
+    SpiffWorkflow's own class searches all tasks since the activity began, and those before it.
+    """
+
+    def _find_tasks(self, my_task: Task) -> list[Task]:
+        split = my_task.find_ancestor(self.split_task)
+        return [task for branch in split.children for task in branch.children if task.task_spec is self]
+
+
 class ConditionEvent(ConditionalEventDefinition):  # type: ignore[misc]
     """Waits for a condition over the variables; a message of its name stands for the condition."""
 
@@ -141,16 +156,16 @@ class FlowCondition(Operator):  # type: ignore[misc]
         return self.flow.id in interpreter_of(task).chosen_flows(task)
 
 
-class NeedsCompensation(Operator):  # type: ignore[misc]
-    """Whether an activity was completed, and not compensated yet."""
+class IsCompensatedNext(Operator):  # type: ignore[misc]
+    """Whether an activity is the next of some that are compensated one after the other."""
 
-    def __init__(self, activity_id: str, handler_id: str) -> None:
-        super().__init__(activity_id, handler_id)
+    def __init__(self, activity_id: str, all_ids: Collection[str]) -> None:
+        super().__init__(activity_id)
         self.activity_id = activity_id
-        self.handler_id = handler_id
+        self.all_ids = all_ids
 
     def _matches(self, task: Task) -> bool:
-        return interpreter_of(task).needs_compensation(self.activity_id, self.handler_id)
+        return interpreter_of(task).next_to_compensate(task, self.all_ids) == self.activity_id
 
 
 class Step(SimpleBpmnTask):  # type: ignore[misc]
@@ -164,7 +179,7 @@ class Step(SimpleBpmnTask):  # type: ignore[misc]
 class LoopingStep(Step):
     """A step back to an earlier element where no gateway decides about it.
 
-    SpiffWorkflow predicts what is certain to follow, which has no end in such a loop. Here it begins anew.
+    SpiffWorkflow predicts all that certainly follows, which never ends in such a loop. Its prediction stops here.
     """
 
     def _predict_hook(self, my_task: Task) -> None:
@@ -176,12 +191,22 @@ class LoopingStep(Step):
         return True
 
 
+class WithdrawOthers(Step):
+    """Withdraws all other tokens of its process or sub-process."""
+
+    def _run_hook(self, my_task: Task) -> bool:
+        for task in list(my_task.workflow.live.values()):
+            if task is not my_task:
+                task.cancel()
+        return True
+
+
 class ConditionalSteps(ExclusiveGateway):  # type: ignore[misc]
     """A choice between steps that is not in the diagram."""
 
 
 class FlowSplit(MultiChoice, SimpleBpmnTask):  # type: ignore[misc]
-    """The outgoing flows of an activity or event, some of which have conditions: those whose conditions are met.
+    """The outgoing flows of an activity or event, where some have conditions: those with met conditions are taken.
 
     It is not in the diagram.
     """
@@ -323,6 +348,12 @@ class ProcessSpec(BpmnProcessSpec):  # type: ignore[misc]
 
 
 # --- loops ------------------------------------------------------------------------------------------
+
+
+def is_instance(task: Task) -> bool:
+    """Tell whether a task is one instance of an activity that is repeated."""
+    above = task.parent.task_spec
+    return isinstance(above, LoopTask) and above.task_spec == task.task_spec.name
 
 
 class Loop(StandardLoopTask):  # type: ignore[misc]

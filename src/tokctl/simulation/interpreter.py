@@ -15,7 +15,8 @@ from SpiffWorkflow.task import Task
 from tokctl.bpmn.element_details import EventDefinition
 from tokctl.bpmn.execution_details import Expression, LoopDetails
 from tokctl.errors import InputError
-from tokctl.simulation.engine_specs import IncidentError, Unknown
+from tokctl.simulation.compensation import completed_activities
+from tokctl.simulation.engine_specs import IncidentError, LoopingStep, Unknown
 from tokctl.simulation.evaluation.language import describe
 from tokctl.simulation.flow_choice import choose
 from tokctl.simulation.safe_evaluation import (
@@ -61,9 +62,20 @@ class RunInterpreter:
         task.internal_data["flows"] = chosen.flows
         return chosen.flows
 
-    def needs_compensation(self, activity_id: str, handler_id: str) -> bool:
-        """Tell whether an activity was completed more often than its compensation handler."""
-        return self.run.count_completed(activity_id) > self.run.count_completed(handler_id)
+    def next_to_compensate(self, task: Task, activity_ids: Collection[str]) -> str | None:
+        """Return which activity is compensated next: the last of those that had been completed when it began."""
+        left: list[Task] | None = task.internal_data.get("to_compensate")
+        if left is None:
+            if isinstance(task.parent.task_spec, LoopingStep):  # back from the handler of the one before
+                left = task.parent.parent.parent.internal_data["to_compensate"][:-1]
+            else:
+                done = completed_activities(task, activity_ids)
+                left = [one for one in done if not one.internal_data.get("compensated")]
+                left.sort(key=self.run.completed_at)
+                for one in left:
+                    one.internal_data["compensated"] = True
+            task.internal_data["to_compensate"] = left
+        return self.run.element(left[-1]).id if left else None
 
     def event_condition_is_met(self, task: Task, condition: Expression) -> bool:
         """Tell whether the condition that an event waits for is met; False if it cannot be evaluated."""

@@ -21,6 +21,7 @@ from tokctl.simulation.evaluation.script_run import ScriptRun
 
 __all__ = ["CannotEvaluate", "evaluate", "evaluate_condition", "evaluate_timer", "run_script"]
 
+_CRON = re.compile(r"(?:[\dA-Z*?/,#-]+ +){4,6}[\dA-Z*?/,#-]+")
 Functions = Mapping[str, Callable[..., Any]]
 
 _ISO_TIME = re.compile(
@@ -90,6 +91,8 @@ def evaluate_timer(
     text = text.strip()
     if _is_iso(text):
         return text
+    if _CRON.fullmatch(text):
+        raise CannotEvaluate("is a cron schedule")
     value = evaluate(text, variables, language=language, functions={"duration": _read_duration, **(functions or {})})
     if isinstance(value, str) and _is_iso(value.strip()):
         return value.strip()

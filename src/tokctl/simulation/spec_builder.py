@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from SpiffWorkflow.bpmn.specs.bpmn_process_spec import BpmnProcessSpec
-from SpiffWorkflow.bpmn.specs.control import BoundaryEventJoin, BoundaryEventSplit
+from SpiffWorkflow.bpmn.specs.control import BoundaryEventSplit
 from SpiffWorkflow.bpmn.specs.defaults import (
     CallActivity,
     EndEvent,
@@ -34,7 +34,6 @@ from SpiffWorkflow.bpmn.specs.defaults import (
     TransactionSubprocess,
 )
 from SpiffWorkflow.bpmn.specs.event_definitions.multiple import MultipleEventDefinition
-from SpiffWorkflow.bpmn.specs.event_definitions.simple import CancelEventDefinition
 from SpiffWorkflow.specs.base import TaskSpec
 from SpiffWorkflow.specs.MultiChoice import MultiChoice
 
@@ -45,8 +44,10 @@ from tokctl.errors import InputError
 from tokctl.model.definitions import Definition, Element, SequenceFlow
 from tokctl.model.element_types import SUB_PROCESS_TYPES, is_activity
 from tokctl.simulation import engine_specs as own
+from tokctl.simulation.compensation import find_handlers
 from tokctl.simulation.event_definitions import make_event_definition
 from tokctl.simulation.flow_choice import FlowChoice
+from tokctl.simulation.scoped_events import CancelDefinition
 
 JOB_TYPES = frozenset({"task", "userTask", "manualTask", "serviceTask", "businessRuleTask", "scriptTask", "sendTask"})
 _MAX_FLOWS = 1000
@@ -188,6 +189,12 @@ class _Scope:
         """Build all elements of the scope; with event sub-processes, the others go into a sub-process of their own."""
         members = [one for one in self.graph.elements.values() if one.parent == self.parent]
         handlers = [one for one in members if self.model.details(one.id).event_sub_process]
+        for handler in [one for one in handlers if self._is_compensation_handler(one)]:
+            handlers.remove(handler)
+            members.remove(handler)
+            if self.parent is not None:
+                what = f"is compensated by what is in it, without its event sub-process '{handler.id}'"
+                self._approximate(self.graph.elements[self.parent], what)
         if not handlers:
             self.fill_with(members)
             return
@@ -203,6 +210,11 @@ class _Scope:
             inner.exit.connect(self.spec.end)
         self.spec.start.connect(entry)
         task.connect(self.spec.end)
+
+    def _is_compensation_handler(self, handler: Element) -> bool:
+        inside = [one for one in self.graph.elements.values() if one.parent == handler.id]
+        starts = [one.id for one in inside if one.type == "startEvent"]
+        return any(event.kind == COMPENSATION for one in starts for event in self.model.details(one).events)
 
     def _new_inner_scope(self, parent: str | None, start: str | None = None) -> _Scope:
         spec = self.builder.new_spec(self.builder.new_name(), self.model)
@@ -274,7 +286,7 @@ class _Scope:
     def _attach(self, spec: TaskSpec, events: list[TaskSpec]) -> TaskSpec:
         """Attach boundary events to an activity, and return the spec that starts them together."""
         split = BoundaryEventSplit(self.spec, self.builder.new_name())
-        join = BoundaryEventJoin(self.spec, self.builder.new_name(), split_task=split.name, cancel=True)
+        join = own.BoundaryJoin(self.spec, self.builder.new_name(), split_task=split.name, cancel=True)
         split.connect(spec)
         spec.connect(join)
         for event in events:
@@ -289,7 +301,7 @@ class _Scope:
         return spec
 
     def _label(self, spec: TaskSpec, element: Element, *, is_in_diagram: bool = True) -> None:
-        """Say which element a spec is for; a spec that is not in the diagram has no tokens."""
+        """Note the element of a spec; one that is not in the diagram has no tokens."""
         spec.element, spec.process_model = element, self.model
         spec.bpmn_id, spec.bpmn_name = (element.id, element.name) if is_in_diagram else (None, None)
 
@@ -329,7 +341,9 @@ class _Scope:
         if process_id is None:
             self.builder.built.missing_calls[element.id] = called or ""
             what = (
-                f"calls '{called}', which is in none of the files" if called else "does not say which process it calls"
+                f"calls '{called}', which is in none of the files"
+                if called
+                else "does not name the process that it calls"
             )
             self._approximate(element, f"{what}, and runs as a task")
             return own.TaskJob(self.spec, name)
@@ -455,37 +469,35 @@ class _Scope:
         if element.type not in {"intermediateThrowEvent", "endEvent"}:
             return exit_spec
         thrown = [event for event in self.model.details(element.id).events if event.kind in _COMPENSATING]
+        is_cancelled = any(event.kind == CANCEL for event in thrown)
+        if is_cancelled:
+            exit_spec = self._follow(exit_spec, own.WithdrawOthers(self.spec, self.builder.new_name()))
         for event in thrown:
-            for activity, handler in self._find_handlers(event.activity):
-                choice = own.ConditionalSteps(self.spec, self.builder.new_name())
-                choice.bpmn_id = None
-                after = own.Step(self.spec, self.builder.new_name())
-                spec = self._create(handler)
-                spec.is_detour = True  # what follows comes from the throwing event
-                exit_spec.connect(choice)
-                choice.connect_if(own.NeedsCompensation(activity.id, handler.id), spec)
-                choice.connect(after)
-                spec.connect(after)
-                exit_spec = after
-        if any(event.kind == CANCEL for event in thrown):  # the transaction is cancelled after its compensation
-            cancel = EndEvent(self.spec, self.builder.new_name(), event_definition=CancelEventDefinition())
+            if handlers := find_handlers(self.model, self.parent, event.activity):
+                exit_spec = self._follow(exit_spec, own.ConditionalSteps(self.spec, self.builder.new_name()))
+                exit_spec = self._start_handlers(exit_spec, handlers)
+        if is_cancelled:  # the transaction is cancelled after its compensation
+            cancel = EndEvent(self.spec, self.builder.new_name(), event_definition=CancelDefinition())
             self._label(cancel, element, is_in_diagram=False)
-            exit_spec.connect(cancel)
-            exit_spec = cancel
+            exit_spec = self._follow(exit_spec, cancel)
         return exit_spec
 
-    def _find_handlers(self, activity_id: str | None) -> Iterator[tuple[Element, Element]]:
-        """Return the activities that may have to be compensated, the last of the model first, with their handlers."""
-        wanted = None if activity_id is None else activity_id.rpartition(":")[2]
-        elements = self.graph.elements
-        scope = elements[self.parent].parent if self._is_in_event_sub_process() else self.parent  # type: ignore[index]
-        for event in reversed(list(elements.values())):
-            handler = elements.get(self.model.execution.compensations.get(event.id, ""))
-            activity = elements.get(event.attached_to or "")
-            if handler is None or activity is None or activity.parent != scope:
-                continue
-            if wanted in {None, activity.id}:
-                yield activity, handler
+    def _follow(self, before: TaskSpec, after: TaskSpec) -> TaskSpec:
+        before.connect(after)
+        return after
+
+    def _start_handlers(self, choice: TaskSpec, handlers: dict[str, Element]) -> TaskSpec:
+        """Connect handlers, by their activities, to the choice of the next one; return what follows the last."""
+        choice.bpmn_id = None
+        for activity_id, handler in handlers.items():
+            spec = self._create(handler)
+            spec.is_detour = True  # what follows comes from the throwing event
+            choice.connect_if(own.IsCompensatedNext(activity_id, handlers), spec)
+            back = self._follow(spec, own.LoopingStep(self.spec, self.builder.new_name()))
+            back.connect(choice)
+        after = own.Step(self.spec, self.builder.new_name())
+        choice.connect(after)
+        return after
 
     def _is_in_event_sub_process(self) -> bool:
         return self.parent is not None and self.model.details(self.parent).event_sub_process

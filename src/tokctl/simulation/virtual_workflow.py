@@ -97,7 +97,7 @@ class VirtualWorkflow(_TaskListsMixin, BpmnWorkflow):  # type: ignore[misc]
         return inner
 
     def get_task_from_id(self, task_id: UUID) -> Task:
-        """Return a task of this workflow or of one in it; SpiffWorkflow looks through all for the activities."""
+        """Return a task of this workflow or one in it; SpiffWorkflow searches all of them for the activities."""
         activity = self._activities.get(task_id)
         if activity is not None and task_id in activity.workflow.tasks:
             return activity

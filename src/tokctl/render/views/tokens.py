@@ -15,6 +15,7 @@ from tokctl.documents.tokens import encode_token
 from tokctl.model.durations import Duration, compute_duration, compute_token_duration
 from tokctl.model.instance_status import InstanceStatus
 from tokctl.model.instances import Summary
+from tokctl.model.json_values import decode_value
 from tokctl.model.states import FAILED, STATE_DERIVED, is_final
 from tokctl.model.times import format_time
 from tokctl.model.tokens import NULL, ExecutionContext, FlowHop, Token
@@ -311,7 +312,7 @@ def _context_fields(token: Token, now: datetime) -> tuple[Field, ...]:
     """Return the fields of the context as they are; times and durations are formatted."""
     if token.execution_context == NULL:
         return (Field("", _UNKNOWN),)
-    fields: Any = msgspec.json.decode(token.execution_context)
+    fields: Any = decode_value(token.execution_context)
     if not isinstance(fields, dict):
         return (Field("", Cell(format_raw_json(token.execution_context))),)
     if not fields:

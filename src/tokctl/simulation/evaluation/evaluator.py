@@ -13,7 +13,7 @@ from typing import Any
 from tokctl.simulation.evaluation.functions import FUNCTIONS, METHODS, NULL_FUNCTIONS, call
 from tokctl.simulation.evaluation.language import describe, kind_of
 from tokctl.simulation.evaluation.limits import CannotEvaluate
-from tokctl.simulation.evaluation.name_lookup import IN_VARIABLES, NameLookup
+from tokctl.simulation.evaluation.name_lookup import GETTERS, NameLookup
 from tokctl.simulation.evaluation.syntax_tree import Node
 from tokctl.simulation.evaluation.tokens import quote
 
@@ -41,11 +41,10 @@ class Evaluation(NameLookup):
     def _call_value(self, node: Node) -> Any:
         function, *arguments = node.children
         path = self.path(function)
-        name = path or (function.value if function.kind == "attribute" else function.kind)
-        if path in {"execution.getVariable", "execution.hasVariable"} and len(arguments) == 1:
-            (name_node,) = arguments
-            by_name = path == "execution.getVariable"
-            return self.variable_named_by(name_node) if by_name else self.is_variable(self.key(name_node))
+        if path in GETTERS and len(arguments) == 1:
+            return self.variable_named_by(arguments[0])
+        if path == "execution.hasVariable" and len(arguments) == 1:
+            return self.is_variable(self.key(arguments[0]))
         if path == "is defined" and len(arguments) == 1:
             return self._is_defined(arguments[0])
         known = FUNCTIONS[self.language.name]
@@ -53,8 +52,10 @@ class Evaluation(NameLookup):
             return self._call_given(path, node)
         if path is not None and path in known:
             return self._apply(path, known[path], node)
-        if function.kind != "attribute" or (path and not path.startswith(IN_VARIABLES)):
-            raise CannotEvaluate(f"calls {quote(name)}")
+        methods = METHODS[self.language.name]
+        is_method = function.kind == "attribute" and any(name == function.value for _, name in methods)
+        if not is_method and (path is not None or function.kind != "attribute"):
+            raise CannotEvaluate(f"calls {quote(path or function.kind)}")
         return self._call_method(function, node)
 
     def _arguments(self, node: Node) -> tuple[list[Any], dict[str, Any]]:

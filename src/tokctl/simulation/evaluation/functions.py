@@ -156,6 +156,8 @@ def _feel_date_time(_: Language, text: str) -> datetime:
 
 
 def _feel_date(_: Language, text: str) -> date:
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):  # Python also reads weeks and dates without "-"
+        raise ValueError(text)
     return date.fromisoformat(text)
 
 
@@ -217,7 +219,7 @@ _JAVASCRIPT: dict[str, Function] = {
     "Math.round": _of_number(_round_half_up),
     "String": _string,
     "Boolean": lambda language, value: language.truth(value),
-    "console.log": _nothing,
+    **dict.fromkeys(("console.log", "console.info", "console.error"), _nothing),
     "next": _next,
     "this.next": _next,
 }
@@ -249,7 +251,7 @@ _FEEL: dict[str, Function] = {
 }
 FUNCTIONS: Mapping[str, Mapping[str, Function]] = {
     "Python": _PYTHON,
-    "plain text": {**_COMMON, **_PYTHON, **_JAVASCRIPT},
+    "plain text": {**_COMMON, **_PYTHON, **_JAVASCRIPT, "System.out.println": _nothing},
     "JavaScript": _JAVASCRIPT,
     "Groovy": {**_MATH, **_SPIN, "println": _nothing, "System.out.println": _nothing},
     "FEEL": _FEEL,

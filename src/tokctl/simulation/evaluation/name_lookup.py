@@ -13,7 +13,9 @@ from tokctl.simulation.evaluation.tokens import quote
 
 VARIABLES = frozenset(f"{prefix}environment.{name}" for prefix in ("", "this.") for name in ("variables", "output"))
 """Where bpmn-engine has the process variables."""
-IN_VARIABLES = tuple(f"{path}." for path in VARIABLES)
+GETTERS = frozenset(f"{name}.getVariable" for name in ("execution", "kcontext"))
+SETTERS = frozenset(f"{name}.setVariable" for name in ("execution", "kcontext"))
+"""Methods that read and set a process variable, of Camunda's kind of engines and of jBPM."""
 
 
 class NameLookup:

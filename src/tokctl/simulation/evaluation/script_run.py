@@ -9,7 +9,7 @@ from typing import Any
 from tokctl.simulation.evaluation.evaluator import Evaluation, simplify
 from tokctl.simulation.evaluation.language import Language, describe
 from tokctl.simulation.evaluation.limits import CannotEvaluate
-from tokctl.simulation.evaluation.name_lookup import VARIABLES
+from tokctl.simulation.evaluation.name_lookup import SETTERS, VARIABLES
 from tokctl.simulation.evaluation.syntax_tree import Node
 from tokctl.simulation.evaluation.tokens import quote
 
@@ -121,7 +121,7 @@ class ScriptRun(Evaluation):
     def _run(self, node: Node) -> None:
         """Run an expression as a statement: a call that sets a variable, or one without an effect."""
         path = self.path(node.children[0]) if node.kind == "call" else None
-        if path == "execution.setVariable" and len(node.children) == 3:
+        if path in SETTERS and len(node.children) == 3:
             value = self.budget.weigh(self.value(node.children[2]))
             name = self.key(node.children[1])
             if name in self._locals:

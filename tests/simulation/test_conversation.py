@@ -98,5 +98,11 @@ def test_processes_that_start_each_other_for_ever_are_stopped():
         b=one.format("r1", "e1") + chain("r1", "e1"),
         c=one.format("r2", "e2") + chain("r2", "e2"),
     )
-    with pytest.raises(InputError, match=r"More than 1,000 instances were started by messages"):
+    with pytest.raises(InputError, match="One collaboration has more than 1,000 instances"):
+        run(model)
+
+
+def test_a_collaboration_of_too_many_processes_is_refused_before_it_starts():
+    model = pools(**{f"p{number}": f'<task id="t{number}"/>' for number in range(1001)})
+    with pytest.raises(InputError, match="One collaboration has more than 1,000 instances"):
         run(model)

@@ -23,7 +23,7 @@ from tokctl.simulation.timers import find_events
 if TYPE_CHECKING:
     from tokctl.simulation.simulation import Simulation
 
-_MAX_STARTED_BY_MESSAGES = 1000
+_MAX_INSTANCES = 1000
 
 
 class Timeline:
@@ -76,6 +76,7 @@ class Conversation:
 
     def until(self, stop: datetime) -> None:
         """Run until all instances have ended, none has a scheduled action left, or the clock stops."""
+        self._check_number(len(self.simulation.starts))
         try:
             for process_id, start in self.simulation.starts:
                 self.start(process_id, start)
@@ -96,11 +97,7 @@ class Conversation:
     def start(self, process_id: str, start: str | None) -> None:
         """Start an instance of a process."""
         order = len(self.runs)
-        if order >= _MAX_STARTED_BY_MESSAGES:
-            raise InputError(
-                f"More than {_MAX_STARTED_BY_MESSAGES:,} instances were started by messages of one collaboration.",
-                "Let the processes that send messages to each other end.",
-            )
+        self._check_number(order + 1)
         seed = f"{self.simulation.scenario.seed}/{self.number}"
         name = f"{self.simulation.key}/{self.number}"
         suffix = "" if not self.simulation.is_collaboration else f"/{process_id}/{order}"
@@ -109,6 +106,14 @@ class Conversation:
         self.runs.append(run)
         run.start()
         self._exchange_events()
+
+    @staticmethod
+    def _check_number(instances: int) -> None:
+        if instances > _MAX_INSTANCES:
+            raise InputError(
+                f"One collaboration has more than {_MAX_INSTANCES:,} instances.",
+                "Let the processes that start each other by messages end, or choose one with --process.",
+            )
 
     # --- messages between instances ---
 

@@ -1,0 +1,73 @@
+"""Draws sequence flows, message flows and associations: their lines, their ends, and where their labels belong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import hypot
+
+from tokctl.diagram.elements import DiagramElement
+from tokctl.diagram.interchange import Point
+from tokctl.diagram.labels import number
+
+_ARROW = ((0, 0), (-10, 4), (-10, -4))
+_OPEN_ARROW = ((-8, 5), (0, 0), (-8, -5))
+_DIAMOND = ((0, 0), (7, 4), (14, 0), (7, -4))
+_SLASH = ((9, 5), (5, -5))
+_DASHES = {"messageFlow": " dashed", "association": " dotted", "dataInputAssociation": " dotted"}
+_DASHES["dataOutputAssociation"] = _DASHES["association"]
+_DATA_ASSOCIATIONS = {"dataInputAssociation", "dataOutputAssociation"}
+
+
+def draw_connection(points: Sequence[Point], element: DiagramElement, source: DiagramElement | None) -> str:
+    """Return the line of a flow with its arrow and markers. ``source`` is the element that it starts at, if known."""
+    kind = element.kind
+    path = f'<path class="line{_DASHES.get(kind, "")}" d="{line_path(points)}"/>'
+    first, second = _first_step(points)
+    last, before = _first_step(points[::-1])
+    if kind == "messageFlow":
+        start = f'<circle class="hollow" cx="{number(first.x)}" cy="{number(first.y)}" r="4"/>'
+        return path + start + _oriented(_ARROW, last, before, "hollow", back=True)
+    if kind in _DATA_ASSOCIATIONS or element.direction in {"One", "Both"}:
+        path += _oriented(_OPEN_ARROW, last, before, "line", back=True)
+        return path + (_oriented(_OPEN_ARROW, first, second, "line", back=True) if element.direction == "Both" else "")
+    if kind == "association":
+        return path
+    path += _oriented(_ARROW, last, before, "solid", back=True)
+    if element.default:
+        return path + _oriented(_SLASH, first, second, "line")
+    if element.conditional and source is not None and not source.kind.endswith("Gateway"):
+        return path + _oriented(_DIAMOND, first, second, "hollow")
+    return path
+
+
+def line_path(points: Sequence[Point]) -> str:
+    """Return the path data of a line through points."""
+    return "M" + "L".join(f"{number(x)} {number(y)}" for x, y in points)
+
+
+def find_label_place(points: Sequence[Point]) -> Point:
+    """Return the middle of the longest part of a line, horizontal ones first: where it has most room for a label."""
+
+    def room(part: tuple[Point, Point]) -> float:
+        (x1, y1), (x2, y2) = part
+        return hypot(x2 - x1, y2 - y1) * (2 if abs(y2 - y1) < 1 else 1)
+
+    (x1, y1), (x2, y2) = max(pairwise(points), key=room)
+    return Point((x1 + x2) / 2, (y1 + y2) / 2)
+
+
+def _first_step(points: Sequence[Point]) -> tuple[Point, Point]:
+    """Return the first point, and the next one at another place."""
+    first = points[0]
+    return first, next((other for other in points if hypot(other.x - first.x, other.y - first.y) > 0.5), first)
+
+
+def _oriented(outline: Sequence[tuple[float, float]], at: Point, other: Point, kind: str, *, back: bool = False) -> str:
+    """Return an outline at a point. Its x axis leads to another point; with ``back`` away from it."""
+    length = hypot(other.x - at.x, other.y - at.y) or 1
+    dx, dy = (other.x - at.x) / length, (other.y - at.y) / length
+    if back:
+        dx, dy = -dx, -dy
+    corners = [Point(at.x + x * dx - y * dy, at.y + x * dy + y * dx) for x, y in outline]
+    return f'<path class="{kind}" d="{line_path(corners)}{"" if kind == "line" else "Z"}"/>'

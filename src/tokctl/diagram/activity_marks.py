@@ -143,14 +143,14 @@ class MarkedModel:
         return ", ".join(parts)
 
 
-def draw_badges(marks: ElementMarks, right_corner: Point) -> str:
-    """Return the badges of the live tokens of an element, the most severe at the right."""
+def draw_badges(marks: ElementMarks, right_corner: Point) -> tuple[str, float]:
+    """Return the badges of the live tokens of an element, the most severe at the right, and the x where they begin."""
     drawn, right = "", right_corner.x + 8
     for state, tokens in marks.live:
         badge, width = draw_state(state, f"{tokens:,}", right, right_corner.y - _HEIGHT / 2)
         drawn += badge
         right -= width + _BADGE_GAP
-    return drawn
+    return drawn, right
 
 
 def draw_state(state: str, text: str, right: float, top: float) -> tuple[str, float]:
@@ -165,11 +165,13 @@ def draw_state(state: str, text: str, right: float, top: float) -> tuple[str, fl
     ), width
 
 
-def draw_count(text: str, middle: Point, *, anchor: str = "middle") -> str:
-    """Return a count in a frame around a point, or to the right of it (``start``)."""
+def draw_count(text: str, at: Point, *, before: float | None = None) -> str:
+    """Return a count in a frame around a point; with ``before`` to its right, or above it to end before that x."""
     width = round(text_width(text, 11) * 1.05 + 10)
-    left = round(middle.x - (width / 2 if anchor == "middle" else 0))
-    top = round(middle.y - _COUNT_HEIGHT / 2)
+    left = round(at.x - (width / 2 if before is None else 0))
+    top = round(at.y - _COUNT_HEIGHT / 2)
+    if before is not None and left + width > before:
+        top -= _HEIGHT
     return (
         f'<rect class="pill" x="{left}" y="{top}" width="{width}" height="{_COUNT_HEIGHT}" rx="8"/>'
         f'<text class="count" x="{number(left + width / 2)}" y="{top + 12}">{_span(text)}</text>'

@@ -19,12 +19,23 @@ _DASHES["dataOutputAssociation"] = _DASHES["association"]
 _DATA_ASSOCIATIONS = {"dataInputAssociation", "dataOutputAssociation"}
 
 
-def draw_connection(points: Sequence[Point], element: DiagramElement, source: DiagramElement | None) -> str:
-    """Return the line of a flow with its arrow and markers. ``source`` is the element that it starts at, if known."""
+def draw_connection(
+    points: Sequence[Point], element: DiagramElement, source: DiagramElement | None, *, weight: int = 1
+) -> str:
+    """Return the line of a flow with its arrow and markers.
+
+    ``source`` is the element that it starts at, if known; ``weight`` the width of the line in pixels.
+    """
     kind = element.kind
-    path = f'<path class="line{_DASHES.get(kind, "")}" d="{line_path(points)}"/>'
     first, second = _first_step(points)
     last, before = _first_step(points[::-1])
+    if weight > 1:  # a thick line would be wider than the tip of its arrow
+        length = hypot(last.x - before.x, last.y - before.y) or 1
+        share = min(8 / length, 1)
+        end = Point(last.x + (before.x - last.x) * share, last.y + (before.y - last.y) * share)
+        points = [*points[:-1], end]
+    path = f'<path class="line{_DASHES.get(kind, "")}" d="{line_path(points)}"/>'
+    arrow = [(x * (0.85 + 0.15 * weight), y * (0.85 + 0.15 * weight)) for x, y in _ARROW]
     if kind == "messageFlow":
         start = f'<circle class="hollow" cx="{number(first.x)}" cy="{number(first.y)}" r="4"/>'
         return path + start + _oriented(_ARROW, last, before, "hollow", back=True)
@@ -33,7 +44,7 @@ def draw_connection(points: Sequence[Point], element: DiagramElement, source: Di
         return path + (_oriented(_OPEN_ARROW, first, second, "line", back=True) if element.direction == "Both" else "")
     if kind == "association":
         return path
-    path += _oriented(_ARROW, last, before, "solid", back=True)
+    path += _oriented(arrow, last, before, "solid", back=True)
     if element.default:
         return path + _oriented(_SLASH, first, second, "line")
     if element.conditional and source is not None and not source.kind.endswith("Gateway"):

@@ -182,7 +182,9 @@ class _PlaneDrawing:
         element = self.elements[edge.element]
         kind = "" if self.marked is None else self.marked.flow_classes(element.id)
         source = self.elements.get(element.source or "")
-        return self.group("edge", kind, element, draw_connection(edge.points, element, source), "", edge.colors)
+        weight = 5 if "critical" in kind else 3 if "taken" in kind else 1
+        drawn = draw_connection(edge.points, element, source, weight=weight)
+        return self.group("edge", kind, element, drawn, "", edge.colors)
 
     def group(
         self,
@@ -223,7 +225,8 @@ class _PlaneDrawing:
             x, top = edge.label.middle.x, edge.label.y
         else:
             x, y = find_label_place(edge.points)
-            top = y - 4 - len(lines) * SMALL_LINE_HEIGHT
+            has_count = self.marked is not None and bool(self.marked.flow_count(element.id))
+            top = y - (10 if has_count else 4) - len(lines) * SMALL_LINE_HEIGHT
         drawn = draw_lines(lines, x, top, size=SMALL_FONT_SIZE)
         unreached = self.marked is not None and "unreached" in self.marked.flow_classes(element.id)
         return f'<g class="unreached">{drawn}</g>' if unreached else _colored_text(drawn, edge.colors)
@@ -234,9 +237,10 @@ class _PlaneDrawing:
                 yield draw_count(text, find_label_place(edge.points))
         for shape in shapes:
             marks, bounds = marked.of(shape.element), shape.bounds
+            badges, left = draw_badges(marks, Point(bounds.right, bounds.y))
+            yield badges
             if text := marked.element_count(shape.element):
-                yield draw_count(text, Point(bounds.x - 8, bounds.y), anchor="start")
-            yield draw_badges(marks, Point(bounds.right, bounds.y))
+                yield draw_count(text, Point(bounds.x - 8, bounds.y - 6), before=left)
 
 
 def _colored_text(drawn: str, colors: Colors) -> str:

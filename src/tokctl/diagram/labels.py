@@ -89,15 +89,15 @@ def _split_words(line: str, width: float, size: float) -> Iterator[str]:
 
 
 def draw_lines(lines: list[str], x: float, top: float, *, size: float = FONT_SIZE, anchor: str = "middle") -> str:
-    """Return lines of text below each other; ``x`` is that of the ``anchor``, ``top`` the upper side, in pixels."""
+    """Return lines of text below each other; ``x`` is that of the ``anchor`` (``middle`` or ``start``)."""
     height = LINE_HEIGHT if size == FONT_SIZE else SMALL_LINE_HEIGHT
-    kind = "" if size == FONT_SIZE else ' class="small"'
+    kinds = " ".join(filter(None, ("" if size == FONT_SIZE else "small", "" if anchor == "middle" else anchor)))
+    kind = f' class="{kinds}"' if kinds else ""
     spans = "".join(
         f'<tspan x="{number(x)}" y="{number(top + n * height + size * 0.93)}">{escape_text(line)}</tspan>'
         for n, line in enumerate(lines)
     )
-    where = "" if anchor == "middle" else f' text-anchor="{anchor}"'
-    return f"<text{kind}{where}>{spans}</text>" if spans else ""
+    return f"<text{kind}>{spans}</text>" if spans else ""
 
 
 def number(value: float) -> str:

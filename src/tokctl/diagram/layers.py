@@ -22,7 +22,7 @@ EVENT, GATEWAY = 36, 50
 ROW_GAP, COLUMN_GAP, TRACK = 30, 50, 10
 LABEL_ROOM = 34
 """Room below an event or a gateway for its name."""
-STUB = 8
+STUB = 16
 """Length of a line before it turns, in pixels."""
 SWEEPS = 8
 _BEND = "\0"  # begins the id of a place that a line passes; no element id contains NUL
@@ -37,6 +37,9 @@ class LevelToPlace(Protocol):
 
     def room(self, key: str) -> float:
         """Return the height of an element with its name and its boundary events."""
+
+    def width_with_name(self, key: str) -> float:
+        """Return the width of an element with its name."""
 
     def place_boundary_events(self) -> None:
         """Put boundary events at the activities that have a place."""
@@ -135,7 +138,7 @@ class Layers:
         x, columns = 0.0, []
         for n, layer in enumerate(self.layers):
             nodes = [key for key in layer if key in level.sizes]
-            width = max(level.sizes[key][0] for key in nodes)
+            width = max(level.width_with_name(key) for key in nodes)
             columns.append(x + width)
             for key in nodes:
                 own, height = level.sizes[key]

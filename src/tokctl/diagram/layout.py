@@ -6,7 +6,7 @@ the lower side of their activity. Pools are stacked. Lanes, data and artifacts h
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 from tokctl.diagram.elements import FLOW_NODES, DiagramElement
@@ -61,6 +61,10 @@ def _vertical_line(source: Bounds, target: Bounds) -> tuple[Point, ...]:
     return (first, last) if start.x == end.x else (first, Point(first.x, half), Point(last.x, half), last)
 
 
+def _is_split(one: DiagramElement, flows: int) -> bool:
+    return one.kind.endswith("Gateway") and flows > 1
+
+
 class _Level:
     """The elements of one process or sub-process, from (0, 0) on. ``bounds`` are those of its own elements by id."""
 
@@ -76,12 +80,13 @@ class _Level:
         on_border = {one.id for several in self.attached.values() for one in several}
         self.nodes = {one.id: one for one in members if one.id not in on_border}
         self.sizes = {key: self._size(one) for key, one in self.nodes.items()}
-        self.names = {event.id: event.name for events in self.attached.values() for event in events}
         self.host = {event.id: key for key, events in self.attached.items() for event in events}
         ends = self.nodes.keys() | self.host.keys()
         self.flows = [
             one for one in children[container] if one.kind == "sequenceFlow" and {one.source, one.target} <= ends
         ]
+        leaving = Counter(flow.source for flow in self.flows)
+        self.names = {one.id: one.name for one in members if one.id in on_border or _is_split(one, leaving[one.id])}
         self.bounds: dict[str, Bounds] = {}
         self.routes: list[Edge] = []
         self.width = self.height = 0.0
@@ -105,6 +110,11 @@ class _Level:
             return 1
         outside = LABEL_ROOM if self.sizes[key][1] in {EVENT, GATEWAY} and self.nodes[key].name else 0
         return self.sizes[key][1] + (EVENT / 2 + LABEL_ROOM if self.attached.get(key) else outside)
+
+    def width_with_name(self, key: str) -> float:
+        """Return the width of an element with its name."""
+        own, height = self.sizes[key]
+        return max(own, min(text_width(self.nodes[key].name, SMALL_FONT_SIZE), LABEL_WIDTH) * (height < TASK[1]))
 
     def _place_components(self) -> None:
         """Place each group of connected elements below the others, in the order of the model."""
@@ -148,9 +158,10 @@ class _Level:
         for key, (x, y, width, height) in self.bounds.items():
             inner = self.inner.get(key)
             label = None
-            if key in self.names:  # beside the line that leaves a boundary event
+            if key in self.names:  # beside the line that leaves downwards
                 room = min(text_width(self.names[key], SMALL_FONT_SIZE), LABEL_WIDTH)
-                label = Bounds(x + dx + width / 2 - room - 6, y + dy + height / 2 + 6, room, LABEL_ROOM)
+                top = y + dy + height - (6 if width == GATEWAY else EVENT / 3)
+                label = Bounds(x + dx + width / 2 - room - 6, top, room, LABEL_ROOM)
             place = Bounds(x + dx, y + dy, width, height)
             shapes.append(
                 Shape(element=key, bounds=place, label=label, expanded=inner is not None and bool(inner.nodes))

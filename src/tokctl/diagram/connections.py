@@ -7,7 +7,7 @@ from itertools import pairwise
 from math import hypot
 
 from tokctl.diagram.elements import DiagramElement
-from tokctl.diagram.interchange import Point
+from tokctl.diagram.interchange import Bounds, Point
 from tokctl.diagram.labels import number
 
 _ARROW = ((0, 0), (-10, 4), (-10, -4))
@@ -50,6 +50,29 @@ def draw_connection(
     if element.conditional and source is not None and not source.kind.endswith("Gateway"):
         return path + _oriented(_DIAMOND, first, second, "hollow")
     return path
+
+
+def crop(points: Sequence[Point], bounds: Bounds | None, kind: str) -> Sequence[Point]:
+    """Return a line without the part at its beginning that is inside the shape of an element of this kind."""
+    if bounds is None:
+        return points
+    middle, half_width, half_height = bounds.middle, bounds.width / 2 or 1, bounds.height / 2 or 1
+
+    def depth(point: Point) -> float:
+        """Return 1 on the border, and less inside."""
+        x, y = abs(point.x - middle.x) / half_width, abs(point.y - middle.y) / half_height
+        return hypot(x, y) if kind.endswith("Event") else x + y if kind.endswith("Gateway") else max(x, y)
+
+    if depth(points[0]) >= 0.97:
+        return points
+    out = next((n for n, point in enumerate(points) if depth(point) > 1), None)
+    if out is None:
+        return points
+    inside, outside = points[out - 1], points[out]
+    for _ in range(12):  # bisection: the border is that of a circle, a diamond or a rectangle
+        half = Point((inside.x + outside.x) / 2, (inside.y + outside.y) / 2)
+        inside, outside = (half, outside) if depth(half) < 1 else (inside, half)
+    return [outside, *points[out:]]
 
 
 def line_path(points: Sequence[Point]) -> str:

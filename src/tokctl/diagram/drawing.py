@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from tokctl.analysis.flow.model_activity import ModelActivity
 from tokctl.diagram.activity_marks import Heat, MarkedModel, draw_badges, draw_count, draw_legend
-from tokctl.diagram.connections import draw_connection, find_label_place
+from tokctl.diagram.connections import crop, draw_connection, find_label_place
 from tokctl.diagram.elements import DiagramElement
 from tokctl.diagram.interchange import Bounds, Colors, Edge, Plane, Point, Shape
 from tokctl.diagram.labels import (
@@ -146,10 +146,13 @@ def _area(plane: Plane, elements: Mapping[str, DiagramElement]) -> Bounds:
 
 
 class _PlaneDrawing:
-    """One diagram: containers first, then flows, other shapes, labels and badges."""
+    """One diagram: containers first, then other shapes, flows, labels and badges."""
 
     def __init__(self, plane: Plane, elements: Mapping[str, DiagramElement], marked: MarkedModel | None) -> None:
         self.plane, self.elements, self.marked = plane, elements, marked
+        self.places = {
+            shape.element: shape.bounds for shape in plane.shapes if elements[shape.element].kind not in _POOLS
+        }
 
     def parts(self) -> Iterator[str]:
         """Yield the groups of the picture, from the back to the front."""
@@ -162,8 +165,8 @@ class _PlaneDrawing:
         behind.sort(key=lambda shape: -shape.bounds.width * shape.bounds.height)
         front.sort(key=lambda shape: self.elements[shape.element].kind == "boundaryEvent")
         yield from map(self.shape, behind)
-        yield from map(self.edge, self.plane.edges)
         yield from map(self.shape, front)
+        yield from map(self.edge, self.plane.edges)
         yield from map(self.outer_label, front)
         yield from map(self.edge_label, self.plane.edges)
         if self.marked is not None:
@@ -183,8 +186,16 @@ class _PlaneDrawing:
         kind = "" if self.marked is None else self.marked.flow_classes(element.id)
         source = self.elements.get(element.source or "")
         weight = 5 if "critical" in kind else 3 if "taken" in kind else 1
-        drawn = draw_connection(edge.points, element, source, weight=weight)
+        drawn = draw_connection(self.crop(edge, element), element, source, weight=weight)
         return self.group("edge", kind, element, drawn, "", edge.colors)
+
+    def crop(self, edge: Edge, element: DiagramElement) -> Sequence[Point]:
+        """Return the points of a line without what is inside the shapes at its ends."""
+        points: Sequence[Point] = edge.points
+        for end in (element.source or "", element.target or ""):
+            kind = self.elements[end].kind if end in self.elements else ""
+            points = crop(points, self.places.get(end), kind)[::-1]
+        return points
 
     def group(
         self,

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 CONTAINERS = SUB_PROCESS_TYPES | {"process", "collaboration"}
 """Elements that contain those that name them as their parent."""
 FLOW_NODES = frozenset(ELEMENT_TYPES)
+SHAPE_KINDS = FLOW_NODES | {
+    *("participant", "lane", "group", "textAnnotation", "dataStoreReference"),
+    *("dataObject", "dataObjectReference", "dataInput", "dataOutput"),
+}
+EDGE_KINDS = frozenset(("sequenceFlow", "messageFlow", "association", "dataInputAssociation", "dataOutputAssociation"))
 _PREFIX = f"{{{MODEL_NAMESPACE}}}"
 
 

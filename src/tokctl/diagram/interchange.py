@@ -107,13 +107,13 @@ class Interchange(NamedTuple):
     notes: tuple[str, ...]
 
 
-def read_interchange(root: XmlElement, elements: Container[str]) -> Interchange:
+def read_interchange(root: XmlElement, nodes: Container[str], flows: Container[str]) -> Interchange:
     """Read the diagrams of a document.
 
-    ``root`` is its ``definitions`` element, ``elements`` are the ids that it defines. Shapes and edges of unknown
-    elements, without usable coordinates, or of an element that the same diagram has already drawn are left out.
+    ``root`` is its ``definitions`` element, ``nodes`` and ``flows`` are the ids of the elements that can be drawn as
+    shapes and as edges. Others are left out, and those without usable coordinates or drawn before in the same diagram.
     """
-    reader = _Reader(elements)
+    reader = _Reader(nodes, flows)
     planes = tuple(
         reader.plane(plane, one_line(diagram.get("name", "")))
         for diagram in _children(root, "BPMNDiagram")
@@ -126,8 +126,8 @@ def read_interchange(root: XmlElement, elements: Container[str]) -> Interchange:
 class _Reader:
     """Reads planes, and counts what is left out, by what it is and why."""
 
-    def __init__(self, elements: Container[str]) -> None:
-        self.elements = elements
+    def __init__(self, nodes: Container[str], flows: Container[str]) -> None:
+        self.nodes, self.flows = nodes, flows
         self.left_out: Counter[tuple[str, str]] = Counter()
 
     def plane(self, node: XmlElement, name: str) -> Plane:
@@ -137,11 +137,11 @@ class _Reader:
             kind = _local_name(child)
             if kind not in {"BPMNShape", "BPMNEdge"}:
                 continue
-            thing = "shape" if kind == "BPMNShape" else "edge"
+            thing, known = ("shape", self.nodes) if kind == "BPMNShape" else ("edge", self.flows)
             element = self.reference(child)
             drawn = self.shape(child, element) if thing == "shape" else self.edge(child, element)
-            if element not in self.elements:
-                self.left_out[thing, "the element is unknown"] += 1
+            if element not in known:
+                self.left_out[thing, "the element is unknown, or of a type that is not drawn"] += 1
             elif element in shapes or element in edges:
                 self.left_out[thing, "the element is drawn twice"] += 1
             elif isinstance(drawn, Shape):
@@ -157,7 +157,7 @@ class _Reader:
     def reference(self, node: XmlElement) -> str:
         """Return the id that a node refers to, which may have the prefix of its namespace."""
         given = node.get("bpmnElement", "")
-        return given if given in self.elements else given.rpartition(":")[2]
+        return given if given in self.nodes or given in self.flows else given.rpartition(":")[2]
 
     def shape(self, node: XmlElement, element: str) -> Shape | None:
         bounds = self.bounds(node)
@@ -181,7 +181,9 @@ class _Reader:
         return Edge(element=element, points=known, label=self.label(node), colors=self.colors(node))
 
     def label(self, node: XmlElement) -> Bounds | None:
-        return next((bounds for label in _children(node, "BPMNLabel") if (bounds := self.bounds(label))), None)
+        """Return the place of a label. Some tools write one at the origin that they have not placed: it is none."""
+        found = (bounds for label in _children(node, "BPMNLabel") if (bounds := self.bounds(label)))
+        return next((bounds for bounds in found if (bounds.x, bounds.y) != (0, 0)), None)
 
     def bounds(self, node: XmlElement) -> Bounds | None:
         for child in _children(node, "Bounds"):

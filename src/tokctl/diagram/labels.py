@@ -17,6 +17,7 @@ FONT_SIZE, LINE_HEIGHT = 12, 14.4
 SMALL_FONT_SIZE, SMALL_LINE_HEIGHT = 11, 13.2
 MAX_NAME_LENGTH = 500
 _NARROW, _WIDE = frozenset("ijlt.,:;'!|()[]{}/\\fIr- "), frozenset("mwMW@%—…")
+_BREAK = re.compile(r"[-_/.:](?=.)")
 _INVALID = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 does not allow, or discourages."""
 
@@ -82,6 +83,7 @@ def _split_words(line: str, width: float, size: float) -> Iterator[str]:
         rest = word
         while rest and text_width(rest, size) > width:
             end = next((n for n in range(1, len(rest)) if text_width(rest[: n + 1], size) > width), len(rest))
+            end = max((match.end() for match in _BREAK.finditer(rest, 0, end)), default=end)
             yield rest[:end]
             rest = rest[end:]
         if rest:

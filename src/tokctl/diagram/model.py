@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from tokctl.bpmn.parser import read_root
-from tokctl.diagram.elements import DiagramElement, convert_definition, read_elements
+from tokctl.diagram.elements import EDGE_KINDS, SHAPE_KINDS, DiagramElement, convert_definition, read_elements
 from tokctl.diagram.interchange import Plane, read_interchange
 from tokctl.diagram.layout import lay_out
 from tokctl.errors import InputError
@@ -34,7 +34,9 @@ def read_model(xml: str | bytes, source: str, process: str | None = None) -> Dra
     """
     root = read_root(xml, source)
     elements = read_elements(root)
-    planes, notes = read_interchange(root, elements)
+    nodes = {key for key, element in elements.items() if element.kind in SHAPE_KINDS}
+    flows = {key for key, element in elements.items() if element.kind in EDGE_KINDS}
+    planes, notes = read_interchange(root, nodes, flows)
     if process is not None:
         planes = tuple(plane for plane in planes if _shows(plane, elements, process))
     if planes:

@@ -12,10 +12,10 @@ from tokctl.analysis.flow.model_activity import ModelActivity
 from tokctl.diagram.elements import DiagramElement
 from tokctl.diagram.icons import STATES, UNKNOWN_STATE
 from tokctl.diagram.interchange import Point
-from tokctl.diagram.labels import draw_lines, number, text_width
+from tokctl.diagram.labels import draw_lines, escape_text, number, text_width
 from tokctl.model.durations import format_milliseconds
 from tokctl.model.states import ACTIVE, FAILED, SUSPENDED, WAITING
-from tokctl.text import count
+from tokctl.text import count, one_line
 
 HEAT_STEPS = 5
 _STATE_ORDER = (FAILED, SUSPENDED, WAITING, ACTIVE)
@@ -183,7 +183,8 @@ def draw_legend(marked: MarkedModel, x: float, top: float) -> tuple[str, float]:
     activity, drawn = marked.activity, ""
     states = {state for marks in marked.marks.values() for state, _ in marks.live}
     for state in sorted(states, key=lambda one: _rank_state((one, 0))):
-        badge, width = draw_state(state, state, x + 24 + round(text_width(state, 11) * 1.1), top)
+        name = one_line(state, 30)
+        badge, width = draw_state(state, name, x + 24 + round(text_width(name, 11) * 1.1), top)
         drawn += badge
         x += width + 12
     samples = [
@@ -207,7 +208,7 @@ def draw_legend(marked: MarkedModel, x: float, top: float) -> tuple[str, float]:
 
 
 def _span(text: str) -> str:
-    return f"<tspan>{text}</tspan>"
+    return f"<tspan>{escape_text(one_line(text))}</tspan>"
 
 
 def _state_class(state: str) -> str:

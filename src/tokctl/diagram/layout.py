@@ -17,6 +17,7 @@ from tokctl.diagram.shapes import BAND, LABEL_WIDTH
 
 TASK = 100, 80
 PADDING = 30
+_LINES = {"sequenceFlow", "association"}  # an association leads from a compensation event to its handler
 MAX_DEPTH = 50
 """Sub-processes, one in the other, that are drawn expanded."""
 
@@ -83,7 +84,7 @@ class _Level:
         self.host = {event.id: key for key, events in self.attached.items() for event in events}
         ends = self.nodes.keys() | self.host.keys()
         self.flows = [
-            one for one in children[container] if one.kind == "sequenceFlow" and {one.source, one.target} <= ends
+            one for one in children[container] if one.kind in _LINES and {one.source, one.target} <= ends
         ]
         leaving = Counter(flow.source for flow in self.flows)
         self.names = {one.id: one.name for one in members if one.id in on_border or _is_split(one, leaving[one.id])}

@@ -25,7 +25,7 @@ MAX_LISTED = 3
 """Elements that a note lists."""
 PNG_SCALE = 2
 """Pixels of a PNG for each pixel of the picture, in both directions."""
-MAX_PNG_PIXELS = 200_000_000
+MAX_PNG_PIXELS = 64_000_000
 
 
 class DiagramQuery(Struct, frozen=True, kw_only=True):

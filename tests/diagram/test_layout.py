@@ -12,6 +12,7 @@ from support.diagrams import document
 from support.paths import MODELS
 from tokctl.bpmn.parser import read_root
 from tokctl.diagram.elements import FLOW_NODES, DiagramElement, read_elements
+from tokctl.diagram.layers import MAX_SPAN
 from tokctl.diagram.layout import MAX_DEPTH, lay_out
 from tokctl.simulation.demo import load_demo
 
@@ -115,3 +116,14 @@ def test_deep_nesting_ends_in_a_collapsed_sub_process():
     plane = lay_out(read_elements(read_root(xml)))
     assert len(plane.shapes) == MAX_DEPTH + 1
     assert not plane.shapes[-1].expanded
+
+
+def test_long_flows_pass_below_all_elements():
+    """In each layer they would take a place, which are too many."""
+    tasks = [f"t{n}" for n in range(3 * MAX_SPAN)]
+    steps = [*pairwise(tasks), *((tasks[0], task) for task in tasks[MAX_SPAN + 1 :])]
+    flows = "".join(f'<sequenceFlow id="{a}-{b}" sourceRef="{a}" targetRef="{b}"/>' for a, b in steps)
+    plane = lay_out(read_elements(read_root(document("".join(f'<task id="{task}"/>' for task in tasks) + flows))))
+    bottom = max(shape.bounds.bottom for shape in plane.shapes)
+    lowest = {edge.element: max(point.y for point in edge.points) for edge in plane.edges}
+    assert all((lowest[f"{a}-{b}"] > bottom) == (a == "t0" and b != "t1") for a, b in steps)

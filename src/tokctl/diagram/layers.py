@@ -25,6 +25,8 @@ LABEL_ROOM = 34
 STUB = 16
 """Length of a line before it turns, in pixels."""
 SWEEPS = 8
+MAX_SPAN = 40
+"""Layers that a line passes among the elements; a longer one passes below them, and so do those that lead back."""
 _BEND = "\0"  # begins the id of a place that a line passes; no element id contains NUL
 
 
@@ -63,6 +65,8 @@ class Layers:
         self.after: dict[str, list[str]] = defaultdict(list)
         for flow in forward:
             source, target = ends[flow.id]
+            if self.rank[target] - self.rank[source] > MAX_SPAN:
+                continue
             bends = [f"{_BEND}{flow.id}{_BEND}{n}" for n in range(self.rank[source] + 1, self.rank[target])]
             for n, bend in enumerate(bends, self.rank[source] + 1):
                 self.layers[n].append(bend)
@@ -169,7 +173,7 @@ class Layers:
         if start.width == GATEWAY and stops and stops[0] != start.middle.y:
             side, stub = (start.y, -STUB) if stops[0] < start.middle.y else (start.bottom, STUB)
             points = [Point(start.middle.x, side), Point(start.middle.x, side + stub)]
-        if not stops:  # back to an earlier element, below all others
+        if not stops:  # below all elements
             self.bottom += TRACK * 2
             self.width = max(self.width, columns[rank] + TRACK * (2 + used[rank]))
             stops = [self.bottom]

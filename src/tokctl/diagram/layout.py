@@ -83,9 +83,7 @@ class _Level:
         self.sizes = {key: self._size(one) for key, one in self.nodes.items()}
         self.host = {event.id: key for key, events in self.attached.items() for event in events}
         ends = self.nodes.keys() | self.host.keys()
-        self.flows = [
-            one for one in children[container] if one.kind in _LINES and {one.source, one.target} <= ends
-        ]
+        self.flows = [one for one in children[container] if one.kind in _LINES and {one.source, one.target} <= ends]
         leaving = Counter(flow.source for flow in self.flows)
         self.names = {one.id: one.name for one in members if one.id in on_border or _is_split(one, leaving[one.id])}
         self.bounds: dict[str, Bounds] = {}

@@ -26,8 +26,8 @@ XML = document(
 )  # fmt: skip
 
 
-def picture(*instances, heat=None, critical_path=False):
-    (definition,) = read_definitions(XML)
+def picture(*instances, heat=None, critical_path=False, xml=XML):
+    (definition,) = read_definitions(xml)
     model, activity = convert_model(definition), ModelActivity(ProcessGraph(definition))
     for tokens in instances:
         visits = [Visit.from_token(one, flows=True) for one in tokens]
@@ -67,6 +67,14 @@ def test_visited_elements_taken_flows_and_the_rest_can_be_told_apart():
     }
 
 
+def test_an_expanded_sub_process_has_no_tint_and_marked_elements_not_the_colours_of_the_model():
+    xml = XML.replace('isExpanded="false"', 'isExpanded="true" bioc:fill="#ff0000" bioc:stroke="#00ff00"')
+    xml = xml.replace('bpmnElement="a"', 'bpmnElement="a" bioc:fill="#ff0000" bioc:stroke="#00ff00"')
+    shown = picture([step("a", 0, 2), step("s", 2, 3, "a", "as")], xml=xml)
+    assert kinds(shown)["s"] == {"element"}
+    assert [groups(shown)[key].get("style") for key in ("a", "s")] == [None, "color:#00ff00"]
+
+
 @pytest.mark.parametrize("state", [*STATES, "Läuft<"])
 def test_states_have_a_colour_and_a_sign(state):
     sign = STATES.get(state, UNKNOWN_STATE)
@@ -100,6 +108,13 @@ def test_heat(heat, hot, cold):
     assert f"heat-{HEAT_STEPS}" in found[hot]
     assert found[cold] & {f"heat-{n}" for n in range(1, HEAT_STEPS)}
     assert not any(kind.startswith("heat") for kind in found["s"])
+
+
+def test_taken_flows_are_in_front_of_others():
+    shown = picture([step("s", 2, 4), step("c", 4, 9, "s", "sc")])
+    assert [key for key in groups(shown) if key in {"as", "sc"}] == ["as", "sc"]
+    shown = picture([step("a", 0, 2), step("s", 2, 3, "a", "as")])
+    assert [key for key in groups(shown) if key in {"as", "sc"}] == ["sc", "as"]
 
 
 def test_the_critical_path_is_marked():

@@ -97,6 +97,16 @@ def test_a_handler_is_beside_the_activity_that_it_compensates():
     assert [edge.element for edge in plane.edges] == ["l"]
 
 
+def test_lines_of_boundary_events_are_apart():
+    xml = "".join(
+        f'<boundaryEvent id="e{n}" attachedToRef="a"/><task id="t{n}"/>'
+        f'<sequenceFlow id="f{n}" sourceRef="e{n}" targetRef="t{n}"/>'
+        for n in range(4)
+    )
+    plane = lay_out(read_elements(read_root(document(f'<task id="a"/>{xml}'))))
+    assert len({edge.points[1].y for edge in plane.edges}) == 4
+
+
 def test_pools_are_stacked_and_joined_by_message_flows():
     around = (
         '<collaboration id="c"><participant id="one" processRef="p"/><participant id="two" processRef="q"/>'

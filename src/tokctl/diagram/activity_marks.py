@@ -40,13 +40,12 @@ class ElementMarks(Struct, frozen=True, kw_only=True):
     critical: bool = False
     known: bool = True
 
-    @property
-    def classes(self) -> str:
-        """The classes of the style sheet."""
+    def classes(self, *, tinted: bool = True) -> str:
+        """Return the classes of the style sheet; a shape with other elements in it is not ``tinted``."""
         if not self.known:
             return ""
         reached = self.visits > 0
-        tint = f" heat-{self.heat}" if self.heat else " visited" * reached
+        tint = (f" heat-{self.heat}" if self.heat else " visited" * reached) * tinted
         state = f" live state-{_state_class(self.live[0][0])}" if self.live else " critical" * self.critical
         return (tint + state) if reached or self.live else " unreached"
 

@@ -166,7 +166,7 @@ class _PlaneDrawing:
         front.sort(key=lambda shape: self.elements[shape.element].kind == "boundaryEvent")
         yield from map(self.shape, behind)
         yield from map(self.shape, front)
-        yield from map(self.edge, self.plane.edges)
+        yield from map(self.edge, sorted(self.plane.edges, key=self.weight))
         yield from map(self.outer_label, front)
         yield from map(self.edge_label, self.plane.edges)
         if self.marked is not None:
@@ -174,20 +174,27 @@ class _PlaneDrawing:
 
     def shape(self, shape: Shape) -> str:
         element = self.elements[shape.element]
-        kind = "" if self.marked is None or element.kind in _POOLS else self.marked.of(element.id).classes
+        kind = ""
+        if self.marked is not None and element.kind not in _POOLS:
+            kind = self.marked.of(element.id).classes(tinted=not (element.is_container and shape.expanded))
+        colors = Colors() if kind else shape.colors
         drawn = draw_shape(shape, element)
         if is_label_inside(element):
-            drawn += _colored_text(draw_inner_label(shape, element), shape.colors)
+            drawn += _colored_text(draw_inner_label(shape, element), colors)
         told = "" if self.marked is None else self.marked.describe(element.id)
-        return self.group("element", kind, element, drawn, told, shape.colors, shape.bounds)
+        return self.group("element", kind, element, drawn, told, colors, shape.bounds)
 
     def edge(self, edge: Edge) -> str:
         element = self.elements[edge.element]
         kind = "" if self.marked is None else self.marked.flow_classes(element.id)
         source = self.elements.get(element.source or "")
-        weight = 5 if "critical" in kind else 3 if "taken" in kind else 1
-        drawn = draw_connection(self.crop(edge, element), element, source, weight=weight)
-        return self.group("edge", kind, element, drawn, "", edge.colors)
+        drawn = draw_connection(self.crop(edge, element), element, source, weight=self.weight(edge))
+        return self.group("edge", kind, element, drawn, "", Colors() if kind else edge.colors)
+
+    def weight(self, edge: Edge) -> int:
+        """Return the width of a line in pixels."""
+        kind = "" if self.marked is None else self.marked.flow_classes(edge.element)
+        return 5 if "critical" in kind else 3 if "taken" in kind else 1
 
     def crop(self, edge: Edge, element: DiagramElement) -> Sequence[Point]:
         """Return the points of a line without what is inside the shapes at its ends."""
@@ -207,13 +214,11 @@ class _PlaneDrawing:
         colors: Colors,
         bounds: Bounds | None = None,
     ) -> str:
-        """Return the group of an element, with its tooltip."""
+        """Return the group of an element, with its tooltip. The ``colors`` take precedence over the style sheet."""
         tip = " · ".join(filter(None, (one_line(element.name, 200), element.kind, one_line(element.id, 100), told)))
         at = "" if bounds is None else f' transform="translate({number(bounds.x)} {number(bounds.y)})"'
-        style = (
-            f' style="color:{colors.stroke}"' if colors.stroke and "taken" not in kind and "live" not in kind else ""
-        )
-        if colors.fill and not ("visited" in kind or "heat" in kind):
+        style = f' style="color:{colors.stroke}"' if colors.stroke else ""
+        if colors.fill:
             drawn = drawn.replace('class="shape', f'style="fill:{colors.fill}" class="shape')
         name = quote_attribute(one_line(element.id, 1000))
         return f'<g class="{base}{kind}" data-element-id={name}{at}{style}><title>{escape_text(tip)}</title>{drawn}</g>'
@@ -224,7 +229,7 @@ class _PlaneDrawing:
             return ""
         lines, x, top = outer_label_lines(shape, element)
         drawn = _colored_text(draw_lines(lines, x, top, size=SMALL_FONT_SIZE), replace(shape.colors, fill=None))
-        unreached = self.marked is not None and "unreached" in self.marked.of(element.id).classes
+        unreached = self.marked is not None and "unreached" in self.marked.of(element.id).classes()
         return f'<g class="unreached">{drawn}</g>' if unreached else drawn
 
     def edge_label(self, edge: Edge) -> str:

@@ -75,6 +75,7 @@ class Layers:
                 self.after[one].append(other)
                 self.before[other].append(one)
         self._order()
+        self.drops: dict[str, int] = defaultdict(int)
         self.width = self.bottom = 0.0
 
     def _find_turned(self, keys: list[str]) -> set[str]:
@@ -168,7 +169,9 @@ class Layers:
         rank = self.rank[source]
         points = [Point(start.right, start.middle.y)]
         if flow.source != source:
-            points = [Point(start.middle.x, start.bottom), Point(start.middle.x, start.bottom + LABEL_ROOM / 2)]
+            self.drops[source] += 1  # so that the lines of several boundary events are not one
+            drop = start.bottom + LABEL_ROOM / 2 + TRACK / 2 * (self.drops[source] - 1)
+            points = [Point(start.middle.x, start.bottom), Point(start.middle.x, drop)]
         stops = [middle[key] for key in self.paths.get(flow.id, ())[1:]]
         if start.width == GATEWAY and stops and stops[0] != start.middle.y:
             side, stub = (start.y, -STUB) if stops[0] < start.middle.y else (start.bottom, STUB)

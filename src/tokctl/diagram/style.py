@@ -18,6 +18,7 @@ class _Palette(Struct, frozen=True, kw_only=True):
     fill: str
     sign: str
     visited: str
+    unreached: str
     taken: str
     critical: str
     heat: tuple[str, ...]
@@ -34,6 +35,8 @@ class _Palette(Struct, frozen=True, kw_only=True):
             f".pill{{stroke:{self.ink}}}",
             f".sign,.badge tspan{{fill:{self.sign}}}",
             f".visited>.shape{{fill:{self.visited}}}",
+            f".unreached{{color:{self.unreached}}}",
+            f".unreached tspan{{fill:{self.unreached}}}",
             f".taken{{color:{self.taken}}}",
             f".critical{{color:{self.critical}}}",
         ]
@@ -48,6 +51,7 @@ _LIGHT = _Palette(
     fill="#ffffff",
     sign="#ffffff",
     visited="#e1ecfb",
+    unreached="#8b919b",
     taken="#1b5fb8",
     critical="#8a2fc4",
     heat=("#fff4d6", "#ffe1a1", "#ffc56e", "#f9a154", "#ee7f42"),
@@ -59,6 +63,7 @@ _DARK = _Palette(
     fill="#20242b",
     sign="#16181d",
     visited="#1d3553",
+    unreached="#7b828d",
     taken="#7db1f5",
     critical="#cf93f5",
     heat=("#38311a", "#4c3a18", "#644318", "#7a4617", "#8f4616"),
@@ -82,7 +87,6 @@ text{{text-anchor:middle}}
 .dashdotted{{stroke-dasharray:9 4 1.5 4}}
 .live>.shape,.taken>.line{{stroke-width:3}}
 .critical>.line{{stroke-width:5}}
-.unreached{{opacity:.42}}
 """
 
 

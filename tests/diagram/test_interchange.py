@@ -64,6 +64,12 @@ def test_what_cannot_be_drawn_is_left_out_with_a_note(diagram, note):
     assert all(one.colors == Colors() for one in plane.shapes)
 
 
+def test_a_coordinate_that_is_left_out_is_0():
+    ((plane,), _) = read(shape("a", x=7).replace('y="0" ', "") + edge("f", (1, 0), (3, 4)).replace(' y="0"', ""))
+    assert plane.shapes[0].bounds == Bounds(7, 0, 100, 80)
+    assert plane.edges[0].points[0] == Point(1, 0)
+
+
 def test_references_may_have_a_prefix():
     ((plane,), _) = read(shape("ns:a"))
     assert plane.shapes[0].element == "a"

@@ -232,5 +232,5 @@ def _number(text: str | None) -> float | None:
 
 
 def _point(node: XmlElement) -> Point | None:
-    x, y = _number(node.get("x")), _number(node.get("y"))
+    x, y = _number(node.get("x", "0")), _number(node.get("y", "0"))  # some tools leave out the 0 (the default of DC)
     return None if x is None or y is None else Point(x, y)

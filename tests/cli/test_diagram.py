@@ -74,6 +74,7 @@ def test_an_earlier_state_is_drawn(tokctl, demo):
         (["--out", "x.gif"], 2, "cannot tell the format of --out x.gif. Use a name that ends in .svg or .png."),
         (["--heat", "tme"], 2, "invalid --heat 'tme' (did you mean 'time'?). Valid: time, visits."),
         (["i", "--process", "p"], 2, "INSTANCE cannot be used with --process. Remove one of them."),
+        (["--process", ""], 2, "--process is empty. Give it a pattern, or remove it."),
         (["i", "--version", "2"], 2, "--version needs --process. Add --process ID."),
         (
             ["--model", MODEL, "--heat", "time"],

@@ -7,7 +7,7 @@ from typing import Annotated
 from tokctl.cli import options as opt
 from tokctl.cli.app import INSPECT_PANEL, App, command
 from tokctl.cli.completion import complete_instance
-from tokctl.cli.filters import build_token_filter
+from tokctl.cli.filters import build_token_filter, check_patterns
 from tokctl.cli.output_files import open_target
 from tokctl.cli.progress import report_unread
 from tokctl.diagram.activity_marks import Heat
@@ -73,6 +73,7 @@ def draw_diagram(
         raise UsageError(f"invalid --heat '{heat}'{suggest(heat, Heat)}.", f"Valid: {', '.join(Heat)}.")
     if process is not None and instance is not None:
         raise UsageError("INSTANCE cannot be used with --process.", "Remove one of them.")
+    check_patterns(None if process is None else [process], "--process")
     if version is not None and process is None:
         raise UsageError("--version needs --process.", "Add --process ID.")
     file = None if model is None else (input_name(model), b"".join(read_chunks(model)))

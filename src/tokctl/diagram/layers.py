@@ -54,9 +54,14 @@ class Layers:
         self, level: LevelToPlace, keys: list[str], flows: list[DiagramElement], ends: dict[str, tuple[str, str]]
     ) -> None:
         self.level, self.flows, self.ends = level, flows, ends
-        self.turned = self._find_turned(keys)
-        forward = [flow for flow in flows if flow.id not in self.turned and ends[flow.id][0] != ends[flow.id][1]]
-        self.rank = self._rank(keys, [ends[flow.id] for flow in forward])
+        order, turned = self._search(keys)
+        forward = [flow for flow in flows if flow.id not in turned]
+        targets: dict[str, list[str]] = defaultdict(list)
+        for flow in forward:
+            targets[ends[flow.id][0]].append(ends[flow.id][1])
+        self.rank = dict.fromkeys(keys, 0)  # the length of the longest path to an element
+        for key in order:
+            self.rank |= {target: max(self.rank[target], self.rank[key] + 1) for target in targets[key]}
         self.paths: dict[str, list[str]] = {}
         self.layers: list[list[str]] = [[] for _ in range(max(self.rank.values()) + 1)]
         for key in keys:
@@ -78,49 +83,35 @@ class Layers:
         self.drops: dict[str, int] = defaultdict(int)
         self.width = self.bottom = 0.0
 
-    def _find_turned(self, keys: list[str]) -> set[str]:
-        """Return the flows that close a cycle, by a search in depth from the elements that nothing leads to."""
+    def _search(self, keys: list[str]) -> tuple[list[str], set[str]]:
+        """Return the elements, each after those that lead to it, and the flows that this ignores: they close a cycle.
+
+        This is a search in depth, first from the elements that nothing leads to.
+        """
         leaving: dict[str, list[str]] = defaultdict(list)
         for flow in self.flows:
             leaving[self.ends[flow.id][0]].append(flow.id)
         entered = {target for _, target in self.ends.values()}
-        state: dict[str, int] = {}
+        found: set[str] = set()
+        done: dict[str, None] = {}
         turned: set[str] = set()
         for start in sorted(keys, key=lambda key: key in entered):
-            pending = [(start, iter(leaving[start]))] if start not in state else []
-            state.setdefault(start, 1)
+            pending = [] if start in found else [(start, iter(leaving[start]))]
+            found.add(start)
             while pending:
                 key, rest = pending[-1]
                 for flow_id in rest:
                     target = self.ends[flow_id][1]
-                    if state.get(target) == 1:
-                        turned.add(flow_id)
-                    elif target not in state:
-                        state[target] = 1
+                    if target not in found:
+                        found.add(target)
                         pending.append((target, iter(leaving[target])))
                         break
+                    if target not in done:
+                        turned.add(flow_id)
                 else:
-                    state[key] = 2
+                    done[key] = None
                     pending.pop()
-        return turned
-
-    @staticmethod
-    def _rank(keys: list[str], steps: list[tuple[str, str]]) -> dict[str, int]:
-        """Return the length of the longest path to each element."""
-        after: dict[str, list[str]] = defaultdict(list)
-        waits = dict.fromkeys(keys, 0)
-        for source, target in steps:
-            after[source].append(target)
-            waits[target] += 1
-        rank = dict.fromkeys(keys, 0)
-        ready = [key for key in keys if not waits[key]]
-        for key in ready:  # grows while it is read
-            for target in after[key]:
-                rank[target] = max(rank[target], rank[key] + 1)
-                waits[target] -= 1
-                if not waits[target]:
-                    ready.append(target)
-        return rank
+        return list(done)[::-1], turned
 
     def _order(self) -> None:
         for sweep in range(SWEEPS):

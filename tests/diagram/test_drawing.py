@@ -51,6 +51,16 @@ def test_everything_is_inside_the_picture():
     assert moved == "translate(924.5 334.5)"
 
 
+def test_several_diagrams_have_the_name_of_what_they_show():
+    xml = document('<subProcess id="s" name="Inner"><task id="b"/></subProcess>', shape("s", more='isExpanded="false"'))
+    again = re.search("<bpmndi:BPMNDiagram>.*</bpmndi:BPMNDiagram>", xml)[0]
+    inner = again.replace('bpmnElement="p"', 'bpmnElement="s"').replace('"s" isExpanded="false"', '"b"')
+    named = again.replace("<bpmndi:BPMNDiagram>", '<bpmndi:BPMNDiagram name="Whole">')
+    picture = draw_document(xml.replace(again, named + inner))
+    assert groups(picture).keys() == {"s", "b"}
+    assert [line for line in written(picture) if line] == ["Whole", "Inner", "Inner"]
+
+
 def test_diagrams_are_below_each_other():
     xml = document('<task id="a"/><task id="b"/>', shape("a"))
     again = re.search("<bpmndi:BPMNDiagram>.*</bpmndi:BPMNDiagram>", xml)[0].replace('"a"', '"b"')

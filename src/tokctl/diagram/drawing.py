@@ -74,6 +74,10 @@ def draw(
         y += _LINE
     y += (MARGIN - _LINE / 2) * bool(captions)
     for plane in planes:
+        subject = elements.get(plane.element)
+        if len(planes) > 1 and (title := plane.name or (subject.name if subject else "")):
+            body.append(draw_lines([one_line(title)], MARGIN, y, anchor="start"))
+            width, y = max(width, text_width(one_line(title))), y + _LINE
         area = _area(plane, elements)
         at = MARGIN - math.floor(area.x), round(y) - math.floor(area.y)
         body.append(f'<g transform="translate({at[0] + 0.5} {at[1] + 0.5})">')

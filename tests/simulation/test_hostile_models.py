@@ -9,7 +9,7 @@ import pytest
 from support.paths import TESTS
 from support.small_models import END, HEAD, START_EVENT, around, chain, event, flow, play, process, timer
 from tokctl.errors import InputError
-from tokctl.simulation.limits import Limits
+from tokctl.simulation.limits import RunLimits
 
 CODE = [
     "__import__('intruder')",
@@ -176,7 +176,7 @@ REFUSED = {
 def test_what_cannot_be_simulated_is_one_clear_line(name):
     model, message = REFUSED[name]
     with pytest.raises(InputError) as caught:
-        play(model, "process: a" if "ring" in name else "", limits=Limits(call_depth=20, steps=300))
+        play(model, "process: a" if "ring" in name else "", limits=RunLimits(call_depth=20, steps=300))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("m.bpmn")
@@ -262,7 +262,7 @@ RUNS = {
 @pytest.mark.parametrize("name", RUNS)
 def test_what_is_odd_or_large_runs(name):
     model, tokens, note = RUNS[name]
-    played = play(model, limits=Limits(steps=1000))
+    played = play(model, limits=RunLimits(steps=1000))
     assert played.result.tokens == tokens
     assert note in " ".join(played.notes.values())
     assert bool(note) <= bool(played.notes)
@@ -270,5 +270,5 @@ def test_what_is_odd_or_large_runs(name):
 
 def test_a_timer_that_repeats_for_ever_ends_at_the_limit_of_steps():
     model = around(f'<task id="x"/>{event(timer("R/PT1S", "timeCycle"), interrupts=False)}')
-    played = play(model, "tasks: {x: {hangs: true}}", limits=Limits(steps=1000))
+    played = play(model, "tasks: {x: {hangs: true}}", limits=RunLimits(steps=1000))
     assert played.result.exhausted == 1

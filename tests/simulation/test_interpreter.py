@@ -8,7 +8,7 @@ import pytest
 from support.recording import START
 from support.small_models import END, START_EVENT, around, chain, event, flow, play, process, timer
 from tokctl.errors import InputError
-from tokctl.simulation.limits import Limits
+from tokctl.simulation.limits import RunLimits
 
 MANY = "multiInstanceLoopCharacteristics"
 
@@ -73,10 +73,10 @@ def test_all_instances_together_are_as_many_as_the_steps():
         + "".join(f'<task id="{one}"><{MANY}><loopCardinality>6</loopCardinality></{MANY}></task>' for one in "ab")
         + chain("s", "a", "b", "e")
     )
-    played = play(twice, "tasks: {default: {takes: 0}}", limits=Limits(steps=10))
+    played = play(twice, "tasks: {default: {takes: 0}}", limits=RunLimits(steps=10))
     assert [len(played.sink.at(one)) - 1 for one in "ab"] == [6, 1]
     assert "more than 10 in all" in played.notes["b"]
-    assert play(twice, limits=Limits(steps=12)).notes == {}
+    assert play(twice, limits=RunLimits(steps=12)).notes == {}
 
 
 def test_a_scenario_that_plans_too_many_instances_is_refused():

@@ -7,7 +7,7 @@ import pytest
 from support.recording import MODELS, START, MemorySink, run
 from support.small_models import END, START_EVENT, around, chain, flow, play, process
 from tokctl.errors import InputError
-from tokctl.simulation.limits import Limits
+from tokctl.simulation.limits import RunLimits
 from tokctl.simulation.simulate import read_models, simulate
 
 SECOND = timedelta(seconds=1)
@@ -103,7 +103,7 @@ REFUSED = [
 @pytest.mark.parametrize(("model", "scenario", "message"), REFUSED)
 def test_what_cannot_be_run_is_named_in_one_line(model, scenario, message):
     with pytest.raises(InputError) as caught:
-        play(model, scenario, limits=Limits(steps=2000))
+        play(model, scenario, limits=RunLimits(steps=2000))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 

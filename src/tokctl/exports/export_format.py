@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
 
 from tokctl.analysis.tree.builder import build_forest
-from tokctl.analysis.tree.forest import TreeRow, top_down
+from tokctl.analysis.tree.forest import Forest, TreeRow, top_down
 from tokctl.model.states import FAILED
 from tokctl.model.tokens import Certainty
 from tokctl.model.visits import Visit
@@ -19,7 +19,7 @@ DERIVED, UNKNOWN = "derived", "unknown"
 
 
 class ExportedToken(Struct, frozen=True, kw_only=True):
-    """A token, its parents (further ones if it is a join), and its times.
+    """A token, its parent in the tree of tokens, further parents if it is a join, and its times.
 
     ``end`` is when it was completed or cancelled, ``failed_at`` when it FAILED, which does not end it. ``certainty``
     has what was not recorded: ``start``, ``end``, ``failed_at``, ``state`` or ``parents``, with how it is known
@@ -27,10 +27,16 @@ class ExportedToken(Struct, frozen=True, kw_only=True):
     """
 
     visit: Visit
-    parents: tuple[str, ...]
+    parent: str | None
+    joined: tuple[str, ...]
     end: datetime | None
     failed_at: datetime | None
     certainty: dict[str, str]
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The ids of all parents."""
+        return (*(() if self.parent is None else (self.parent,)), *self.joined)
 
     @property
     def start(self) -> datetime | None:
@@ -119,18 +125,17 @@ def prepare(read: ReadInstance) -> ExportedInstance:
     visits: dict[str, Visit] = {}
     for visit in read.visits:
         visits.setdefault(visit.token_id, visit)
-    ordered = []
-    for node in top_down(forest.children, forest.size):
-        visit, parent = visits[forest.ids[node]], forest.parent_id(node)
-        parents = (*(() if parent is None else (parent,)), *forest.join_ids(node))
-        certainty = {"state": DERIVED} if visit.token_id in read.derived_states else {}
-        if parents and (link := forest.certainties.get(node)) is not None:
-            certainty["parents"] = str(link)
-        ordered.append(_with_times(visit, parents, certainty))
-    return ExportedInstance(read, ordered)
+    return ExportedInstance(
+        read, [_describe(forest, node, visits, read) for node in top_down(forest.children, forest.size)]
+    )
 
 
-def _with_times(visit: Visit, parents: tuple[str, ...], certainty: dict[str, str]) -> ExportedToken:
+def _describe(forest: Forest, node: int, visits: Mapping[str, Visit], read: ReadInstance) -> ExportedToken:
+    visit, link = visits[forest.ids[node]], forest.certainties.get(node)
+    parent, joined = forest.parent_id(node), forest.join_ids(node)
+    certainty = {"state": DERIVED} if visit.token_id in read.derived_states else {}
+    if link is not None and (parent or joined):
+        certainty["parents"] = str(link)
     end = None if visit.live else visit.finished_at
     failed_at = None
     if visit.created_at is None:
@@ -142,4 +147,4 @@ def _with_times(visit: Visit, parents: tuple[str, ...], certainty: dict[str, str
         failed_at = visit.entered_at or visit.finished_at
         if visit.entered_at is None and not is_recorded:
             certainty["failed_at"] = UNKNOWN if failed_at is None else DERIVED
-    return ExportedToken(visit=visit, parents=parents, end=end, failed_at=failed_at, certainty=certainty)
+    return ExportedToken(visit=visit, parent=parent, joined=joined, end=end, failed_at=failed_at, certainty=certainty)

@@ -13,7 +13,7 @@ Each piece is a line with at most MAX_SPANS spans: as a file, or as the bodies o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from hashlib import sha256
 from itertools import islice
@@ -68,34 +68,37 @@ def _list_spans(instance: ExportedInstance, now: datetime) -> Iterator[Json]:
     certainty = {} if about.started_at else {"start": DERIVED}
     if ended and not (about.completed_at or about.cancelled_at):
         certainty["end"] = DERIVED
-    times = _bounds(_nanos(status.started_at), _nanos(status.ended_at if ended else now), certainty)
-    shown = {token.visit.token_id for token in instance.tokens if not omits(token)}
-    if status.started_at is None and status.ended_at is None:
-        times = {}
-    if times:
+    start, end = _nanos(status.started_at), _nanos(status.ended_at)
+    shown = {"": root} if start or end else {}
+    shown |= {
+        token.visit.token_id: span_id(instance.instance_id, token.visit.token_id)
+        for token in instance.tokens
+        if not omits(token)
+    }
+    if start or end:
+        facts = instance.facts() | ({} if ended else {"open": True})
+        times = _bounds(start, end if ended else _nanos(now), certainty)
         yield {
             **_identity(instance.instance_id, about.process_id or instance.instance_id, root),
             **times,
-            "attributes": _attributes(_named(instance.facts() | ({} if ended else {"open": True}), certainty)),
+            "attributes": _attributes(_named(facts, certainty)),
         }
     for token in instance.tokens:
         if token.visit.token_id in shown:
-            parents = [span_id(instance.instance_id, one) for one in token.parents if one in shown]
-            if not parents and times:
-                parents = [root]
-            yield _span(instance.instance_id, token, parents, now)
+            yield _span(instance.instance_id, token, shown, now)
 
 
-def _span(instance_id: str, token: ExportedToken, parents: list[str], now: datetime) -> Json:
+def _span(instance_id: str, token: ExportedToken, shown: Mapping[str, str], now: datetime) -> Json:
+    """Return the span of a token; ``shown`` are the ids of the spans, by the ids of the tokens."""
     certainty = dict(token.certainty)
     start = _nanos(token.start) or _nanos(token.failed_at)
     times = _bounds(start, _nanos(now if token.visit.live else token.end), certainty)
-    links = [(trace_id(instance_id), parent) for parent in parents[1:]]
+    links = [(trace_id(instance_id), shown[one]) for one in token.joined if one in shown]
     if (called := token.visit.context.called_instance_id) is not None:
         links.append((trace_id(called), span_id(called)))
-    span = _identity(instance_id, token.visit.name, span_id(instance_id, token.visit.token_id)) | times
-    if parents:
-        span["parentSpanId"] = parents[0]
+    span = _identity(instance_id, token.visit.name, shown[token.visit.token_id]) | times
+    if (parent := shown.get(token.parent or "") or shown.get("")) is not None:
+        span["parentSpanId"] = parent
     span["attributes"] = _attributes(_named(token.facts() | {"instance_id": instance_id}, certainty))
     if links:
         span["links"] = [{"traceId": trace, "spanId": linked} for trace, linked in links]

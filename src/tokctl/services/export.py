@@ -91,7 +91,7 @@ class InstanceReading:
             StoreError: the store cannot be read.
             TokctlError: no instance could be read.
         """
-        failures = consecutive = 0
+        consecutive, has_read = 0, False
         for instance_id, get in read_observations(self._engine, self._ids, self._clock, remote=self._remote):
             try:
                 instance = self._read(get())
@@ -99,14 +99,14 @@ class InstanceReading:
                 raise
             except TokctlError as error:
                 self.unread.append(UnreadInstance(instance_id, str(error)))
-                failures, consecutive = failures + 1, consecutive + 1
-                if failures == len(self._ids) or failures == consecutive == MAX_CONSECUTIVE_FAILURES:
+                consecutive += 1
+                if not has_read and consecutive in {MAX_CONSECUTIVE_FAILURES, len(self._ids)}:
                     raise
                 if consecutive == MAX_CONSECUTIVE_FAILURES:
                     self._skip_rest(instance_id)
                     return
             else:
-                consecutive = 0
+                consecutive, has_read = 0, True
                 yield instance
             self._step(1)
 

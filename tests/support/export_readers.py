@@ -13,7 +13,7 @@ from jsonschema_rs import Draft202012Validator
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from support.builders import at, instance
-from tokctl.exports.export_format import ExportedInstance, ExportFormat, prepare
+from tokctl.exports.export_format import ExportFormat, InstanceExport, prepare
 from tokctl.model.instance_status import derive_status
 from tokctl.model.tokens import is_state_derived
 from tokctl.model.visits import Visit
@@ -22,7 +22,7 @@ from tokctl.services.export import ReadInstance
 LATER = at(10_000)
 
 
-def prepared(tokens, **about) -> ExportedInstance:
+def prepared(tokens, **about) -> InstanceExport:
     """The tokens of one instance as formats write them."""
     status = derive_status(instance(**({"instance_id": "i1"} | about)), tokens)
     visits = [Visit.from_token(one, flows=True) for one in tokens]
@@ -30,7 +30,7 @@ def prepared(tokens, **about) -> ExportedInstance:
     return prepare(ReadInstance(status, visits, derived, lambda: None))
 
 
-def written(form: ExportFormat, *instances: ExportedInstance) -> str:
+def written(form: ExportFormat, *instances: InstanceExport) -> str:
     """The text of a format."""
     return "".join(form.write(instances, LATER))
 

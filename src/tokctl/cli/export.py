@@ -26,7 +26,7 @@ from tokctl.store import is_store_file
 from tokctl.text import suggest
 
 if TYPE_CHECKING:
-    from tokctl.exports.export_format import ExportedInstance, ExportFormat
+    from tokctl.exports.export_format import ExportFormat, InstanceExport
 
 _EXIT_INCOMPLETE = 5
 
@@ -179,7 +179,7 @@ class _Omitted:
         self._chosen = chosen
         self.tokens = 0
 
-    def count_in(self, reading: InstanceReading) -> Iterator[ExportedInstance]:
+    def count_in(self, reading: InstanceReading) -> Iterator[InstanceExport]:
         """Yield the instances as they are exported."""
         from tokctl.exports.export_format import prepare
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from tokctl.exports.export_format import ExportedInstance, ExportedToken, ExportFormat
+from tokctl.exports.export_format import ExportFormat, InstanceExport, TokenExport
 from tokctl.model.states import FAILED
 from tokctl.model.times import format_time, to_micros
 from tokctl.version import __version__
@@ -22,7 +22,7 @@ from tokctl.version import __version__
 _FOREVER = float("inf")
 
 
-def write(instances: Iterable[ExportedInstance], now: datetime) -> Iterator[str]:
+def write(instances: Iterable[InstanceExport], now: datetime) -> Iterator[str]:
     """Yield the document, one event on each line."""
     about = {"generator": f"tokctl {__version__}", "exported_at": format_time(now)}
     yield f'{{"displayTimeUnit":"ms","otherData":{_encode(about)},"traceEvents":['
@@ -34,7 +34,7 @@ def write(instances: Iterable[ExportedInstance], now: datetime) -> Iterator[str]
     yield "\n]}\n"
 
 
-def _list_events(instance: ExportedInstance, pid: int) -> Iterator[dict[str, Any]]:
+def _list_events(instance: InstanceExport, pid: int) -> Iterator[dict[str, Any]]:
     name = " ".join(filter(None, (instance.read.status.instance.process_id, instance.instance_id)))
     yield _metadata("process_name", pid, 0, {"name": name})
     yield _metadata("process_labels", pid, 0, {"labels": instance.read.status.status or "status unknown"})
@@ -74,11 +74,11 @@ def _instant(time: datetime) -> dict[str, Any]:
     return {"ph": "i", "s": "t", "ts": to_micros(time)}
 
 
-def _describe(token: ExportedToken) -> dict[str, Any]:
+def _describe(token: TokenExport) -> dict[str, Any]:
     return {"name": token.visit.name, "cat": token.visit.element_type or "unknown"}
 
 
-def _args(token: ExportedToken) -> dict[str, Any]:
+def _args(token: TokenExport) -> dict[str, Any]:
     return token.facts() | {"parents": token.parents, "certainty": token.certainty}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from tokctl.exports.export_format import ExportedInstance, ExportedToken, ExportFormat
+from tokctl.exports.export_format import ExportFormat, InstanceExport, TokenExport
 from tokctl.model.times import format_time
 from tokctl.render.formats.csv import format_cell
 
@@ -18,7 +18,7 @@ COLUMNS = (
 )
 
 
-def write(instances: Iterable[ExportedInstance], now: datetime) -> Iterator[str]:  # noqa: ARG001 - open ends stay empty
+def write(instances: Iterable[InstanceExport], now: datetime) -> Iterator[str]:  # noqa: ARG001 - open ends stay empty
     """Yield the header and the rows. What is unknown is empty."""
     yield _format_row(COLUMNS)
     for instance in instances:
@@ -26,7 +26,7 @@ def write(instances: Iterable[ExportedInstance], now: datetime) -> Iterator[str]
             yield _format_row(_values(instance, token))
 
 
-def _values(instance: ExportedInstance, token: ExportedToken) -> Iterator[Any]:
+def _values(instance: InstanceExport, token: TokenExport) -> Iterator[Any]:
     about, visit = instance.read.status.instance, token.visit
     values = token.facts() | {
         "case_id": instance.instance_id,

@@ -18,7 +18,7 @@ from tokctl.services.export import ReadInstance
 DERIVED, UNKNOWN = "derived", "unknown"
 
 
-class ExportedToken(Struct, frozen=True, kw_only=True):
+class TokenExport(Struct, frozen=True, kw_only=True):
     """A token, its parent in the tree of tokens, further parents if it is a join, and its times.
 
     ``end`` is when it was completed or cancelled, ``failed_at`` when it FAILED, which does not end it. ``certainty``
@@ -80,11 +80,11 @@ class ExportedToken(Struct, frozen=True, kw_only=True):
         return {name: value for name, value in found.items() if value is not None}
 
 
-class ExportedInstance(Struct, frozen=True):
+class InstanceExport(Struct, frozen=True):
     """An instance with its tokens, each after its parent."""
 
     read: ReadInstance
-    tokens: list[ExportedToken]
+    tokens: list[TokenExport]
 
     @property
     def instance_id(self) -> str:
@@ -113,24 +113,24 @@ class ExportFormat(Struct, frozen=True, kw_only=True):
     has one instance only, and ``is_json`` that control characters may be written as JSON escapes.
     """
 
-    write: Callable[[Iterable[ExportedInstance], datetime], Iterator[str]]
-    omits: Callable[[ExportedToken], bool] = lambda _: False
+    write: Callable[[Iterable[InstanceExport], datetime], Iterator[str]]
+    omits: Callable[[TokenExport], bool] = lambda _: False
     is_single: bool = False
     is_json: bool = False
 
 
-def prepare(read: ReadInstance) -> ExportedInstance:
+def prepare(read: ReadInstance) -> InstanceExport:
     """Return an instance as formats write it. Of a token that occurs twice, the first record counts."""
     forest = build_forest(map(TreeRow.from_token, read.visits), max_examples=0)
     visits: dict[str, Visit] = {}
     for visit in read.visits:
         visits.setdefault(visit.token_id, visit)
-    return ExportedInstance(
+    return InstanceExport(
         read, [_describe(forest, node, visits, read) for node in top_down(forest.children, forest.size)]
     )
 
 
-def _describe(forest: Forest, node: int, visits: Mapping[str, Visit], read: ReadInstance) -> ExportedToken:
+def _describe(forest: Forest, node: int, visits: Mapping[str, Visit], read: ReadInstance) -> TokenExport:
     visit, link = visits[forest.ids[node]], forest.certainties.get(node)
     parent, joined = forest.parent_id(node), forest.join_ids(node)
     certainty = {"state": DERIVED} if visit.token_id in read.derived_states else {}
@@ -147,4 +147,4 @@ def _describe(forest: Forest, node: int, visits: Mapping[str, Visit], read: Read
         failed_at = visit.entered_at or visit.finished_at
         if visit.entered_at is None and not is_recorded:
             certainty["failed_at"] = UNKNOWN if failed_at is None else DERIVED
-    return ExportedToken(visit=visit, parent=parent, joined=joined, end=end, failed_at=failed_at, certainty=certainty)
+    return TokenExport(visit=visit, parent=parent, joined=joined, end=end, failed_at=failed_at, certainty=certainty)

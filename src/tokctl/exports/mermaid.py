@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from tokctl.analysis.flow.critical_path import FlowAnalysis
-from tokctl.exports.export_format import ExportedInstance, ExportFormat
+from tokctl.exports.export_format import ExportFormat, InstanceExport
 from tokctl.render.formats.mermaid import write_mermaid
 
 
-def write(instances: Iterable[ExportedInstance], now: datetime) -> Iterator[str]:
+def write(instances: Iterable[InstanceExport], now: datetime) -> Iterator[str]:
     """Yield the lines of the flowchart."""
     for instance in instances:
         yield from write_mermaid(FlowAnalysis(instance.read.visits, now), instance.read.find_definition())

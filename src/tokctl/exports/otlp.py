@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from tokctl.exports.export_format import DERIVED, UNKNOWN, ExportedInstance, ExportedToken, ExportFormat
+from tokctl.exports.export_format import DERIVED, UNKNOWN, ExportFormat, InstanceExport, TokenExport
 from tokctl.model.states import FAILED, is_final
 from tokctl.model.times import to_micros, to_utc
 from tokctl.version import __version__
@@ -34,7 +34,7 @@ _STATUS_CODE_ERROR = 2
 Json = dict[str, Any]
 
 
-def write(instances: Iterable[ExportedInstance], now: datetime) -> Iterator[str]:
+def write(instances: Iterable[InstanceExport], now: datetime) -> Iterator[str]:
     """Yield lines, each a document ``TracesData`` with spans of one instance."""
     for instance in instances:
         about = instance.read.status.instance
@@ -61,7 +61,7 @@ def span_id(instance_id: str, token_id: str = "") -> str:
     return sha256(b"span\0" + instance_id.encode() + b"\0" + token_id.encode()).hexdigest()[:16]
 
 
-def _list_spans(instance: ExportedInstance, now: datetime) -> Iterator[Json]:
+def _list_spans(instance: InstanceExport, now: datetime) -> Iterator[Json]:
     status, root = instance.read.status, span_id(instance.instance_id)
     about = status.instance
     ended = status.ended_at is not None or (status.status is not None and is_final(status.status))
@@ -88,7 +88,7 @@ def _list_spans(instance: ExportedInstance, now: datetime) -> Iterator[Json]:
             yield _span(instance.instance_id, token, shown, now)
 
 
-def _span(instance_id: str, token: ExportedToken, shown: Mapping[str, str], now: datetime) -> Json:
+def _span(instance_id: str, token: TokenExport, shown: Mapping[str, str], now: datetime) -> Json:
     """Return the span of a token; ``shown`` are the ids of the spans, by the ids of the tokens."""
     certainty = dict(token.certainty)
     start = _nanos(token.start) or _nanos(token.failed_at)
@@ -109,7 +109,7 @@ def _span(instance_id: str, token: ExportedToken, shown: Mapping[str, str], now:
     return span
 
 
-def _list_events(token: ExportedToken) -> Iterator[Json]:
+def _list_events(token: TokenExport) -> Iterator[Json]:
     """Yield the changes of the state as events, and the incident, if there is one, as an exception."""
     for change in token.visit.context.state_history or ():
         if change.at and (nanos := _nanos(to_utc(change.at))) is not None:
@@ -133,7 +133,7 @@ def _identity(instance_id: str, name: str, span: str) -> Json:
     return {"traceId": trace_id(instance_id), "spanId": span, "name": name, "kind": _SPAN_KIND_INTERNAL}
 
 
-def omits(token: ExportedToken) -> bool:
+def omits(token: TokenExport) -> bool:
     """Tell whether no time of a token is known that a span can have."""
     return not any(map(_nanos, token.times))
 

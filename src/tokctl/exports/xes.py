@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from xml.sax.saxutils import quoteattr
 
-from tokctl.exports.export_format import UNKNOWN, ExportedInstance, ExportedToken, ExportFormat
+from tokctl.exports.export_format import UNKNOWN, ExportFormat, InstanceExport, TokenExport
 from tokctl.model.states import ACTIVE, CANCELLED, FAILED, SUSPENDED, canonical_state
 from tokctl.model.times import LAST, format_time, to_utc
 from tokctl.render.text import replace_invalid_xml
@@ -45,7 +45,7 @@ class _Event(NamedTuple):
     certainty: str | None
 
 
-def write(instances: Iterable[ExportedInstance], now: datetime) -> Iterator[str]:  # noqa: ARG001 - open ends stay open
+def write(instances: Iterable[InstanceExport], now: datetime) -> Iterator[str]:  # noqa: ARG001 - open ends stay open
     """Yield the log, one event in each piece. The events of a trace are in order of time."""
     yield '<?xml version="1.0" encoding="UTF-8"?>\n<log xes.version="1849-2016" xes.features="">\n'
     for name, (prefix, uri) in _EXTENSIONS.items():
@@ -63,7 +63,7 @@ def write(instances: Iterable[ExportedInstance], now: datetime) -> Iterator[str]
     yield "</log>\n"
 
 
-def _format_events(instance: ExportedInstance) -> Iterator[str]:
+def _format_events(instance: InstanceExport) -> Iterator[str]:
     events = [event for place, token in enumerate(instance.tokens) for event in _list_events(token, place)]
     shared = [_attributes(_describe(token)) for token in instance.tokens]
     for event in sorted(events, key=lambda event: event[:2]):
@@ -78,7 +78,7 @@ def _format_events(instance: ExportedInstance) -> Iterator[str]:
         yield f"<event>{shared[place]}{_attributes(of_event)}</event>\n"
 
 
-def _describe(token: ExportedToken) -> dict[str, Any]:
+def _describe(token: TokenExport) -> dict[str, Any]:
     """Return the attributes of all events of a token."""
     shared = {
         "concept:name": token.visit.name,
@@ -90,7 +90,7 @@ def _describe(token: ExportedToken) -> dict[str, Any]:
     return shared | {name: value for name, value in token.facts().items() if name not in _OTHERWISE}
 
 
-def _list_events(token: ExportedToken, place: int) -> list[_Event]:
+def _list_events(token: TokenExport, place: int) -> list[_Event]:
     """Return the events of a token. One without a time is placed at that of the event before it, or else after it."""
     visit, known = token.visit, token.certainty
     changes: list[tuple[datetime | None, str, str, str | None]] = [

@@ -45,8 +45,8 @@ def select_instances(
 ) -> list[str]:
     """Return the ids of the instances that match, in order of their start.
 
-    With ``troubled`` only those that have not ended and in which the debug rules find a problem; ``thresholds`` are
-    those of the configuration. Raises UsageError: a threshold is invalid.
+    With ``troubled``, those that have ended are left out, and those in which the debug rules find no problem;
+    ``thresholds`` are those of the configuration. Raises UsageError: a threshold is invalid.
     """
     ids = dict.fromkeys(status.instance.instance_id for status in engine.instances(where, SortOrder("started")))
     if not troubled:

@@ -17,8 +17,8 @@ from rich.console import Console
 
 from corpus.packages import PACKAGES, FetchError, cache_folder, fetch, models_in, short_name
 from corpus.report import Model, print_file, print_list, print_summary, print_table, share_that_runs
-from corpus.worker import CRASHED, HUNG, INCOMPLETE, TIME_LIMIT, Run, run_all
-from support.bpmn_reading import startable_processes
+from corpus.worker import CRASHED, HUNG, INCOMPLETE, TIME_LIMIT, run_all
+from support.bpmn_reading import has_several_processes, startable_processes
 
 MIN_SHARE = 0.85
 SEEDS = 3
@@ -34,12 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     if not models:
         console.print("no models", style="red")
         return 2
-    runs = [
-        Run(str(model.path), process, seed)
-        for model in models[:: options.every]
-        for process in model.processes
-        for seed in range(1, options.seeds + 1)
-    ]
+    runs = [run for model in models[:: options.every] for run in model.runs(options.seeds)]
     by_path = {str(model.path): model for model in models}
     progress = Console(stderr=True)
     with progress.status("simulating") as status:
@@ -85,7 +80,9 @@ def models_of(packages: Iterable[str]) -> list[Model]:
             digest = hashlib.sha256(content).digest()
             if digest not in seen:
                 seen.add(digest)
-                models.append(Model(short_name(package), path, tuple(startable_processes(content))))
+                processes = tuple(startable_processes(content))
+                collaborates = has_several_processes(content)
+                models.append(Model(short_name(package), path, processes, has_collaboration=collaborates))
     return models
 
 

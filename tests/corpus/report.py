@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from corpus.worker import APPROXIMATED, OUTCOMES, RAN, REFUSED, RunResult
+from corpus.worker import APPROXIMATED, OUTCOMES, RAN, REFUSED, Run, RunResult
 
 NO_PROCESS = "no process"
 """The outcome of a model without a startable process."""
@@ -21,12 +21,21 @@ MAX_REASONS = 60
 
 @dataclass(slots=True)
 class Model:
-    """A model file, the processes in it that have a start event, and the results of their runs."""
+    """A model file, the processes in it that have a start event, and the results of their runs.
+
+    If it has several processes, ``has_collaboration`` is true: they also run together.
+    """
 
     package: str
     path: Path
     processes: tuple[str, ...]
     results: list[RunResult] = field(default_factory=list)
+    has_collaboration: bool = False
+
+    def runs(self, seeds: int) -> list[Run]:
+        """Return the runs of all its processes, each with so many seeds."""
+        processes = [*self.processes, *([None] if self.processes and self.has_collaboration else [])]
+        return [Run(str(self.path), process, seed) for process in processes for seed in range(1, seeds + 1)]
 
     @property
     def worst(self) -> RunResult | None:
@@ -116,7 +125,7 @@ def print_file(console: Console, model: Model) -> None:
     """Print every run of a model with all that is known of it."""
     console.print(str(model.path), style="bold", markup=False)
     for result in model.results:
-        run = f"{result.run.process}, seed {result.run.seed}"
+        run = f"{result.run.process or 'all processes'}, seed {result.run.seed}"
         console.print(f"  {run}: {result.outcome}, {result.tokens} tokens, {result.seconds:.2f} s", markup=False)
         for text in (result.reason, *result.problems, *result.approximations):
             if text:

@@ -10,21 +10,12 @@ import pytest
 from corpus.__main__ import main, models_of
 from corpus.packages import FetchError
 from corpus.report import share_that_runs
-from corpus.worker import CRASHED, HUNG, INCOMPLETE, Run, run_all
+from corpus.worker import CRASHED, HUNG, INCOMPLETE, run_all
 
 pytestmark = pytest.mark.slow
 PACKAGES = ("npm:bpmn@0.2.2", "npm:@process-engine/process_engine_runtime@8.0.0", "pip:bpmn-evalkit==0.2.0")
 EVERY = 2
-MIN_SHARE = 0.25
-KNOWN_INCOMPLETE = {
-    "andMerge.bpmn",
-    "xorMerge.bpmn",
-    "empty_activity_test.bpmn",
-    "intermediate_event_receive_tests.bpmn",
-    "intermediate_event_restriction_test.bpmn",
-    "parallel_gateway_unsupported_test.bpmn",
-}
-"""Models with several start events, or with joins that no task is before."""
+MIN_SHARE = 0.95
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +28,13 @@ def models():
 
 
 def test_models_of_published_packages(models):
-    runs = [Run(str(model.path), process, 1) for model in models for process in model.processes]
+    runs = [run for model in models for run in model.runs(1)]
     by_path = {str(model.path): model for model in models}
     for result in run_all(runs, workers=1):
         by_path[result.run.file].results.append(result)
     assert len(models) > 50
     bad = {model.path.name: model.worst for model in models if model.outcome in {HUNG, CRASHED, INCOMPLETE}}
-    assert {name: result for name, result in bad.items() if name not in KNOWN_INCOMPLETE} == {}
+    assert bad == {}
     assert share_that_runs(models) > MIN_SHARE
 
 

@@ -174,6 +174,24 @@ ERROR = definitions(
     f'<boundaryEvent id="b" attachedToRef="sub">{EVENT["error"]}</boundaryEvent>'
     + flows("f1:s>sub f2:sub>e f3:b>failed")
 )
+CAUGHT = definitions(
+    f'<startEvent id="s"/><endEvent id="e">{EVENT["error"]}</endEvent><task id="t"/>'
+    f'<subProcess id="event" triggeredByEvent="true"><startEvent id="es">{EVENT["error"]}</startEvent><task id="u"/>'
+    f"{flows('f3:es>u')}</subProcess>" + flows("f1:s>e f2:s>t")
+)
+UNCAUGHT = definitions(
+    f'<startEvent id="s"/><subProcess id="sub"><startEvent id="is"/><endEvent id="ie">{EVENT["error"]}</endEvent>'
+    f'{flows("i1:is>ie")}</subProcess><task id="t"/>' + flows("f1:s>sub f2:s>t")
+)
+IN_SUB = definitions(
+    '<startEvent id="s"/><subProcess id="sub"><startEvent id="is"/><task id="a"/><task id="b"/>'
+    f'<boundaryEvent id="on-a" attachedToRef="a">{EVENT["compensate"]}</boundaryEvent><task id="undo-a"/>'
+    f'<boundaryEvent id="on-b" attachedToRef="b">{EVENT["compensate"]}</boundaryEvent><task id="undo-b"/>'
+    f"{flows('i1:is>a i2:a>b')}</subProcess>"
+    f'<intermediateThrowEvent id="throw">{EVENT["compensate"]}</intermediateThrowEvent><endEvent id="e"/>'
+    '<association id="1" sourceRef="on-a" targetRef="undo-a"/><association id="2" sourceRef="on-b" targetRef="undo-b"/>'
+    + flows("f1:s>sub f2:sub>throw f3:throw>e")
+)
 TERMINATE = definitions(
     f'<startEvent id="s"/><task id="a"/><task id="b"/><endEvent id="stop">{EVENT["terminate"]}</endEvent>'
     + flows("f1:s>a f2:s>b f3:a>stop")

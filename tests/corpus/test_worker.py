@@ -11,9 +11,11 @@ import pytest
 
 from corpus.report import Model, group, share_that_runs
 from corpus.worker import APPROXIMATED, CRASHED, HUNG, INCOMPLETE, RAN, REFUSED, Run, RunResult, Worker, judge, run_all
+from support.bpmn_reading import has_several_processes
 from support.paths import MODELS
 from support.recording import run as simulate_model
-from support.token_records import definitions
+from support.token_records import definitions, flows
+from tokctl.simulation.limits import Limits
 
 pytestmark = pytest.mark.slow
 GOOD = Run(str(MODELS / "parallel.bpmn"), "parallel", 1)
@@ -75,6 +77,28 @@ def test_tokens_are_played():
     tokens = next(iter(sink.tokens.values()))
     tokens.popitem()
     assert judge(xml, sink, "parallel", ())["outcome"] == INCOMPLETE
+
+
+def test_a_run_that_was_stopped_may_have_work_left():
+    sink = simulate_model("parallel", limits=Limits(steps=1))
+    xml = (MODELS / "parallel.bpmn").read_bytes()
+    assert judge(xml, sink, None, ())["outcome"] == INCOMPLETE
+    assert judge(xml, sink, None, (), exhausted=True)["outcome"] == RAN
+
+
+def test_processes_run_alone_and_together(tmp_path):
+    first, second = (
+        f'<startEvent id="{name}s"/><endEvent id="{name}e"/>{flows(f"{name}f:{name}s>{name}e")}' for name in "pq"
+    )
+    path = tmp_path / "two.bpmn"
+    path.write_bytes(definitions(f'{first}</process><process id="q">{second}'))
+    model = Model("a", path, ("p", "q"), has_collaboration=has_several_processes(path.read_bytes()))
+    results = list(run_all(model.runs(1), workers=1))
+    assert [(result.run.process, result.outcome, result.tokens) for result in results] == [
+        ("p", RAN, 2),
+        ("q", RAN, 2),
+        (None, RAN, 4),
+    ]
 
 
 def test_reasons_are_grouped():

@@ -34,15 +34,17 @@ RAN, APPROXIMATED, REFUSED, INCOMPLETE, CRASHED, HUNG = (
 OUTCOMES = (RAN, APPROXIMATED, REFUSED, INCOMPLETE, CRASHED, HUNG)
 """Best first."""
 TIME_LIMIT = 20.0
+MAX_STEPS = 2500
+"""Of a run: models that never end would take most of the time, and tell no more by 10,000 steps."""
 MEMORY_LIMIT = 4 * 1024**3
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One process of a model to be simulated with one seed."""
+    """One process of a model to be simulated with one seed; None: all of its processes together."""
 
     file: str
-    process: str
+    process: str | None
     seed: int
 
 
@@ -150,31 +152,36 @@ def simulate_one(run: Run) -> dict[str, Any]:
     """Simulate one process of a model; returns the fields of a ``RunResult``."""
     from support.recording import START, MemorySink
     from tokctl.errors import TokctlError
+    from tokctl.simulation.limits import Limits
     from tokctl.simulation.scenario import Scenario
     from tokctl.simulation.simulate import read_models, simulate
 
     sink = MemorySink()
     try:
         scenario = Scenario(process=run.process, seed=run.seed)
-        result = simulate(read_models([Path(run.file)]), scenario, sink, start=START)
+        models, limits = read_models([Path(run.file)]), Limits(steps=MAX_STEPS)
+        result = simulate(models, scenario, sink, start=START, limits=limits, all_processes=run.process is None)
     except TokctlError as error:
         return {"outcome": REFUSED, "reason": str(error).replace(run.file, "FILE")}
     except Exception as error:  # noqa: BLE001 - any other exception would be a bug in tokctl
         return _describe_crash(error)
-    return judge(Path(run.file).read_bytes(), sink, run.process, tuple(getattr(result, "approximations", ())))
+    return judge(Path(run.file).read_bytes(), sink, run.process, result.approximations, exhausted=result.exhausted > 0)
 
 
-def judge(xml: bytes, sink: Any, process: str, approximations: Sequence[Any]) -> dict[str, Any]:
-    """Play the recorded tokens; returns the fields of a ``RunResult``."""
+def judge(
+    xml: bytes, sink: Any, process: str | None, approximations: Sequence[Any], *, exhausted: bool = False
+) -> dict[str, Any]:
+    """Play the recorded tokens; returns the fields of a ``RunResult``. Those of an ``exhausted`` run may be in work."""
     from support.token_player import play
 
     problems, unchecked = [], []
     approximated = {one.element_id for one in approximations}
     for instance_id, recorded in sink.tokens.items():
         tokens = list(recorded.values())
-        status = sink.instances[instance_id].status
-        report = play([xml], tokens, process=process, status=status, approximated=approximated)
-        problems += [*report.problems, *_stuck(tokens)]
+        instance = sink.instances[instance_id]
+        played = process or instance.process_id
+        report = play([xml], tokens, process=played, status=instance.status, approximated=approximated)
+        problems += [*report.problems, *([] if exhausted else _stuck(tokens))]
         unchecked += report.unchecked
     outcome = INCOMPLETE if problems else APPROXIMATED if approximations else RAN
     return {

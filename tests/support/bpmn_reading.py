@@ -84,14 +84,22 @@ class Scope:
 
     id: str
     nodes: dict[str, Node] = field(default_factory=dict)
-    handlers: dict[str, str] = field(default_factory=dict)
-    """The handlers of compensation, by the boundary event."""
+    handlers: dict[str, Node] = field(default_factory=dict)
+    """The compensation handlers, by their activities."""
 
     def start_nodes(self) -> list[Node]:
         """Return the start events, or else the nodes without incoming flows."""
         nodes = self.nodes.values()
         starts = [node for node in nodes if node.type == "startEvent"]
         return starts or [node for node in nodes if node.starts_by_itself]
+
+    def find_handler(self, node_id: str) -> Node | None:
+        """Return a compensation handler in it or in its sub-processes."""
+        if node_id in self.nodes:
+            node = self.nodes[node_id]
+            return node if node.compensates else None
+        inner = [node.inner.find_handler(node_id) for node in self.nodes.values() if node.inner is not None]
+        return next((node for node in inner if node is not None), None)
 
     def reaching(self, flow: Flow, gateway: Node) -> set[str]:
         """Return the nodes from which a token can come to a flow without passing a gateway."""
@@ -121,12 +129,25 @@ def startable_processes(xml: bytes) -> list[str]:
     return [p.get("id", "") for p in processes if p.find(f"{NAMESPACE}startEvent") is not None]
 
 
+def has_several_processes(xml: bytes) -> bool:
+    """Tell whether a file has several processes with something in them."""
+    try:
+        root = ET.fromstring(xml)
+    except (ET.ParseError, ValueError, LookupError):
+        return False
+    filled = [one for one in root.iter(f"{NAMESPACE}process") if one.find(f"{NAMESPACE}sequenceFlow") is not None]
+    return len(filled) > 1
+
+
 def read_processes(xmls: Iterable[bytes]) -> dict[str, Scope]:
     """Return the processes in BPMN files by their ids."""
     found: dict[str, Scope] = {}
     for xml in xmls:
         for process in ET.fromstring(xml).iter(f"{NAMESPACE}process"):
-            found.setdefault(process.get("id", ""), _read_scope(process))
+            scope = _read_scope(process)
+            for association in process.iter(f"{NAMESPACE}association"):
+                _read_handler(scope, association)
+            found.setdefault(scope.id, scope)
     return found
 
 
@@ -153,11 +174,18 @@ def _read_scope(element: ET.Element) -> Scope:
             node.attached_to = _resolve(node.attached_to, scope)
             if node.attached_to in scope.nodes:
                 scope.nodes[node.attached_to].boundaries.append(node)
-    for association in element.findall(f"{NAMESPACE}association"):
-        source, target = (_resolve(association.get(name, ""), scope) for name in ("sourceRef", "targetRef"))
-        if source in scope.nodes and target in scope.nodes and "compensate" in scope.nodes[source].events:
-            scope.handlers[source] = target
     return scope
+
+
+def _read_handler(scope: Scope, association: ET.Element) -> None:
+    """Read the association of a compensation boundary event with its handler, wherever it is in the process."""
+    source, target = (_resolve(association.get(name, ""), scope) for name in ("sourceRef", "targetRef"))
+    if source in scope.nodes and target in scope.nodes and "compensate" in scope.nodes[source].events:
+        scope.handlers[scope.nodes[source].attached_to or ""] = scope.nodes[target]
+        scope.nodes[target].compensates = True
+    for node in scope.nodes.values():
+        if node.inner is not None:
+            _read_handler(node.inner, association)
 
 
 def _read_node(element: ET.Element, tag: str) -> Node:

@@ -15,12 +15,13 @@ THROWN = frozenset({"error", "escalation", "cancel"})
 def find_ends(run: Run, *, cancelled: bool) -> list[tuple[datetime, Visit | None]]:
     """Return when everything in a run was withdrawn, and by which event sub-process; those around it are known."""
     found: list[tuple[datetime, Visit | None]] = []
-    found += [(visit.created, None) for visit in run.visits if visit.completed and _ends_all(visit)]
+    found += [(one.created, None) for one in run.visits if one.completed and _ends_all(one, ENDING - {"error"})]
+    found += [(time, None) for time in _uncaught_errors(run)]
     for event in run.visits:
         if event.node.triggered and event.inner is not None:
             inner = [visit for visit in event.inner.visits if visit.completed]
             found += [(one.ended, event) for one in inner if one.came == "start" and one.node.interrupting]
-            found += [(one.created, None) for one in inner if _ends_all(one, ENDING - {"terminate"})]
+            found += [(one.created, None) for one in inner if _ends_all(one, frozenset({"cancel"}))]
     owner = run.owner
     if owner is not None:
         found.append((owner.run.killed_at(owner), None))
@@ -31,11 +32,27 @@ def find_ends(run: Run, *, cancelled: bool) -> list[tuple[datetime, Visit | None
     return [(time, cause) for time, cause in found if time != NEVER]
 
 
+def _uncaught_errors(run: Run) -> list[datetime]:
+    """Return when an error ended a run: one that neither an event sub-process of it caught, nor a boundary in it."""
+    thrown = [one.created for one in run.visits if one.completed and _ends_all(one, frozenset({"error"}))]
+    caught = []
+    for visit in run.visits:
+        if visit.inner is None:
+            continue
+        if visit.cancelled:
+            there = [one.created for one in visit.children if one.came == "boundary" and "error" in one.node.events]
+            thrown += [time for time in _uncaught_errors(visit.inner) if time not in there]
+        if visit.node.triggered:
+            starts = [one for one in visit.inner.visits if one.came == "start" and one.completed]
+            caught += [one.ended for one in starts if "error" in one.node.events]
+    return [time for time in thrown if time not in caught]
+
+
 def _ends_early(owner: Visit) -> bool:
     return owner.repeats and owner.node.loop is not None and owner.node.loop.ends_early
 
 
-def _ends_all(visit: Visit, kinds: frozenset[str] = ENDING) -> bool:
+def _ends_all(visit: Visit, kinds: frozenset[str]) -> bool:
     return visit.node.type == "endEvent" and bool(kinds & visit.node.events)
 
 

@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any
 
 from support.bpmn_reading import FLOW_NODES, OTHER_FLOW_NODES, Scope, read_global_tasks, read_processes
+from support.token_compensation import is_compensating, wrong_compensations
 from support.token_ends import THROWN, find_ends, is_interrupted, may_cause
 from support.token_exits import wrong_exits
 from support.token_joins import check_join
@@ -79,6 +80,9 @@ class _Player:
                 merged |= check_join(run, node, self.problems, self.unchecked)
             for visit in run.visits:
                 self.check_visit(visit, is_merged=visit in merged)
+        self.problems += wrong_compensations(
+            [v for run in runs for v in run.visits if v.node.id not in self.approximated]
+        )
         self.check_status(runs[0], [visit for run in runs for visit in run.visits], status)
 
     def check_status(self, top: Run, visits: list[Visit], status: str | None) -> None:
@@ -125,8 +129,6 @@ class _Player:
             self.check_trigger(visit)
         if visit.came == "boundary":
             self.check_boundary(visit)
-        if visit.node.events & {"compensate", "cancel"} and visit.node.type in {"endEvent", "intermediateThrowEvent"}:
-            self.check_compensation(visit)
 
     def check_entry(self, visit: Visit) -> None:
         parent = visit.parent
@@ -148,12 +150,12 @@ class _Player:
             for flow in taken:
                 self.problems.append(f"{visit} has a token on flow {flow}, but no token leaves it")
             return
-        withdrawn = visit.ended >= visit.run.killed_at(visit)
+        withdrawn = visit.ended >= visit.run.killed_at(visit) or is_compensating(visit)
         if not visit.completed and not (visit.node.cyclic and taken):
             return
         if visit.node.type == "intermediateThrowEvent" and visit.node.link is not None:
             links = sum(child.came == "link" for child in visit.children)
-            if links != 1 and not withdrawn:
+            if links != 1 and not withdrawn and visit.node.id not in self.approximated:
                 self.problems.append(f"{visit} has {links} tokens at the other side of its link, not one")
             return
         rounds = max(taken.values(), default=1) if visit.node.cyclic else visit.node.leaves
@@ -241,6 +243,10 @@ class _Player:
         for start in starts:
             if start.completed and not any(one.created <= start.ended <= one.ended for one in others):
                 self.problems.append(f"{event} was triggered after everything beside it had ended")
+            if start.completed and start.node.events and start.node.events <= THROWN:
+                inside = [one for other in others if other.inner is not None for one in _within(other.inner)]
+                if not any(may_cause(one, start) for one in (*others, *inside)):
+                    self.problems.append(f"{event} caught what nothing beside it threw")
 
     def check_boundary(self, visit: Visit) -> None:
         host, node = visit.parent, visit.node
@@ -268,31 +274,6 @@ class _Player:
             causes = [one for one in _within(host.inner) if may_cause(one, visit)]
             if not causes:
                 self.problems.append(f"{visit} caught what nothing in {host} threw")
-
-    def check_compensation(self, throw: Visit) -> None:
-        """Check that the handler of each completed activity ran."""
-        run = throw.run
-        if run.owner is not None and run.owner.node.triggered:
-            run = run.owner.run
-        withdrawn = "cancel" not in throw.node.events and throw.ended >= throw.run.killed_at(throw)
-        if not throw.completed or withdrawn or throw.node.id in self.approximated:
-            return
-        for boundary, handler in run.scope.handlers.items():
-            activity = run.scope.nodes[boundary].attached_to
-            if activity is None or throw.node.activity_ref not in {None, activity}:
-                continue
-            done = [
-                v
-                for v in run.at(run.scope.nodes[activity])
-                if v.completed and v.ended <= throw.created and v.came != "repeat"
-            ]
-            ran = run.at(run.scope.nodes[handler])
-            if len(ran) != len(done) and handler not in self.approximated:
-                times = f"was completed {len(done)} times, its compensation '{handler}' ran {len(ran)} times"
-                self.problems.append(f"{throw}: '{activity}' {times}")
-        nested = [one for one in run.visits if one.inner is not None and one.inner.scope.handlers]
-        if nested:
-            self.unchecked.append(f"{throw}: compensation within {nested[0]}")
 
 
 def _depth(run: Run) -> int:

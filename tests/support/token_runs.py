@@ -158,24 +158,34 @@ class Placement:
         """Place a token that came from another one of the same run."""
         run, node = parent.run, parent.run.scope.nodes.get(token.element_id)
         if node is None:
-            return None
+            return self._place_handler(token, parent)
         if not token.hops:
             return Visit(token, node, run, "compensation", parent) if node.compensates and _may_throw(parent) else None
         if len(token.hops) > 1 or token.hops[0].from_element != parent.node.id:
             return None
-        if node.compensates:
+        via = token.hops[0].via_flow
+        if node.compensates and via is None:
             return Visit(token, node, run, "compensation", parent)
         if node.attached_to == parent.node.id:
             return Visit(token, node, run, "boundary", parent)
         if node.link is not None and node.link == parent.node.link:
             return Visit(token, node, run, "link", parent)
-        via = token.hops[0].via_flow
         between = [flow for flow in parent.node.outgoing if flow.target == node.id]
         named = [flow for flow in between if flow.id == via and via is not None]
         unnamed = [flow for flow in between if flow.id is None]
         used = [child.flow for child in parent.children]
         flows = named or sorted(unnamed, key=used.count)
         return Visit(token, node, run, "flow", parent, flows[0]) if flows else None
+
+    def _place_handler(self, token: Any, parent: Visit) -> Visit | None:
+        """Place a compensation handler of an activity in what is compensated."""
+        if not _may_throw(parent) or any(hop.via_flow is not None for hop in token.hops):
+            return None
+        for run in compensated_runs(parent):
+            node = run.scope.find_handler(token.element_id)
+            if node is not None:
+                return Visit(token, node, run, "compensation", parent)
+        return None
 
     def _place_inside(self, token: Any, parent: Visit) -> Iterable[Visit | None]:
         """Place a token in the activity that contains it."""
@@ -204,6 +214,14 @@ class Placement:
             else:
                 owner.inner = run
         return run
+
+
+def compensated_runs(throw: Visit) -> list[Run]:
+    """Return what an event compensates: the run that it is in, and from an event sub-process also those around it."""
+    runs = [throw.run]
+    while (owner := runs[-1].owner) is not None and owner.node.triggered:
+        runs.append(owner.run)
+    return runs
 
 
 def _may_throw(visit: Visit) -> bool:

@@ -200,11 +200,9 @@ class HttpSender:
         """Return the body of a response as ``iter_body`` does. Raises InputError: it is a web page, XML or binary."""
         pieces = self.iter_body(response)
         beginning = b""
-        while (
-            len(beginning) < BEGINNING_CHARACTERS
-            and beginning.lstrip()[:1] not in {b"{", b"["}
-            and (piece := next(pieces, None)) is not None
-        ):
+        while len(beginning) < BEGINNING_CHARACTERS and beginning.lstrip()[:1] not in {b"{", b"["}:
+            if (piece := next(pieces, None)) is None:
+                break
             beginning += piece
         answer = self._to_response(response, beginning)
         if is_foreign(answer):

@@ -116,9 +116,10 @@ class SpiffRecorder:
             for token in self.lifecycle:
                 if token.state == FAILED:
                     self.lifecycle.change_state(token, CANCELLED)
-        for task_id, token in self._visits.tokens.items():
-            if token.live and (task := self._visits.find_task(task_id)) is not None:
-                self.lifecycle.set_variables(token, self._visits.read_variables(task), updates_time=True)
+        for workflow in (self.workflow, *self.workflow.subprocesses.values()):
+            for task_id, task in workflow.tasks.items():
+                if (live := self._visits.tokens.get(task_id)) is not None and live.live:
+                    self.lifecycle.set_variables(live, self._visits.read_variables(task), updates_time=True)
         if not self._definitions_written:
             for definition in self.model.definitions:
                 self.sink.put_definition(definition)

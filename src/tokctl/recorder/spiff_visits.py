@@ -14,6 +14,7 @@ from SpiffWorkflow.bpmn.specs.mixins.events.intermediate_event import BoundaryEv
 from SpiffWorkflow.bpmn.specs.mixins.multiinstance_task import LoopTask
 from SpiffWorkflow.bpmn.specs.mixins.unstructured_join import UnstructuredJoin
 from SpiffWorkflow.bpmn.workflow import BpmnWorkflow
+from SpiffWorkflow.exceptions import TaskNotFoundException
 from SpiffWorkflow.task import Task
 from SpiffWorkflow.util.task import TaskState
 
@@ -60,12 +61,10 @@ class VisitRecorder:
 
     def find_task(self, task_id: UUID) -> Task | None:
         """Return a task of the workflow, of its sub-processes or of called processes."""
-        task = self.workflow.tasks.get(task_id)
-        if task is None:
-            for inner in self.workflow.subprocesses.values():
-                if task_id in inner.tasks:
-                    return inner.tasks[task_id]
-        return task
+        try:
+            return self.workflow.get_task_from_id(task_id)
+        except TaskNotFoundException:
+            return None
 
     # --- visits -----------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -45,18 +45,16 @@ class Timeline:
         heapq.heapify(self._scheduled)
         return [(time, action) for time, _, _, _, action in taken]
 
-    def advance(self, stop: datetime) -> bool:
-        """Go to the next action and do it; return False if there is none until ``stop``."""
-        if not self._scheduled or self._scheduled[0][0] > stop:
-            return False
+    def has_next(self, stop: datetime) -> bool:
+        """Tell whether there is an action until ``stop``; those of instances that have ended are forgotten."""
+        while self._scheduled and self._scheduled[0][3].stopped:
+            heapq.heappop(self._scheduled)
+        return bool(self._scheduled) and self._scheduled[0][0] <= stop
+
+    def advance(self) -> None:
+        """Go to the next action and do it."""
         self.now, _, _, run, action = heapq.heappop(self._scheduled)
         run.act(action)
-        return True
-
-    @property
-    def next_time(self) -> datetime | None:
-        """The time of the next action."""
-        return self._scheduled[0][0] if self._scheduled else None
 
 
 class Conversation:
@@ -68,6 +66,7 @@ class Conversation:
         self.timeline = Timeline(start, simulation.stop_requested)
         self.runs: list[InstanceRun] = []
         self.steps_exhausted = False
+        self._to_start: deque[tuple[str, str]] = deque()
         self._messages: Counter[tuple[str, str]] = Counter()  # sent to an element that does not wait for them yet
 
     @property
@@ -80,13 +79,16 @@ class Conversation:
         try:
             for process_id, start in self.simulation.starts:
                 self.start(process_id, start)
+            self._start_waiting()
             steps = 0
-            while self.timeline.advance(stop) and not self.simulation.stop_requested.is_set():
-                self._exchange_events()
-                steps += 1
+            while not self.simulation.stop_requested.is_set() and self.timeline.has_next(stop):
                 if steps >= self.simulation.limits.steps:
                     self.steps_exhausted = True
                     break
+                self.timeline.advance()
+                self._exchange_events()
+                self._start_waiting()
+                steps += 1
         finally:
             for run in self.runs:
                 run.finish()
@@ -124,7 +126,7 @@ class Conversation:
 
     def _send(self, process_id: str, element_id: str) -> None:
         if (process_id, element_id) in self.simulation.message_starts:
-            self._start_later(process_id, element_id)
+            self._to_start.append((process_id, element_id))
             return
         for run in self._running(process_id):
             for task in run.waiting_tasks():
@@ -158,13 +160,13 @@ class Conversation:
             model = self.simulation.models[process_id]
             names = {event.name for event in model.details(element_id).events if event.kind == MESSAGE}
             if process_id != sender.process_id and name in names:
-                self._start_later(process_id, element_id)
+                self._to_start.append((process_id, element_id))
                 return
 
-    def _start_later(self, process_id: str, element_id: str) -> None:
-        """Start an instance once the sender has done what it does now."""
-        first = self.runs[0]
-        first.schedule(self.timeline.now, lambda: self.start(process_id, element_id))
+    def _start_waiting(self) -> None:
+        """Start the instances that messages start: after the sender has done what it did."""
+        while self._to_start and not self.simulation.stop_requested.is_set():
+            self.start(*self._to_start.popleft())
 
     def _running(self, process_id: str | None = None) -> list[InstanceRun]:
         return [run for run in self.runs if not run.stopped and process_id in {None, run.process_id}]

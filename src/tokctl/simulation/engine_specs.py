@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from SpiffWorkflow.bpmn.specs.bpmn_process_spec import BpmnProcessSpec
-from SpiffWorkflow.bpmn.specs.control import SimpleBpmnTask
+from SpiffWorkflow.bpmn.specs.control import BoundaryEventJoin, SimpleBpmnTask
 from SpiffWorkflow.bpmn.specs.data_spec import TaskDataReference
 from SpiffWorkflow.bpmn.specs.defaults import (
     BoundaryEvent,
@@ -26,6 +26,7 @@ from SpiffWorkflow.bpmn.specs.defaults import (
     StandardLoopTask,
 )
 from SpiffWorkflow.bpmn.specs.event_definitions.conditional import ConditionalEventDefinition
+from SpiffWorkflow.bpmn.specs.mixins.multiinstance_task import LoopTask
 from SpiffWorkflow.bpmn.specs.mixins.unstructured_join import UnstructuredJoin
 from SpiffWorkflow.operators import Operator
 from SpiffWorkflow.specs.base import TaskSpec
@@ -51,8 +52,11 @@ class Interpreter(Protocol):
         Raises IncidentError: none can be taken.
         """
 
-    def needs_compensation(self, activity_id: str, handler_id: str) -> bool:
-        """Tell whether an activity was completed more often than its compensation handler."""
+    def next_to_compensate(self, task: Task, activity_ids: Collection[str]) -> str | None:
+        """Return which of some activities is compensated next: the last that was completed, and not compensated yet.
+
+        None if there is no other; the answer is the same for the same visit.
+        """
 
     def loop_items(self, task: Task, loop: LoopDetails) -> list[Any]:
         """Return an item for each instance of a multi-instance activity."""
@@ -105,6 +109,17 @@ class DefiniteBoundaryEvent(BoundaryEvent):  # type: ignore[misc]
         return super()._run_hook(my_task)
 
 
+class BoundaryJoin(BoundaryEventJoin):  # type: ignore[misc]
+    """Withdraws the boundary events of an activity that has ended, or the activity that one of them interrupts.
+
+    SpiffWorkflow's own class searches all tasks since the activity began, and those before it.
+    """
+
+    def _find_tasks(self, my_task: Task) -> list[Task]:
+        split = my_task.find_ancestor(self.split_task)
+        return [task for branch in split.children for task in branch.children if task.task_spec is self]
+
+
 class ConditionEvent(ConditionalEventDefinition):  # type: ignore[misc]
     """Waits for a condition over the variables; a message of its name stands for the condition."""
 
@@ -141,16 +156,16 @@ class FlowCondition(Operator):  # type: ignore[misc]
         return self.flow.id in interpreter_of(task).chosen_flows(task)
 
 
-class NeedsCompensation(Operator):  # type: ignore[misc]
-    """Whether an activity was completed, and not compensated yet."""
+class IsCompensatedNext(Operator):  # type: ignore[misc]
+    """Whether an activity is the next of some that are compensated one after the other."""
 
-    def __init__(self, activity_id: str, handler_id: str) -> None:
-        super().__init__(activity_id, handler_id)
+    def __init__(self, activity_id: str, all_ids: Collection[str]) -> None:
+        super().__init__(activity_id)
         self.activity_id = activity_id
-        self.handler_id = handler_id
+        self.all_ids = all_ids
 
     def _matches(self, task: Task) -> bool:
-        return interpreter_of(task).needs_compensation(self.activity_id, self.handler_id)
+        return interpreter_of(task).next_to_compensate(task, self.all_ids) == self.activity_id
 
 
 class Step(SimpleBpmnTask):  # type: ignore[misc]
@@ -173,6 +188,16 @@ class LoopingStep(Step):
     def _run_hook(self, my_task: Task) -> bool:
         my_task._sync_children(self.outputs, TaskState.FUTURE)  # noqa: SLF001 - as gateways do
         _make_definite(my_task)
+        return True
+
+
+class WithdrawOthers(Step):
+    """Withdraws all other tokens of its process or sub-process."""
+
+    def _run_hook(self, my_task: Task) -> bool:
+        for task in list(my_task.workflow.live.values()):
+            if task is not my_task:
+                task.cancel()
         return True
 
 
@@ -219,12 +244,20 @@ class _TokenJoin(UnstructuredJoin):  # type: ignore[misc]
         """Tell whether it fires although not every incoming flow has a token."""
         return False
 
+    def _predict_hook(self, _task: Task) -> None:
+        """Predict nothing: the joins of a chain of forks would double what follows, once for each incoming flow."""
+
     def _run_hook(self, my_task: Task) -> bool:
         joined: Iterable[UUID] = my_task.internal_data.get("joined", ())
         for task_id in joined:
             DeepMerge.merge(my_task.data, my_task.workflow.tasks[task_id].parent.data)
         my_task._inherit_data()  # noqa: SLF001 - as the class does that this replaces
+        my_task._sync_children(self._choose_outputs(my_task), TaskState.FUTURE)  # noqa: SLF001 - as gateways do
+        _make_definite(my_task)
         return True
+
+    def _choose_outputs(self, _task: Task) -> list[TaskSpec]:
+        return self.outputs  # type: ignore[no-any-return]
 
 
 class JoiningParallelGateway(_TokenJoin, ParallelGateway):  # type: ignore[misc]
@@ -271,12 +304,9 @@ class JoiningInclusiveGateway(_TokenJoin, InclusiveGateway):  # type: ignore[mis
             found |= self._upstream[spec.name]
         return frozenset(found)
 
-    def _run_hook(self, my_task: Task) -> bool:
-        super()._run_hook(my_task)
+    def _choose_outputs(self, my_task: Task) -> list[TaskSpec]:
         matches, defaults = self._get_matching_outputs(my_task)
-        my_task._sync_children(matches or defaults, TaskState.FUTURE)  # noqa: SLF001 - as the base class does
-        _make_definite(my_task)
-        return True
+        return list(matches or defaults)
 
 
 class ProcessEnd(UnstructuredJoin, SimpleBpmnTask):  # type: ignore[misc]
@@ -291,7 +321,7 @@ class ProcessEnd(UnstructuredJoin, SimpleBpmnTask):  # type: ignore[misc]
         if my_task.state == TaskState.WAITING:
             return False
         my_task._inherit_data()  # noqa: SLF001 - as the class does that this replaces
-        for task in list(my_task.workflow.waiting.values()):
+        for task in list(my_task.workflow.waiting_joins.values()):
             if task.task_spec is self:  # only the last one waits for all others
                 DeepMerge.merge(my_task.data, task.data)
                 task.cancel()
@@ -318,6 +348,12 @@ class ProcessSpec(BpmnProcessSpec):  # type: ignore[misc]
 
 
 # --- loops ------------------------------------------------------------------------------------------
+
+
+def is_instance(task: Task) -> bool:
+    """Tell whether a task is one instance of an activity that is repeated."""
+    above = task.parent.task_spec
+    return isinstance(above, LoopTask) and above.task_spec == task.task_spec.name
 
 
 class Loop(StandardLoopTask):  # type: ignore[misc]
@@ -391,6 +427,10 @@ class _InstancesMixin:
 
 class ParallelInstances(_InstancesMixin, ParallelMultiInstanceTask):  # type: ignore[misc]
     """A parallel multi-instance activity."""
+
+    def children_complete(self, my_task: Task) -> bool:
+        """Tell whether all instances are completed; SpiffWorkflow looks at each of them again each time."""
+        return len(my_task.internal_data["merged"]) == len(self.data_input.get(my_task))
 
 
 class SequentialInstances(_InstancesMixin, SequentialMultiInstanceTask):  # type: ignore[misc]

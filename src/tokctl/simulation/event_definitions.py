@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from SpiffWorkflow.bpmn.specs.event_definitions.item_aware_event import (
-    ErrorEventDefinition,
-    EscalationEventDefinition,
-    SignalEventDefinition,
-)
+from SpiffWorkflow.bpmn.specs.event_definitions.item_aware_event import SignalEventDefinition
 from SpiffWorkflow.bpmn.specs.event_definitions.message import MessageEventDefinition
 from SpiffWorkflow.bpmn.specs.event_definitions.multiple import MultipleEventDefinition
 from SpiffWorkflow.bpmn.specs.event_definitions.simple import (
-    CancelEventDefinition,
     NoneEventDefinition,
     TerminateEventDefinition,
 )
@@ -21,6 +16,7 @@ from tokctl.bpmn.element_details import CANCEL, CONDITION, ERROR, MESSAGE, SIGNA
 from tokctl.bpmn.execution_details import Expression
 from tokctl.model.definitions import Element
 from tokctl.simulation.engine_specs import ConditionEvent
+from tokctl.simulation.scoped_events import CancelDefinition, ErrorDefinition, EscalationDefinition
 from tokctl.simulation.timers import CycleTimer, DueTimer
 
 if TYPE_CHECKING:
@@ -64,7 +60,7 @@ def _make(event: EventDefinition, element: Element, *, repeats: bool) -> Any:
     if event.kind == CONDITION:
         return ConditionEvent(element.id, Expression(event.expression or ""))
     if event.kind == ERROR:
-        return ErrorEventDefinition(name, event.name)
+        return ErrorDefinition(name, event.name)
     if event.kind == "escalation":
-        return EscalationEventDefinition(name, event.name)
-    return CancelEventDefinition() if event.kind == CANCEL else TerminateEventDefinition()
+        return EscalationDefinition(name, event.name)
+    return CancelDefinition() if event.kind == CANCEL else TerminateEventDefinition()

@@ -95,34 +95,27 @@ def _choose_any(
 ) -> Choice:
     default = choice.element.default_flow
     taken: list[str] = []
-    unknown: list[str] = []
+    possible: dict[str, float] = {}  # flows that chance did not take, with their weights
     reasons: list[str] = []
     for flow in flows:
         plan, condition = plans.get(flow.id), choice.conditions.get(flow.id)
         if flow.id == default and plan is None:
             continue
         try:
-            if _takes(plan, condition, is_met, random):
-                taken.append(flow.id)
+            share = plan if isinstance(plan, float) else float(plan == ALWAYS or condition is None or is_met(condition))
         except CannotEvaluate as error:
             reasons.append(str(error))
-            unknown.append(flow.id)
-            if random.random() < 0.5:
-                taken.append(flow.id)
+            share = 0.5
+        if random.random() < share:
+            taken.append(flow.id)
+        elif share:
+            possible[flow.id] = share
     if not taken:
-        if any(flow.id == default for flow in flows):
+        if any(flow.id == default and plans.get(flow.id) != 0.0 for flow in flows):
             taken = [str(default)]
-        elif unknown:
-            taken = [random.choice(unknown)]
+        elif possible:
+            taken = [_draw(possible, random)]
     return Choice(tuple(taken), "; ".join(dict.fromkeys(reasons)) or None)
-
-
-def _takes(
-    plan: FlowPlan | None, condition: Expression | None, is_met: Callable[[Expression], bool], random: Random
-) -> bool:
-    if isinstance(plan, float):
-        return random.random() < plan
-    return plan == ALWAYS or condition is None or is_met(condition)
 
 
 def _share_out(flows: list[SequenceFlow], weights: Mapping[str, float]) -> dict[str, float]:

@@ -14,19 +14,19 @@ from uuid import UUID
 from tokctl.bpmn.execution_details import ExecutionDetails
 from tokctl.errors import InputError, TokctlError
 from tokctl.model.definitions import Element
-from tokctl.model.states import COMPLETED
 from tokctl.recorder import task_events as tap
 from tokctl.recorder.ids import make_job_key, make_token_id
 from tokctl.recorder.spiff import SpiffRecorder
 from tokctl.simulation.engine_specs import ConditionEvent, IncidentError
 from tokctl.simulation.interpreter import RunInterpreter
 from tokctl.simulation.scenario import TaskPlan
+from tokctl.simulation.scoped_events import ErrorDefinition, throw_from
 from tokctl.simulation.timers import CycleTimer, find_events
 from tokctl.simulation.virtual_workflow import VirtualWorkflow
 
 # isort: split
 from SpiffWorkflow.bpmn.specs.bpmn_process_spec import BpmnProcessSpec
-from SpiffWorkflow.bpmn.specs.event_definitions.item_aware_event import ErrorEventDefinition, SignalEventDefinition
+from SpiffWorkflow.bpmn.specs.event_definitions.item_aware_event import SignalEventDefinition
 from SpiffWorkflow.bpmn.specs.event_definitions.message import MessageEventDefinition
 from SpiffWorkflow.bpmn.specs.event_definitions.timer import TimerEventDefinition
 from SpiffWorkflow.bpmn.specs.mixins.events.event_types import CatchingEvent
@@ -79,6 +79,7 @@ class InstanceRun:
         self.due_jobs: dict[UUID, datetime] = {}
         self._ready: deque[Task] = deque()
         self._reached: list[Task] = []
+        self._unsettled: dict[Any, None] = {}  # workflows whose joins may fire: their live tasks have changed
         self._running: Task | None = None
         self._counter = 0
         self._loop_checked_at = self.now
@@ -126,9 +127,10 @@ class InstanceRun:
         """Return the scenario's plan for an element."""
         return self.simulation.plan(self.case, element_id)
 
-    def count_completed(self, element_id: str) -> int:
-        """Return how often an element was completed."""
-        return sum(one.element_id == element_id and one.state == COMPLETED for one in self.recorder.lifecycle)
+    def completed_at(self, task: Task) -> datetime:
+        """Return when a task was completed."""
+        token = self.recorder.find_token(task)
+        return self.now if token is None or token.completed_at is None else token.completed_at
 
     # --- running ------------------------------------------------------------------------------------
 
@@ -152,7 +154,7 @@ class InstanceRun:
         try:
             action()
             self._run_ready_tasks()
-        except TokctlError:
+        except (TokctlError, OverflowError):  # the clock would leave the calendar
             raise
         except Exception as error:  # SpiffWorkflow may raise any exception for an invalid model
             raise InputError(self._describe_error(error)) from error
@@ -171,10 +173,11 @@ class InstanceRun:
     def task_state_changed(self, task: Task, previous: int) -> None:
         """Handle a task that is ready to run, has started to wait, or has ended."""
         workflow = task.workflow
+        self._unsettled[workflow] = None
         if task.state == TaskState.WAITING:
-            workflow.waiting[task.id] = task
+            workflow.list_waiting(task)
         elif previous == TaskState.WAITING:
-            workflow.waiting.pop(task.id, None)
+            workflow.unlist_waiting(task)
         if task.state & _LIVE:
             workflow.live[task.id] = task
         else:
@@ -182,6 +185,8 @@ class InstanceRun:
         if task.state == TaskState.READY:
             if task.task_spec.manual:
                 _Job(self, task).start_attempt()
+            elif isinstance(task.task_spec, BoundaryEvent):  # it interrupts before anything else happens
+                self._ready.appendleft(task)
             else:
                 self._ready.append(task)
         elif task.state == TaskState.WAITING and isinstance(task.task_spec, CatchingEvent):
@@ -190,9 +195,14 @@ class InstanceRun:
             self.conversation.element_completed(self, task.task_spec.bpmn_id)
 
     def task_removed(self, task: Task) -> None:
-        """Forget a dropped task; its scheduled events detect this."""
-        task.workflow.waiting.pop(task.id, None)
+        """Forget a dropped task, and cancel what runs inside it; its scheduled events detect this."""
+        task.workflow.unlist_waiting(task)
         task.workflow.live.pop(task.id, None)
+        self._unsettled[task.workflow] = None
+        self.workflow.event_manager.remove_task(task)
+        inner = self.workflow.get_subprocess(task)
+        if inner is not None:
+            inner.cancel()
 
     # --- driving ------------------------------------------------------------------------------------
 
@@ -213,6 +223,9 @@ class InstanceRun:
         """Run all tasks that take no time."""
         while not self.stopped:
             while self._ready and not self.stopped:
+                if self.timeline.stop_requested.is_set():
+                    self.stopped = True
+                    break
                 task = self._ready.popleft()
                 if not self.has_state(task, TaskState.READY):
                     continue
@@ -220,9 +233,11 @@ class InstanceRun:
                 self.run_task(task)
                 if not self._ready:
                     self._schedule_reached_events()
-            for workflow in [self.workflow, *self.workflow.subprocesses.values()]:
-                workflow.settle_joins()
-            if not self._ready:
+            unsettled, self._unsettled = self._unsettled, {}
+            for workflow in unsettled:
+                if workflow is self.workflow or workflow.parent_task_id in self.workflow.subprocesses:
+                    workflow.settle_joins()
+            if not self._ready and not self._unsettled:
                 break
         self._schedule_reached_events()
         if self.workflow.completed:
@@ -236,9 +251,6 @@ class InstanceRun:
         self._visits[task.task_spec] += 1
         if self._visits[task.task_spec] % _MAX_ROUNDS:
             return
-        if self.timeline.stop_requested.is_set():
-            self.stopped = True
-            return
         rounds, above = 0, task.parent
         while above is not None:
             token = self.recorder.find_token(above)
@@ -251,6 +263,13 @@ class InstanceRun:
             raise InputError(
                 f"{self.source}: '{_element_id(task.task_spec)}' is in an endless loop:"
                 f" simulated time did not advance in {rounds} rounds."
+            )
+        limit = self.simulation.limits.steps + _MAX_ROUNDS
+        if self._visits[task.task_spec] > limit:
+            raise InputError(
+                f"{self.source}: '{_element_id(task.task_spec)}' was reached more than {limit:,} times while simulated"
+                " time did not advance.",
+                "Let its tasks take time, or raise the limit with --max-steps.",
             )
 
     def _schedule_reached_events(self) -> None:
@@ -337,7 +356,7 @@ class InstanceRun:
     def _end_by_uncaught_error(self, task: Task) -> None:
         """End the instance if it has thrown an error that nothing catches (ISO 19510, section 10.5.1)."""
         workflow = self.workflow
-        if any(isinstance(one.event_definition, ErrorEventDefinition) for one in workflow.bpmn_events):
+        if any(isinstance(one.event_definition, ErrorDefinition) for one in workflow.bpmn_events):
             workflow.bpmn_events.clear()
             element = self.element(task)
             what = "its error is not caught, and ends the instance"
@@ -433,15 +452,8 @@ class _Job:
         self.run.schedule(self.run.now + retries.backoff(self.run.random), self.start_attempt)
 
     def _throw_error(self, code: str) -> bool:
-        """Throw a BPMN error from the task; False if no boundary event of it catches that."""
-        event = BpmnEvent(ErrorEventDefinition(code, code), payload={})
-        for sibling in self.task.parent.children:
-            spec = sibling.task_spec
-            if isinstance(spec, BoundaryEvent) and spec.catches(sibling, event):
-                spec.catch(sibling, event)
-                spec._update(sibling)  # noqa: SLF001 - what the engine itself does with its events
-                return True
-        return False
+        """Throw a BPMN error from the task; False if nothing around it catches that."""
+        return throw_from(self.task, BpmnEvent(ErrorDefinition(code, code), payload={}))
 
 
 def _element_id(spec: TaskSpec) -> str:

@@ -15,7 +15,9 @@ from SpiffWorkflow.task import Task
 from tokctl.bpmn.element_details import EventDefinition
 from tokctl.bpmn.execution_details import Expression, LoopDetails
 from tokctl.errors import InputError
-from tokctl.simulation.engine_specs import IncidentError, Unknown
+from tokctl.simulation.compensation import completed_activities
+from tokctl.simulation.engine_specs import IncidentError, LoopingStep, Unknown
+from tokctl.simulation.evaluation.language import describe
 from tokctl.simulation.flow_choice import choose
 from tokctl.simulation.safe_evaluation import (
     CannotEvaluate,
@@ -41,6 +43,7 @@ class RunInterpreter:
         self.run = run
         self.simulation = run.simulation
         self.trusted = TrustedPython() if self.simulation.trust_scripts else None
+        self._instances = 0  # of multi-instance activities
 
     # --- flows ---
 
@@ -59,9 +62,20 @@ class RunInterpreter:
         task.internal_data["flows"] = chosen.flows
         return chosen.flows
 
-    def needs_compensation(self, activity_id: str, handler_id: str) -> bool:
-        """Tell whether an activity was completed more often than its compensation handler."""
-        return self.run.count_completed(activity_id) > self.run.count_completed(handler_id)
+    def next_to_compensate(self, task: Task, activity_ids: Collection[str]) -> str | None:
+        """Return which activity is compensated next: the last of those that had been completed when it began."""
+        left: list[Task] | None = task.internal_data.get("to_compensate")
+        if left is None:
+            if isinstance(task.parent.task_spec, LoopingStep):  # back from the handler of the one before
+                left = task.parent.parent.parent.internal_data["to_compensate"][:-1]
+            else:
+                done = completed_activities(task, activity_ids)
+                left = [one for one in done if not one.internal_data.get("compensated")]
+                left.sort(key=self.run.completed_at)
+                for one in left:
+                    one.internal_data["compensated"] = True
+            task.internal_data["to_compensate"] = left
+        return self.run.element(left[-1]).id if left else None
 
     def event_condition_is_met(self, task: Task, condition: Expression) -> bool:
         """Tell whether the condition that an event waits for is met; False if it cannot be evaluated."""
@@ -77,24 +91,36 @@ class RunInterpreter:
     def loop_items(self, task: Task, loop: LoopDetails) -> list[Any]:
         """Return an item for each instance: as many as the scenario says, or the model."""
         element = self.run.element(task)
-        if (planned := self._planned_instances(element.id)) is not None:
-            return [Unknown.ITEM] * planned
-        reason = "the model does not say how many"
         try:
-            if loop.collection is not None:
-                items = self._collection(task, loop.collection)
-                if len(items) <= _MAX_INSTANCES:
-                    return items
-                reason = f"more than {_MAX_INSTANCES:,} items"
-            elif loop.count is not None:
-                count = self._evaluate(task, loop.count)
-                if isinstance(count, (int, float)) and 0 <= count <= _MAX_INSTANCES:
-                    return [Unknown.ITEM] * int(count)
-                reason = f"'{count}' is not a number of instances from 0 to {_MAX_INSTANCES:,}"
+            items = self._items(task, loop)
         except CannotEvaluate as error:
-            reason = str(error)
-        self._note(element.id, element.type, f"has one instance: {reason}")
-        return [Unknown.ITEM]
+            self._note(element.id, element.type, f"has one instance: {error}")
+            items = [Unknown.ITEM]
+        self._instances += len(items)
+        return items
+
+    def _items(self, task: Task, loop: LoopDetails) -> list[Any]:
+        planned = self._planned_instances(self.run.element(task).id)
+        items = self._modelled_items(task, loop) if planned is None else [Unknown.ITEM] * planned
+        if self._instances + len(items) > self.simulation.limits.steps:
+            raise CannotEvaluate(f"there would be more than {self.simulation.limits.steps:,} in all (--max-steps)")
+        return items
+
+    def _modelled_items(self, task: Task, loop: LoopDetails) -> list[Any]:
+        if loop.collection is not None:
+            return self._collection(task, loop.collection)
+        if loop.count is None:
+            raise CannotEvaluate("the model does not say how many")
+        count = self._number(task, loop.count)
+        if not 0 <= count <= _MAX_INSTANCES:
+            raise CannotEvaluate(f"the number of instances is not from 0 to {_MAX_INSTANCES:,}")
+        return [Unknown.ITEM] * int(count)
+
+    def _number(self, task: Task, expression: Expression) -> float:
+        number = self._evaluate(task, expression)
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            raise CannotEvaluate(f"the number is {describe(number)}")
+        return number
 
     def _planned_instances(self, element_id: str) -> int | None:
         """Return the number of instances that the scenario plans; None if it plans none."""
@@ -147,14 +173,14 @@ class RunInterpreter:
         if planned is not None:
             return bool(iterations >= planned)
         try:
-            if loop.count is not None and iterations >= int(self._evaluate(task, loop.count)):
+            if loop.count is not None and iterations >= self._number(task, loop.count):
                 return True
             if loop.condition is not None:
                 return not self._is_met(task, loop.condition, {"loopCounter": iterations})
             reason = "the model does not say how often"
             if loop.count is not None:
                 return False
-        except (CannotEvaluate, TypeError, ValueError) as error:
+        except CannotEvaluate as error:
             reason = str(error)
         self._note(element.id, element.type, f"loops once: {reason}")
         return iterations > 0
@@ -169,6 +195,8 @@ class RunInterpreter:
             return parse_timer(value, self.run.now)
         except (CannotEvaluate, ValueError) as error:
             reason = str(error)
+        except OverflowError:
+            reason = "it is not within the years 1 to 9999"
         element = self.run.element(task)
         plan = self.run.plan(element.id)
         takes = _DEFAULT_DURATION if plan.takes is None else plan.takes(self.run.random)

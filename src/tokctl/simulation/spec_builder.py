@@ -14,13 +14,13 @@ What remains different from the model is in ``BuiltModel.approximations``.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from SpiffWorkflow.bpmn.specs.bpmn_process_spec import BpmnProcessSpec
-from SpiffWorkflow.bpmn.specs.control import BoundaryEventJoin, BoundaryEventSplit
+from SpiffWorkflow.bpmn.specs.control import BoundaryEventSplit
 from SpiffWorkflow.bpmn.specs.defaults import (
     CallActivity,
     EndEvent,
@@ -34,7 +34,6 @@ from SpiffWorkflow.bpmn.specs.defaults import (
     TransactionSubprocess,
 )
 from SpiffWorkflow.bpmn.specs.event_definitions.multiple import MultipleEventDefinition
-from SpiffWorkflow.bpmn.specs.event_definitions.simple import CancelEventDefinition
 from SpiffWorkflow.specs.base import TaskSpec
 from SpiffWorkflow.specs.MultiChoice import MultiChoice
 
@@ -43,12 +42,15 @@ from tokctl.bpmn.execution_details import ExecutionDetails, ExecutionModel, Loop
 from tokctl.bpmn.graph import ProcessGraph
 from tokctl.errors import InputError
 from tokctl.model.definitions import Definition, Element, SequenceFlow
-from tokctl.model.element_types import SUB_PROCESS_TYPES
+from tokctl.model.element_types import SUB_PROCESS_TYPES, is_activity
 from tokctl.simulation import engine_specs as own
+from tokctl.simulation.compensation import find_handlers
 from tokctl.simulation.event_definitions import make_event_definition
 from tokctl.simulation.flow_choice import FlowChoice
+from tokctl.simulation.scoped_events import CancelDefinition
 
 JOB_TYPES = frozenset({"task", "userTask", "manualTask", "serviceTask", "businessRuleTask", "scriptTask", "sendTask"})
+_MAX_FLOWS = 1000
 _NO_DETAILS = ExecutionDetails()
 _COMPENSATING = (COMPENSATION, CANCEL)
 
@@ -187,6 +189,12 @@ class _Scope:
         """Build all elements of the scope; with event sub-processes, the others go into a sub-process of their own."""
         members = [one for one in self.graph.elements.values() if one.parent == self.parent]
         handlers = [one for one in members if self.model.details(one.id).event_sub_process]
+        for handler in [one for one in handlers if self._is_compensation_handler(one)]:
+            handlers.remove(handler)
+            members.remove(handler)
+            if self.parent is not None:
+                what = f"is compensated by what is in it, without its event sub-process '{handler.id}'"
+                self._approximate(self.graph.elements[self.parent], what)
         if not handlers:
             self.fill_with(members)
             return
@@ -202,6 +210,11 @@ class _Scope:
             inner.exit.connect(self.spec.end)
         self.spec.start.connect(entry)
         task.connect(self.spec.end)
+
+    def _is_compensation_handler(self, handler: Element) -> bool:
+        inside = [one for one in self.graph.elements.values() if one.parent == handler.id]
+        starts = [one.id for one in inside if one.type == "startEvent"]
+        return any(event.kind == COMPENSATION for one in starts for event in self.model.details(one).events)
 
     def _new_inner_scope(self, parent: str | None, start: str | None = None) -> _Scope:
         spec = self.builder.new_spec(self.builder.new_name(), self.model)
@@ -223,6 +236,12 @@ class _Scope:
     def fill_with(self, members: list[Element]) -> None:
         """Build these elements of the scope."""
         attached = [one for one in members if one.attached_to is not None]
+        activities = {one.id for one in members if is_activity(one.type)}
+        for event in attached:
+            if event.attached_to not in activities:
+                host = self.graph.elements[str(event.attached_to)]
+                self._approximate(host, f"its boundary event '{event.id}' never fires: it needs an activity beside it")
+        attached = [one for one in attached if one.attached_to in activities]
         for element in members:
             if element.attached_to is None:
                 self._add(element, [one for one in attached if one.attached_to == element.id])
@@ -243,7 +262,7 @@ class _Scope:
             self._approximate(element, "its data associations are ignored")
         for name in details.undefined_references:
             self._approximate(element, f"it refers to '{name}', which the model does not define")
-        if details.loop is not None:
+        if details.loop is not None and is_activity(element.type):
             spec = self._repeat(element, spec, details.loop)
         events: list[TaskSpec] = []
         cancel_is_caught = False
@@ -267,7 +286,7 @@ class _Scope:
     def _attach(self, spec: TaskSpec, events: list[TaskSpec]) -> TaskSpec:
         """Attach boundary events to an activity, and return the spec that starts them together."""
         split = BoundaryEventSplit(self.spec, self.builder.new_name())
-        join = BoundaryEventJoin(self.spec, self.builder.new_name(), split_task=split.name, cancel=True)
+        join = own.BoundaryJoin(self.spec, self.builder.new_name(), split_task=split.name, cancel=True)
         split.connect(spec)
         spec.connect(join)
         for event in events:
@@ -375,7 +394,11 @@ class _Scope:
     def _connect(self, element: Element) -> None:
         exit_spec = self._compensate(element, self.nodes[element.id].exit)
         flows = self.graph.outgoing_flows(element.id)
-        if outside := [flow for flow in flows if flow.target not in self.nodes]:
+        if max(len(flows), len(element.incoming)) > _MAX_FLOWS:
+            raise InputError(
+                f"{self.model.source}: '{element.id}' has more than {_MAX_FLOWS:,} incoming or outgoing sequence flows."
+            )
+        if outside := [flow for flow in flows if not self._is_target(flow.target)]:
             raise InputError(
                 f"{self.model.source}: sequence flow '{outside[0].id}' leads to '{outside[0].target}', which no flow"
                 " from there can start."
@@ -397,12 +420,16 @@ class _Scope:
                 {flow.id: conditions[flow.id] for flow in flows if flow.id in conditions},
                 exclusive=isinstance(exit_spec, ExclusiveGateway),
             )
+        flows_to = Counter(flow.target for flow in flows)
         for flow in flows:
-            target = self._target(element, flow, flows)
+            target = self._target(element, flow, is_only_one=flows_to[flow.target] == 1)
             if isinstance(exit_spec, MultiChoice):
                 exit_spec.connect_if(own.FlowCondition(flow), target)
             else:
                 exit_spec.connect(target)
+
+    def _is_target(self, element_id: str) -> bool:
+        return element_id in self.nodes and self.graph.elements[element_id].type != "boundaryEvent"
 
     def _link_target(self, element: Element) -> TaskSpec | None:
         """Return where a throwing link event leads to; a link that leads nowhere, or to several places, is noted."""
@@ -419,7 +446,7 @@ class _Scope:
         step.connect(self.nodes[targets[0]].entry)
         return step
 
-    def _target(self, element: Element, flow: SequenceFlow, flows: list[SequenceFlow]) -> TaskSpec:
+    def _target(self, element: Element, flow: SequenceFlow, *, is_only_one: bool) -> TaskSpec:
         node = self.nodes[flow.target]
         if element.type == "eventBasedGateway":
             if not hasattr(node.exit, "event_definition"):
@@ -428,7 +455,7 @@ class _Scope:
                     " no event."
                 )
             return node.exit
-        if flow.id not in self.looping_flows and sum(one.target == flow.target for one in flows) == 1:
+        if is_only_one and flow.id not in self.looping_flows:
             return node.entry
         make = own.LoopingStep if flow.id in self.looping_flows else own.Step
         step = make(self.spec, self.builder.new_name(), flow.id)
@@ -442,37 +469,35 @@ class _Scope:
         if element.type not in {"intermediateThrowEvent", "endEvent"}:
             return exit_spec
         thrown = [event for event in self.model.details(element.id).events if event.kind in _COMPENSATING]
+        is_cancelled = any(event.kind == CANCEL for event in thrown)
+        if is_cancelled:
+            exit_spec = self._follow(exit_spec, own.WithdrawOthers(self.spec, self.builder.new_name()))
         for event in thrown:
-            for activity, handler in self._find_handlers(event.activity):
-                choice = own.ConditionalSteps(self.spec, self.builder.new_name())
-                choice.bpmn_id = None
-                after = own.Step(self.spec, self.builder.new_name())
-                spec = self._create(handler)
-                spec.is_detour = True  # what follows comes from the throwing event
-                exit_spec.connect(choice)
-                choice.connect_if(own.NeedsCompensation(activity.id, handler.id), spec)
-                choice.connect(after)
-                spec.connect(after)
-                exit_spec = after
-        if any(event.kind == CANCEL for event in thrown):  # the transaction is cancelled after its compensation
-            cancel = EndEvent(self.spec, self.builder.new_name(), event_definition=CancelEventDefinition())
+            if handlers := find_handlers(self.model, self.parent, event.activity):
+                exit_spec = self._follow(exit_spec, own.ConditionalSteps(self.spec, self.builder.new_name()))
+                exit_spec = self._start_handlers(exit_spec, handlers)
+        if is_cancelled:  # the transaction is cancelled after its compensation
+            cancel = EndEvent(self.spec, self.builder.new_name(), event_definition=CancelDefinition())
             self._label(cancel, element, is_in_diagram=False)
-            exit_spec.connect(cancel)
-            exit_spec = cancel
+            exit_spec = self._follow(exit_spec, cancel)
         return exit_spec
 
-    def _find_handlers(self, activity_id: str | None) -> Iterator[tuple[Element, Element]]:
-        """Return the activities that may have to be compensated, the last of the model first, with their handlers."""
-        wanted = None if activity_id is None else activity_id.rpartition(":")[2]
-        elements = self.graph.elements
-        scope = elements[self.parent].parent if self._is_in_event_sub_process() else self.parent  # type: ignore[index]
-        for event in reversed(list(elements.values())):
-            handler = elements.get(self.model.execution.compensations.get(event.id, ""))
-            activity = elements.get(event.attached_to or "")
-            if handler is None or activity is None or activity.parent != scope:
-                continue
-            if wanted in {None, activity.id}:
-                yield activity, handler
+    def _follow(self, before: TaskSpec, after: TaskSpec) -> TaskSpec:
+        before.connect(after)
+        return after
+
+    def _start_handlers(self, choice: TaskSpec, handlers: dict[str, Element]) -> TaskSpec:
+        """Connect handlers, by their activities, to the choice of the next one; return what follows the last."""
+        choice.bpmn_id = None
+        for activity_id, handler in handlers.items():
+            spec = self._create(handler)
+            spec.is_detour = True  # what follows comes from the throwing event
+            choice.connect_if(own.IsCompensatedNext(activity_id, handlers), spec)
+            back = self._follow(spec, own.LoopingStep(self.spec, self.builder.new_name()))
+            back.connect(choice)
+        after = own.Step(self.spec, self.builder.new_name())
+        choice.connect(after)
+        return after
 
     def _is_in_event_sub_process(self) -> bool:
         return self.parent is not None and self.model.details(self.parent).event_sub_process

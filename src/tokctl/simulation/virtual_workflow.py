@@ -16,13 +16,30 @@ from SpiffWorkflow.util.task import TaskState
 from tokctl.errors import InputError
 from tokctl.simulation.engine_specs import Interpreter, JoiningInclusiveGateway, ProcessEnd
 
+_SCOPES_IN_A_CALL = 10
+
 
 class _TaskListsMixin:
-    """A workflow that has lists of its waiting and of all its live tasks, so that it does not search all tasks."""
+    """A workflow that has lists of its waiting and of all its live tasks, so that it does not search all tasks.
+
+    ``waiting_joins`` are the waiting tasks that fire when no other token can reach them.
+    """
+
+    def list_waiting(self, task: Task) -> None:
+        """Add a task that has begun to wait."""
+        self.waiting[task.id] = task
+        if isinstance(task.task_spec, (JoiningInclusiveGateway, ProcessEnd)):
+            self.waiting_joins[task.id] = task
+
+    def unlist_waiting(self, task: Task) -> None:
+        """Remove a task that does not wait any more."""
+        self.waiting.pop(task.id, None)
+        self.waiting_joins.pop(task.id, None)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.waiting: dict[UUID, Task] = {}
         self.live: dict[UUID, Task] = {}
+        self.waiting_joins: dict[UUID, Task] = {}
         super().__init__(*args, **kwargs)
 
     def update_waiting_tasks(self) -> None:
@@ -33,8 +50,8 @@ class _TaskListsMixin:
 
     def settle_joins(self) -> None:
         """Let joins fire that no other token can reach; no task may be about to run."""
-        for task in reversed(list(self.waiting.values())):
-            if task.state == TaskState.WAITING and isinstance(task.task_spec, (JoiningInclusiveGateway, ProcessEnd)):
+        for task in reversed(list(self.waiting_joins.values())):
+            if task.state == TaskState.WAITING:
                 task.task_spec.settle(task)
                 if task.state != TaskState.WAITING:  # it may have been the last one that another waits for
                     return
@@ -61,15 +78,30 @@ class VirtualWorkflow(_TaskListsMixin, BpmnWorkflow):  # type: ignore[misc]
         self.now = now
         self.interpreter = interpreter
         self.max_call_depth = max_call_depth
+        self._activities: dict[UUID, Task] = {}  # those that contain a workflow
         super().__init__(spec, specs)
 
     def create_subprocess(self, my_task: Task, spec_name: str) -> VirtualSubWorkflow:
         """Create the workflow that runs inside a task."""
         if isinstance(my_task.task_spec, CallActivity):
             self._check_call_depth(my_task)
+        limit = _SCOPES_IN_A_CALL * self.max_call_depth
+        if my_task.workflow.depth >= limit:
+            raise InputError(
+                f"{my_task.workflow.spec.file}: '{my_task.task_spec.bpmn_id}': sub-processes and calls are nested more"
+                f" than {limit:,} deep."
+            )
+        self._activities[my_task.id] = my_task
         inner = VirtualSubWorkflow(self.subprocess_specs[spec_name], parent_task_id=my_task.id, top_workflow=self)
         self.subprocesses[my_task.id] = inner
         return inner
+
+    def get_task_from_id(self, task_id: UUID) -> Task:
+        """Return a task of this workflow or one in it; SpiffWorkflow searches all of them for the activities."""
+        activity = self._activities.get(task_id)
+        if activity is not None and task_id in activity.workflow.tasks:
+            return activity
+        return super().get_task_from_id(task_id)
 
     def _check_call_depth(self, call: Task) -> None:
         calls = [call]

@@ -43,18 +43,18 @@ def _reason(run: InstanceRun, task: Task) -> str | None:
     if run.recorder.suspended:
         return "the instance is suspended"
     if isinstance(spec, CatchingEvent):
-        return " or ".join(_awaited(task)) or None
+        return " or ".join(_awaited(run, task)) or None
     if isinstance(spec, UnstructuredJoin):
         return "waits for tokens over its other incoming flows"
     if task.state == TaskState.READY and spec.manual:
         due = run.due_jobs.get(task.id)
-        return "its job never ends, as the scenario says" if due is None else f"its job ends {_later(due)}"
+        return "its job never ends, as the scenario says" if due is None else f"its job ends {_later(run, due)}"
     return None
 
 
-def _awaited(task: Task) -> list[str]:
+def _awaited(run: InstanceRun, task: Task) -> list[str]:
     timers = [one.due(task) for one in find_events(task, TimerEventDefinition)]
-    parts = [f"its timer is due {_later(due)}" for due in sorted(timers)[:1]]
+    parts = [f"its timer is due {_later(run, due)}" for due in sorted(timers)[:1]]
     for kind, name in ((MessageEventDefinition, "message"), (SignalEventDefinition, "signal")):
         parts.extend(f"waits for {name} '{one.name}'" for one in find_events(task, kind))
     if find_events(task, ConditionEvent):
@@ -62,5 +62,6 @@ def _awaited(task: Task) -> list[str]:
     return parts
 
 
-def _later(due: datetime) -> str:
-    return f"at {format_time(due)}, after the end of the simulation"
+def _later(run: InstanceRun, due: datetime) -> str:
+    end = "limit of steps" if run.conversation.steps_exhausted else "end of the simulation"
+    return f"at {format_time(due)}, after the {end}"

@@ -227,8 +227,8 @@ def test_spans_are_sent_to_the_collector(export, path, target):
 
 
 def test_a_request_that_failed_for_a_while_is_repeated(export):
-    refusals = [faulty_server.good(b"{}", status, Retry_After="0") for status in (503, 429)]
-    with faulty_server.serving(*refusals, faulty_server.raw(b""), OK) as server:
+    refusals = [faulty_server.good(b"{}", status, Retry_After="0") for status in (503, 429, 502)]
+    with faulty_server.serving(*refusals, OK) as server:
         export("ord-1001", "-f", "otlp", "--endpoint", server.url)
         first, *others = sent(server)
     assert len([one for one in others if one == first]) == 3

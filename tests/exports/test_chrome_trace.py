@@ -22,12 +22,12 @@ def test_a_token_that_has_not_ended_begins_and_does_not_end():
 
 
 def test_tracks_are_used_again_when_they_are_free():
-    times = {"a": (0, 4), "b": (1, 2), "c": (2, 5), "d": (4, 4), "e": (4, 9)}
+    times = {"a": (0, 4), "b": (1, 2.000001), "c": (2, 5), "d": (4, 4), "e": (4, 9)}
     tokens = [token(name, created_at=at(begin), completed_at=at(end)) for name, (begin, end) in times.items()]
     assert {one["args"]["token_id"]: one["tid"] for one in events(prepared(tokens))} == {
         "a": 1,
         "b": 2,
-        "c": 2,
+        "c": 3,
         "d": 1,
         "e": 1,
     }

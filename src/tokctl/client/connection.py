@@ -39,7 +39,10 @@ class Connection(Struct, frozen=True, repr_omit_defaults=True):
 
 
 class ClientRequest(NamedTuple):
-    """A request. ``target`` is the path and query; ``accept`` has statuses besides the 200s that are no errors."""
+    """A request. ``target`` is the path and query; ``accept`` has statuses besides the 200s that are no errors.
+
+    ``repeatable`` tells that it does no harm if the server processes it twice.
+    """
 
     method: str
     target: str
@@ -47,6 +50,7 @@ class ClientRequest(NamedTuple):
     accept: Collection[int] = ()
     content: bytes | None = None
     with_credential: bool = True
+    repeatable: bool = False
 
 
 class ClientResponse(Struct, frozen=True):

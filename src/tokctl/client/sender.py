@@ -136,7 +136,7 @@ class HttpSender:
                 targets.append(self._redirects.next_target(request.method, targets, redirect))
             except TokctlError as fault:
                 if redirect.status == SEE_OTHER:  # the usual response to a request that was processed
-                    raise _outcome_unknown(request.method, fault) from None
+                    raise _outcome_unknown(request, fault) from None
                 raise
 
     def _send(self, request: ClientRequest) -> httpx.Response:
@@ -164,7 +164,7 @@ class HttpSender:
         except _TRANSPORT_ERRORS as error:
             trace("%s: no response (%s)", called, type(error).__name__)
             fault = request_error(error, self._route, self._connection)
-            raise (fault if isinstance(error, UNSENT_ERRORS) else _outcome_unknown(request.method, fault)) from None
+            raise (fault if isinstance(error, UNSENT_ERRORS) else _outcome_unknown(request, fault)) from None
         status = response.status_code
         TRAFFIC.count_bytes(0, monotonic())
         self._server_clock.compare(response.headers, datetime.now(UTC), timedelta(seconds=monotonic() - begin))
@@ -179,7 +179,7 @@ class HttpSender:
         if response.is_success or (status in request.accept and not is_from_proxy):
             return response
         refusal = self._status_error(response, scheme=_scheme(credential))
-        raise _outcome_unknown(request.method, refusal, status) if status >= 500 else refusal
+        raise _outcome_unknown(request, refusal, status) if status >= 500 else refusal
 
     def fetch(self, request: ClientRequest) -> ClientResponse:
         """Send a request and read its whole response. Raises as ``send_request`` and ``iter_body``."""
@@ -191,7 +191,7 @@ class HttpSender:
                 body = b"".join(self.iter_body(response, seconds, max_bytes))
                 self._check_values(body, response)
             except TokctlError as fault:
-                raise _outcome_unknown(request.method, fault) from None
+                raise _outcome_unknown(request, fault) from None
         if expects_https(response.status_code, body, self._route):
             raise https_expected_error(self._route)
         return self._to_response(response, body, monotonic() - begun)
@@ -325,6 +325,8 @@ def _scheme(headers: Mapping[str, str]) -> str:
     return headers.get("Authorization", "").partition(" ")[0]
 
 
-def _outcome_unknown(method: str, fault: TokctlError, status: int | None = None) -> TokctlError:
+def _outcome_unknown(request: ClientRequest, fault: TokctlError, status: int | None = None) -> TokctlError:
     """If the request changes something, return an error with the hint that it may have been processed."""
-    return OutcomeUnknownError(fault.message, fault.hint, status=status) if method in _UNSAFE_METHODS else fault
+    if request.method not in _UNSAFE_METHODS or request.repeatable:
+        return fault
+    return OutcomeUnknownError(fault.message, fault.hint, status=status)

@@ -130,11 +130,13 @@ class Client:
         with_credential: bool = True,
         accept: Collection[int] = (),
         idempotency_key: str | None = None,
+        repeatable: bool = False,
     ) -> ClientResponse:
         """Send a POST request with a JSON document, anything that msgspec can encode.
 
         It is repeated only with an ``idempotency_key``, by which the server knows a repetition, and only if it may have
-        been processed already.
+        been processed already; or after transient failures, as a GET request, if it is ``repeatable``: then it does no
+        harm if the server processes it twice.
 
         Raises:
             OutcomeUnknownError: the server may have processed it.
@@ -143,7 +145,9 @@ class Client:
         target = build_target(self._base, segments, NO_PARAMS)
         content = msgspec.json.encode(body)
         headers = _JSON if idempotency_key is None else {**_JSON, "Idempotency-Key": f'"{idempotency_key}"'}
-        request = ClientRequest("POST", target, headers, accept, content, with_credential)
+        request = ClientRequest("POST", target, headers, accept, content, with_credential, repeatable)
+        if repeatable:
+            return self._with_retries(lambda: self._get_sender().fetch(request))
         if idempotency_key is None:
             return self._get_sender().fetch(request)
         return self._repeat_until_known(request)

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from tokctl.model.json_values import decode_value
-from tokctl.model.states import ACTIVE, FINAL_STATES, STOPPED_STATES, WAITING
+from tokctl.model.states import ACTIVE, FINAL_STATES, STATE_DERIVED, STOPPED_STATES, WAITING
 from tokctl.model.times import parse_time, to_known_utc
 
 
@@ -302,3 +302,8 @@ class Token(TokenFields, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         if b"rror" not in raw and b"essage" not in raw:  # saves decoding: few tokens have an error
             return None
         return self.context.error
+
+
+def is_state_derived(token: Token, context: ExecutionContext) -> bool:
+    """Tell whether a state was not recorded: at a past moment, or because the engine does not tell cancellations."""
+    return STATE_DERIVED in token.extra or bool(context.cancellation_derived)

@@ -25,6 +25,7 @@ _UNSAFE_CHARACTERS = (
 _UNSAFE_TEXT = re.compile(f"[{_UNSAFE_CHARACTERS}]")
 _UNSAFE_LINES = re.compile(f"[{_UNSAFE_CHARACTERS}]".replace("\x00-\x1f", "\x00-\x09\x0b-\x1f"))
 _UTC_TIME = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NOT_ASCII = re.compile("[^\x00-\x7f]")
 _ASCII_SUBSTITUTES = str.maketrans(
     {"…": "...", "→": "->", "×": "x", "—": "-", "⋯": "~", "≥": ">=", "≈": "~"}
@@ -53,6 +54,11 @@ def escape_controls(text: str) -> str:
 def escape_control_lines(text: str) -> str:
     """Return text that cannot control a terminal, with its line breaks."""
     return _UNSAFE_LINES.sub(_escape, text)
+
+
+def replace_invalid_xml(text: str) -> str:
+    """Replace the characters that XML cannot represent."""
+    return _NOT_XML.sub("\ufffd", text)
 
 
 def escape_json_controls(text: str) -> str:

@@ -15,7 +15,7 @@ from support.bpmn_reading import has_several_processes
 from support.paths import MODELS
 from support.recording import run as simulate_model
 from support.token_records import definitions, flows
-from tokctl.simulation.limits import Limits
+from tokctl.simulation.limits import RunLimits
 
 pytestmark = pytest.mark.slow
 GOOD = Run(str(MODELS / "parallel.bpmn"), "parallel", 1)
@@ -80,7 +80,7 @@ def test_tokens_are_played():
 
 
 def test_a_run_that_was_stopped_may_have_work_left():
-    sink = simulate_model("parallel", limits=Limits(steps=1))
+    sink = simulate_model("parallel", limits=RunLimits(steps=1))
     xml = (MODELS / "parallel.bpmn").read_bytes()
     assert judge(xml, sink, None, ())["outcome"] == INCOMPLETE
     assert judge(xml, sink, None, (), exhausted=True)["outcome"] == RAN

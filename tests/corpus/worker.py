@@ -152,14 +152,14 @@ def simulate_one(run: Run) -> dict[str, Any]:
     """Simulate one process of a model; returns the fields of a ``RunResult``."""
     from support.recording import START, MemorySink
     from tokctl.errors import TokctlError
-    from tokctl.simulation.limits import Limits
+    from tokctl.simulation.limits import RunLimits
     from tokctl.simulation.scenario import Scenario
     from tokctl.simulation.simulate import read_models, simulate
 
     sink = MemorySink()
     try:
         scenario = Scenario(process=run.process, seed=run.seed)
-        models, limits = read_models([Path(run.file)]), Limits(steps=MAX_STEPS)
+        models, limits = read_models([Path(run.file)]), RunLimits(steps=MAX_STEPS)
         result = simulate(models, scenario, sink, start=START, limits=limits, all_processes=run.process is None)
     except TokctlError as error:
         return {"outcome": REFUSED, "reason": str(error).replace(run.file, "FILE")}

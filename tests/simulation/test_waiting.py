@@ -66,9 +66,11 @@ def test_instances_are_counted_by_reason():
 
 
 def test_an_instance_that_was_stopped_at_the_limit_of_steps_says_so():
-    from tokctl.simulation.limits import Limits
+    from tokctl.simulation.limits import RunLimits
 
-    played = play(around('<task id="x"><standardLoopCharacteristics loopMaximum="9"/></task>'), limits=Limits(steps=4))
+    played = play(
+        around('<task id="x"><standardLoopCharacteristics loopMaximum="9"/></task>'), limits=RunLimits(steps=4)
+    )
     assert played.result.exhausted == 1
     assert "after the end" not in played.waiting["x"]
-    assert play(around('<task id="x"/>'), limits=Limits(steps=1)).result.exhausted == 0
+    assert play(around('<task id="x"/>'), limits=RunLimits(steps=1)).result.exhausted == 0

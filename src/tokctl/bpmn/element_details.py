@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from calendar import monthrange
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 MESSAGE, SIGNAL, TIMER, CONDITION, ERROR, LINK = "message", "signal", "timer", "condition", "error", "link"
 COMPENSATION, CANCEL = "compensation", "cancel"
 
-_KINDS = {
+EVENT_KINDS = {
     "messageEventDefinition": MESSAGE,
     "signalEventDefinition": SIGNAL,
     "timerEventDefinition": TIMER,
@@ -34,6 +35,7 @@ _KINDS = {
     "cancelEventDefinition": CANCEL,
     "terminateEventDefinition": "terminate",
 }
+"""The XML element of an event definition → its kind."""
 _REFERENCES = ("messageRef", "signalRef", "errorRef", "escalationRef")
 _ASYNCHRONOUS = ("async", "asyncBefore", "asyncAfter")
 _TIMERS = ("timeDuration", "timeDate", "timeCycle")
@@ -87,14 +89,15 @@ def read_element_details(definition: Definition | None) -> dict[str, ElementDeta
         return {}
     names = {key: node.get("errorCode") or node.get("name") or key for node in root if (key := node.get("id"))}
     nodes = ((node.get("id"), node) for node in root.iter())
-    return {key: _read_element(node, names) for key, node in nodes if key in definition.elements}
+    return {key: read_details(node, names) for key, node in nodes if key in definition.elements}
 
 
-def _read_element(node: XmlElement, names: dict[str, str]) -> ElementDetails:
+def read_details(node: XmlElement, names: Mapping[str, str]) -> ElementDetails:
+    """Return the details of the element of a node. ``names`` are those of messages, signals, errors …, by id."""
     events = [
-        EventDefinition(_KINDS[kind], _name(child, names), *_expression(child), child.get("activityRef"))
+        EventDefinition(EVENT_KINDS[kind], _name(child, names), *_expression(child), child.get("activityRef"))
         for child in node
-        if (kind := _local_name(child)) in _KINDS
+        if (kind := _local_name(child)) in EVENT_KINDS
     ]
     message = node.get("messageRef")
     if message and not events:  # of a receive task
@@ -117,7 +120,7 @@ def _loop(node: XmlElement) -> str | None:
     return "loop" if _local_name(node) == "standardLoopCharacteristics" else None
 
 
-def _name(node: XmlElement, names: dict[str, str]) -> str | None:
+def _name(node: XmlElement, names: Mapping[str, str]) -> str | None:
     reference = next((value for name in _REFERENCES if (value := node.get(name))), None)
     return node.get("name") if reference is None else names.get(_strip_prefix(reference), reference)
 

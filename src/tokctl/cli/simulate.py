@@ -18,14 +18,14 @@ from tokctl.model.times import format_time
 from tokctl.render.result import Detail
 from tokctl.render.text import count
 from tokctl.render.views.simulation import show_simulation
-from tokctl.simulation.limits import Limits
+from tokctl.simulation.limits import RunLimits
 from tokctl.simulation.scenario import Scenario, parse_scenario
 from tokctl.simulation.simulate import SimulationResult, read_models, simulate
 from tokctl.store.sink import StoreSink
 
 DEFAULT_START = datetime(2025, 1, 1, tzinfo=UTC)  # the same seed gives the same store, whenever it is run
 COMMIT_EVERY = 20_000  # tokens
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = RunLimits()
 
 
 def simulate_model(
@@ -100,7 +100,7 @@ def simulate_model(
             start=begin,
             end=stop,
             progress=lambda *_: step(1),
-            limits=Limits(max_call_depth, max_steps),
+            limits=RunLimits(max_call_depth, max_steps),
             trust_scripts=trust_scripts,
         )
     _notify(app, done, sink, instances, max_steps)

@@ -1,20 +1,25 @@
-"""Which activities a throwing compensation event compensates, and by which handlers."""
+"""Compensation: which activities a throwing event compensates, by which handlers, and how they run."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
-from SpiffWorkflow.bpmn.specs.defaults import CallActivity
+from SpiffWorkflow.bpmn.specs.defaults import CallActivity, EndEvent
 from SpiffWorkflow.bpmn.specs.mixins.multiinstance_task import LoopTask
+from SpiffWorkflow.specs.base import TaskSpec
 from SpiffWorkflow.task import Task
 from SpiffWorkflow.util.task import TaskState
 
+from tokctl.bpmn.element_details import CANCEL, COMPENSATION
 from tokctl.model.definitions import Element
+from tokctl.simulation import engine_specs as own
 from tokctl.simulation.engine_specs import is_instance
+from tokctl.simulation.scoped_events import CancelDefinition
 
 if TYPE_CHECKING:
-    from tokctl.simulation.spec_builder import ProcessModel
+    from tokctl.simulation.element_specs import ElementSpecs
+    from tokctl.simulation.process_model import ProcessModel
 
 
 def find_handlers(model: ProcessModel, scope: str | None, activity_id: str | None) -> dict[str, Element]:
@@ -87,3 +92,45 @@ def _is_event_sub_process(task: Task) -> bool:
     spec = task.task_spec
     element = getattr(spec, "element", None)
     return element is not None and spec.process_model.details(element.id).event_sub_process
+
+
+def connect_compensation(specs: ElementSpecs, element: Element, scope: str | None, exit_spec: TaskSpec) -> TaskSpec:
+    """Connect the handlers that a throwing compensation event starts, and return the last spec.
+
+    ``scope`` is the sub-process that contains the element. An end event that cancels a transaction does so after the
+    compensation.
+    """
+    if element.type not in {"intermediateThrowEvent", "endEvent"}:
+        return exit_spec
+    thrown = [event for event in specs.model.details(element.id).events if event.kind in {COMPENSATION, CANCEL}]
+    is_cancelled = any(event.kind == CANCEL for event in thrown)
+    if is_cancelled:
+        exit_spec = _follow(exit_spec, own.WithdrawOthers(specs.spec, specs.builder.new_name()))
+    for event in thrown:
+        if handlers := find_handlers(specs.model, scope, event.activity):
+            exit_spec = _follow(exit_spec, own.ConditionalSteps(specs.spec, specs.builder.new_name()))
+            exit_spec = _start_handlers(specs, exit_spec, handlers)
+    if is_cancelled:
+        cancel = EndEvent(specs.spec, specs.builder.new_name(), event_definition=CancelDefinition())
+        specs.label(cancel, element, is_in_diagram=False)
+        exit_spec = _follow(exit_spec, cancel)
+    return exit_spec
+
+
+def _start_handlers(specs: ElementSpecs, choice: TaskSpec, handlers: dict[str, Element]) -> TaskSpec:
+    """Connect handlers, by their activities, to the choice of the next one; return what follows the last."""
+    choice.bpmn_id = None
+    for activity_id, handler in handlers.items():
+        spec = specs.create(handler)
+        spec.is_detour = True  # what follows comes from the throwing event
+        choice.connect_if(own.IsCompensatedNext(activity_id, handlers), spec)
+        back = _follow(spec, own.LoopingStep(specs.spec, specs.builder.new_name()))
+        back.connect(choice)
+    after = own.HiddenStep(specs.spec, specs.builder.new_name())
+    choice.connect(after)
+    return after
+
+
+def _follow(before: TaskSpec, after: TaskSpec) -> TaskSpec:
+    before.connect(after)
+    return after

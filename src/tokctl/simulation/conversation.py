@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _MAX_STARTED_BY_MESSAGES = 1000
 
 
-class Timeline:
+class EventQueue:
     """The virtual time, and the actions that are scheduled."""
 
     def __init__(self, now: datetime, stop_requested: Event) -> None:
@@ -63,7 +63,7 @@ class Conversation:
     def __init__(self, simulation: Simulation, number: int, start: datetime) -> None:
         self.simulation = simulation
         self.number = number
-        self.timeline = Timeline(start, simulation.stop_requested)
+        self.queue = EventQueue(start, simulation.stop_requested)
         self.runs: list[InstanceRun] = []
         self.steps_exhausted = False
         self._to_start: deque[tuple[str, str]] = deque()
@@ -81,11 +81,11 @@ class Conversation:
                 self.start(process_id, start)
             self._start_waiting()
             steps = 0
-            while not self.simulation.stop_requested.is_set() and self.timeline.has_next(stop):
+            while not self.simulation.stop_requested.is_set() and self.queue.has_next(stop):
                 if steps >= self.simulation.limits.steps:
                     self.steps_exhausted = True
                     break
-                self.timeline.advance()
+                self.queue.advance()
                 self._exchange_events()
                 self._start_waiting()
                 steps += 1
@@ -122,7 +122,7 @@ class Conversation:
         key = (run.process_id, task.task_spec.element.id)
         if self._messages[key]:
             self._messages[key] -= 1
-            run.deliver(task)
+            run.events.deliver(task)
 
     def _send(self, process_id: str, element_id: str) -> None:
         if (process_id, element_id) in self.simulation.message_starts:
@@ -131,7 +131,7 @@ class Conversation:
         for run in self._running(process_id):
             for task in run.waiting_tasks():
                 if task.task_spec.element.id == element_id:
-                    run.deliver(task)
+                    run.events.deliver(task)
                     return
         self._messages[process_id, element_id] += 1
 
@@ -154,7 +154,7 @@ class Conversation:
         for run in self._running():
             for task in run.waiting_tasks() if run is not sender else ():
                 if any(one.name == name for one in find_events(task, MessageEventDefinition)):
-                    run.deliver(task, name)
+                    run.events.deliver(task, name)
                     return
         for process_id, element_id in self.simulation.message_starts:
             model = self.simulation.models[process_id]

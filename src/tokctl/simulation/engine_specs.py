@@ -168,7 +168,7 @@ class IsCompensatedNext(Operator):  # type: ignore[misc]
         return interpreter_of(task).next_to_compensate(task, self.all_ids) == self.activity_id
 
 
-class Step(SimpleBpmnTask):  # type: ignore[misc]
+class HiddenStep(SimpleBpmnTask):  # type: ignore[misc]
     """A step between elements that is not in the diagram, such as one of several flows between the same elements."""
 
     def __init__(self, wf_spec: Any, name: str, flow_id: str | None = None) -> None:
@@ -176,7 +176,7 @@ class Step(SimpleBpmnTask):  # type: ignore[misc]
         self.flow_id = flow_id
 
 
-class LoopingStep(Step):
+class LoopingStep(HiddenStep):
     """A step back to an earlier element where no gateway decides about it.
 
     SpiffWorkflow predicts all that certainly follows, which never ends in such a loop. Its prediction stops here.
@@ -191,7 +191,7 @@ class LoopingStep(Step):
         return True
 
 
-class WithdrawOthers(Step):
+class WithdrawOthers(HiddenStep):
     """Withdraws all other tokens of its process or sub-process."""
 
     def _run_hook(self, my_task: Task) -> bool:

@@ -20,7 +20,7 @@ from tokctl.simulation.scoped_events import CancelDefinition, ErrorDefinition, E
 from tokctl.simulation.timers import CycleTimer, DueTimer
 
 if TYPE_CHECKING:
-    from tokctl.simulation.spec_builder import ProcessModel
+    from tokctl.simulation.process_model import ProcessModel
 
 _THROWN = frozenset({MESSAGE, SIGNAL, ERROR, "escalation", "terminate"})
 _WAITED_FOR = frozenset({MESSAGE, SIGNAL, ERROR, "escalation", CANCEL, TIMER, CONDITION})

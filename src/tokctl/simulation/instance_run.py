@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,25 +15,22 @@ from tokctl.bpmn.execution_details import ExecutionDetails
 from tokctl.errors import InputError, TokctlError
 from tokctl.model.definitions import Element
 from tokctl.recorder import task_events as tap
-from tokctl.recorder.ids import make_job_key, make_token_id
+from tokctl.recorder.ids import make_token_id
 from tokctl.recorder.spiff import SpiffRecorder
-from tokctl.simulation.engine_specs import ConditionEvent, IncidentError
+from tokctl.simulation.awaited_events import AwaitedEvents
+from tokctl.simulation.engine_specs import IncidentError
 from tokctl.simulation.interpreter import RunInterpreter
+from tokctl.simulation.jobs import SimulatedJob
+from tokctl.simulation.loop_guard import LoopGuard, element_id
 from tokctl.simulation.scenario import TaskPlan
-from tokctl.simulation.scoped_events import ErrorDefinition, throw_from
-from tokctl.simulation.timers import CycleTimer, find_events
+from tokctl.simulation.scoped_events import ErrorDefinition
 from tokctl.simulation.virtual_workflow import VirtualWorkflow
 
 # isort: split
 from SpiffWorkflow.bpmn.specs.bpmn_process_spec import BpmnProcessSpec
-from SpiffWorkflow.bpmn.specs.event_definitions.item_aware_event import SignalEventDefinition
-from SpiffWorkflow.bpmn.specs.event_definitions.message import MessageEventDefinition
-from SpiffWorkflow.bpmn.specs.event_definitions.timer import TimerEventDefinition
 from SpiffWorkflow.bpmn.specs.mixins.events.event_types import CatchingEvent
 from SpiffWorkflow.bpmn.specs.mixins.events.intermediate_event import BoundaryEvent
-from SpiffWorkflow.bpmn.util.event import BpmnEvent
 from SpiffWorkflow.exceptions import SpiffWorkflowException
-from SpiffWorkflow.specs.base import TaskSpec
 from SpiffWorkflow.task import Task
 from SpiffWorkflow.util.task import TaskState
 
@@ -66,24 +63,23 @@ class InstanceRun:
     ) -> None:
         self.conversation = conversation
         self.simulation = simulation = conversation.simulation
-        self.timeline = conversation.timeline
+        self.queue = conversation.queue
         scenario = simulation.scenario
         self.number = identity.number
         self.order = identity.order
         self.process_id = process_id
         self.case = scenario.cases.get(self.number)
         self.flow_plans = {**scenario.flows, **({} if self.case is None else self.case.flows)}
-        self.instance_id = identity.instance_id
-        self.random = Random(identity.seed)  # noqa: S311 - a simulation needs no secrets
+        self.instance_id: str = identity.instance_id
+        self.random: Random = Random(identity.seed)  # noqa: S311 - a simulation needs no secrets
         self.stopped = False
         self.due_jobs: dict[UUID, datetime] = {}
         self._ready: deque[Task] = deque()
-        self._reached: list[Task] = []
+        self.events = AwaitedEvents(self)
         self._unsettled: dict[Any, None] = {}  # workflows whose joins may fire: their live tasks have changed
         self._running: Task | None = None
         self._counter = 0
-        self._loop_checked_at = self.now
-        self._visits: Counter[TaskSpec] = Counter()
+        self._loop_guard = LoopGuard(self)
         self.interpreter = RunInterpreter(self)
         self.workflow = VirtualWorkflow(
             spec, simulation.builder.built.specs, self.interpreter, self.now, simulation.limits.call_depth
@@ -100,7 +96,7 @@ class InstanceRun:
     @property
     def now(self) -> datetime:
         """The virtual time."""
-        return self.timeline.now
+        return self.queue.now
 
     @property
     def tokens(self) -> int:
@@ -157,11 +153,11 @@ class InstanceRun:
         except (TokctlError, OverflowError):  # the clock would leave the calendar
             raise
         except Exception as error:  # SpiffWorkflow may raise any exception for an invalid model
-            raise InputError(self._describe_error(error)) from error
+            raise InputError(_describe_error(error, self.source, self._running)) from error
 
     def schedule(self, time: datetime, action: Callable[[], None]) -> None:
         """Schedule an action; those of the same time happen in the order in which they were scheduled."""
-        self.timeline.schedule(time, self, action)
+        self.queue.schedule(time, self, action)
 
     def next_number(self) -> int:
         """Return a number that this run has not used before, the same in each run of a scenario."""
@@ -184,13 +180,13 @@ class InstanceRun:
             workflow.live.pop(task.id, None)
         if task.state == TaskState.READY:
             if task.task_spec.manual:
-                _Job(self, task).start_attempt()
+                SimulatedJob(self, task).start_attempt()
             elif isinstance(task.task_spec, BoundaryEvent):  # it interrupts before anything else happens
                 self._ready.appendleft(task)
             else:
                 self._ready.append(task)
         elif task.state == TaskState.WAITING and isinstance(task.task_spec, CatchingEvent):
-            self._reached.append(task)
+            self.events.reach(task)
         elif task.state == TaskState.COMPLETED and getattr(task.task_spec, "bpmn_id", None) is not None:
             self.conversation.element_completed(self, task.task_spec.bpmn_id)
 
@@ -223,94 +219,25 @@ class InstanceRun:
         """Run all tasks that take no time."""
         while not self.stopped:
             while self._ready and not self.stopped:
-                if self.timeline.stop_requested.is_set():
+                if self.queue.stop_requested.is_set():
                     self.stopped = True
                     break
                 task = self._ready.popleft()
                 if not self.has_state(task, TaskState.READY):
                     continue
-                self._check_endless_loop(task)
+                self._loop_guard.check(task)
                 self.run_task(task)
                 if not self._ready:
-                    self._schedule_reached_events()
+                    self.events.schedule()
             unsettled, self._unsettled = self._unsettled, {}
             for workflow in unsettled:
                 if workflow is self.workflow or workflow.parent_task_id in self.workflow.subprocesses:
                     workflow.settle_joins()
             if not self._ready and not self._unsettled:
                 break
-        self._schedule_reached_events()
+        self.events.schedule()
         if self.workflow.completed:
             self.stopped = True
-
-    def _check_endless_loop(self, task: Task) -> None:
-        """Stop a process that loops while the time does not advance."""
-        if self._loop_checked_at != self.now:
-            self._loop_checked_at = self.now
-            self._visits.clear()
-        self._visits[task.task_spec] += 1
-        if self._visits[task.task_spec] % _MAX_ROUNDS:
-            return
-        rounds, above = 0, task.parent
-        while above is not None:
-            token = self.recorder.find_token(above)
-            if token is not None and token.created_at < self.now:
-                break
-            rounds += above.task_spec is task.task_spec
-            above = above.parent
-        # Many visits may also be the instances of a multi-instance activity, which are not a loop.
-        if rounds >= _MAX_ROUNDS // 2:
-            raise InputError(
-                f"{self.source}: '{_element_id(task.task_spec)}' is in an endless loop:"
-                f" simulated time did not advance in {rounds} rounds."
-            )
-        limit = self.simulation.limits.steps + _MAX_ROUNDS
-        if self._visits[task.task_spec] > limit:
-            raise InputError(
-                f"{self.source}: '{_element_id(task.task_spec)}' was reached more than {limit:,} times while simulated"
-                " time did not advance.",
-                "Let its tasks take time, or raise the limit with --max-steps.",
-            )
-
-    def _schedule_reached_events(self) -> None:
-        """Schedule the events that were reached."""
-        reached, self._reached = self._reached, []
-        for task in reached:
-            if task.state == TaskState.WAITING:
-                for timer in find_events(task, TimerEventDefinition):
-                    self.schedule(max(timer.due(task), self.now), partial(self._fire_timer, task, timer))
-                self._schedule_messages(task)
-                self.conversation.event_reached(self, task)
-
-    def _fire_timer(self, task: Task, timer: Any) -> None:
-        if not self.has_state(task, TaskState.WAITING):
-            return
-        task.task_spec._update(task)  # noqa: SLF001 - what the engine itself does with its timers
-        if isinstance(timer, CycleTimer) and task.state == TaskState.WAITING:
-            self.schedule(max(timer.due(task), self.now), partial(self._fire_timer, task, timer))
-
-    def _schedule_messages(self, task: Task) -> None:
-        """Schedule the scenario's messages for a task that waits for them."""
-        plans = {**self.simulation.scenario.messages, **({} if self.case is None else self.case.messages)}
-        for one in find_events(task, MessageEventDefinition, SignalEventDefinition, ConditionEvent):
-            message = plans.get(one.name) or plans.get(task.task_spec.element.id)
-            if message is not None and self.random.random() < message.probability:
-                sets = {name: draw(self.random, self.number) for name, draw in message.sets.items()}
-                event = BpmnEvent(one, payload=sets)
-                self.schedule(self.now + message.after(self.random), partial(self._deliver_message, task, event))
-
-    def deliver(self, task: Task, name: str | None = None) -> None:
-        """Deliver a message to a waiting task: the one of this name, or the first that it waits for."""
-        waited_for = find_events(task, MessageEventDefinition)
-        for one in waited_for:
-            if name in {None, one.name}:
-                self.schedule(self.now, partial(self._deliver_message, task, BpmnEvent(one, payload={})))
-                return
-
-    def _deliver_message(self, task: Task, event: BpmnEvent) -> None:
-        if self.has_state(task, TaskState.WAITING):
-            task.task_spec.catch(task, event)
-            task.task_spec._update(task)  # noqa: SLF001 - what the engine itself does with its events
 
     def has_state(self, task: Task, state: int) -> bool:
         """Tell whether a task is in a state, and still part of the instance.
@@ -337,7 +264,7 @@ class InstanceRun:
     def _suspend(self, lasts: timedelta | None) -> None:
         """Suspend the instance, forever or for some time; events scheduled for this time happen afterwards."""
         self.recorder.suspend()
-        held = self.timeline.take(self)
+        held = self.queue.take(self)
         if lasts is not None:
             until = self.now + lasts
             self.schedule(until, self.recorder.resume)
@@ -374,87 +301,14 @@ class InstanceRun:
     def _new_token_id(self, _task: UUID, _visit: int) -> str:
         return make_token_id(f"{self.instance_id}/{len(self.recorder.lifecycle)}")
 
-    def _describe_error(self, error: Exception) -> str:
-        spec = getattr(error, "task_spec", None)
-        if spec is None and self._running is not None:
-            spec = self._running.task_spec
-        where = "" if spec is None else f" at '{_element_id(spec)}'"
-        what = str(error).rstrip(". ")
-        if not isinstance(error, SpiffWorkflowException):
-            what = f"{type(error).__name__}: {what}"
-        return f"{self.source}: SpiffWorkflow stopped{where}: {what}."
 
-
-class _Job:
-    """A task's job: attempts, failures, retries, BPMN errors, as the scenario plans them."""
-
-    def __init__(self, run: InstanceRun, task: Task) -> None:
-        self.run = run
-        self.task = task
-        self.plan = run.plan(task.task_spec.bpmn_id)
-        self.failures = 0
-        self.annotate(job_key=make_job_key(f"{run.instance_id}/job/{run.next_number()}"))
-        if self.plan.workers:
-            self.annotate(worker_id=run.random.choice(self.plan.workers))
-
-    def annotate(self, **fields: Any) -> None:
-        self.run.recorder.annotate(self.task, **fields)
-
-    def start_attempt(self) -> None:
-        """Start the first attempt or the next one; do nothing if the task is no longer ready."""
-        run, plan = self.run, self.plan
-        run.due_jobs.pop(self.task.id, None)
-        if not run.has_state(self.task, TaskState.READY):
-            return
-        retries = 0 if plan.retries is None else plan.retries.max
-        timeout = None if plan.timeout is None else run.now + plan.timeout
-        self.annotate(retries_left=retries - self.failures, timeout_at=timeout)
-        if plan.hangs is not None and run.random.random() < plan.hangs:
-            return
-        takes = _SECOND if plan.takes is None else plan.takes(run.random)
-        run.due_jobs[self.task.id] = run.now + takes
-        run.schedule(run.now + takes, self._end_attempt)
-
-    def _end_attempt(self) -> None:
-        run, task, plan = self.run, self.task, self.plan
-        if not run.has_state(task, TaskState.READY):
-            return
-        if plan.error is not None and run.random.random() < (plan.error_probability or 0.0):
-            self.annotate(retries_used=self.failures)
-            if self._throw_error(plan.error):
-                return
-        if self._attempt_fails():
-            self._fail("no retries left")
-            return
-        try:
-            run.interpreter.run_script(task)
-        except IncidentError as error:
-            self._fail(str(error))
-            return
-        if plan.sets:
-            task.data.update({name: draw(run.random, run.number) for name, draw in plan.sets.items()})
-        self.annotate(retries_used=self.failures)
-        run.run_task(task)
-
-    def _attempt_fails(self) -> bool:
-        if self.plan.fails_times is not None:
-            return self.failures < self.plan.fails_times
-        return self.plan.fails is not None and self.run.random.random() < self.plan.fails
-
-    def _fail(self, message: str) -> None:
-        retries = self.plan.retries
-        if retries is None or self.failures >= retries.max:
-            self.annotate(retries_used=self.failures, error_message=message)
-            self.task.error()
-            return
-        self.failures += 1
-        self.annotate(retries_left=retries.max - self.failures, retries_used=self.failures)
-        self.run.schedule(self.run.now + retries.backoff(self.run.random), self.start_attempt)
-
-    def _throw_error(self, code: str) -> bool:
-        """Throw a BPMN error from the task; False if nothing around it catches that."""
-        return throw_from(self.task, BpmnEvent(ErrorDefinition(code, code), payload={}))
-
-
-def _element_id(spec: TaskSpec) -> str:
-    return str(getattr(spec, "bpmn_id", None) or spec.name)
+def _describe_error(error: Exception, source: str, running: Task | None) -> str:
+    """Describe an error of SpiffWorkflow, which may have the spec where it happened; ``running`` is the last task."""
+    spec = getattr(error, "task_spec", None)
+    if spec is None and running is not None:
+        spec = running.task_spec
+    where = "" if spec is None else f" at '{element_id(spec)}'"
+    what = str(error).rstrip(". ")
+    if not isinstance(error, SpiffWorkflowException):
+        what = f"{type(error).__name__}: {what}"
+    return f"{source}: SpiffWorkflow stopped{where}: {what}."

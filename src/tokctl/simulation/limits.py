@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RunLimits:
     """Bounds of a run: how deep calls may be nested, and how many steps (actions that take time) there may be."""
 
     call_depth: int = 100

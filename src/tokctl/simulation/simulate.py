@@ -22,7 +22,7 @@ from typing import Any
 from tokctl.bpmn.parser import read_definitions
 from tokctl.errors import InputError, NotFoundError, UsageError
 from tokctl.recorder.lifecycle import Sink
-from tokctl.simulation.limits import Limits
+from tokctl.simulation.limits import RunLimits
 from tokctl.simulation.report import Approximation, Waiting
 from tokctl.simulation.scenario import Scenario
 
@@ -79,7 +79,7 @@ def simulate(  # noqa: PLR0913 - all but the first three are options
     start: datetime | None = None,
     end: datetime | None = None,
     progress: Progress | None = None,
-    limits: Limits | None = None,
+    limits: RunLimits | None = None,
     trust_scripts: bool = False,
 ) -> SimulationResult:
     """Run a model's instances by a scenario and record them into the sink.
@@ -111,7 +111,7 @@ def simulate(  # noqa: PLR0913 - all but the first three are options
             scenario,
             sink,
             stop_requested,
-            limits=limits or Limits(),
+            limits=limits or RunLimits(),
             trust_scripts=trust_scripts,
         )
         try:
@@ -170,7 +170,7 @@ def _run(simulation: Any, scenario: Scenario, begin: datetime, progress: Progres
         if simulation.stop_requested.is_set() or (stop is not None and at > stop):
             break
         conversation = simulation.run(number, at, stop)
-        end, newest = max(end, conversation.timeline.now), conversation.runs[0].instance_id
+        end, newest = max(end, conversation.queue.now), conversation.runs[0].instance_id
         done += len(conversation.runs)
         tokens += conversation.tokens
         exhausted += conversation.steps_exhausted

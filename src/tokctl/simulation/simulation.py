@@ -17,10 +17,11 @@ from tokctl.recorder.ids import make_instance_id
 from tokctl.recorder.lifecycle import Sink
 from tokctl.recorder.spiff_model import SpiffModel
 from tokctl.simulation.conversation import Conversation
-from tokctl.simulation.limits import Limits
+from tokctl.simulation.limits import RunLimits
+from tokctl.simulation.process_model import ProcessModel, find_start_events, read_process_models
 from tokctl.simulation.report import Approximations, WaitingInstances
 from tokctl.simulation.scenario import InstancePlan, Scenario, TaskPlan
-from tokctl.simulation.spec_builder import ProcessModel, SpecBuilder, find_start_events, read_process_models
+from tokctl.simulation.spec_builder import SpecBuilder
 from tokctl.simulation.waiting import find_reasons
 
 MAX_SIMULATED = timedelta(days=36_525)
@@ -46,7 +47,7 @@ class Simulation:
         sink: Sink,
         stop_requested: Event,
         *,
-        limits: Limits,
+        limits: RunLimits,
         trust_scripts: bool,
     ) -> None:
         self.scenario = scenario

@@ -15,84 +15,32 @@ What remains different from the model is in ``BuiltModel.approximations``.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from SpiffWorkflow.bpmn.specs.bpmn_process_spec import BpmnProcessSpec
 from SpiffWorkflow.bpmn.specs.control import BoundaryEventSplit
 from SpiffWorkflow.bpmn.specs.defaults import (
-    CallActivity,
-    EndEvent,
-    EventBasedGateway,
     ExclusiveGateway,
-    IntermediateCatchEvent,
-    IntermediateThrowEvent,
-    ReceiveTask,
-    StartEvent,
     SubWorkflowTask,
-    TransactionSubprocess,
 )
-from SpiffWorkflow.bpmn.specs.event_definitions.multiple import MultipleEventDefinition
 from SpiffWorkflow.specs.base import TaskSpec
 from SpiffWorkflow.specs.MultiChoice import MultiChoice
 
-from tokctl.bpmn.element_details import CANCEL, COMPENSATION, LINK, ElementDetails
-from tokctl.bpmn.execution_details import ExecutionDetails, ExecutionModel, LoopDetails, read_execution_model
+from tokctl.bpmn.element_details import CANCEL, COMPENSATION, LINK
 from tokctl.bpmn.graph import ProcessGraph
 from tokctl.errors import InputError
-from tokctl.model.definitions import Definition, Element, SequenceFlow
-from tokctl.model.element_types import SUB_PROCESS_TYPES, is_activity
+from tokctl.model.definitions import Element, SequenceFlow
+from tokctl.model.element_types import is_activity
 from tokctl.simulation import engine_specs as own
-from tokctl.simulation.compensation import find_handlers
+from tokctl.simulation.compensation import connect_compensation
+from tokctl.simulation.element_specs import ElementSpecs
 from tokctl.simulation.event_definitions import make_event_definition
 from tokctl.simulation.flow_choice import FlowChoice
-from tokctl.simulation.scoped_events import CancelDefinition
+from tokctl.simulation.process_model import ProcessModel
 
 JOB_TYPES = frozenset({"task", "userTask", "manualTask", "serviceTask", "businessRuleTask", "scriptTask", "sendTask"})
 _MAX_FLOWS = 1000
-_NO_DETAILS = ExecutionDetails()
-_COMPENSATING = (COMPENSATION, CANCEL)
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessModel:
-    """A process of a document, with everything that running it requires."""
-
-    source: str
-    definition: Definition
-    graph: ProcessGraph
-    execution: ExecutionModel
-
-    @property
-    def is_executable(self) -> bool:
-        """Whether the process is not marked as not executable."""
-        return self.definition.process_id not in self.execution.not_executable
-
-    def details(self, element_id: str) -> ElementDetails:
-        """Return the event definitions, and more, of an element."""
-        return self.graph.details(element_id)
-
-    def execution_details(self, element_id: str) -> ExecutionDetails:
-        """Return the script, loop and called process of an element."""
-        return self.execution.elements.get(element_id, _NO_DETAILS)
-
-
-def read_process_models(definitions: Sequence[tuple[str, Definition]]) -> dict[str, ProcessModel]:
-    """Return the models of definitions by process id, given with the names of their documents.
-
-    Raises InputError: two processes have the same id.
-    """
-    models: dict[str, ProcessModel] = {}
-    executions: dict[str, ExecutionModel] = {}
-    for source, definition in definitions:
-        xml = definition.xml or ""
-        if xml not in executions:
-            executions[xml] = read_execution_model(xml)
-        if (other := models.get(definition.process_id)) is not None:
-            raise InputError(f"{source}: the process id '{definition.process_id}' is already used in {other.source}.")
-        models[definition.process_id] = ProcessModel(source, definition, ProcessGraph(definition), executions[xml])
-    return models
 
 
 @dataclass(slots=True)
@@ -151,14 +99,8 @@ class SpecBuilder:
             known.append(what)
 
 
-def find_start_events(model: ProcessModel) -> list[Element]:
-    """Return the start events of a process itself, those without an event definition first."""
-    starts = [one for one in model.graph.elements.values() if one.type == "startEvent" and one.parent is None]
-    return sorted(starts, key=lambda one: bool(model.details(one.id).events))
-
-
 @dataclass(slots=True)
-class _Node:
+class _ElementEnds:
     """The specs of an element: where flows enter, and where they leave."""
 
     entry: TaskSpec
@@ -182,7 +124,8 @@ class _Scope:
         self.parent = parent
         self.spec = spec
         self.start = start
-        self.nodes: dict[str, _Node] = {}
+        self.specs = ElementSpecs(builder, model, spec, self._build_inside)
+        self.nodes: dict[str, _ElementEnds] = {}
         self.looping_flows: frozenset[str] = frozenset()
 
     def fill(self) -> None:
@@ -220,6 +163,11 @@ class _Scope:
         spec = self.builder.new_spec(self.builder.new_name(), self.model)
         return _Scope(self.builder, self.model, parent, spec, start)
 
+    def _build_inside(self, element: Element) -> BpmnProcessSpec:
+        inner = self._new_inner_scope(element.id)
+        inner.fill()
+        return inner.spec
+
     def _event_of(self, handler: Element) -> TaskSpec:
         """Return a boundary event that is not in the diagram, for the start event of an event sub-process."""
         starts = [one for one in self.graph.elements.values() if one.parent == handler.id and one.type == "startEvent"]
@@ -228,7 +176,7 @@ class _Scope:
         definition = make_event_definition(self.model, trigger, waits=True)
         interrupting = self.model.details(trigger.id).interrupting
         event = own.DefiniteBoundaryEvent(self.spec, name, event_definition=definition, cancel_activity=interrupting)
-        self._label(event, trigger, is_in_diagram=False)
+        self.specs.label(event, trigger, is_in_diagram=False)
         return event
 
     # --- elements ---
@@ -255,15 +203,15 @@ class _Scope:
         if not starts:
             self.spec.start.connect(self.spec.end)
 
-    def _add(self, element: Element, boundary_events: Sequence[Element] = ()) -> _Node:
-        spec = self._create(element)
+    def _add(self, element: Element, boundary_events: Sequence[Element] = ()) -> _ElementEnds:
+        spec = self.specs.create(element)
         details = self.model.execution_details(element.id)
         if details.uses_data:
             self._approximate(element, "its data associations are ignored")
         for name in details.undefined_references:
             self._approximate(element, f"it refers to '{name}', which the model does not define")
         if details.loop is not None and is_activity(element.type):
-            spec = self._repeat(element, spec, details.loop)
+            spec = self.specs.repeat(element, spec, details.loop)
         events: list[TaskSpec] = []
         cancel_is_caught = False
         for one in boundary_events:
@@ -276,11 +224,11 @@ class _Scope:
                 self._approximate(element, f"its boundary event '{one.id}' never fires, as another catches the same")
                 continue
             cancel_is_caught |= CANCEL in kinds
-            event = self._create(one)
+            event = self.specs.create(one)
             events.append(event)
-            self.nodes[one.id] = _Node(event, event)
+            self.nodes[one.id] = _ElementEnds(event, event)
         entry = self._attach(spec, events) if events else spec
-        node = self.nodes[element.id] = _Node(entry, spec)
+        node = self.nodes[element.id] = _ElementEnds(entry, spec)
         return node
 
     def _attach(self, spec: TaskSpec, events: list[TaskSpec]) -> TaskSpec:
@@ -293,77 +241,6 @@ class _Scope:
             split.connect(event)
             event.connect(join)
         return split
-
-    def _create(self, element: Element) -> TaskSpec:
-        make = _MAKERS.get(element.type, _Scope._make_job)
-        spec = make(self, element, self.builder.new_name())
-        self._label(spec, element)
-        return spec
-
-    def _label(self, spec: TaskSpec, element: Element, *, is_in_diagram: bool = True) -> None:
-        """Note the element of a spec; one that is not in the diagram has no tokens."""
-        spec.element, spec.process_model = element, self.model
-        spec.bpmn_id, spec.bpmn_name = (element.id, element.name) if is_in_diagram else (None, None)
-
-    def _make_job(self, _element: Element, name: str) -> TaskSpec:
-        return own.TaskJob(self.spec, name)
-
-    def _make_event(self, element: Element, name: str) -> TaskSpec:
-        made: dict[str, Callable[..., TaskSpec]] = {
-            "startEvent": StartEvent,
-            "endEvent": EndEvent,
-            "intermediateCatchEvent": IntermediateCatchEvent,
-            "intermediateThrowEvent": IntermediateThrowEvent,
-            "receiveTask": ReceiveTask,
-            "sendTask": own.SendJob,
-        }
-        # What triggers an instance or an event sub-process has happened when its start event is reached.
-        waits = element.type in {"intermediateCatchEvent", "receiveTask"}
-        definition = make_event_definition(self.model, element, waits=waits)
-        return made[element.type](self.spec, name, event_definition=definition)
-
-    def _make_boundary_event(self, element: Element, name: str) -> TaskSpec:
-        definition = make_event_definition(self.model, element, waits=True)
-        interrupting = self.model.details(element.id).interrupting
-        return own.DefiniteBoundaryEvent(self.spec, name, event_definition=definition, cancel_activity=interrupting)
-
-    def _make_sub_process(self, element: Element, name: str) -> TaskSpec:
-        inner = self._new_inner_scope(element.id)
-        inner.fill()
-        if element.type == "adHocSubProcess":
-            self._approximate(element, "each of its activities that nothing leads to runs once")
-        made = TransactionSubprocess if element.type == "transaction" else SubWorkflowTask
-        return made(self.spec, name, subworkflow_spec=inner.spec.name)
-
-    def _make_call_activity(self, element: Element, name: str) -> TaskSpec:
-        called = self.model.execution_details(element.id).called_process
-        process_id = None if called is None else _resolve_process(called, self.builder.models)
-        if process_id is None:
-            self.builder.built.missing_calls[element.id] = called or ""
-            what = (
-                f"calls '{called}', which is in none of the files"
-                if called
-                else "does not name the process that it calls"
-            )
-            self._approximate(element, f"{what}, and runs as a task")
-            return own.TaskJob(self.spec, name)
-        return CallActivity(self.spec, name, subworkflow_spec=self.builder.build(process_id).name)
-
-    def _make_event_based_gateway(self, _element: Element, name: str) -> TaskSpec:
-        return EventBasedGateway(self.spec, name, event_definition=MultipleEventDefinition())
-
-    def _make_complex_gateway(self, element: Element, name: str) -> TaskSpec:
-        self._approximate(element, "runs like an inclusive gateway")
-        return own.JoiningInclusiveGateway(self.spec, name)
-
-    def _repeat(self, element: Element, spec: TaskSpec, loop: LoopDetails) -> TaskSpec:
-        kind = self.model.details(element.id).loop
-        name = self.builder.new_name()
-        kinds = {"parallel": own.ParallelInstances, "sequential": own.SequentialInstances, "loop": own.Loop}
-        repeated = kinds[kind or "loop"](self.spec, name, task_spec=spec.name, loop=loop)
-        self._label(repeated, element)
-        spec.inputs = [repeated]
-        return repeated
 
     def _approximate(self, element: Element, what: str) -> None:
         self.builder.approximate(self.model, element.id, what)
@@ -392,7 +269,7 @@ class _Scope:
     # --- flows ---
 
     def _connect(self, element: Element) -> None:
-        exit_spec = self._compensate(element, self.nodes[element.id].exit)
+        exit_spec = connect_compensation(self.specs, element, self.parent, self.nodes[element.id].exit)
         flows = self.graph.outgoing_flows(element.id)
         if max(len(flows), len(element.incoming)) > _MAX_FLOWS:
             raise InputError(
@@ -410,7 +287,7 @@ class _Scope:
         has_conditions = any(flow.id in conditions and flow.id != element.default_flow for flow in flows)
         if has_conditions and not element.type.endswith("Gateway"):
             split = own.FlowSplit(self.spec, self.builder.new_name())
-            self._label(split, element, is_in_diagram=False)
+            self.specs.label(split, element, is_in_diagram=False)
             exit_spec.connect(split)
             exit_spec = split
         if isinstance(exit_spec, MultiChoice):
@@ -457,47 +334,10 @@ class _Scope:
             return node.exit
         if is_only_one and flow.id not in self.looping_flows:
             return node.entry
-        make = own.LoopingStep if flow.id in self.looping_flows else own.Step
+        make = own.LoopingStep if flow.id in self.looping_flows else own.HiddenStep
         step = make(self.spec, self.builder.new_name(), flow.id)
         step.connect(node.entry)
         return step
-
-    # --- compensation ---
-
-    def _compensate(self, element: Element, exit_spec: TaskSpec) -> TaskSpec:
-        """Connect the handlers that a throwing compensation event starts, and return the last spec."""
-        if element.type not in {"intermediateThrowEvent", "endEvent"}:
-            return exit_spec
-        thrown = [event for event in self.model.details(element.id).events if event.kind in _COMPENSATING]
-        is_cancelled = any(event.kind == CANCEL for event in thrown)
-        if is_cancelled:
-            exit_spec = self._follow(exit_spec, own.WithdrawOthers(self.spec, self.builder.new_name()))
-        for event in thrown:
-            if handlers := find_handlers(self.model, self.parent, event.activity):
-                exit_spec = self._follow(exit_spec, own.ConditionalSteps(self.spec, self.builder.new_name()))
-                exit_spec = self._start_handlers(exit_spec, handlers)
-        if is_cancelled:  # the transaction is cancelled after its compensation
-            cancel = EndEvent(self.spec, self.builder.new_name(), event_definition=CancelDefinition())
-            self._label(cancel, element, is_in_diagram=False)
-            exit_spec = self._follow(exit_spec, cancel)
-        return exit_spec
-
-    def _follow(self, before: TaskSpec, after: TaskSpec) -> TaskSpec:
-        before.connect(after)
-        return after
-
-    def _start_handlers(self, choice: TaskSpec, handlers: dict[str, Element]) -> TaskSpec:
-        """Connect handlers, by their activities, to the choice of the next one; return what follows the last."""
-        choice.bpmn_id = None
-        for activity_id, handler in handlers.items():
-            spec = self._create(handler)
-            spec.is_detour = True  # what follows comes from the throwing event
-            choice.connect_if(own.IsCompensatedNext(activity_id, handlers), spec)
-            back = self._follow(spec, own.LoopingStep(self.spec, self.builder.new_name()))
-            back.connect(choice)
-        after = own.Step(self.spec, self.builder.new_name())
-        choice.connect(after)
-        return after
 
     def _is_in_event_sub_process(self) -> bool:
         return self.parent is not None and self.model.details(self.parent).event_sub_process
@@ -524,23 +364,3 @@ def _find_looping_flows(graph: ProcessGraph, members: list[str]) -> frozenset[st
                 on_way.discard(element)
                 done.add(element)
     return frozenset(found)
-
-
-def _resolve_process(called: str, models: dict[str, ProcessModel]) -> str | None:
-    return next((one for one in (called, called.rpartition(":")[2]) if one in models), None)
-
-
-_MAKERS: dict[str, Callable[[_Scope, Element, str], Any]] = {
-    **dict.fromkeys(
-        ("startEvent", "endEvent", "intermediateCatchEvent", "intermediateThrowEvent", "receiveTask", "sendTask"),
-        _Scope._make_event,  # noqa: SLF001
-    ),
-    **dict.fromkeys(SUB_PROCESS_TYPES, _Scope._make_sub_process),  # noqa: SLF001
-    "boundaryEvent": _Scope._make_boundary_event,  # noqa: SLF001
-    "callActivity": _Scope._make_call_activity,  # noqa: SLF001
-    "exclusiveGateway": lambda scope, _element, name: ExclusiveGateway(scope.spec, name),
-    "inclusiveGateway": lambda scope, _element, name: own.JoiningInclusiveGateway(scope.spec, name),
-    "parallelGateway": lambda scope, _element, name: own.JoiningParallelGateway(scope.spec, name),
-    "complexGateway": _Scope._make_complex_gateway,  # noqa: SLF001
-    "eventBasedGateway": _Scope._make_event_based_gateway,  # noqa: SLF001
-}

@@ -134,7 +134,7 @@ def _attribute(key: str, value: Any) -> str:
         value = str(value).lower()
     elif isinstance(value, list | tuple):
         value = " ".join(value)
-    return f"<{kind} key={quoteattr(key)} value={quoteattr(replace_invalid_xml(str(value)))}/>"
+    return f'<{kind} key="{key}" value={quoteattr(replace_invalid_xml(str(value)))}/>'
 
 
 FORMAT = ExportFormat(write=write)

@@ -25,7 +25,7 @@ from tokctl.server.lifetimes import MaxLifetimes
 from tokctl.server.request_bodies import ApiTokenChanges
 from tokctl.server.usage import Use
 from tokctl.store import open_store
-from tokctl.store.sqlite.api_tokens import SQLiteApiTokens
+from tokctl.store.sql.api_tokens import SqlApiTokens
 
 # --- the audit ---
 
@@ -165,7 +165,7 @@ def test_a_concurrent_change_that_the_store_detects(manager):
     """The time between reading and changing is too short for a test over HTTP."""
     number = manager.make("raced")["id"]
 
-    class Raced(SQLiteApiTokens):
+    class Raced(SqlApiTokens):
         def by_id(self, token_id):
             found = super().by_id(token_id)
             if not self.connection.in_transaction:

@@ -35,7 +35,7 @@ from tokctl.store.exporting import ndjson as ndjson_lines
 from tokctl.store.importing import import_records
 from tokctl.store.protocol import Store, WriteReport
 from tokctl.store.sink import StoreSink
-from tokctl.store.sqlite import batch as sqlite_batch
+from tokctl.store.sql import batch as sql_batch
 from tokctl.store.sqlite import connection as opening
 from tokctl.store.sqlite.schema import MIGRATIONS, SCHEMA_VERSION
 
@@ -976,7 +976,7 @@ def test_a_backup_where_files_cannot_be_linked(new, tmp_path, monkeypatch):
 
 
 def test_more_instances_than_are_kept_in_memory(store, monkeypatch):
-    monkeypatch.setattr(sqlite_batch, "MAX_CACHED_INSTANCES", 100)
+    monkeypatch.setattr(sql_batch, "MAX_CACHED_INSTANCES", 100)
     many = [token(f"t{n}", f"i{n % 700}", state="ACTIVE" if n % 7 else "COMPLETED") for n in range(3500)]
     for added in (3500, 0):
         with store.write() as batch:

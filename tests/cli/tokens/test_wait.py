@@ -101,12 +101,12 @@ def test_a_finding_comes_with_time_alone(wait, clock, store_path):
 
 
 def test_an_unchanged_instance_is_not_asked_about(wait, clock, store_path, monkeypatch):
-    from tokctl.store.sqlite.queries import SQLiteQueries
+    from tokctl.store.sql.queries import TokenQueries
 
     asked = []
-    ask = SQLiteQueries.query
+    ask = TokenQueries.query
     monkeypatch.setattr(
-        SQLiteQueries, "query", lambda self, sql, values=(): asked.append(sql) or ask(self, sql, values)
+        TokenQueries, "query", lambda self, sql, values=(): asked.append(sql) or ask(self, sql, values)
     )
     put(store_path, live("a"))
     wait("i1", "--for", "element=later", "--timeout", "60s")

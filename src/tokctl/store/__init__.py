@@ -16,14 +16,14 @@ from tokctl.input_files import is_same_file
 if TYPE_CHECKING:
     from tokctl.store.protocol import Store
 
-STORES = {"sqlite": "tokctl.store.sqlite"}
+STORES = {"sqlite": "tokctl.store.sqlite", "postgresql": "tokctl.store.postgresql"}
 """URL scheme → module; each has ``open_store(location, write=…, create=…)`` and ``files(location)``."""
 
 _DEFAULT_SCHEME = "sqlite"  # of a path
 
 
 def open_store(url: str, *, write: bool = False, create: bool = False) -> Store:
-    """Open a store by its URL (``sqlite:PATH``), or by the path of an SQLite file.
+    """Open a store by its URL (``sqlite:PATH``, ``postgresql://USER@HOST/DATABASE``), or by the path of an SQLite file.
 
     Without ``write`` it is read-only and shows one moment; with ``create`` a missing store is created.
 

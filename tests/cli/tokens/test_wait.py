@@ -105,9 +105,7 @@ def test_an_unchanged_instance_is_not_asked_about(wait, clock, store_path, monke
 
     asked = []
     ask = TokenQueries.query
-    monkeypatch.setattr(
-        TokenQueries, "query", lambda self, sql, values=(): asked.append(sql) or ask(self, sql, values)
-    )
+    monkeypatch.setattr(TokenQueries, "query", lambda self, sql, values=(): asked.append(sql) or ask(self, sql, values))
     put(store_path, live("a"))
     wait("i1", "--for", "element=later", "--timeout", "60s")
     assert len(clock.waits) == 60

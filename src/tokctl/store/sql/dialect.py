@@ -41,6 +41,8 @@ class Dialect(Struct, frozen=True, kw_only=True):
     """A text in UTF-8."""
     name_list: str
     """The aggregation of ``name`` into a list in JSON."""
+    keeps_join_order: bool
+    """Whether a CROSS JOIN returns rows in the order of its left table, then of the index of the right one."""
     now_ms: str
     """The present time in ms since 1970."""
     largest: str
@@ -67,3 +69,12 @@ class Dialect(Struct, frozen=True, kw_only=True):
     """The certainty of the last entry."""
     entry_is_unknown: str
     """Whether the engine does not tell where the token came from."""
+
+
+SINGLE_ROWS = (
+    ("revision", "kind = 'process'"),
+    ("revision", "kind = 'access'"),
+    ("audit_head", "one = 1"),
+    ("identity", "one = 1"),
+)
+"""Rows that every store has: table and condition."""

@@ -273,12 +273,13 @@ class TokenQueries(InstanceQueries):
     ) -> Iterator[tuple[str, str, float]]:
         only = "" if elements is None else f"AND {self.database.dialect.in_list.format('element_id')}"
         named = [] if elements is None else [msgspec.json.encode(list(elements)).decode()]
+        by = "" if self.database.dialect.keeps_join_order else "ORDER BY owner DESC, created_at NULLS FIRST, pk"
         same = "process_id IS NULL" if process_id is None else "process_id = ?"
         return self.query(
             f"""SELECT instance_id, element_id, {DURATION_MS}
                 FROM (SELECT pk AS owner, instance_id FROM instance WHERE {same} ORDER BY pk DESC LIMIT ?) AS owners
                 CROSS JOIN token WHERE instance = owner AND state = 'COMPLETED' AND {DURATION_MS} IS NOT NULL {only}
-                ORDER BY owner DESC""",
+                {by}""",
             [*([] if process_id is None else [process_id]), instances, *named],
         )
 

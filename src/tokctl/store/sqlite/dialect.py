@@ -19,6 +19,7 @@ SQLITE = Dialect(
     in_list="{} IN (SELECT value FROM json_each(?))",
     as_bytes="CAST({} AS BLOB)",
     name_list="json_group_array(name)",
+    keeps_join_order=True,
     now_ms="CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
     largest="max",
     count_unrevoked="SELECT number FROM api_token_count",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
 import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -60,6 +61,8 @@ class PostgreSQLServer:
 
     def create(self, **settings: str) -> None:
         """Create the server's data, and start it."""
+        self.folder.mkdir(exist_ok=True)
+        self.folder.chmod(0o755)
         if os.geteuid() == 0:
             shutil.chown(self.folder, USER)
         words = ("--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "-U", USER, "-D", str(self.data))
@@ -79,6 +82,11 @@ class PostgreSQLServer:
         with suppress(AssertionError):  # it has been stopped
             self._run("pg_ctl", "stop", "-D", str(self.data), "-m", "immediate", "-w")
 
+    def remove(self) -> None:
+        """Stop the server, and delete its data."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def url(self, database: str = DATABASE, **parameters: str) -> str:
         """Return the URL of a database of the server."""
         words = {"host": str(self.folder), "user": USER, "port": str(self.port)} | parameters
@@ -93,65 +101,60 @@ class PostgreSQLServer:
 
 
 @cache
-def shared_server(folder: Path) -> PostgreSQLServer:
-    """Return the server of the whole test run, whose processes share a folder: the first one starts it."""
+def shared_server() -> PostgreSQLServer:
+    """Return the server of the test run. Its first process starts the server, its last one stops it."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    folder = Path(tempfile.gettempdir()) / f"tokctl-pg-{run[:16]}"
+    users = folder.with_suffix(".users")
     server = PostgreSQLServer(folder)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "started").exists():
-            server.create()
-            (folder / "started").touch()
+    atexit.register(_leave, server, users)
+    change_users(users, 1, server.create)
     return server
 
 
+def _leave(server: PostgreSQLServer, users: Path) -> None:
+    if change_users(users, -1) == 0:
+        server.remove()
+        users.unlink(missing_ok=True)
+
+
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQLServer]:
+def postgresql() -> PostgreSQLServer:
     """The server of the test run."""
     require_postgresql()
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", "")
-    if not run:
-        with temporary_server() as server:
-            yield server
-        return
-    folder = Path(tempfile.gettempdir()) / f"tokctl-pg-{run[:16]}"
-    folder.mkdir(mode=0o755, exist_ok=True)
-    users = folder.with_suffix(".users")
-    change_users(users, 1)
-    try:
-        yield shared_server(folder)
-    finally:
-        if change_users(users, -1) == 0:
-            shared_server(folder).stop()
-            shutil.rmtree(folder, ignore_errors=True)
-            users.unlink(missing_ok=True)
+    return shared_server()
 
 
-def change_users(file: Path, by: int) -> int:
-    """Add to the number of processes that use the server; returns it."""
-    with os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT), "r+") as stream:
+def change_users(file: Path, by: int, begin: Callable[[], None] = lambda: None) -> int:
+    """Add to the number of processes that use the server; the first one calls ``begin``. Returns the number."""
+    with os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT, 0o600), "r+") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        users = int(stream.read() or 0) + by
+        before = int(stream.read() or 0)
+        if not before:
+            begin()
         stream.seek(0)
-        stream.write(f"{users:4}")
-        return users
+        stream.write(f"{before + by:4}")
+    return before + by
 
 
 @contextmanager
 def temporary_server(**settings: str) -> Iterator[PostgreSQLServer]:
     """Run a server of its own, which may be stopped."""
     require_postgresql()
-    folder = Path(tempfile.mkdtemp(prefix="tokctl-pg-"))
-    folder.chmod(0o755)
-    server = PostgreSQLServer(folder, port=int(settings.pop("port", "0")))
+    server = PostgreSQLServer(Path(tempfile.mkdtemp(prefix="tokctl-pg-")), port=int(settings.pop("port", "0")))
     try:
         server.create(**settings)
         yield server
     finally:
-        server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        server.remove()
+
+
+def postgresql_is_there() -> bool:
+    """Return whether there is a PostgreSQL, as there has to be in CI."""
+    return find_programs() is not None or bool(os.environ.get("CI"))
 
 
 def require_postgresql() -> None:
     """Skip a test where there is no PostgreSQL, except in CI."""
-    if find_programs() is None and not os.environ.get("CI"):
+    if not postgresql_is_there():
         pytest.skip("needs the server programs of PostgreSQL")

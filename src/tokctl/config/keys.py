@@ -29,6 +29,7 @@ MAX_SECONDS = 86_400.0
 
 CONTEXT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SECRET = re.compile(r"xvc_[0-9A-Za-z]{8,}")
+_PASSWORD_PARAMETERS = frozenset({"password", "sslpassword", "oauth_client_secret"})
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
@@ -89,6 +90,28 @@ def url(value: Any) -> str:
     words = text(value)
     parse_url(words)
     return words.rstrip("/")
+
+
+def store(value: Any) -> str:
+    """Parse the path or the URL of a store."""
+    return refuse_password(text(value))
+
+
+def refuse_password(store_url: str) -> str:
+    """Return the URL or the path of a store that has no password. Raises UsageError, which does not repeat it."""
+    from urllib.parse import parse_qsl
+
+    scheme, is_url, rest = store_url.partition("://")
+    if is_url and scheme.isalnum():
+        place, _, parameters = rest.partition("?")
+        user, at, _ = place.rpartition("@")
+        names = {name for name, _ in parse_qsl(parameters, keep_blank_values=True)}
+        if (at and ":" in user) or not names.isdisjoint(_PASSWORD_PARAMETERS):
+            raise UsageError(
+                "the URL of the store contains a password, which others can see.",
+                "Remove it; set PGPASSWORD, or add it to ~/.pgpass or to a service file.",
+            )
+    return store_url
 
 
 def seconds(value: Any) -> float:
@@ -207,7 +230,7 @@ def _type_name(value: Any) -> str:
 
 _MAX_INTEGER = 1 << 40
 _TEXT, _URL, _PATH, _SECONDS = SettingSpec(text), SettingSpec(url), SettingSpec(text, path=True), SettingSpec(seconds)
-_RATE = SettingSpec(rate)
+_RATE, _STORE = SettingSpec(rate), SettingSpec(store, path=True)
 _BOOLEAN, _NUMBER = SettingSpec(boolean, words=("true", "false")), SettingSpec(number)
 _COUNT, _POSITIVE = (SettingSpec(integer_between(least, _MAX_INTEGER)) for least in (0, 1))
 _OUTPUT = SettingSpec(one_of(*FORMATS), words=(*FORMATS,))
@@ -215,7 +238,7 @@ _CREDENTIAL = SettingSpec(
     credential, words=tuple(f"{name}:" if kind.argument else name for name, kind in SOURCES.items())
 )
 CONTEXT: Mapping[str, SettingSpec] = {
-    "store": _PATH,
+    "store": _STORE,
     "server": _URL,
     "engine_kind": SettingSpec(one_of(*ENGINE_KINDS), words=ENGINE_KINDS),
     "registry_server": _URL,
@@ -253,7 +276,7 @@ SERVE: Mapping[str, SettingSpec] = {
     "host": _TEXT,
     "port": SettingSpec(integer_between(0, 65535)),
     "workers": SettingSpec(integer_between(1, 64)),  # processes
-    "store": _PATH,
+    "store": _STORE,
     "unix": _PATH,  # a socket
     "tls_cert": _PATH,  # the chain, PEM
     "tls_key": _PATH,  # PEM

@@ -24,6 +24,11 @@ def open_store(location: str, *, write: bool, create: bool) -> PostgreSQLStore:
     return PostgreSQLStore(f"postgresql:{location}", write=write, create=create)
 
 
+def is_temporary(location: str) -> bool:  # noqa: ARG001 - the same for every kind
+    """Tell whether a store is deleted when it is closed: never."""
+    return False
+
+
 def files(location: str) -> tuple[Path, ...]:  # noqa: ARG001 - the same for every kind
     """Return no files: the store is in a database."""
     return ()

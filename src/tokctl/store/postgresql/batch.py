@@ -15,14 +15,17 @@ from tokctl.store.postgresql.dialect import POSTGRESQL
 from tokctl.store.sql.batch import SqlBatch, update_conflict
 from tokctl.store.sql.rows import TOKEN_COLUMNS, token_row
 
+MAX_SINGLE_TOKENS = 5  # of a chunk that are written one by one: a staging table costs more
+
 _DERIVED = ("error_message", "is_running", "waits_for_event", "hops", "certainty", "entry_is_unknown")
 _COLUMNS = ("instance", *TOKEN_COLUMNS, *_DERIVED)
 _STAGE = f"""CREATE TEMP TABLE IF NOT EXISTS staged_token ON COMMIT DELETE ROWS AS
     SELECT 0 AS round, 0 AS position, {", ".join(_COLUMNS)} FROM token WITH NO DATA"""
+_CONFLICT = update_conflict(POSTGRESQL, "token", "token_id, instance", (*TOKEN_COLUMNS, *_DERIVED))
+_PUT = f"INSERT INTO token ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) {_CONFLICT}"
 _COPY = f"COPY staged_token (round, position, {', '.join(_COLUMNS)}) FROM STDIN"
 _MERGE = f"""INSERT INTO token ({", ".join(_COLUMNS)})
-    SELECT {", ".join(_COLUMNS)} FROM staged_token WHERE round = ? ORDER BY position
-    {update_conflict(POSTGRESQL, "token", "token_id, instance", (*TOKEN_COLUMNS, *_DERIVED))}"""
+    SELECT {", ".join(_COLUMNS)} FROM staged_token WHERE round = ? ORDER BY position {_CONFLICT}"""
 
 
 def _derive(token: Token) -> tuple[Any, ...]:
@@ -57,6 +60,8 @@ class PostgreSQLBatch(SqlBatch):
     has_stage = False
 
     def write_tokens(self, tokens: Sequence[tuple[int, Token]]) -> int:
+        if len(tokens) <= MAX_SINGLE_TOKENS:
+            return sum(self.database.execute(_PUT, (pk, *token_row(one), *_derive(one))) for pk, one in tokens)
         if self.has_stage:
             self.database.execute("TRUNCATE staged_token")
         else:

@@ -10,6 +10,7 @@ from itertools import count
 import psycopg
 from psycopg.pq import TransactionStatus
 
+from tokctl.errors import StoreError
 from tokctl.store.postgresql.connection import LOCK_TIMEOUT_SECONDS, connect, describe, translate_errors
 from tokctl.store.postgresql.dialect import POSTGRESQL
 from tokctl.store.sql.database import Database, Kind, Row, Values
@@ -97,6 +98,8 @@ class PostgreSQLDatabase(Database):
                     yield chunk
                     if len(chunk) < size:
                         return
+                    if self._moment != moment and not hold:
+                        raise StoreError("the moment of a result has passed: it cannot be read further.")
             finally:
                 self._close_cursor(name, moment)
 

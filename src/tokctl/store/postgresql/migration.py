@@ -34,8 +34,10 @@ def prepare(database: PostgreSQLDatabase, *, create: bool) -> None:
 
 def read_version(database: PostgreSQLDatabase) -> int | None:
     """Return the version of the schema; None if there is no store."""
-    ((table,),) = database.fetch("SELECT to_regclass('tokctl_store')::text")
-    if table is None:
+    # to_regclass may not see a table that another process has created since the transaction began.
+    if not database.fetch(
+        "SELECT 1 FROM pg_tables WHERE tablename = 'tokctl_store' AND schemaname = ANY(current_schemas(false))"
+    ):
         return None
     rows = database.fetch("SELECT schema_version FROM tokctl_store")
     if len(rows) != 1:

@@ -68,7 +68,7 @@ class SqlBatch(ABC):
         conflict = update_conflict(
             database.dialect, "instance", "instance_id", INSTANCE_COLUMNS, new="coalesce(excluded.{c}, instance.{c})"
         )
-        self._put_instance = f"INSERT INTO instance {row} {conflict}"
+        self._put_instance = f"INSERT INTO instance {row} {conflict} RETURNING pk"
 
     @abstractmethod
     def write_tokens(self, tokens: Sequence[tuple[int, Token]]) -> int:
@@ -91,11 +91,9 @@ class SqlBatch(ABC):
         self.report.definitions += self.database.execute(_PUT_DEFINITION, values)
 
     def put(self, instance: Instance, tokens: Iterable[Token] = ()) -> None:
-        changed = self.database.execute(self._put_instance, instance_row(instance))
-        self.report.instances += changed
-        if changed:
-            self._note_instances([instance.instance_id])
-            pk = self.pks[instance.instance_id]
+        for (pk,) in self.database.fetch(self._put_instance, instance_row(instance)):  # none if it is unchanged
+            self.report.instances += 1
+            self.pks[instance.instance_id] = pk
             self.touched.add(pk)
             if instance.variables != NULL:
                 replace_variables(self.database, pk, instance.variables)

@@ -43,7 +43,7 @@ def managers(place, secret) -> Iterator[tuple[Manager, Manager]]:
 
 
 def test_what_one_server_grants_and_revokes_counts_at_once_for_the_other(managers):
-    made = managers[0].make("shared", scopes=["token"])
+    made = managers[0].make("shared", scopes=["process", "token"])
     for one in managers:
         assert one.served.get(TOKENS, made["token"]).status_code == 200
     managers[0]("DELETE", f"/{made['id']}")

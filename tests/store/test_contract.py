@@ -30,6 +30,8 @@ from tokctl.model.instances import Instance, summarize
 from tokctl.model.tokens import NULL, Token
 from tokctl.model.variables import VariableCondition
 from tokctl.readers.stream import RejectedRecord, read_records
+from tokctl.simulation.demo import load_demo
+from tokctl.simulation.simulate import simulate
 from tokctl.store import open_store
 from tokctl.store.exporting import documented as answers
 from tokctl.store.exporting import ndjson as ndjson_lines
@@ -370,6 +372,20 @@ def test_a_sink_keeps_what_has_happened(store):
     assert store.info().tokens == 15
     assert (sink.added, sink.updated, sink.unchanged) == (15, 0, 0)
     assert store.definition("p", None) == MODEL
+
+
+def test_what_a_recorder_writes(store, tmp_path):
+    """In small transactions or in one, in a store of any kind: the same."""
+    whole = open_store(str(tmp_path / "whole.db"), write=True, create=True)
+    models, scenario = load_demo()
+    for target, size in ((store, 0), (whole, 10_000)):
+        with StoreSink(target, batch_size=size) as sink:
+            simulate(models, scenario, sink, end=at(0))
+        assert sink.added > 100
+    assert content(store) == content(whole)
+    for where in (InstanceFilter(), InstanceFilter(live=True), InstanceFilter(failed=True)):
+        assert list(store.scan_instances(where)) == list(whole.scan_instances(where))
+    whole.close()
 
 
 # --- export and import ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import pytest
 
 from support.builders import TESTER, at, instance, ndjson, raw, token, tokens
 from support.commandline import clean_environment
+from support.paths import ROOT
 from support.postgresql_server import temporary_server
 from tokctl.errors import StoreError, UnreachableStoreError
 from tokctl.model.api_tokens import NewApiToken
@@ -280,3 +282,28 @@ def test_a_restart_of_the_server_is_noticed_and_survived():
         reader.close()
         store.refresh()
         assert ids(store) == ["a"]
+
+
+def test_the_roles_of_the_documentation():
+    """What each may do, and not more."""
+    create, grant = re.findall(r"```sql\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL)
+    with temporary_server() as server:
+        with psycopg.connect(server.url(), autocommit=True) as connection:
+            for statement in create.split(";")[:-1]:
+                connection.execute(statement)
+        owner, writer, reader = (server.url("tokctl", user=f"tokctl_{role}") for role in ("owner", "server", "reader"))
+        open_store(owner, write=True, create=True).close()
+        with psycopg.connect(owner, autocommit=True) as connection:
+            connection.execute(grant)
+        with open_store(writer, write=True) as store:
+            put(store, *tokens(9))
+            made = store.api_tokens.create(new(), b"1" * 32, "p1", by=TESTER)
+            store.api_tokens.revoke(made.id, at(1), by=TESTER)
+            store.prune(at(99))
+            for statement in ("UPDATE audit SET entry = ''", "DELETE FROM audit", "DROP TABLE token"):
+                with pytest.raises(StoreError, match="does not allow this"):
+                    store.database.execute(statement)
+        with open_store(reader) as store:
+            assert list(store.instances(InstanceFilter(), SortOrder("started"))) == []
+            with pytest.raises(StoreError, match="does not allow this"):
+                list(store.api_tokens.list())

@@ -17,7 +17,7 @@ def open_store(location: str, *, write: bool, create: bool) -> PostgreSQLStore:
         import psycopg  # noqa: F401 - the extra
     except ImportError:
         raise UsageError(
-            "stores in PostgreSQL need psycopg, which is not installed.", "Run 'pip install tokctl[postgres]'."
+            "stores in PostgreSQL need an additional package.", "Install it with 'pip install \"tokctl[postgres]\"'."
         ) from None
     from tokctl.store.postgresql.store import PostgreSQLStore
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ from tokctl.model.tokens import NULL, Token, decode_context
 from tokctl.store.postgresql.database import PostgreSQLDatabase
 from tokctl.store.postgresql.dialect import POSTGRESQL
 from tokctl.store.sql.batch import SqlBatch, update_conflict
+from tokctl.store.sql.database import Values
 from tokctl.store.sql.rows import TOKEN_COLUMNS, token_row
 
 MAX_SINGLE_TOKENS = 5  # of a chunk that are written one by one: a staging table costs more
@@ -22,10 +23,17 @@ _COLUMNS = ("instance", *TOKEN_COLUMNS, *_DERIVED)
 _STAGE = f"""CREATE TEMP TABLE IF NOT EXISTS staged_token ON COMMIT DELETE ROWS AS
     SELECT 0 AS round, 0 AS position, {", ".join(_COLUMNS)} FROM token WITH NO DATA"""
 _CONFLICT = update_conflict(POSTGRESQL, "token", "token_id, instance", (*TOKEN_COLUMNS, *_DERIVED))
-_PUT = f"INSERT INTO token ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) {_CONFLICT}"
 _COPY = f"COPY staged_token (round, position, {', '.join(_COLUMNS)}) FROM STDIN"
-_MERGE = f"""INSERT INTO token ({", ".join(_COLUMNS)})
-    SELECT {", ".join(_COLUMNS)} FROM staged_token WHERE round = ? ORDER BY position {_CONFLICT}"""
+
+
+def _counted(source: str) -> str:
+    """Return the statement that inserts or updates rows; it counts those above a pk, and all, and has the highest pk."""
+    return f"""WITH written AS (INSERT INTO token ({", ".join(_COLUMNS)}) {source} {_CONFLICT} RETURNING pk)
+        SELECT count(*) FILTER (WHERE pk > ?), count(*), coalesce(max(pk), 0) FROM written"""
+
+
+_PUT = _counted(f"VALUES ({', '.join('?' * len(_COLUMNS))})")
+_MERGE = _counted(f"SELECT {', '.join(_COLUMNS)} FROM staged_token WHERE round = ? ORDER BY position")
 
 
 def _derive(token: Token) -> tuple[Any, ...]:
@@ -59,9 +67,9 @@ class PostgreSQLBatch(SqlBatch):
     database: PostgreSQLDatabase
     has_stage = False
 
-    def write_tokens(self, tokens: Sequence[tuple[int, Token]]) -> int:
+    def write_tokens(self, tokens: Sequence[tuple[int, Token]], last: int) -> tuple[int, int]:
         if len(tokens) <= MAX_SINGLE_TOKENS:
-            return sum(self.database.execute(_PUT, (pk, *token_row(one), *_derive(one))) for pk, one in tokens)
+            return self._merge(_PUT, [(pk, *token_row(one), *_derive(one)) for pk, one in tokens], last)
         if self.has_stage:
             self.database.execute("TRUNCATE staged_token")
         else:
@@ -76,7 +84,15 @@ class PostgreSQLBatch(SqlBatch):
                 yield rounds[key], position, pk, *token_row(token), *_derive(token)
 
         self.database.copy(_COPY, rows())
-        return sum(self.database.execute(_MERGE, [one]) for one in range(max(rounds.values()) + 1))
+        return self._merge(_MERGE, [(one,) for one in range(max(rounds.values()) + 1)], last)
+
+    def _merge(self, statement: str, several: Iterable[Values], last: int) -> tuple[int, int]:
+        """Run a statement with several rows of values; returns the sums of what it counts."""
+        added = changed = 0
+        for values in several:
+            ((new, all_, highest),) = self.database.fetch(statement, (*values, last))
+            added, changed, last = added + new, changed + all_, max(last, highest)
+        return added, changed
 
     def add_instances(self, instance_ids: Collection[str]) -> None:
         ids = list(instance_ids)

@@ -20,7 +20,7 @@ _PLACEHOLDER = re.compile(r"\?")
 
 
 def number_placeholders(sql: str) -> str:
-    """Return a statement with ``$1``, ``$2``, … in place of each ``?``."""
+    """Return a statement with ``$1``, ``$2``, … for each ``?``."""
     numbers = count(1)
     return _PLACEHOLDER.sub(lambda _: f"${next(numbers)}", sql)
 

@@ -71,10 +71,10 @@ class SqlBatch(ABC):
         self._put_instance = f"INSERT INTO instance {row} {conflict} RETURNING pk"
 
     @abstractmethod
-    def write_tokens(self, tokens: Sequence[tuple[int, Token]]) -> int:
-        """Write tokens with the pks of their instances, each in order; returns the number of those that changed.
+    def write_tokens(self, tokens: Sequence[tuple[int, Token]], last: int) -> tuple[int, int]:
+        """Write tokens with the pks of their instances, in order; returns how many are new, and how many changed.
 
-        A new token gets a pk above all others.
+        New tokens get pks above ``last``, the highest one so far. The changed ones include the new ones.
         """
 
     @abstractmethod
@@ -104,9 +104,7 @@ class SqlBatch(ABC):
         while chunk := list(islice(tokens, TOKENS_PER_CHUNK)):
             self._note_instances(dict.fromkeys(token.instance_id for token in chunk))
             rows = [(self.pks[token.instance_id], token) for token in chunk]
-            last = self._last_token()
-            changed = self.write_tokens(rows)
-            added = self._count_after(last) if changed else 0
+            added, changed = self.write_tokens(rows, self.last_token())
             if changed:
                 self.touched.update(pk for pk, _ in rows)
             self.report.added += added
@@ -123,13 +121,10 @@ class SqlBatch(ABC):
         if unknown:
             self.add_instances(unknown)
 
-    def _last_token(self) -> int:
+    def last_token(self) -> int:
+        """Return the highest pk of a token; 0 if there is none."""
         ((pk,),) = self.database.fetch("SELECT coalesce(max(pk), 0) FROM token")
         return int(pk)
-
-    def _count_after(self, last: int) -> int:
-        ((added,),) = self.database.fetch("SELECT count(*) FROM token WHERE pk > ?", [last])
-        return int(added)
 
     def finish(self) -> None:
         """Update the columns that are derived from tokens."""

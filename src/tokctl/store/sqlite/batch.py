@@ -27,7 +27,7 @@ class SQLiteBatch(SqlBatch):
 
     database: SQLiteDatabase
 
-    def write_tokens(self, tokens: Sequence[tuple[int, Token]]) -> int:
+    def write_tokens(self, tokens: Sequence[tuple[int, Token]], last: int) -> tuple[int, int]:
         connection = self.database.connection
         rows = [(pk, *token_row(token)) for pk, token in tokens]
         before = connection.total_changes
@@ -37,7 +37,7 @@ class SQLiteBatch(SqlBatch):
                 self.database.execute(_PUT_TOKENS, list(chain.from_iterable(part)))
             else:
                 self.database.execute_many(_PUT_TOKEN, part)
-        return connection.total_changes - before
+        return self.last_token() - last, connection.total_changes - before
 
     def add_instances(self, instance_ids: Collection[str]) -> None:
         for instance_id in instance_ids:

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from tokctl.api_tokens.vault_kinds import SOURCE_SYNTAX, SOURCES
 from tokctl.config.paths import expand_user
+from tokctl.config.store_urls import refuse_password
 from tokctl.errors import UsageError
 from tokctl.kinds import FALLBACK_ENGINE, FORMATS, SERVER_ENGINES, SERVER_REGISTRIES, THEME_STYLES
 from tokctl.model.durations import parse_duration
@@ -29,7 +30,6 @@ MAX_SECONDS = 86_400.0
 
 CONTEXT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SECRET = re.compile(r"xvc_[0-9A-Za-z]{8,}")
-_PASSWORD_PARAMETERS = frozenset({"password", "sslpassword", "oauth_client_secret"})
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
@@ -95,23 +95,6 @@ def url(value: Any) -> str:
 def store(value: Any) -> str:
     """Parse the path or the URL of a store."""
     return refuse_password(text(value))
-
-
-def refuse_password(store_url: str) -> str:
-    """Return the URL or the path of a store that has no password. Raises UsageError, which does not repeat it."""
-    from urllib.parse import parse_qsl
-
-    scheme, is_url, rest = store_url.partition("://")
-    if is_url and scheme.isalnum():
-        place, _, parameters = rest.partition("?")
-        user, at, _ = place.rpartition("@")
-        names = {name for name, _ in parse_qsl(parameters, keep_blank_values=True)}
-        if (at and ":" in user) or not names.isdisjoint(_PASSWORD_PARAMETERS):
-            raise UsageError(
-                "the URL of the store contains a password, which others can see.",
-                "Remove it; set PGPASSWORD, or add it to ~/.pgpass or to a service file.",
-            )
-    return store_url
 
 
 def seconds(value: Any) -> float:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from msgspec import Struct
 
 from tokctl.config.file import Configuration, read_configuration
+from tokctl.config.store_urls import refuse_password
 from tokctl.errors import UsageError
 
 Kind = Literal["file", "store", "server"]
@@ -149,7 +150,7 @@ def resolve_settings(flags: Mapping[str, Any], environ: Mapping[str, str], *, co
     for field in (*CONNECTION, *REGISTRY):  # values from the file are parsed already
         if origins.get(field, "").startswith(("flag", "environment")):
             values[field] = _parse_field(field, values[field], origins[field])
-    _refuse_store_password(values.get("store"))
+    refuse_password(values.get("store", ""))
     debug, theme = _pop_section(values, "debug"), _pop_section(values, "theme")
     return Settings(
         **values,
@@ -263,14 +264,6 @@ def _describe_conflict(targets: list[_Target]) -> str:
     if len(targets) > 1 and targets[0].precedence == targets[1].precedence:
         return f"{VARIABLES[targets[0].field]} and {VARIABLES[targets[1].field]} are both set."
     return ""
-
-
-def _refuse_store_password(url: str | None) -> None:
-    """Raise UsageError if the URL of the store has a password: messages and the next commands repeat the URL."""
-    if url is not None and "://" in url:
-        from tokctl.config.keys import refuse_password
-
-        refuse_password(url)
 
 
 def _parse_field(field: str, value: Any, origin: str) -> Any:

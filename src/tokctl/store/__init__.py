@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tokctl.config.keys import refuse_password
+from tokctl.config.store_urls import refuse_password
 from tokctl.errors import UsageError
 from tokctl.input_files import is_same_file
 

@@ -99,6 +99,8 @@ def test_a_password_comes_from_what_libpq_reads(address, monkeypatch, tmp_path):
         f"postgresql://host/db?%70assword={PASSWORD}",
         f"postgresql://joe:{PASSWORD}@[::1]:5432,other/db",
         f"postgres://joe:{PASSWORD}@host/db",
+        f"postgresql://joe:{PASSWORD}?x@host/db",
+        f"postgresql://joe:{PASSWORD}/x@host/db",
     ],
 )
 def test_a_password_in_a_url_is_refused_and_not_repeated(tokctl, monkeypatch, tmp_path, url):

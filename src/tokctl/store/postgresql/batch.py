@@ -27,7 +27,7 @@ _COPY = f"COPY staged_token (round, position, {', '.join(_COLUMNS)}) FROM STDIN"
 
 
 def _counted(source: str) -> str:
-    """Return the statement that inserts or updates rows; it counts those above a pk, and all, and has the highest pk."""
+    """Return the statement that inserts or updates rows; it returns how many are above a pk, all, the highest pk."""
     return f"""WITH written AS (INSERT INTO token ({", ".join(_COLUMNS)}) {source} {_CONFLICT} RETURNING pk)
         SELECT count(*) FILTER (WHERE pk > ?), count(*), coalesce(max(pk), 0) FROM written"""
 

@@ -395,7 +395,7 @@ def test_a_flag_wins_over_the_environment():
         (
             tokctl.store,
             tokctl.store.STORES,
-            {"exporting", "importing", "new_store", "protocol", "seen_heads", "sink"},
+            {"exporting", "importing", "new_store", "protocol", "seen_heads", "sink", "sql"},
         ),
         (tokctl.render.formats, tokctl.kinds.FORMATS, {"junit", "layout", "mermaid", "plain", "sarif", "terminal"}),
         (

@@ -19,6 +19,8 @@ from keyring.backends import fail
 
 from support.builders import DOCUMENTED
 from support.paths import TESTS
+from support.postgresql_server import postgresql  # noqa: F401 - fixtures
+from support.store_kinds import store_kind  # noqa: F401
 from tokctl.store import open_store
 from tokctl.store.protocol import Store
 

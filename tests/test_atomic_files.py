@@ -93,6 +93,15 @@ def test_a_folder_of_ours_is_closed_to_others(tmp_path, mode, closed):
     assert (tmp_path / "ours").stat().st_mode & 0o7777 == closed
 
 
+def test_what_is_no_folder_keeps_its_mode(tmp_path):
+    """As /dev/null has to."""
+    (tmp_path / "file").touch()
+    (tmp_path / "file").chmod(0o666)
+    with pytest.raises(NotADirectoryError):
+        make_own_folder(tmp_path / "file")
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o666
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to make folders of others")
 @pytest.mark.parametrize("whose", ["folder", "link"])
 def test_a_folder_of_another_user_is_refused(tmp_path, whose):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -144,12 +145,15 @@ def make_own_folder(path: Path) -> None:
 
     Raises:
         PermissionError: it, or a link to it, belongs to another user (root may own it).
+        NotADirectoryError: it is something else.
         OSError: it cannot be created.
     """
     make_folder(path)
     for status in (path.lstat(), path.stat()):
         if is_foreign(status):
             raise PermissionError(0, f"it belongs to another user (uid {status.st_uid})", str(path))
+    if not stat.S_ISDIR(status.st_mode):  # such as /dev/null, which must stay open to all
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     is_shared = status.st_mode & stat.S_ISVTX  # as /tmp is: only the owner of a file can replace it
     if status.st_uid == os.geteuid() and status.st_mode & OTHERS_CAN_WRITE and not is_shared:
         path.chmod(stat.S_IMODE(status.st_mode) & ~OTHERS_CAN_WRITE)

@@ -105,6 +105,12 @@ class StoreError(TokctlError):
     exit_code = 6
 
 
+class UnreachableStoreError(StoreError):
+    """The server of a store does not answer, or the connection to it is not secure. Trying again later may help."""
+
+    exit_code = 5
+
+
 class MissingStoreError(StoreError):
     """There is no store at this place."""
 

@@ -114,7 +114,7 @@ def open_store(path: str | None = None, *, write: bool = False, create: bool = F
     """Open a store. It is also an engine and a context manager.
 
     Args:
-        path: the path of the store; the user's default store unless given.
+        path: the path of the store, or a ``postgresql://`` URL; the user's default store unless given.
         write: open it for writing.
         create: create it if it does not exist.
 

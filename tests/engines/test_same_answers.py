@@ -196,6 +196,32 @@ def test_of_our_server(same, served, line):
     same(served, line)
 
 
+@pytest.fixture(scope="module")
+def in_postgresql(filled, postgresql) -> str:
+    """The same records, recorded in the same order."""
+    place = postgresql.new_schema()
+    with (
+        open_store(str(filled)) as source,
+        open_store(place, write=True, create=True) as store,
+        store.write() as batch,
+    ):
+        for definition in source.definitions():
+            batch.put_definition(definition)
+        for one in source.scan_instances(InstanceFilter()):
+            batch.put(one.instance, source.tokens(one.instance.instance_id, ALL_TOKENS, SortOrder("created")))
+    return place
+
+
+@pytest.mark.parametrize("line", [*ONE, *MANY, *BY_THE_CLOCK, *BY_INSTANCE, *(f"{line} --at {DURING}" for line in AT)])
+def test_of_postgresql(filled, in_postgresql, tokctl, monkeypatch, ids, line):
+    said = []
+    for place in (filled, in_postgresql):
+        monkeypatch.setenv("TOKCTL_STORE", str(place))  # with --store, the next commands would name it
+        said.append(tokctl(*(word.format(**ids) for word in line.split()), "-o", "json", now=NOW))
+    assert said[0] == said[1]
+    assert said[0].out or said[0].err
+
+
 @pytest.mark.parametrize("line", AT)
 def test_of_our_server_at_a_moment(same, served, line):
     same(served, line, "--at", DURING)

@@ -13,7 +13,7 @@ from support.jwt_making import secret_file
 from support.managing import Manager
 from support.raw_http import LIMITS
 from support.running_server import Served, make_secret, make_store, multiply, serving
-from tokctl.store import open_store
+from tokctl.store import STORES, open_store
 
 
 @pytest.fixture(scope="session")
@@ -91,11 +91,15 @@ def big(tmp_path_factory, limits):
         yield running, secret
 
 
-@pytest.fixture(scope="session")
-def manager(tmp_path_factory) -> Manager:
-    """A caller with all permissions, with a server that accepts JWTs and its own store."""
+@pytest.fixture(scope="session", params=sorted(STORES))
+def manager(request, tmp_path_factory) -> Manager:
+    """A caller with all permissions, with a server that accepts JWTs and its own store, of each kind."""
     folder = tmp_path_factory.mktemp("managed")
-    store = make_store(folder / "managed.db")
+    if request.param == "sqlite":
+        store = make_store(folder / "managed.db")
+    else:
+        store = request.getfixturevalue("postgresql").new_schema()
+        open_store(store, write=True, create=True).close()
     secret, _ = make_secret(store, "manager", "*", type_="full-access")
     keys = secret_file(folder / "jwt")
     with serving(store, "--jwt-secret-file", str(keys)) as served:

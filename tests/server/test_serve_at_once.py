@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 
 import httpx
 import pytest
@@ -15,7 +13,6 @@ from support.raw_http import Raw, parsed
 from support.running_server import SMALL, make_secret, make_store, path_of, serving
 from tokctl.api_tokens.audit import check_chain
 from tokctl.store import open_store
-from tokctl.store.sqlite.schema import INCREMENT_REVISION
 
 ROOT = "/api/api-tokens"
 
@@ -142,13 +139,14 @@ def test_a_caller_that_changes_while_its_request_waits_for_a_writer(workers, cha
     (client,) = clients(served, secret, 1)
     caller = client.post(ROOT, json={"name": "early", "type": "full-access", "scopes": ["api-tokens"]}).json()
     (asker,) = clients(served, caller["token"], 1)
-    with ThreadPoolExecutor(1) as threads, closing(sqlite3.connect(store, isolation_level=None)) as writer:
-        writer.execute("BEGIN IMMEDIATE")
-        made = threads.submit(asker.post, ROOT, json={"name": f"waited {status}", "scopes": []})
-        time.sleep(0.3)
-        writer.execute(f"UPDATE api_token SET {change}, updated_at = updated_at + 1 WHERE id = ?", [caller["id"]])
-        writer.execute(INCREMENT_REVISION, ["access"])
-        writer.execute("COMMIT")
+    with ThreadPoolExecutor(1) as threads, open_store(str(store), write=True) as writer:
+        with writer.database.transaction("access"):
+            made = threads.submit(asker.post, ROOT, json={"name": f"waited {status}", "scopes": []})
+            time.sleep(0.3)
+            writer.database.execute(
+                f"UPDATE api_token SET {change}, updated_at = updated_at + 1 WHERE id = ?", [caller["id"]]
+            )
+            writer.database.increment_revision("access")
         assert made.result().status_code == status
     with open_store(str(store)) as opened:
         assert len(list(opened.api_tokens.named(f"waited {status}"))) == (status == 201)

@@ -23,15 +23,15 @@ from tokctl.store import open_store
     writes=st.lists(st.lists(make_tokens(few_names, st.sampled_from(["i1", "i2"])), max_size=4), min_size=1, max_size=6)
 )
 @settings(max_examples=scaled(0.25))
-def test_following_the_events_gives_what_the_store_holds(writes, tmp_path_factory):
-    path = tmp_path_factory.mktemp("store") / "s.db"
-    with open_store(str(path), write=True, create=True) as writer, writer.write() as batch:
+def test_following_the_events_gives_what_the_store_holds(store_kind, writes):
+    path = store_kind.new_place()
+    with open_store(path, write=True, create=True) as writer, writer.write() as batch:
         batch.put(instance("i1", status="ACTIVE"))
         batch.put(instance("i2", status="ACTIVE"))
-    poller = EnginePoller(lambda: open_store(str(path)), lambda: NOW, interval=1)
+    poller = EnginePoller(lambda: open_store(path), lambda: NOW, interval=1)
     watcher = InstanceWatcher(["i1", "i2"], InstanceFilter(), limit=9, clock=lambda: NOW)
     state: dict[tuple[str, str], dict] = {}
-    with open_store(str(path), write=True) as writer:
+    with open_store(path, write=True) as writer:
         for tokens in [[], *writes]:
             with writer.write() as batch:
                 batch.put_tokens(tokens)

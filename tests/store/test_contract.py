@@ -7,7 +7,7 @@ import os
 import sqlite3
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from msgspec import Raw
 from support.builders import FIXTURES, answer, at, instance, ndjson, raw, token, tokens
 from support.examples import scaled
 from support.old_stores import bring_back
+from support.store_kinds import StoreKind, sqlite_only
 from support.strategies import few_names, make_instances, make_tokens, names, token_sets
 from tokctl.errors import NotFoundError, StoreError, UsageError
 from tokctl.model.definitions import Definition, Element, SequenceFlow
@@ -29,13 +30,15 @@ from tokctl.model.instances import Instance, summarize
 from tokctl.model.tokens import NULL, Token
 from tokctl.model.variables import VariableCondition
 from tokctl.readers.stream import RejectedRecord, read_records
-from tokctl.store import STORES, open_store
+from tokctl.simulation.demo import load_demo
+from tokctl.simulation.simulate import simulate
+from tokctl.store import open_store
 from tokctl.store.exporting import documented as answers
 from tokctl.store.exporting import ndjson as ndjson_lines
 from tokctl.store.importing import import_records
 from tokctl.store.protocol import Store, WriteReport
 from tokctl.store.sink import StoreSink
-from tokctl.store.sqlite import batch as sqlite_batch
+from tokctl.store.sql import batch as sql_batch
 from tokctl.store.sqlite import connection as opening
 from tokctl.store.sqlite.schema import MIGRATIONS, SCHEMA_VERSION
 
@@ -49,14 +52,13 @@ MODEL = Definition(
 )
 
 
-@pytest.fixture(params=sorted(STORES))
-def new(request, tmp_path: Path) -> Callable[..., Store]:
+@pytest.fixture
+def new(store_kind: StoreKind) -> Iterator[Callable[..., Store]]:
     """Makes new, empty stores of each kind."""
     made: list[Store] = []
 
     def make() -> Store:
-        assert request.param == "sqlite", "say here where a store of the new kind goes"
-        store = open_store(f"{request.param}:{tmp_path / f'{len(made)}.db'}", write=True, create=True)
+        store = open_store(store_kind.new_place(), write=True, create=True)
         made.append(store)
         return store
 
@@ -181,8 +183,8 @@ def test_an_older_token_does_not_replace_a_newer_one(store, old, new_time, repla
 
 @given(one=make_tokens())
 @settings(max_examples=scaled(0.5))
-def test_the_same_token_again_is_unchanged(one):
-    with closing(open_store(":memory:", write=True, create=True)) as store:
+def test_the_same_token_again_is_unchanged(store_kind, one):
+    with store_kind.empty() as store:
         assert put(store, one) == WriteReport(instances=1, added=1)
         before = content(store)
         assert put(store, one) == WriteReport(unchanged=1)
@@ -221,10 +223,10 @@ writes = st.lists(st.lists(make_tokens(few_names, st.sampled_from(["i1", "i2"]))
 
 @given(batches=writes)
 @settings(max_examples=scaled(0.8))
-def test_writes_are_counted_exactly_and_merged_by_the_rules(batches):
+def test_writes_are_counted_exactly_and_merged_by_the_rules(store_kind, batches):
     """Against a dictionary that follows the rules in plain Python."""
     kept: dict[tuple[str, str], Token] = {}
-    with closing(open_store(":memory:", write=True, create=True)) as store:
+    with store_kind.empty() as store:
         for several in batches:
             expected = WriteReport()
             for one in several:
@@ -253,8 +255,8 @@ def test_writes_are_counted_exactly_and_merged_by_the_rules(batches):
 
 @given(several=token_sets(), about=make_instances(st.just("i1")))
 @settings(max_examples=scaled(0.8))
-def test_how_an_instance_stands_is_derived_from_its_tokens(several, about):
-    with closing(open_store(":memory:", write=True, create=True)) as store:
+def test_how_an_instance_stands_is_derived_from_its_tokens(store_kind, several, about):
+    with store_kind.empty() as store:
         with store.write() as batch:
             batch.put(about, several)
         assert store.instance("i1") == derive_status(about, several)
@@ -372,6 +374,20 @@ def test_a_sink_keeps_what_has_happened(store):
     assert store.definition("p", None) == MODEL
 
 
+def test_what_a_recorder_writes(store, tmp_path):
+    """In small transactions or in one, in a store of any kind: the same."""
+    whole = open_store(str(tmp_path / "whole.db"), write=True, create=True)
+    models, scenario = load_demo()
+    for target, size in ((store, 0), (whole, 10_000)):
+        with StoreSink(target, batch_size=size) as sink:
+            simulate(models, scenario, sink, end=at(0))
+        assert sink.added > 100
+    assert content(store) == content(whole)
+    for where in (InstanceFilter(), InstanceFilter(live=True), InstanceFilter(failed=True)):
+        assert list(store.scan_instances(where)) == list(whole.scan_instances(where))
+    whole.close()
+
+
 # --- export and import ---
 
 
@@ -381,8 +397,8 @@ def test_a_sink_keeps_what_has_happened(store):
     export=st.sampled_from([answers, ndjson_lines]),
 )
 @settings(max_examples=scaled(0.8))
-def test_importing_an_export_gives_an_equal_store(instances, several, export):
-    with closing(open_store(":memory:", write=True, create=True)) as first:
+def test_importing_an_export_gives_an_equal_store(store_kind, instances, several, export):
+    with store_kind.empty() as first:
         with first.write() as batch:
             for about, theirs in zip(instances, several, strict=False):
                 moved = [
@@ -395,7 +411,7 @@ def test_importing_an_export_gives_an_equal_store(instances, several, export):
         pieces = list(export(first, first.all_instance_ids(), first.definitions()))
         if not pieces:
             return
-        with closing(open_store(":memory:", write=True, create=True)) as second:
+        with store_kind.empty() as second:
             report = load(second, pieces)
             assert content(second) == content(first)
             assert report.added == first.info().tokens
@@ -472,8 +488,8 @@ def test_definitions(store):
 
 @given(ids=st.sets(names, max_size=8), prefix=st.one_of(names, st.just("")), limit=st.integers(0, 5))
 @settings(max_examples=scaled(0.5))
-def test_ids_by_prefix(ids, prefix, limit):
-    with closing(open_store(":memory:", write=True, create=True)) as store:
+def test_ids_by_prefix(store_kind, ids, prefix, limit):
+    with store_kind.empty() as store:
         with store.write() as batch:
             for name in ids:
                 batch.put(instance(name), [token(name, name), token(f"{name}!", name)])
@@ -494,7 +510,7 @@ def test_info(store, store_path):
     info = store.info()
     assert (info.instances, info.tokens, info.live_tokens, info.definitions) == (2, 5, 2, 0)
     assert (info.oldest, info.newest) == (at(-5), at(3))
-    assert info.schema_version == SCHEMA_VERSION
+    assert info.schema_version > 0
     assert info.size_bytes > 0
 
 
@@ -533,6 +549,7 @@ def test_prune_believes_a_source_that_calls_an_instance_live(store):
     assert list(store.all_instance_ids()) == ["open"]
 
 
+@sqlite_only
 def test_a_backup_that_is_written_to_is_a_store_like_any_other(store, new, tmp_path):
     put(store, *tokens(3))
     target = tmp_path / "copy.db"
@@ -544,6 +561,7 @@ def test_a_backup_that_is_written_to_is_a_store_like_any_other(store, new, tmp_p
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
+@sqlite_only
 def test_prune_gives_the_room_back(store):
     put(store, *tokens(2000, "ended", variables={"note": "x" * 500}), *tokens(1, "later", created_at=at(9000)))
     with store.write() as batch:
@@ -555,6 +573,7 @@ def test_prune_gives_the_room_back(store):
         assert again.info().size_bytes < full / 5
 
 
+@sqlite_only
 def test_backup_while_a_writer_is_active(store, new, tmp_path):
     put(store, *tokens(500))
     before = content(store)
@@ -586,23 +605,28 @@ def test_backup_while_a_writer_is_active(store, new, tmp_path):
     assert not list(tmp_path.glob("*.part")) + list(tmp_path.glob(".*.part"))
 
 
-def test_a_reader_sees_one_moment(store):
+def test_a_reader_sees_one_moment(store, store_kind):
     put(store, *tokens(3))
-    with closing(open_store(store.info().location)) as reader:
+    with closing(open_store(store_kind.last_place)) as reader:
         assert reader.count_tokens("i1", ALL_TOKENS) == 3
         put(store, *tokens(5))
         assert reader.count_tokens("i1", ALL_TOKENS) == 3
         assert reader.instance("i1").total_tokens == 3
-    with closing(open_store(store.info().location)) as reader:
+    with closing(open_store(store_kind.last_place)) as reader:
         assert reader.count_tokens("i1", ALL_TOKENS) == 5
 
 
 def test_problems_are_found(store):
     put(store, *tokens(3))
     assert not list(store.find_problems())
-    store.connection.execute("UPDATE instance SET live_tokens = 2")
+    store.database.execute("UPDATE instance SET live_tokens = 2")
     (problem,) = store.find_problems()
     assert "i1" in problem
+
+
+@sqlite_only
+def test_rows_without_an_instance_are_found(store):
+    put(store, *tokens(3))
     store.connection.execute("PRAGMA foreign_keys = OFF")
     store.connection.execute("DELETE FROM instance")
     assert any("has no instance" in problem for problem in store.find_problems())
@@ -615,7 +639,7 @@ def test_stale_searchable_variables_are_found(store):
             tokens(1),
         )
     assert not list(store.find_problems())
-    store.connection.execute("UPDATE variable SET value = 'B-2' WHERE name = 'order.id'")
+    store.database.execute("UPDATE variable SET value = 'B-2' WHERE name = 'order.id'")
     (problem,) = store.find_problems()
     assert "instance i1: the searchable variables" in problem
 
@@ -696,6 +720,7 @@ def test_no_store_is_made_by_reading(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@sqlite_only
 def test_a_newer_store_is_refused(store):
     put(store, *tokens(1))
     path = store.info().location
@@ -705,6 +730,7 @@ def test_a_newer_store_is_refused(store):
             open_store(path, write=write)
 
 
+@sqlite_only
 @pytest.mark.parametrize("write", [False, True])
 def test_an_older_store_is_brought_forward(store, monkeypatch, write):
     put(store, *tokens(3))
@@ -720,6 +746,7 @@ def test_an_older_store_is_brought_forward(store, monkeypatch, write):
         assert newer.connection.execute("SELECT count(*) FROM token WHERE zone IS NULL").fetchone() == (3,)
 
 
+@sqlite_only
 def test_a_migration_that_fails_leaves_the_store_as_it_was(store):
     put(store, *tokens(3))
     before = content(store)
@@ -730,6 +757,7 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(store):
     assert "zone" not in [row[1] for row in store.connection.execute("PRAGMA table_info(token)")]
 
 
+@sqlite_only
 def test_failed_tokens_of_an_older_store_are_counted_as_live(store):
     """Before, FAILED was an end: such tokens were in no index and in no count of live tokens."""
     ends = {"created_at": at(0), "completed_at": at(9)}
@@ -752,6 +780,7 @@ def test_failed_tokens_of_an_older_store_are_counted_as_live(store):
         assert not [*now.find_problems()]
 
 
+@sqlite_only
 def test_variables_and_business_keys_of_an_older_store_are_found(store):
     """Before, a business key was an undocumented field, and variables were in no table."""
     plain = {"businessKey": raw("PO-1"), "note": raw("kept")}
@@ -784,7 +813,7 @@ def test_variables_follow_their_instance(store):
     put(store, instance("a", variables=raw({"orderId": "ORD-2"})))
     assert store.count_instances(where) == 0
     assert store.prune(at(60)) == (1, 0)
-    assert store.connection.execute("SELECT count(*) FROM variable").fetchone() == (0,)
+    assert store.database.fetch("SELECT count(*) FROM variable") == [(0,)]
 
 
 def test_a_store_that_was_only_begun_is_completed(tmp_path):
@@ -825,6 +854,7 @@ def filled(store):
     return store
 
 
+@sqlite_only
 @pytest.mark.parametrize("analyzed", [False, True])
 def test_a_list_by_creation_sorts_nothing(filled, analyzed):
     if not analyzed:
@@ -838,10 +868,12 @@ def test_a_list_by_creation_sorts_nothing(filled, analyzed):
     assert "TEMP B-TREE" not in plan
 
 
+@sqlite_only
 def test_a_summary_is_read_from_an_index_alone(filled):
     assert "USING COVERING INDEX token_by_creation" in plans(filled, lambda: filled.summary("i1"))
 
 
+@sqlite_only
 @pytest.mark.parametrize("order", ["created", "-created"])
 def test_the_list_of_instances_sorts_nothing(filled, order):
     by = SortOrder("started", descending=order.startswith("-"))
@@ -851,6 +883,7 @@ def test_the_list_of_instances_sorts_nothing(filled, order):
     assert "instance_by_start" in plans(filled, filled.latest_instance_id)
 
 
+@sqlite_only
 @pytest.mark.parametrize(
     "where",
     [{"live": True}, {"live": True, "types": ("task",)}, {"live": True, "states": ("WAITING",)}],
@@ -863,10 +896,12 @@ def test_what_is_live_is_found_without_a_look_at_what_is_finished(filled, where)
         assert "token_live" in plans(filled, ask)
 
 
+@sqlite_only
 def test_what_is_open_is_found_without_a_look_at_what_has_ended(filled):
     assert "instance_open" in plans(filled, lambda: list(filled.all_visits(InstanceFilter(open=True))))
 
 
+@sqlite_only
 @pytest.mark.parametrize(
     ("where", "index"),
     [
@@ -887,6 +922,7 @@ def test_tokens_of_all_instances_are_found_by_an_index(filled, where, index, ord
         assert index in plans(filled, lambda: filled.count_tokens(None, TokenFilter(**where)))
 
 
+@sqlite_only
 @pytest.mark.parametrize(
     ("where", "index"),
     [
@@ -916,6 +952,7 @@ def test_instances_are_searched_by_an_index(filled, where, index):
         assert "instance_by_start" not in plan
 
 
+@sqlite_only
 def test_ids_are_found_by_their_index(filled):
     assert "token_by_id" in plans(filled, lambda: filled.token_ids("t1", None, 5))
     assert "SCAN" not in plans(filled, lambda: filled.token("i1", "t5"))
@@ -944,6 +981,7 @@ def test_a_history_that_is_nested_too_deeply_to_be_counted(store):
     assert [row.hops for row in store.tree_rows("i1")] == [0, 2]
 
 
+@sqlite_only
 def test_a_dry_run_leaves_the_file_as_it_was(new, tmp_path):
     copy = tmp_path / "copy.db"
     put(new(), token("a"))
@@ -956,6 +994,7 @@ def test_a_dry_run_leaves_the_file_as_it_was(new, tmp_path):
     assert copy.read_bytes() == before
 
 
+@sqlite_only
 def test_a_backup_where_files_cannot_be_linked(new, tmp_path, monkeypatch):
     """As on most memory sticks."""
     put(new(), *tokens(3))
@@ -976,7 +1015,7 @@ def test_a_backup_where_files_cannot_be_linked(new, tmp_path, monkeypatch):
 
 
 def test_more_instances_than_are_kept_in_memory(store, monkeypatch):
-    monkeypatch.setattr(sqlite_batch, "MAX_CACHED_INSTANCES", 100)
+    monkeypatch.setattr(sql_batch, "MAX_CACHED_INSTANCES", 100)
     many = [token(f"t{n}", f"i{n % 700}", state="ACTIVE" if n % 7 else "COMPLETED") for n in range(3500)]
     for added in (3500, 0):
         with store.write() as batch:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import note
 
 from support import remote
+from support.postgresql_server import postgresql_is_there
 from tokctl.engines.file import FileEngine
 from tokctl.engines.protocol import Engine
 from tokctl.store import open_store
@@ -34,6 +35,8 @@ MAKERS: dict[str, Callable[[list], Engine]] = {
     "rest": remote.from_rest,
     "bare": remote.from_bare,
 }
+if postgresql_is_there():
+    MAKERS["postgresql"] = remote.from_postgresql
 """Each makes an engine of some records, in place of the one that it made before."""
 
 

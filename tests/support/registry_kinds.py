@@ -30,7 +30,7 @@ def now() -> datetime:
 
 
 def put(
-    path: Path, name: str, *scopes: str, type_: str = "full-access", lasts: timedelta | None = None
+    path: Path | str, name: str, *scopes: str, type_: str = "full-access", lasts: timedelta | None = None
 ) -> tuple[str, str]:
     """Put an API token into a store; returns its id and its secret."""
     secret, began = generate(), now()
@@ -111,12 +111,12 @@ def served(tmp_path: Path) -> Iterator[Served]:
     server.close()
 
 
-def in_store(path: Path) -> list[Any]:
+def in_store(path: Path | str) -> list[Any]:
     with open_store(str(path)) as store:
         return [*store.api_tokens.list()]
 
 
-@pytest.fixture(params=["local", "server", "xiver", "strapi"])
+@pytest.fixture(params=["local", "postgresql", "server", "xiver", "strapi"])
 def kind(request: pytest.FixtureRequest, opened: Callable[..., Any], tmp_path: Path) -> Kind:
     """Each kind of registry, without an API token but the one that asks."""
     if request.param == "xiver":
@@ -144,7 +144,8 @@ def kind(request: pytest.FixtureRequest, opened: Callable[..., Any], tmp_path: P
         served = request.getfixturevalue("served")
         path, registry = served.path, opened(server=served.url, credential=served.secret)
     else:
-        path = tmp_path / "local.db"
+        is_local = request.param == "local"
+        path = tmp_path / "local.db" if is_local else request.getfixturevalue("postgresql").new_schema()
         put(path, "administrator", "*")
         registry = opened(store=str(path))
     return Kind(registry, lambda: in_store(path), lambda: put(path, "ended", "process", lasts=-HOUR)[1])

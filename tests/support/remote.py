@@ -9,6 +9,7 @@ from pathlib import Path
 from shutil import rmtree
 
 from support.documented_server import DocumentedServer
+from support.postgresql_server import shared_server
 from support.serving import Served
 from tokctl.engines.protocol import Engine
 from tokctl.store import open_store
@@ -32,12 +33,17 @@ def bare() -> DocumentedServer:
     return DocumentedServer(_folder() / "bare.db", honours=False)
 
 
-def refill(path: Path, records: list) -> None:
+@cache
+def postgresql_place() -> str:
+    return shared_server().new_schema()
+
+
+def refill(place: Path | str, records: list) -> None:
     """Put records into a store in place of all that is there."""
-    with open_store(str(path), write=True, create=True) as store, store.write() as batch:
-        store.connection.execute("DELETE FROM instance")
-        store.connection.execute("DELETE FROM definition")
-        store.connection.execute("UPDATE revision SET number = number + 1 WHERE kind = 'process'")
+    with open_store(str(place), write=True, create=True) as store, store.write() as batch:
+        store.database.execute("DELETE FROM instance")
+        store.database.execute("DELETE FROM definition")
+        store.database.execute("UPDATE revision SET number = number + 1 WHERE kind = 'process'")
         import_records(batch, records, _refuse)
 
 
@@ -53,3 +59,8 @@ def from_rest(records: list) -> Engine:
 def from_bare(records: list) -> Engine:
     refill(bare().path, records)
     return bare().engine()
+
+
+def from_postgresql(records: list) -> Engine:
+    refill(postgresql_place(), records)
+    return open_store(postgresql_place())

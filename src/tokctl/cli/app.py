@@ -295,7 +295,10 @@ class App:
         if settings.kind == "server":
             where = str(settings.server)
         else:
-            where = Path(settings.file if settings.kind == "file" and settings.file else settings.store_location).name
+            from tokctl.store import store_name
+
+            where = Path(settings.file).name if settings.kind == "file" and settings.file else ""
+            where = where or store_name(settings.store_location)
         return f"{settings.context} ({where})" if settings.context is not None else where
 
     def _wants_color(self, tty: bool) -> bool:

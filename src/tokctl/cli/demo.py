@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterable
-from pathlib import Path
 from shlex import quote
 from typing import Annotated
 
@@ -12,7 +11,7 @@ from tokctl.cli import options as opt
 from tokctl.cli.app import STORE_PANEL, App, command
 from tokctl.cli.prompts import is_interactive, pause
 from tokctl.config import default_store
-from tokctl.errors import UsageError
+from tokctl.errors import MissingStoreError, UsageError
 from tokctl.model.definitions import Definition
 from tokctl.model.instances import Instance
 from tokctl.model.tokens import Token
@@ -21,7 +20,7 @@ from tokctl.render.result import Cell
 from tokctl.render.text import count
 from tokctl.simulation.demo import load_demo
 from tokctl.simulation.simulate import simulate
-from tokctl.store import open_store, store_file
+from tokctl.store import is_temporary, open_store, store_file
 from tokctl.store.new_store import is_empty_file
 
 DEMO_STEPS = (
@@ -121,11 +120,15 @@ def demo(
 def _check_store(location: str, instance_ids: Collection[str]) -> None:
     """Raise UsageError for a store that has data, but no instance of the demo: it is not the demo's store."""
     file = store_file(location)
-    if file is None:
+    if is_temporary(location):
         raise UsageError(f"the demo cannot use {location}: its commands need a file.", "Name one with --store.")
-    if is_empty_file(Path(file)):
+    if file is not None and is_empty_file(file):
         return
-    with open_store(location) as store:
+    try:
+        store = open_store(location)
+    except MissingStoreError:
+        return
+    with store:
         info, api_tokens = store.info(), store.api_tokens.count()
         if not (info.instances or info.definitions or api_tokens):
             return

@@ -81,7 +81,9 @@ def _shared(
 _server_option = partial(_shared, panel=_SERVER)
 
 SHARED: dict[str, Callable[..., TyperOption]] = {
-    "store": _shared("--store", "PATH", "Store to use.", env="TOKCTL_STORE", type=FILE_NAME),
+    "store": _shared(
+        "--store", "PATH", "Store to use: a file, or a postgresql:// URL.", env="TOKCTL_STORE", type=FILE_NAME
+    ),
     "file": _shared("--file", "FILE", "Read a saved API response instead of the store. - reads stdin.", type=FILE_NAME),
     "server": _server_option("--server", "URL", "Server to use instead of the store.", env="TOKCTL_SERVER"),
     "context": _server_option(

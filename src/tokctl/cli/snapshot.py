@@ -21,7 +21,7 @@ from tokctl.render.text import count
 from tokctl.render.views.snapshot import snapshot_listing
 from tokctl.services.snapshot.run import SnapshotRun, list_live_instances
 from tokctl.services.snapshot.writer import SnapshotWriter, describe_source
-from tokctl.store import open_store, store_file
+from tokctl.store import is_temporary, open_store, store_file
 
 DEFAULT_INTERVAL = "2s"
 _EXIT_INCOMPLETE = 5
@@ -98,18 +98,19 @@ def snapshot(
 
 
 def _target_location(app: App, to: str | None) -> str:
-    """Return the store to write to. Raises UsageError if it is also the source, or is not a file."""
+    """Return the store to write to. Raises UsageError if it is also the source, or does not last."""
     settings = app.settings
     if to == "":
         raise UsageError("--to is empty.", "Give a path, or remove it to use the default store.")
     location = settings.store_location if to is None else to
     file = store_file(location)
-    if file is None:
+    if is_temporary(location):
         raise UsageError(f"cannot save a snapshot in {location}.", "Name a file with --to.")
     read = store_file(settings.store_location) if settings.kind == "store" else None
     if settings.kind == "file":
         read = Path(settings.file or "")
-    if read is not None and is_same_file(str(file), str(read)):
+    is_same = settings.kind == "store" and location == settings.store_location
+    if is_same or (file is not None and read is not None and is_same_file(str(file), str(read))):
         raise UsageError(
             f"source and target are the same store, {location}.",
             "Name another store with --to, or a server with --server.",

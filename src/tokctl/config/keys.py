@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from tokctl.api_tokens.vault_kinds import SOURCE_SYNTAX, SOURCES
 from tokctl.config.paths import expand_user
+from tokctl.config.store_urls import refuse_password
 from tokctl.errors import UsageError
 from tokctl.kinds import FALLBACK_ENGINE, FORMATS, SERVER_ENGINES, SERVER_REGISTRIES, THEME_STYLES
 from tokctl.model.durations import parse_duration
@@ -87,6 +88,11 @@ def url(value: Any) -> str:
     from tokctl.server_address import parse_url
 
     return parse_url(text(value)).url
+
+
+def store(value: Any) -> str:
+    """Parse the path or the URL of a store."""
+    return refuse_password(text(value))
 
 
 def seconds(value: Any) -> float:
@@ -205,7 +211,7 @@ def _type_name(value: Any) -> str:
 
 _MAX_INTEGER = 1 << 40
 _TEXT, _URL, _PATH, _SECONDS = SettingSpec(text), SettingSpec(url), SettingSpec(text, path=True), SettingSpec(seconds)
-_RATE = SettingSpec(rate)
+_RATE, _STORE = SettingSpec(rate), SettingSpec(store, path=True)
 _BOOLEAN, _NUMBER = SettingSpec(boolean, words=("true", "false")), SettingSpec(number)
 _COUNT, _POSITIVE = (SettingSpec(integer_between(least, _MAX_INTEGER)) for least in (0, 1))
 _OUTPUT = SettingSpec(one_of(*FORMATS), words=(*FORMATS,))
@@ -213,7 +219,7 @@ _CREDENTIAL = SettingSpec(
     credential, words=tuple(f"{name}:" if kind.argument else name for name, kind in SOURCES.items())
 )
 CONTEXT: Mapping[str, SettingSpec] = {
-    "store": _PATH,
+    "store": _STORE,
     "server": _URL,
     "engine_kind": SettingSpec(one_of(*ENGINE_KINDS), words=ENGINE_KINDS),
     "registry_server": _URL,
@@ -251,7 +257,7 @@ SERVE: Mapping[str, SettingSpec] = {
     "host": _TEXT,
     "port": SettingSpec(integer_between(0, 65535)),
     "workers": SettingSpec(integer_between(1, 64)),  # processes
-    "store": _PATH,
+    "store": _STORE,
     "unix": _PATH,  # a socket
     "tls_cert": _PATH,  # the chain, PEM
     "tls_key": _PATH,  # PEM

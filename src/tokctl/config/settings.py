@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from msgspec import Struct
 
 from tokctl.config.file import Configuration, read_configuration
+from tokctl.config.store_urls import refuse_password
 from tokctl.errors import UsageError
 
 Kind = Literal["file", "store", "server"]
@@ -149,6 +150,7 @@ def resolve_settings(flags: Mapping[str, Any], environ: Mapping[str, str], *, co
     for field in (*CONNECTION, *REGISTRY):  # values from the file are parsed already
         if origins.get(field, "").startswith(("flag", "environment")):
             values[field] = _parse_field(field, values[field], origins[field])
+    refuse_password(values.get("store", ""))
     debug, theme = _pop_section(values, "debug"), _pop_section(values, "theme")
     return Settings(
         **values,

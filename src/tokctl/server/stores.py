@@ -37,14 +37,20 @@ def open_reader(url: str, query_seconds: float, busy_timeout_ms: int | None = No
     return store
 
 
-def compute_etag_salt(url: str) -> bytes:
-    """Return what identifies the store's file and the version of tokctl, for use in every ETag."""
+def compute_etag_salt(url: str, store: Store) -> bytes:
+    """Return what identifies the store and the version of tokctl, for use in every ETag.
+
+    That is its file; several servers of a store without a file have the same ETags.
+    """
     file = store_file(url)
-    try:
-        status = file.stat() if file is not None else None
-    except OSError:
-        status = None
-    which = (status.st_dev, status.st_ino) if status else ()
+    if file is None:
+        which: object = store.api_tokens.identity()
+    else:
+        try:
+            status = file.stat()
+            which = status.st_dev, status.st_ino
+        except OSError:
+            which = ()
     return hashlib.blake2b(f"{__version__} {which}".encode(), digest_size=8).digest()
 
 
@@ -94,7 +100,7 @@ class LiveStore:
 
     def _record_change(self, store: Store) -> None:
         self.moment += 1
-        revisions, salt = store.revisions(), compute_etag_salt(self.url)
+        revisions, salt = store.revisions(), compute_etag_salt(self.url, store)
         is_replaced = salt != self.salt
         self.files += is_replaced
         if (is_replaced or revisions.access < self._access) and self.files > 1 and (rollback := find_rollback(store)):

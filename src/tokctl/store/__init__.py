@@ -10,28 +10,29 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tokctl.config.store_urls import refuse_password
 from tokctl.errors import UsageError
 from tokctl.input_files import is_same_file
 
 if TYPE_CHECKING:
     from tokctl.store.protocol import Store
 
-STORES = {"sqlite": "tokctl.store.sqlite"}
-"""URL scheme → module; each has ``open_store(location, write=…, create=…)`` and ``files(location)``."""
+STORES = {"sqlite": "tokctl.store.sqlite", "postgresql": "tokctl.store.postgresql"}
+"""URL scheme → module; each has ``open_store(location, write=…, create=…)``, ``files`` and ``is_temporary``."""
 
 _DEFAULT_SCHEME = "sqlite"  # of a path
 
 
 def open_store(url: str, *, write: bool = False, create: bool = False) -> Store:
-    """Open a store by its URL (``sqlite:PATH``), or by the path of an SQLite file.
+    """Open a store by its URL (``sqlite:PATH``, ``postgresql://USER@HOST/DATABASE``), or by the path of an SQLite file.
 
     Without ``write`` it is read-only and shows one moment; with ``create`` a missing store is created.
 
     Raises:
         StoreError: it does not exist, cannot be opened, is not a store, or is newer than this program.
-        UsageError: the URL's scheme is unknown.
+        UsageError: the URL's scheme is unknown, or it contains a password.
     """
-    scheme, location = _split_url(url)
+    scheme, location = _split_url(refuse_password(url))
     if scheme not in STORES:
         raise UsageError(f"unknown kind of store '{scheme}'.", f"Known: {', '.join(STORES)}, or use a path.")
     store: Store = import_module(STORES[scheme]).open_store(location, write=write, create=create)
@@ -41,6 +42,18 @@ def open_store(url: str, *, write: bool = False, create: bool = False) -> Store:
 def store_file(url: str) -> Path | None:
     """Return the file of a store; None if it has none."""
     return next(iter(_files(url)), None)
+
+
+def is_temporary(url: str) -> bool:
+    """Tell whether a store is deleted when it is closed."""
+    scheme, location = _split_url(url)
+    return scheme in STORES and bool(import_module(STORES[scheme]).is_temporary(location))
+
+
+def store_name(url: str) -> str:
+    """Return a short name of a store for people: that of its file, or its URL without parameters."""
+    file = store_file(url)
+    return url.partition("?")[0] if file is None else file.name
 
 
 def is_store_file(url: str, path: str) -> bool:

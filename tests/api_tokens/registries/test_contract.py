@@ -314,7 +314,7 @@ def test_the_audit(kind: Kind):
 
 def test_what_it_can_do(kind: Kind):
     assert kind.registry.capabilities() in [load_capabilities(name) for name in REGISTRIES]
-    assert kind.registry.origin.startswith(("file:///", "http://127.0.0.1:"))
+    assert kind.registry.origin.startswith(("file:///", "postgresql:///", "http://127.0.0.1:"))
     assert kind.registry.where
 
 

@@ -101,13 +101,11 @@ def test_a_finding_comes_with_time_alone(wait, clock, store_path):
 
 
 def test_an_unchanged_instance_is_not_asked_about(wait, clock, store_path, monkeypatch):
-    from tokctl.store.sqlite.queries import SQLiteQueries
+    from tokctl.store.sql.queries import TokenQueries
 
     asked = []
-    ask = SQLiteQueries.query
-    monkeypatch.setattr(
-        SQLiteQueries, "query", lambda self, sql, values=(): asked.append(sql) or ask(self, sql, values)
-    )
+    ask = TokenQueries.query
+    monkeypatch.setattr(TokenQueries, "query", lambda self, sql, values=(): asked.append(sql) or ask(self, sql, values))
     put(store_path, live("a"))
     wait("i1", "--for", "element=later", "--timeout", "60s")
     assert len(clock.waits) == 60

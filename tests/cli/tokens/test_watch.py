@@ -158,15 +158,15 @@ def test_timeouts_are_told_as_they_pass_and_once(watch, clock, store_path):
 def test_nothing_changed_nothing_told_and_nothing_asked(watch, clock, store_path, monkeypatch):
     put(store_path, live("a"))
     asked = []
-    from tokctl.store.sqlite.queries import SQLiteQueries
+    from tokctl.store.sql.queries import TokenQueries
 
-    ask = SQLiteQueries.query
+    ask = TokenQueries.query
 
     def counting(self, sql, values=()):
         asked.append((len(clock.waits), sql))
         return ask(self, sql, values)
 
-    monkeypatch.setattr(SQLiteQueries, "query", counting)
+    monkeypatch.setattr(TokenQueries, "query", counting)
     clock.at(2, lambda: put(store_path, live("a")))  # written again as it was
     _, events, _ = watch("--until", "30s", "--interval", "1s")
     assert short(events) == ["watching", "tokens_updated +a"]

@@ -19,8 +19,8 @@ from tokctl.store import open_store
 
 
 @pytest.fixture
-def copy(tmp_path):
-    with open_store(str(tmp_path / "copy.db"), write=True, create=True) as store:
+def copy(store_kind):
+    with open_store(store_kind.new_place(), write=True, create=True) as store:
         yield store
 
 

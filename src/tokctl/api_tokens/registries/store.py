@@ -20,7 +20,7 @@ from tokctl.config import Settings
 from tokctl.errors import NotFoundError, StoreError, UsageError
 from tokctl.model.api_tokens import UNKNOWN, ApiToken, CreatedBy, NewApiToken
 from tokctl.model.scopes import DEFAULT_SCOPES
-from tokctl.store import open_store, store_file
+from tokctl.store import is_temporary, open_store, store_file
 from tokctl.store.protocol import Store
 from tokctl.store.seen_heads import remember_head
 
@@ -49,7 +49,7 @@ def open_registry(
     Raises StoreError, and UsageError: the store is in memory only.
     """
     location = settings.store_location
-    if store_file(location) is None:
+    if is_temporary(location):
         raise UsageError(
             f"the store {location} is deleted with its API tokens when this command ends.",
             "Use a file with --store.",

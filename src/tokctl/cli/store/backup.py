@@ -25,7 +25,9 @@ def backup(
     path = Path(target)
     store = app.store()
     if not isinstance(store, SupportsBackup):
-        raise UsageError("this kind of store has no backup.", "Use 'tokctl store export'.")
+        raise UsageError(
+            "this kind of store has no backup.", "Use the database's own tool (pg_dump), or 'tokctl store export'."
+        )
     store.backup(path)
     octets = path.stat().st_size
     document = BackupDocument(file=target, size_bytes=octets)

@@ -25,6 +25,11 @@ def open_store(location: str, *, write: bool, create: bool) -> SQLiteStore:
     return SQLiteStore(open_file(path, write=write, create=create), path)
 
 
+def is_temporary(location: str) -> bool:
+    """Tell whether a store is in memory."""
+    return location == MEMORY
+
+
 def files(location: str) -> tuple[Path, ...]:
     """Return the files of a store, the store itself first; none for a store in memory."""
     if location == MEMORY:

@@ -21,17 +21,21 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-from tokctl.model.states import FINAL_STATES
-from tokctl.store.sqlite.variables import fill_variables
+from msgspec import Raw
+
+from tokctl.model.variables import searchable_variables
+from tokctl.store.sql.dialect import FAILED, LIVE, OPEN
 
 APPLICATION_ID = 0x746F6B63  # "tokc", in the header of every store
-FINAL = ", ".join(f"'{state}'" for state in sorted(FINAL_STATES))
-LIVE = f"state NOT IN ({FINAL})"
-"""The condition of the partial index over live tokens: a query that repeats it can use the index."""
-FAILED = "state = 'FAILED'"
-"""The condition of the partial index over tokens that FAILED, which are also live."""
-OPEN = f"(live_tokens > 0 OR coalesce(status, derived_status, 'COMPLETED') NOT IN ({FINAL}))"
-"""The same for instances that have not ended, or have a live token."""
+
+
+def _fill_variables(connection: sqlite3.Connection) -> None:
+    """Write the variables of every instance into the empty table."""
+    instances = connection.execute("SELECT pk, variables FROM instance WHERE variables IS NOT NULL")
+    for pk, variables in instances:
+        rows = ((name, value, pk) for name, value in searchable_variables(Raw(variables.encode())))
+        connection.executemany("INSERT OR IGNORE INTO variable (name, value, instance) VALUES (?, ?, ?)", rows)
+
 
 MIGRATIONS: tuple[str | Callable[[sqlite3.Connection], None], ...] = (
     f"""
@@ -184,7 +188,7 @@ MIGRATIONS: tuple[str | Callable[[sqlite3.Connection], None], ...] = (
     ) WITHOUT ROWID;
     CREATE INDEX variable_by_instance ON variable (instance);
     """,
-    fill_variables,
+    _fill_variables,
     """
     CREATE TABLE identity (
         one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -218,8 +222,3 @@ MIGRATIONS: tuple[str | Callable[[sqlite3.Connection], None], ...] = (
 """Step n, statements or a function of the connection, brings a store of schema version n to n + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
-INCREMENT_REVISION = """UPDATE revision
-    SET number = max(number + 1, CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)) WHERE kind = ?"""
-"""Every transaction that changes data of a kind increases its number: to the time in ms, if that is greater.
-
-So a copy that replaces the store does not repeat numbers that clients have already seen."""

@@ -1,4 +1,4 @@
-"""The SQLite store: transactions and maintenance. Reading is in ``queries``, writing in ``batch``."""
+"""The SQLite store: its file, its moment, and maintenance."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import math
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tokctl.errors import StoreError
-from tokctl.model.times import from_micros, to_micros
-from tokctl.store.protocol import StoreInfo
+from tokctl.model.filters import InstanceFilter, TokenFilter, asks_for_live
+from tokctl.model.states import FAILED as FAILED_STATE
+from tokctl.store.sql.conditions import SqlCondition
+from tokctl.store.sql.store import SqlStore
 from tokctl.store.sqlite.batch import SQLiteBatch
 from tokctl.store.sqlite.connection import (
+    LimitedConnection,
     OpenedFile,
     QueryLimit,
     is_stopped,
@@ -24,26 +26,51 @@ from tokctl.store.sqlite.connection import (
     refuse_views,
     translate_errors,
 )
-from tokctl.store.sqlite.migration import find_schema_changes, transaction
-from tokctl.store.sqlite.queries import SQLiteQueries
-from tokctl.store.sqlite.schema import FINAL, INCREMENT_REVISION, LIVE
-from tokctl.store.sqlite.variables import find_stale_variables
+from tokctl.store.sqlite.database import SQLiteDatabase
+from tokctl.store.sqlite.migration import find_schema_changes
 
-if TYPE_CHECKING:
-    from tokctl.store.sqlite.api_tokens import PageStarts, SQLiteApiTokens
-    from tokctl.store.sqlite.audit import SQLiteAudit
+
+class SQLiteQueries(SqlStore):
+    """Hints for SQLite's planner, which does not know how small the indexes of FAILED and live tokens are."""
+
+    database: SQLiteDatabase
+
+    def _all_tokens_table(self, where: TokenFilter) -> str:
+        if where.states == (FAILED_STATE,):
+            return "token INDEXED BY token_failed"
+        return "token INDEXED BY token_live" if asks_for_live(where) else "token"
+
+    def _instance_table(self, where: InstanceFilter) -> str:
+        if where.variables or where.business_keys:
+            return "instance"
+        if where.failed:
+            return "instance INDEXED BY instance_failed"
+        return "instance INDEXED BY instance_live" if where.stuck is not None else "instance"
+
+    def _select_all_tokens(self, columns: str, where: TokenFilter, condition: SqlCondition, by: str, page: str) -> str:
+        """In recorded order nothing is sorted, in others only row numbers are: a CROSS JOIN keeps their order."""
+        pks = f"SELECT pk AS token_pk FROM {self._all_tokens_table(where)}{condition} ORDER BY {by}{page}"
+        return f"""SELECT {columns} FROM ({pks}) CROSS JOIN token ON token.pk = token_pk
+            CROSS JOIN (SELECT pk AS owner, instance_id, process_id FROM instance) ON owner = instance"""
 
 
 class SQLiteStore(SQLiteQueries):
     """A store in an SQLite file, or in memory."""
 
     def __init__(self, opened: OpenedFile, path: Path) -> None:
-        super().__init__(opened.connection, str(path))
+        super().__init__(SQLiteDatabase(opened.connection, str(path)))
         self.path = path
         self._opened = opened
         self._version: tuple[int, int] | None = None
         self._query_limit = opened.connection.limit.seconds
-        self._starts: PageStarts | None = None
+
+    @property
+    def connection(self) -> LimitedConnection:
+        """The connection to the file."""
+        return self.database.connection
+
+    def _batch(self) -> SQLiteBatch:
+        return SQLiteBatch(self.database)
 
     def close(self) -> None:
         self.connection.close()
@@ -72,7 +99,7 @@ class SQLiteStore(SQLiteQueries):
         opened = open_file(self.path, write=False, create=False)
         self.close()
         self._opened = opened
-        self._use(opened.connection)
+        self.database.connect(opened.connection)
         self.set_query_limit(self._query_limit)
         self._version = None
 
@@ -81,31 +108,6 @@ class SQLiteStore(SQLiteQueries):
         if self.connection.in_transaction:
             with suppress(sqlite3.Error):  # the next BEGIN reports it
                 self.connection.execute("ROLLBACK")
-
-    @contextmanager
-    def write(self, *, keep: bool = True) -> Iterator[SQLiteBatch]:
-        """Begin a transaction; waits for another writer up to BUSY_TIMEOUT_SECONDS."""
-        with translate_errors(str(self.path)):
-            if keep:
-                self.connection.execute("PRAGMA journal_mode = WAL")  # a backup has no WAL
-            with transaction(self.connection, keep=keep):
-                batch = SQLiteBatch(self.connection)
-                yield batch
-                batch.finish()
-
-    @property
-    def api_tokens(self) -> SQLiteApiTokens:
-        from tokctl.store.sqlite.api_tokens import PageStarts, SQLiteApiTokens
-
-        if self._starts is None:
-            self._starts = PageStarts()
-        return SQLiteApiTokens(self.connection, str(self.path), self._starts)
-
-    @property
-    def audit(self) -> SQLiteAudit:
-        from tokctl.store.sqlite.audit import SQLiteAudit
-
-        return SQLiteAudit(self.connection, str(self.path))
 
     def set_busy_timeout(self, milliseconds: int) -> None:
         with translate_errors(str(self.path)):
@@ -119,27 +121,11 @@ class SQLiteStore(SQLiteQueries):
         with suppress(sqlite3.ProgrammingError):  # it has been closed
             self.connection.interrupt()
 
-    def info(self) -> StoreInfo:
-        with translate_errors(str(self.path)):
-            instances, tokens, live, oldest, newest = self.connection.execute(
-                "SELECT count(*), coalesce(sum(total_tokens), 0), coalesce(sum(live_tokens), 0),"
-                " min(coalesce(started_at, first_at)), max(coalesce(updated_at, last_at)) FROM instance"
-            ).fetchone()
-            (definitions,) = self.connection.execute("SELECT count(*) FROM definition").fetchone()
-            (version,) = self.connection.execute("PRAGMA user_version").fetchone()
+    def _facts(self) -> tuple[str, int, int]:
+        ((version,),) = self.database.fetch("PRAGMA user_version")
         files = [self.path, self.path.with_name(self.path.name + "-wal")]
-        return StoreInfo(
-            location=str(self.path),
-            kind=f"SQLite {sqlite3.sqlite_version}",
-            schema_version=version,
-            size_bytes=sum(file.stat().st_size for file in files if file.exists()),
-            instances=instances,
-            tokens=tokens,
-            live_tokens=live,
-            definitions=definitions,
-            oldest=from_micros(oldest),
-            newest=from_micros(newest),
-        )
+        size = sum(file.stat().st_size for file in files if file.exists())
+        return f"SQLite {sqlite3.sqlite_version}", version, size
 
     def find_damage(self, seconds: float = math.inf) -> Iterator[str]:
         from tokctl.store.sqlite.values import find_odd_values
@@ -166,23 +152,7 @@ class SQLiteStore(SQLiteQueries):
                     yield f"SQLite: {text}"
             for table, row, parent, _ in self.connection.execute("PRAGMA foreign_key_check"):
                 yield f"row {row} of table {table} has no {parent}"
-            wrong = self.connection.execute(
-                f"""SELECT i.instance_id, i.total_tokens, i.live_tokens, count(t.pk), coalesce(sum(t.{LIVE}), 0)
-                    FROM instance i LEFT JOIN token t ON t.instance = i.pk GROUP BY i.pk
-                    HAVING count(t.pk) != i.total_tokens OR coalesce(sum(t.{LIVE}), 0) != i.live_tokens"""
-            )
-            for instance_id, total, live, real_total, real_live in wrong:
-                yield (
-                    f"instance {instance_id}: the counters say {total} tokens, {live} live; "
-                    f"found {real_total}, {real_live} live"
-                )
-            kept, counted = self.connection.execute(
-                "SELECT (SELECT number FROM api_token_count), count(*) FROM api_token WHERE revoked_at IS NULL"
-            ).fetchone()
-            if kept != counted:
-                yield f"the counter says {kept} API tokens; found {counted}"
-            for instance_id in find_stale_variables(self.connection):
-                yield f"instance {instance_id}: the searchable variables differ from its variables"
+        yield from super().find_problems()
 
     def backup(self, target: Path) -> None:
         if target.exists():
@@ -205,36 +175,8 @@ class SQLiteStore(SQLiteQueries):
         finally:
             partial.unlink(missing_ok=True)
 
-    _FINISHED_CONDITION = (
-        "(live_tokens = 0 AND coalesce(completed_at, cancelled_at, end_at) < ?1"
-        f" AND coalesce(status, derived_status, 'COMPLETED') IN ({FINAL}))"  # without a status, an end is enough
-    )
-    _FAILED_CONDITION = (
-        "(failed_tokens > 0 AND live_tokens = failed_tokens AND coalesce(completed_at, cancelled_at) < ?1"
-        f" AND coalesce(status, 'FAILED') IN ({FINAL}, 'FAILED'))"
-    )
-
-    def _prunable(self, *, incidents: bool) -> str:
-        return f"{self._FINISHED_CONDITION} OR {self._FAILED_CONDITION}" if incidents else self._FINISHED_CONDITION
-
-    def count_prunable(self, moment: datetime, *, incidents: bool = False) -> tuple[int, int]:
-        with translate_errors(str(self.path)):
-            instances, tokens = self.connection.execute(
-                "SELECT count(*), coalesce(sum(total_tokens), 0) FROM instance"
-                f" WHERE {self._prunable(incidents=incidents)}",
-                (to_micros(moment),),
-            ).fetchone()
-        return instances, tokens
-
     def prune(self, moment: datetime, *, incidents: bool = False) -> tuple[int, int]:
-        with self.write():
-            counted = self.count_prunable(moment, incidents=incidents)
-            self.connection.execute(INCREMENT_REVISION, ["process"])
-            where = self._prunable(incidents=incidents)
-            self.connection.execute(f"DELETE FROM instance WHERE {where}", (to_micros(moment),))
-        with (
-            translate_errors(str(self.path)),
-            suppress(sqlite3.OperationalError),
-        ):
+        counted = super().prune(moment, incidents=incidents)
+        with translate_errors(str(self.path)), suppress(sqlite3.OperationalError):
             self.connection.executescript("PRAGMA incremental_vacuum")  # execute would free a single page
         return counted

@@ -14,6 +14,7 @@ from msgspec import Raw
 from tokctl.model.api_tokens import CreatedBy
 from tokctl.model.definitions import Definition
 from tokctl.model.times import to_micros
+from tokctl.store.sql.dialect import SINGLE_ROWS
 from tokctl.text import count
 
 _EARLIEST = to_micros(datetime.min.replace(tzinfo=UTC))
@@ -42,13 +43,6 @@ _DOCUMENTS: Mapping[str, Mapping[str, msgspec.json.Decoder[Any]]] = {
     "api_token": {"scopes": _NAMES, "created_by": msgspec.json.Decoder(CreatedBy)},
 }
 """Table and column → how its JSON is read."""
-_SINGLE_ROWS = (
-    ("revision", "kind = 'process'"),
-    ("revision", "kind = 'access'"),
-    ("audit_head", "one = 1"),
-    ("identity", "one = 1"),
-)
-"""Rows that every store has."""
 
 
 def find_odd_values(connection: sqlite3.Connection, seconds: float) -> Iterator[str]:
@@ -57,7 +51,7 @@ def find_odd_values(connection: sqlite3.Connection, seconds: float) -> Iterator[
         return
     until = monotonic() + seconds
     tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
-    for table, condition in _SINGLE_ROWS:
+    for table, condition in SINGLE_ROWS:
         if connection.execute(f"SELECT 1 FROM {table} WHERE {condition}").fetchone() is None:
             yield f"{table} lacks the row {condition}"
     for (table,) in tables.fetchall():

@@ -1,4 +1,4 @@
-"""Converts between models and rows of the tables in ``schema``."""
+"""Converts between models and rows of the tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tokctl.model.states import is_final
 from tokctl.model.times import from_micros, to_micros
 from tokctl.model.tokens import NO_CONTEXT, NULL, ExecutionContext, Token, decode_context, read_certainty
 from tokctl.model.visits import Visit
-from tokctl.store.sqlite.schema import FAILED, LIVE
+from tokctl.store.sql.dialect import FAILED, LIVE, Dialect
 
 if TYPE_CHECKING:
     from tokctl.analysis.tree.forest import TreeRow
@@ -31,54 +31,56 @@ TOKEN_COLUMNS = (*_PLACE, *_TIMES, "finished_at", "parent_token_id", *_CONTEXT, 
 _INSTANCE_IDS = ("instance_id", "process_id", "process_key", "version", "status", "business_key", "tenant_id")
 _INSTANCE_TIMES = ("started_at", "updated_at", "completed_at", "cancelled_at")
 INSTANCE_COLUMNS = (*_INSTANCE_IDS, *_INSTANCE_TIMES, "variables", "extra")
-_FIRST_ERROR = f"""CASE WHEN failed_tokens > 0 THEN (
-    SELECT error_message(execution_context) AS message FROM token
-    WHERE token.instance = instance.pk AND {FAILED} AND message IS NOT NULL
-    ORDER BY created_at, token_id LIMIT 1
-) END"""
-_LIVE_ELEMENTS = f"""CASE WHEN live_tokens > 0 THEN (SELECT json_group_array(name) FROM (
-    SELECT coalesce(nullif(element_name, ''), element_id) AS name
-    FROM token WHERE token.instance = instance.pk AND {LIVE} GROUP BY 1
-    ORDER BY min(state != 'FAILED'), min(coalesce(created_at, {_EARLIEST})), 1 LIMIT {MAX_LIVE_ELEMENTS})) END"""
-READ_TOTALS = (
-    *INSTANCE_COLUMNS,
-    *("derived_status", "first_at", "last_at", "end_at"),
-    *("total_tokens", "live_tokens", "failed_tokens"),
-    _FIRST_ERROR,
-)
-READ_STATUS = (*READ_TOTALS, _LIVE_ELEMENTS)
-"""The columns for ``read_status``, of the table ``instance``. ``error_message`` is ``read_error``."""
-
-_VARIABLES = "CAST(variables AS BLOB)"
-_FLOWS = "CAST(flow_history AS BLOB)"
-_READ_VISIT = (*_PLACE, *_TIMES, "parent_token_id", "CAST(execution_context AS BLOB)", "child_tokens", _FLOWS)
-_READ_TOKEN = (*_READ_VISIT, _VARIABLES, "extra")
-READ_TREE = (
-    "token_id, element_id, state, parent_token_id, child_tokens, element_type, element_name, created_at, finished_at,"
-    " duration_ms, worker_id,"
-    " CASE WHEN json_valid(flow_history) THEN json_array_length(flow_history) ELSE 0 END,"
-    " CASE WHEN json_valid(flow_history) THEN json_extract(flow_history, '$[#-1].certainty') END,"
-    " CASE WHEN instr(execution_context, 'entered_by') AND json_valid(execution_context)"
-    " THEN coalesce(json_extract(execution_context, '$.entered_by') = 'unknown', 0) ELSE 0 END"
-)
+_STATUS = ("derived_status", "first_at", "last_at", "end_at", "total_tokens", "live_tokens", "failed_tokens")
 READ_STAY = (
     "token_id, parent_token_id, element_id, element_type, element_name, worker_id, state, created_at, finished_at,"
     " duration_ms, retries_used"
 )
 
+
+class Columns:
+    """The columns that are read, in the SQL of a dialect.
+
+    Those for ``read_status`` are ``status`` and ``totals``, of the table ``instance``, those for ``read_tree_row``
+    are ``tree``.
+    """
+
+    def __init__(self, dialect: Dialect) -> None:
+        first_error = f"""CASE WHEN failed_tokens > 0 THEN (
+            SELECT {dialect.error_message} FROM token
+            WHERE token.instance = instance.pk AND {FAILED} AND {dialect.error_message} IS NOT NULL
+            ORDER BY created_at NULLS FIRST, token_id LIMIT 1
+        ) END"""
+        live_elements = f"""CASE WHEN live_tokens > 0 THEN (SELECT {dialect.name_list} FROM (
+            SELECT coalesce(nullif(element_name, ''), element_id) AS name
+            FROM token WHERE token.instance = instance.pk AND {LIVE} GROUP BY 1
+            ORDER BY min(CASE WHEN {FAILED} THEN 0 ELSE 1 END), min(coalesce(created_at, {_EARLIEST})), 1
+            LIMIT {MAX_LIVE_ELEMENTS}) AS named) END"""
+        self.totals = (*INSTANCE_COLUMNS, *_STATUS, first_error)
+        self.status = (*self.totals, live_elements)
+        self.tree = (
+            "token_id, element_id, state, parent_token_id, child_tokens, element_type, element_name, created_at,"
+            f" finished_at, duration_ms, worker_id, {dialect.hops}, {dialect.certainty}, {dialect.entry_is_unknown}"
+        )
+        self._variables, context, self._flows = (
+            dialect.as_bytes.format(column) for column in ("variables", "execution_context", "flow_history")
+        )
+        self._visit = (*_PLACE, *_TIMES, "parent_token_id", context, "child_tokens", self._flows)
+        self._token = (*self._visit, self._variables, "extra")
+
+    def token(self, projection: Projection) -> str:
+        """Return the columns for ``read_token``: NULL instead of those that a projection does not need."""
+        variables, flows = self._variables, self._flows
+        skipped = {Projection.TOKENS: (), Projection.VISITS: (variables, flows)}.get(projection, (variables,))
+        return ", ".join("NULL" if column in skipped else column for column in self._token)
+
+    def visit(self, *, flows: bool) -> str:
+        """Return the columns for ``read_visit``: NULL instead of the flow history unless ``flows``."""
+        return ", ".join(self._visit if flows else (*self._visit[:-1], "NULL"))
+
+
 _names_decoder = msgspec.json.Decoder(tuple[str, ...])
 _extra_decoder = msgspec.json.Decoder(dict[str, Raw])
-
-
-def token_columns(projection: Projection) -> str:
-    """Return the columns for ``read_token``: NULL instead of those that a projection does not need."""
-    skipped = {Projection.TOKENS: (), Projection.VISITS: (_VARIABLES, _FLOWS)}.get(projection, (_VARIABLES,))
-    return ", ".join("NULL" if column in skipped else column for column in _READ_TOKEN)
-
-
-def visit_columns(*, flows: bool) -> str:
-    """Return the columns for ``read_visit``: NULL instead of the flow history unless ``flows``."""
-    return ", ".join(_READ_VISIT if flows else (*_READ_VISIT[:-1], "NULL"))
 
 
 def token_row(token: Token) -> tuple[Any, ...]:
@@ -129,7 +131,7 @@ def _decode_children(text: str | None) -> tuple[str, ...] | None:
 
 
 def read_token(row: tuple[Any, ...], instance_id: str, process_id: str | None) -> Token:
-    """Return the token of a row of ``token_columns``."""
+    """Return the token of a row of ``Columns.token``."""
     token_id, element_id, kind, name, state, created, updated, completed, cancelled, parent, *documents = row
     context, children, flows, variables, extra = documents
     return Token(
@@ -154,7 +156,7 @@ def read_token(row: tuple[Any, ...], instance_id: str, process_id: str | None) -
 
 
 def read_visit(row: tuple[Any, ...], instance_id: str, process_id: str | None) -> Visit:
-    """Return the visit of a row of ``visit_columns``."""
+    """Return the visit of a row of ``Columns.visit``."""
     (
         token_id,
         element_id,
@@ -190,7 +192,7 @@ def read_visit(row: tuple[Any, ...], instance_id: str, process_id: str | None) -
 
 
 def read_tree_row(create: type[TreeRow], row: tuple[Any, ...]) -> TreeRow:
-    """Return the tree row of a row of READ_TREE. ``create`` is the class, imported only for trees."""
+    """Return the tree row of a row of ``Columns.tree``. ``create`` is the class, imported only for trees."""
     values = list(row)
     values[4] = _decode_children(row[4])
     values[-2:] = read_certainty(row[-2]), bool(row[-1])
@@ -222,7 +224,7 @@ def read_error(context: str | None) -> str | None:
 
 
 def read_status(row: tuple[Any, ...]) -> InstanceStatus:
-    """Return an instance with its status from a row of READ_STATUS, or without ``live_elements`` of READ_TOTALS."""
+    """Return an instance with its status, from a row of ``Columns.status``; ``live_elements`` only from these."""
     (
         instance_id,
         process_id,

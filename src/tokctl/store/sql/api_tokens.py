@@ -1,4 +1,4 @@
-"""The API tokens of an SQLite store: records and digests, never secrets."""
+"""The API tokens of a store: records and digests, never secrets."""
 
 from __future__ import annotations
 
@@ -17,10 +17,8 @@ from tokctl.errors import NotFoundError, StoreError
 from tokctl.model.api_tokens import API_TOKEN_TYPES, ApiToken, CreatedBy, LastUse, NewApiToken
 from tokctl.model.times import format_time, from_micros, to_micros, to_utc
 from tokctl.store.protocol import CallerChangedError, ChangedError, RepeatedCreationError
-from tokctl.store.sqlite.audit import SQLiteAudit, not_kept_error, read_back
-from tokctl.store.sqlite.connection import LimitedConnection, translate_errors
-from tokctl.store.sqlite.migration import transaction
-from tokctl.store.sqlite.schema import INCREMENT_REVISION
+from tokctl.store.sql.audit import SqlAudit
+from tokctl.store.sql.database import Database
 
 _COLUMNS = (
     "id, name, description, type, scopes, allowed_cidrs, disabled, token, created_by,"
@@ -76,33 +74,31 @@ class PageStarts:
         self.keys: dict[int, tuple[int, int]] = {}
 
 
-class SQLiteApiTokens:
+class SqlApiTokens:
     """Reads and writes API tokens over a store's connection; each change is a transaction of its own."""
 
-    def __init__(self, connection: LimitedConnection, location: str, starts: PageStarts | None = None) -> None:
-        self.connection = connection
-        self.location = location
+    def __init__(self, database: Database, starts: PageStarts | None = None) -> None:
+        self.database = database
         self.requesting_token: ApiToken | None = None
         self._starts = PageStarts() if starts is None else starts
 
     def identity(self) -> str:
-        with translate_errors(self.location):
-            (value,) = self.connection.execute("SELECT value FROM identity").fetchone()
+        ((value,),) = self.database.fetch("SELECT value FROM identity")
         return str(value)
 
     def find_by_digest(self, digest: bytes) -> ApiToken | None:
-        with translate_errors(self.location):
-            row = self.connection.execute(
-                f"SELECT digest, {_COLUMNS} FROM api_token WHERE digest = ?", [digest]
-            ).fetchone()
-        return _read_record(row[1:], self.location) if row is not None and hmac.compare_digest(row[0], digest) else None
+        for held, *row in self.database.fetch(f"SELECT digest, {_COLUMNS} FROM api_token WHERE digest = ?", [digest]):
+            if hmac.compare_digest(held, digest):
+                return _read_record(tuple(row), self.database.location)
+        return None
 
     def by_id(self, token_id: int) -> ApiToken | None:
-        return next(self._select("FROM api_token WHERE id = ?", [token_id]), None)
+        for row in self.database.fetch(f"SELECT {_COLUMNS} FROM api_token WHERE id = ?", [token_id]):
+            return _read_record(row, self.database.location)
+        return None
 
     def peppers(self) -> set[str]:
-        with translate_errors(self.location):
-            return {pepper for (pepper,) in self.connection.execute(_DISTINCT_PEPPERS)}
+        return {pepper for (pepper,) in self.database.fetch(_DISTINCT_PEPPERS)}
 
     def list(self) -> Iterator[ApiToken]:
         return self._select(f"FROM api_token WHERE revoked_at IS NULL {_NEWEST_FIRST}")
@@ -111,15 +107,13 @@ class SQLiteApiTokens:
         return self._select(f"FROM api_token WHERE revoked_at IS NULL AND name = ? {_NEWEST_FIRST}", [name])
 
     def _select(self, rest: str, values: Sequence[Any] = ()) -> Iterator[ApiToken]:
-        with translate_errors(self.location):
-            for row in self.connection.rows(f"SELECT {_COLUMNS} {rest}", values):
-                yield _read_record(row, self.location)
+        for row in self.database.rows(f"SELECT {_COLUMNS} {rest}", values):
+            yield _read_record(row, self.database.location)
 
     def count(self, name: str | None = None) -> int:
         valid, values = _valid(name)
-        counted = "number FROM api_token_count" if name is None else f"count(*) {valid}"
-        with translate_errors(self.location):
-            (number,) = self.connection.execute(f"SELECT {counted}", values).fetchone()
+        query = self.database.dialect.count_unrevoked if name is None else f"SELECT count(*) {valid}"
+        ((number,),) = self.database.fetch(query, values)
         return int(number)
 
     def page(self, page: int, size: int, name: str | None = None) -> tuple[Sequence[ApiToken], int]:
@@ -152,8 +146,7 @@ class SQLiteApiTokens:
         return found, total
 
     def _known_starts(self) -> dict[int, tuple[int, int]]:
-        with translate_errors(self.location):
-            (revision,) = self.connection.execute("SELECT number FROM revision WHERE kind = 'access'").fetchone()
+        revision = self._read_revision()
         if revision != self._starts.revision or len(self._starts.keys) >= MAX_STARTS:
             self._starts.revision, self._starts.keys = revision, {}
         return self._starts.keys
@@ -194,37 +187,32 @@ class SQLiteApiTokens:
             old = None if replaces is None else self._find_to_change(replaces, None)
             if replaces is not None and old is None:
                 raise NotFoundError(f"API token {replaces} not found.")
-            (row,) = self.connection.execute(
+            (row,) = self.database.fetch(
                 f"INSERT INTO api_token ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})"
                 f" RETURNING {_COLUMNS}",
                 list(values.values()),
-            ).fetchall()
-            made = _read_record(row, self.location)
+            )
+            made = _read_record(row, self.database.location)
             audit.append(CREATE, (int(made.id), made.name), by, token.created_at, details)
             if old is not None:
                 audit.append(ROTATE, (int(old.id), old.name), by, token.created_at, {"successor": made.id})
             self._read_back(int(made.id), values)
         return made
 
-    def _refuse_repetition(self, creation: CreationKey, details: Mapping[str, Any], audit: SQLiteAudit) -> None:
-        row = self.connection.execute(
-            f"SELECT creation_salt, {_COLUMNS} FROM api_token WHERE creation_key = ?", [creation.digest]
-        ).fetchone()
-        if row is not None:
-            found = _read_record(row[1:], self.location)
+    def _refuse_repetition(self, creation: CreationKey, details: Mapping[str, Any], audit: SqlAudit) -> None:
+        query = f"SELECT creation_salt, {_COLUMNS} FROM api_token WHERE creation_key = ?"
+        for salt, *row in self.database.fetch(query, [creation.digest]):
+            found = _read_record(tuple(row), self.database.location)
             recorded = next(audit.entries(token_id=int(found.id), limit=1), None)  # what was asked for then
-            raise RepeatedCreationError(found, row[0], is_same=recorded is not None and recorded.details == details)
+            raise RepeatedCreationError(found, salt, is_same=recorded is not None and recorded.details == details)
 
     def has_salts(self) -> bool:
-        with translate_errors(self.location):
-            statement = "SELECT EXISTS (SELECT 1 FROM api_token WHERE creation_salt IS NOT NULL)"
-            return bool(self.connection.execute(statement).fetchone()[0])
+        ((found,),) = self.database.fetch("SELECT EXISTS (SELECT 1 FROM api_token WHERE creation_salt IS NOT NULL)")
+        return bool(found)
 
     def forget_salts(self, before: datetime) -> None:
-        with translate_errors(self.location):
-            self.connection.execute("PRAGMA secure_delete = ON")  # otherwise they would stay in the file
-        with translate_errors(self.location), transaction(self.connection):
-            self.connection.execute(
+        with self.database.transaction("salts"):
+            self.database.execute(
                 "UPDATE api_token SET creation_salt = NULL WHERE creation_salt IS NOT NULL AND created_at < ?",
                 [to_micros(before)],
             )
@@ -274,12 +262,12 @@ class SQLiteApiTokens:
 
     def _update_row(self, token_id: int, values: Mapping[str, Any]) -> None:
         columns = ", ".join(f"{name} = ?" for name in values)
-        self.connection.execute(f"UPDATE api_token SET {columns} WHERE id = ?", [*values.values(), token_id])
+        self.database.execute(f"UPDATE api_token SET {columns} WHERE id = ?", [*values.values(), token_id])
 
     def _read_back(self, token_id: int, values: Mapping[str, Any]) -> None:
         """Check that the row has the values that were written. A trigger could have changed them."""
         query = f"SELECT {', '.join(values)} FROM api_token WHERE id = {token_id}"
-        read_back(self.connection, self.location, query, values)
+        self.database.read_back(query, [*values.values()])
 
     def _find_to_change(self, token_id: int, known: datetime | None) -> ApiToken | None:
         token = self.by_id(token_id)
@@ -290,29 +278,30 @@ class SQLiteApiTokens:
         return token
 
     def touch(self, used: Mapping[int, tuple[datetime, LastUse]]) -> None:
-        with translate_errors(self.location), transaction(self.connection):
-            self.connection.executemany(
-                "UPDATE api_token SET last_used_at = ?1, last_use = ?3"
-                " WHERE id = ?2 AND coalesce(last_used_at, 0) < ?1",
-                [(to_micros(at), number, msgspec.json.encode(use).decode()) for number, (at, use) in used.items()],
+        rows = [
+            (to_micros(at), msgspec.json.encode(use).decode(), number, to_micros(at))
+            for number, (at, use) in sorted(used.items())
+        ]
+        with self.database.transaction("use"):
+            self.database.execute_many(
+                "UPDATE api_token SET last_used_at = ?, last_use = ? WHERE id = ? AND coalesce(last_used_at, 0) < ?",
+                rows,
             )
 
     @contextmanager
-    def _audited_transaction(self) -> Iterator[SQLiteAudit]:
-        with translate_errors(self.location):
-            self.connection.execute("PRAGMA synchronous = FULL")  # a confirmed change must survive a power failure
-        with translate_errors(self.location), transaction(self.connection):
+    def _audited_transaction(self) -> Iterator[SqlAudit]:
+        with self.database.transaction("access"):
             caller = self.requesting_token
             if caller is not None and _change_key(self.by_id(int(caller.id))) != _change_key(caller):
                 raise CallerChangedError("the calling API token was changed or revoked during this request.")
             before = self._read_revision()
-            self.connection.execute(INCREMENT_REVISION, ["access"])
-            yield SQLiteAudit(self.connection, self.location)
+            self.database.increment_revision("access")
+            yield SqlAudit(self.database)
             if self._read_revision() <= before:
-                raise not_kept_error(self.location)
+                raise self.database.not_kept_error()
 
     def _read_revision(self) -> int:
-        (number,) = self.connection.execute("SELECT number FROM revision WHERE kind = 'access'").fetchone()
+        ((number,),) = self.database.fetch("SELECT number FROM revision WHERE kind = 'access'")
         return int(number)
 
 

@@ -1,0 +1,123 @@
+"""Connects to PostgreSQL. Its errors become StoreErrors of one line, without values and secrets."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import quote
+
+import psycopg
+from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tokctl.errors import StoreError, UnreachableStoreError, UsageError, WrongStoreError
+from tokctl.verbose_log import trace
+
+CONNECT_TIMEOUT_SECONDS = 10
+LOCK_TIMEOUT_SECONDS = 30
+"""Seconds that a writer waits for another one."""
+QUERY_LIMIT_SECONDS = 120.0
+"""Seconds until a query of a reader has its next rows."""
+
+_FATAL = re.compile(r"FATAL:\s*(.+)")
+_TEMPORARY = re.compile(r"starting up|shutting down|recovery mode|too many|remaining connection slots")
+_RESTORE = "Restore a backup of the database."
+
+
+def connect(url: str) -> psycopg.Connection:
+    """Connect as the URL says, and the variables and files of libpq: PGPASSWORD, ~/.pgpass, services.
+
+    Raises:
+        UsageError: the URL is invalid.
+        UnreachableStoreError: there is no server, or no trusted connection to it.
+        StoreError: the server refuses the connection.
+    """
+    try:
+        location, own = describe(url), {"client_encoding": "UTF8", "fallback_application_name": "tokctl"}
+        if "connect_timeout" not in conninfo_to_dict(url) and not os.environ.get("PGCONNECT_TIMEOUT"):
+            own["connect_timeout"] = str(CONNECT_TIMEOUT_SECONDS)
+        trace("the store %s: connecting", location)
+        return psycopg.connect(make_conninfo(url, **own), autocommit=True, cursor_factory=psycopg.RawCursor)
+    except psycopg.ProgrammingError as error:
+        raise UsageError(
+            f"the URL of the store is invalid: {_one_line(error)}.",
+            "Use postgresql://USER@HOST:PORT/DATABASE.",
+        ) from None
+    except psycopg.OperationalError as error:
+        raise _connection_error(error, location) from error
+
+
+def describe(url: str) -> str:
+    """Return what users see as the location of a store: its URL without parameters. Raises psycopg.ProgrammingError."""
+    given = conninfo_to_dict(url)
+    user, host, port = (str(given.get(name) or "") for name in ("user", "host", "port"))
+    where = quote(host, safe=":,.[]") + (f":{port}" if port else "")
+    return f"postgresql://{quote(user)}{'@' * bool(user)}{where}/{quote(str(given.get('dbname') or ''))}"
+
+
+def _connection_error(error: psycopg.OperationalError, location: str) -> StoreError:
+    pgconn = error.pgconn
+    if pgconn is not None and pgconn.needs_password:
+        return StoreError(
+            f"the store {location} requires a password, and none is set.", "Set PGPASSWORD, or add it to ~/.pgpass."
+        )
+    if refused := _FATAL.search(str(error)):
+        message = refused[1].strip()
+        kind = UnreachableStoreError if _TEMPORARY.search(message) else StoreError
+        hint = "Try again later." if kind is UnreachableStoreError else "Check user, password and database."
+        return kind(f"the store {location} refuses the connection: {message}.", hint)
+    if "SSL" in str(error) or "certificate" in str(error):
+        return UnreachableStoreError(
+            f"cannot connect to the store {location} over TLS: {_one_line(error)}.", "Check sslmode and sslrootcert."
+        )
+    return UnreachableStoreError(
+        f"cannot connect to the store {location}: {_one_line(error)}.", "Check the address, or start the server."
+    )
+
+
+def _one_line(error: psycopg.Error) -> str:
+    """Return the first line of an error about a connection, without what names the address again."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line.rpartition(" failed: ")[2].removeprefix("connection is bad: ").rstrip(".")
+
+
+@contextmanager
+def translate_errors(location: str) -> Iterator[None]:
+    """Raise StoreError instead of an error of psycopg. The details of PostgreSQL's errors have values of rows."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _store_error(error, location) from error
+    except UnicodeEncodeError as error:
+        raise StoreError(f"the store {location} cannot store a text: {error.reason}.") from None
+
+
+_TEXTS: tuple[tuple[type[psycopg.Error], str, str], ...] = (
+    (errors.LockNotAvailable, "is locked: another process has been writing to it", "Try again later."),
+    (errors.QueryCanceled, "needs too long for a query, which was stopped", "Run ANALYZE in the database."),
+    (errors.InsufficientPrivilege, "does not allow this: {}", "Use another user, or grant the permission."),
+    (errors.ReadOnlySqlTransaction, "is read-only", "Connect to the primary server."),
+    (errors.DiskFull, "cannot grow: the disk is full", "Nothing was changed. Free disk space and try again."),
+    (errors.UndefinedTable, "is damaged: {}", _RESTORE),
+    (errors.UndefinedColumn, "is damaged: {}", _RESTORE),
+)
+"""The kind of error, what happened (with PostgreSQL's own words), and what to do."""
+
+
+def _store_error(error: psycopg.Error, location: str) -> StoreError:
+    if isinstance(error, errors.DuplicateTable):
+        return WrongStoreError(
+            f"{location} has a table of another program: {error.diag.message_primary}.",
+            "Use another database, or another schema.",
+        )
+    if error.sqlstate is None and isinstance(error, psycopg.DataError):  # of psycopg itself, about a value
+        return StoreError(f"the store {location} cannot store a value: {error}.")
+    if isinstance(error, psycopg.OperationalError) and (error.sqlstate or "57P")[:3] == "57P":
+        return UnreachableStoreError(f"the connection to the store {location} was lost.", "Try again.")
+    message = error.diag.message_primary or type(error).__name__
+    for kind, text, hint in _TEXTS:
+        if isinstance(error, kind):
+            return StoreError(f"the store {location} {text.format(message)}.", hint)
+    return StoreError(f"the store {location} reports an error: {message}.")

@@ -1,0 +1,144 @@
+"""The connection of a PostgreSQL store, as the queries use it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from tokctl.errors import StoreError
+from tokctl.store.postgresql.connection import LOCK_TIMEOUT_SECONDS, connect, describe, translate_errors
+from tokctl.store.postgresql.dialect import POSTGRESQL
+from tokctl.store.sql.database import Database, Kind, Row, Values
+
+CHUNK_ROWS = 500  # of a result that are fetched at once
+_PLACEHOLDER = re.compile(r"\?")
+
+
+def number_placeholders(sql: str) -> str:
+    """Return a statement with ``$1``, ``$2``, … for each ``?``."""
+    numbers = count(1)
+    return _PLACEHOLDER.sub(lambda _: f"${next(numbers)}", sql)
+
+
+class PostgreSQLDatabase(Database):
+    """A connection to PostgreSQL. There is one writer of each kind of changes at a time."""
+
+    dialect = POSTGRESQL
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.connection = connect(url)
+        self.location = describe(url)
+        self._cursors = count()
+        self._moment = 0  # counts the transactions: a cursor ends with its own
+        self.lock_timeout_ms = LOCK_TIMEOUT_SECONDS * 1000
+        self.query_limit_ms = 0
+        self._configure()
+
+    def _configure(self) -> None:
+        with translate_errors(self.location):
+            self.connection.execute(
+                f"SET lock_timeout = {self.lock_timeout_ms}; SET statement_timeout = {self.query_limit_ms}"
+            )
+
+    def set_limits(self, *, lock_timeout_ms: int | None = None, query_limit_ms: int | None = None) -> None:
+        """Set how long a statement waits for a lock, or takes. 0 is no limit."""
+        if lock_timeout_ms is not None:
+            self.lock_timeout_ms = lock_timeout_ms
+        if query_limit_ms is not None:
+            self.query_limit_ms = query_limit_ms
+        self._configure()
+
+    def reconnect(self) -> None:
+        """Replace the connection by a new one."""
+        self.close()
+        self.connection = connect(self.url)
+        self._configure()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._moment += 1
+        with suppress(psycopg.Error):
+            self.connection.close()
+
+    def begin(self, query: str) -> list[Row]:
+        """Show the present moment from now on; returns the rows of a query, in one exchange with the server."""
+        with translate_errors(self.location):
+            self._moment += 1
+            end = "" if self.connection.info.transaction_status is TransactionStatus.IDLE else "COMMIT;"
+            cursor = self.connection.execute(f"{end} BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {query}")
+            while cursor.nextset():
+                pass
+            return cursor.fetchall()
+
+    def end(self) -> None:
+        """End the transaction of ``begin``, if there is one."""
+        self._moment += 1
+        with suppress(psycopg.Error):  # the next begin reports it
+            if self.connection.info.transaction_status is not TransactionStatus.IDLE:
+                self.connection.execute("COMMIT")
+
+    def rows(self, sql: str, values: Values = ()) -> Iterator[Row]:
+        for chunk in self.chunks(sql, values, CHUNK_ROWS):
+            yield from chunk
+
+    def chunks(self, sql: str, values: Values, size: int) -> Iterator[list[Row]]:
+        name, moment = f"rows_{next(self._cursors)}", self._moment
+        with translate_errors(self.location):
+            is_idle = self.connection.info.transaction_status is TransactionStatus.IDLE
+            hold = "WITH HOLD" if is_idle else ""
+            self._execute(f"DECLARE {name} NO SCROLL CURSOR {hold} FOR {sql}", values)
+            try:
+                while chunk := self.connection.execute(f"FETCH {size} FROM {name}").fetchall():
+                    yield chunk
+                    if len(chunk) < size:
+                        return
+                    if self._moment != moment and not hold:
+                        raise StoreError("the moment of a result has passed: it cannot be read further.")
+            finally:
+                self._close_cursor(name, moment)
+
+    def _close_cursor(self, name: str, moment: int) -> None:
+        open_states = (TransactionStatus.IDLE, TransactionStatus.INTRANS)
+        if moment == self._moment and self.connection.info.transaction_status in open_states:
+            with suppress(psycopg.Error):  # an error of the query itself is raised
+                self.connection.execute(f"CLOSE {name}")
+
+    def fetch(self, sql: str, values: Values = ()) -> list[Row]:
+        with translate_errors(self.location):
+            return self._execute(sql, values).fetchall()
+
+    def execute(self, sql: str, values: Values = ()) -> int:
+        with translate_errors(self.location):
+            return max(self._execute(sql, values).rowcount, 0)
+
+    def _execute(self, sql: str, values: Values) -> psycopg.Cursor[Row]:
+        return self.connection.execute(number_placeholders(sql), values or None)
+
+    def execute_many(self, sql: str, several: Iterable[Values]) -> None:
+        with translate_errors(self.location):
+            self.connection.cursor().executemany(number_placeholders(sql), several)
+
+    def copy(self, statement: str, rows: Iterable[Values]) -> None:
+        """Copy rows into a table."""
+        with translate_errors(self.location), self.connection.cursor().copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
+
+    @contextmanager
+    def transaction(self, kind: Kind, *, keep: bool = True) -> Iterator[None]:
+        locked = "use" if kind == "salts" else kind
+        with translate_errors(self.location), self.connection.transaction(force_rollback=not keep):
+            self._moment += 1
+            if kind == "access":
+                self.connection.execute("SET LOCAL synchronous_commit = on")  # must survive a power failure
+            self.fetch("SELECT number FROM revision WHERE kind = ? FOR UPDATE", [locked])
+            if locked == "use":
+                self.increment_revision(locked)
+            yield
+        self._moment += 1

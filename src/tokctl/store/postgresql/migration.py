@@ -1,0 +1,54 @@
+"""Creates and upgrades the tables of a store: once, however many processes start at the same time."""
+
+from __future__ import annotations
+
+from tokctl.errors import MissingStoreError, StoreError, WrongStoreError
+from tokctl.store.postgresql.connection import translate_errors
+from tokctl.store.postgresql.database import PostgreSQLDatabase
+from tokctl.store.postgresql.schema import MIGRATIONS, SCHEMA_VERSION
+
+_LOCK = 0x746F6B63  # "tokc", of the lock on migrations
+
+
+def prepare(database: PostgreSQLDatabase, *, create: bool) -> None:
+    """Upgrade the tables of a store; with ``create`` a missing one is created.
+
+    Raises:
+        MissingStoreError: there is no store.
+        WrongStoreError: it was written by a newer version.
+    """
+    version = read_version(database)
+    if version is None and not create:
+        raise MissingStoreError(
+            f"no store found at {database.location}.", "Fill one with 'tokctl store import' or 'tokctl simulate'."
+        )
+    if version is None or version < SCHEMA_VERSION:
+        _migrate(database)
+    elif version > SCHEMA_VERSION:
+        raise WrongStoreError(
+            f"the store {database.location} was written by a newer tokctl"
+            f" (schema {version}, supported: {SCHEMA_VERSION}).",
+            "Upgrade tokctl.",
+        )
+
+
+def read_version(database: PostgreSQLDatabase) -> int | None:
+    """Return the version of the schema; None if there is no store."""
+    # to_regclass may not see a table that another process has created since the transaction began.
+    if not database.fetch(
+        "SELECT 1 FROM pg_tables WHERE tablename = 'tokctl_store' AND schemaname = ANY(current_schemas(false))"
+    ):
+        return None
+    rows = database.fetch("SELECT schema_version FROM tokctl_store")
+    if len(rows) != 1:
+        raise StoreError(f"the store {database.location} has no schema version.", "Restore a backup of the database.")
+    return int(rows[0][0])
+
+
+def _migrate(database: PostgreSQLDatabase) -> None:
+    connection = database.connection
+    with translate_errors(database.location), connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext(current_schema()), $1)", [_LOCK])
+        for step in MIGRATIONS[read_version(database) or 0 :]:  # another process may have run some of them
+            connection.execute(step)
+        connection.execute(f"UPDATE tokctl_store SET schema_version = greatest(schema_version, {SCHEMA_VERSION})")

@@ -1,0 +1,147 @@
+"""Writes process instances, tokens and definitions in one transaction of a store."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from tokctl.model.definitions import Definition
+from tokctl.model.instances import Instance
+from tokctl.model.tokens import NULL, Token
+from tokctl.store.protocol import WriteReport
+from tokctl.store.sql.database import Database
+from tokctl.store.sql.dialect import FAILED, FINAL, LIVE, Dialect
+from tokctl.store.sql.rows import INSTANCE_COLUMNS, instance_row
+from tokctl.store.sql.variables import replace_variables
+
+TOKENS_PER_CHUNK = 1000  # tokens between two counts of changes
+MAX_CACHED_INSTANCES = 50_000  # instances that a transaction keeps in memory
+
+
+def update_conflict(
+    dialect: Dialect, table: str, key: str, columns: tuple[str, ...], *, new: str = "excluded.{c}"
+) -> str:
+    """Return the end of an INSERT that updates rows that differ and are not newer in the table.
+
+    ``new`` is the new value of a column {c} of an existing row.
+    """
+    values = {column: new.format(c=column) for column in columns}
+    return f"""ON CONFLICT ({key}) DO UPDATE SET {", ".join(f"{column} = {value}" for column, value in values.items())}
+        WHERE ({table}.updated_at IS NULL OR excluded.updated_at IS NULL OR excluded.updated_at >= {table}.updated_at)
+        AND ({", ".join(f"{table}.{column}" for column in columns)}) {dialect.differs} ({", ".join(values.values())})"""
+
+
+_PUT_DEFINITION = """INSERT INTO definition (process_id, version, document) VALUES (?, ?, ?)
+    ON CONFLICT (process_id, version) DO UPDATE SET document = excluded.document
+    WHERE definition.document != excluded.document"""
+
+# The same rules as model.instance_status.derive_status, over the tokens of every instance that was touched.
+_LAST_FINISHED = f"""(SELECT {{}} FROM token WHERE token.instance = instance.pk AND state IN ({FINAL})
+    ORDER BY finished_at DESC NULLS LAST, state = 'COMPLETED' DESC, state DESC LIMIT 1)"""
+_TOTALS = f"""
+    UPDATE instance SET (total_tokens, live_tokens, failed_tokens, first_at, last_at) =
+        (SELECT count(*), count(*) FILTER (WHERE {LIVE}), count(*) FILTER (WHERE {FAILED}), min(created_at),
+            max(coalesce(updated_at, created_at))
+         FROM token WHERE token.instance = instance.pk)"""
+_STATUS = f"""
+    UPDATE instance SET
+        revision = (SELECT number FROM revision WHERE kind = 'process'),
+        derived_status = CASE WHEN live_tokens > failed_tokens THEN 'ACTIVE' WHEN live_tokens > 0 THEN 'FAILED'
+            ELSE {_LAST_FINISHED.format("state")} END,
+        end_at = CASE WHEN live_tokens > 0 THEN NULL ELSE {_LAST_FINISHED.format("finished_at")} END"""
+
+
+class SqlBatch(ABC):
+    """One transaction of a store."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.report = WriteReport()
+        self.pks: dict[str, int] = {}
+        self.touched: set[int] = set()
+        self.has_spilled = False
+        row = f"({', '.join(INSTANCE_COLUMNS)}) VALUES ({', '.join('?' * len(INSTANCE_COLUMNS))})"
+        conflict = update_conflict(
+            database.dialect, "instance", "instance_id", INSTANCE_COLUMNS, new="coalesce(excluded.{c}, instance.{c})"
+        )
+        self._put_instance = f"INSERT INTO instance {row} {conflict} RETURNING pk"
+
+    @abstractmethod
+    def write_tokens(self, tokens: Sequence[tuple[int, Token]], last: int) -> tuple[int, int]:
+        """Write tokens with the pks of their instances, in order; returns how many are new, and how many changed.
+
+        New tokens get pks above ``last``, the highest one so far. The changed ones include the new ones.
+        """
+
+    @abstractmethod
+    def add_instances(self, instance_ids: Collection[str]) -> None:
+        """Create instances that do not exist, count them in the report, and note the pks of all."""
+
+    @abstractmethod
+    def update_touched(self, statement: str) -> None:
+        """Run an UPDATE of the table ``instance`` for the instances that were touched."""
+
+    def put_definition(self, definition: Definition) -> None:
+        document = msgspec.json.encode(definition).decode()
+        values = (definition.process_id, definition.version, document)
+        self.report.definitions += self.database.execute(_PUT_DEFINITION, values)
+
+    def put(self, instance: Instance, tokens: Iterable[Token] = ()) -> None:
+        for (pk,) in self.database.fetch(self._put_instance, instance_row(instance)):  # none if it is unchanged
+            self.report.instances += 1
+            self.pks[instance.instance_id] = pk
+            self.touched.add(pk)
+            if instance.variables != NULL:
+                replace_variables(self.database, pk, instance.variables)
+        self.put_tokens(tokens)
+
+    def put_tokens(self, tokens: Iterable[Token]) -> None:
+        tokens = iter(tokens)
+        while chunk := list(islice(tokens, TOKENS_PER_CHUNK)):
+            self._note_instances(dict.fromkeys(token.instance_id for token in chunk))
+            rows = [(self.pks[token.instance_id], token) for token in chunk]
+            added, changed = self.write_tokens(rows, self.last_token())
+            if changed:
+                self.touched.update(pk for pk, _ in rows)
+            self.report.added += added
+            self.report.updated += changed - added
+            self.report.unchanged += len(rows) - changed
+            if len(self.touched) > MAX_CACHED_INSTANCES:
+                self._spill_touched()
+
+    def _note_instances(self, instance_ids: Collection[str]) -> None:
+        """Look up the pks of instances, which are created in this order if they do not exist."""
+        if len(self.pks) > MAX_CACHED_INSTANCES:
+            self.pks.clear()
+        unknown = [instance_id for instance_id in instance_ids if instance_id not in self.pks]
+        if unknown:
+            self.add_instances(unknown)
+
+    def last_token(self) -> int:
+        """Return the highest pk of a token; 0 if there is none."""
+        ((pk,),) = self.database.fetch("SELECT coalesce(max(pk), 0) FROM token")
+        return int(pk)
+
+    def finish(self) -> None:
+        """Update the columns that are derived from tokens."""
+        if self.has_spilled:
+            self._spill_touched()
+        if self.has_spilled or self.touched or self.report.definitions:
+            self.database.increment_revision("process")
+        if self.has_spilled or self.touched:
+            self.update_touched(_TOTALS)
+            self.update_touched(_STATUS)
+        if self.has_spilled:
+            self.database.execute("DROP TABLE touched")
+
+    def _spill_touched(self) -> None:
+        """Move the pks of touched instances to a table: an input may have millions of them."""
+        self.database.execute("CREATE TEMP TABLE IF NOT EXISTS touched (pk BIGINT PRIMARY KEY)")
+        rows: list[Any] = [(pk,) for pk in self.touched]
+        self.database.execute_many("INSERT INTO touched VALUES (?) ON CONFLICT DO NOTHING", rows)
+        self.touched.clear()
+        self.has_spilled = True

@@ -1,0 +1,78 @@
+"""The tables of a store: created once, however many processes begin at the same time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import psycopg
+import pytest
+
+from support.commandline import clean_environment
+from tokctl.errors import MissingStoreError, StoreError, WrongStoreError
+from tokctl.store import open_store
+from tokctl.store.postgresql import migration
+from tokctl.store.postgresql.schema import MIGRATIONS, SCHEMA_VERSION
+
+BEGIN = """
+import sys
+from tokctl.store import open_store
+sys.stdin.read()
+with open_store(sys.argv[1], write=True, create=True) as store:
+    print(store.api_tokens.identity(), store.info().schema_version)
+"""
+
+
+def test_processes_that_begin_together_create_one_store(postgresql):
+    place = postgresql.new_schema()
+    begun = [
+        subprocess.Popen(
+            [sys.executable, "-c", BEGIN, place], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=clean_environment()
+        )
+        for _ in range(4)
+    ]
+    for process in begun:
+        process.stdin.close()
+    said = {process.stdout.read() for process in begun}
+    assert [process.wait(30) for process in begun] == [0] * 4
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_a_newer_store_is_refused(postgresql, write):
+    place = postgresql.new_schema()
+    with open_store(place, write=True, create=True) as store:
+        store.database.execute("UPDATE tokctl_store SET schema_version = ?", [SCHEMA_VERSION + 1])
+    with pytest.raises(WrongStoreError, match=r"newer tokctl.*Upgrade tokctl"):
+        open_store(place, write=write)
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_an_older_store_is_upgraded_or_stays(postgresql, monkeypatch, write):
+    place = postgresql.new_schema()
+    open_store(place, write=True, create=True).close()
+    monkeypatch.setattr(migration, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    monkeypatch.setattr(migration, "MIGRATIONS", (*MIGRATIONS, "ALTER TABLE token ADD COLUMN zone TEXT; NONSENSE"))
+    with pytest.raises(StoreError):
+        open_store(place, write=write)
+    monkeypatch.setattr(migration, "MIGRATIONS", (*MIGRATIONS, "ALTER TABLE token ADD COLUMN zone TEXT"))
+    with open_store(place, write=write) as store:
+        assert store.info().schema_version == SCHEMA_VERSION + 1
+        assert store.database.fetch("SELECT zone FROM token") == []
+
+
+def test_no_store_is_made_by_reading(postgresql):
+    place = postgresql.new_schema()
+    for write in (False, True):
+        with pytest.raises(MissingStoreError, match="no store found at postgresql://"):
+            open_store(place, write=write)
+
+
+def test_tables_of_another_program_are_left_alone(postgresql):
+    place = postgresql.new_schema()
+    with psycopg.connect(place, autocommit=True) as connection:
+        connection.execute("CREATE TABLE token (a INTEGER)")
+    with pytest.raises(WrongStoreError, match="another program"):
+        open_store(place, write=True, create=True)
+    with psycopg.connect(place) as connection:
+        assert connection.execute("SELECT to_regclass('tokctl_store')").fetchone() == (None,)

@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tokctl.errors import StoreError, UnreachableStoreError, UsageError, WrongStoreError
 from tokctl.verbose_log import trace
 
-CONNECT_TIMEOUT_SECONDS = 10
+CONNECT_TIMEOUT_SECONDS = 5  # as for other servers
 LOCK_TIMEOUT_SECONDS = 30
 """Seconds that a writer waits for another one."""
 QUERY_LIMIT_SECONDS = 120.0

@@ -60,8 +60,8 @@ class LiveStore:
     """The current state of the store, for small responses on the event loop.
 
     It is refreshed once per round of the event loop, for all the requests received in that round. It holds no snapshot
-    between rounds, so that a writer can restart the write-ahead log. ``log_event`` gets a store that went back. After an
-    unreachable store was tried, requests fail for some seconds, as trying again would delay all others.
+    between rounds, so that a writer can restart the write-ahead log. ``log_event`` gets a store that went back.
+    After an unreachable store was tried, requests fail for some seconds: to try again would delay all others.
     """
 
     def __init__(self, url: str, log_event: Callable[..., Any]) -> None:

@@ -110,11 +110,11 @@ class PostgreSQLDatabase(Database):
                     if self._moment != moment and not hold:
                         raise StoreError("the moment of a result has passed: it cannot be read further.")
             finally:
-                self._close_cursor(name, moment)
+                if hold or self._moment == moment:  # otherwise it has ended with its transaction
+                    self._close_cursor(name)
 
-    def _close_cursor(self, name: str, moment: int) -> None:
-        open_states = (TransactionStatus.IDLE, TransactionStatus.INTRANS)
-        if moment == self._moment and self.connection.info.transaction_status in open_states:
+    def _close_cursor(self, name: str) -> None:
+        if self.connection.info.transaction_status in {TransactionStatus.IDLE, TransactionStatus.INTRANS}:
             with suppress(psycopg.Error):  # an error of the query itself is raised
                 self.connection.execute(f"CLOSE {name}")
 

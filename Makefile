@@ -6,7 +6,7 @@ OLDEST := .venv-oldest
 SITE_VENV := .venv-site
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast test-kills test-oldest check docs screens site bench build clean
+.PHONY: demo test test-fast test-kills test-oldest corpus check docs screens site bench build clean
 
 demo: $(VENV)/.installed            ## run a real process in a real engine and look at it
 	@$(BIN)/tokctl demo
@@ -20,6 +20,9 @@ test-kills: $(VENV)/.installed-dev  ## interruptions of commands about API token
 
 test-fast: $(VENV)/.installed-dev   ## the tests that start no servers and programs: about a minute
 	$(BIN)/python -m pytest -n 2 --dist worksteal --hypothesis-profile=fast -m "not slow" $(ARGS)
+
+corpus: $(VENV)/.installed-dev      ## simulate all models of published packages; ARGS='--list REASON', '--file F', '--json OUT'
+	@cd tests && ../$(BIN)/python -m corpus $(ARGS)
 
 # Runtime dependencies at the oldest versions that pyproject.toml allows, the newest test tools. ARGS= runs all tests.
 test-oldest: ARGS ?= --hypothesis-profile=fast -m "not slow"
@@ -65,7 +68,7 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 $(OLDEST)/.installed-test: pyproject.toml
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install -q --disable-pip-version-check uv
-	$(OLDEST)/bin/uv --system-certs pip compile -q --no-deps --resolution lowest-direct --extra spiff --extra server --extra postgres \
+	$(OLDEST)/bin/uv --system-certs pip compile -q --no-deps --resolution lowest-direct --extra spiff --extra server --extra postgres --extra png \
 		--python $(OLDEST)/bin/python --output-file $(OLDEST)/oldest.txt pyproject.toml
 	$(OLDEST)/bin/uv --system-certs pip install -q --python $(OLDEST)/bin/python --constraint $(OLDEST)/oldest.txt -e '.[test]'
 	@touch $@

@@ -23,6 +23,16 @@ def test_a_secret_for_a_url_is_not_repeated():
         ("https://engine.example.org/", "https://engine.example.org"),
         ("  HTTPS://Engine.Example.Org:8443/a/b// ", "https://engine.example.org:8443/a/b"),
         ("http://[::1]:8080/x", "http://[::1]:8080/x"),
+        ("http://[0:0::0:1]", "http://[::1]"),
+        ("http://[2001:DB8::A]:80/", "http://[2001:db8::a]:80"),
+        ("http://[::ffff:1.2.3.4]", "http://[::ffff:1.2.3.4]"),
+        ("http://[FE80::1%eth0]:8080", "http://[fe80::1%eth0]:8080"),
+        ("https://[fe80::1%25Eth0]/x", "https://[fe80::1%Eth0]/x"),
+        ("http://[fe80::1%25251]", "http://[fe80::1%25251]"),  # the interface 251
+        (" 'http://h/x/' ", "http://h/x"),
+        ('"http://h"\n', "http://h"),
+        ("<http://h/>", "http://h"),
+        ("\u201chttp://h\u201d", "http://h"),
         ("http://h/a%2Fb/c d".replace(" ", "%20"), "http://h/a%2Fb/c%20d"),
         ("http://h/ü", "http://h/%C3%BC"),
         ("unix:///run/tokctl.sock", "unix:/run/tokctl.sock"),
@@ -31,6 +41,7 @@ def test_a_secret_for_a_url_is_not_repeated():
 )
 def test_urls(url, shown):
     assert check_url(url) == shown
+    assert parse_url(parse_url(url).url) == parse_url(url)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +59,17 @@ def test_urls(url, shown):
         ("http://h:65536", "port"),
         ("http://h:port", "port"),
         ("http://[::1", "host"),
+        ("http://[::1]x", "host"),
+        ("http://x[::1]", "host"),
+        ("http://[v1.x]", "host"),
+        ("http://[1.2.3.4]", "host"),
+        ("http://[fe80::1%]", "host"),
+        ("http://[fe80::1%a%b]", "host"),
+        ("http://::1:8080", "without brackets"),
+        ("http://2001:db8::1/x", "without brackets"),
+        ("[::1]:8080/x", r"Use http://\[::1\]:8080/x or https"),
+        ("::1", r"Use http://\[::1\] or https://\[::1\]\. .* http://\[::1\]:8080"),
+        ("fe80::1%eth0/x", r"Use http://\[fe80::1%eth0\]/x or"),
         ("http://h?x=1", "query"),
         ("http://h/#x", "fragment"),
         ("http://h/a b", "space"),
@@ -104,7 +126,28 @@ def test_what_is_on_this_machine(host, local):
     assert is_loopback(host) is local
 
 
-def test_a_query_is_not_repeated_as_a_secret_may_stand_in_it():
-    with pytest.raises(UsageError, match="has a query") as caught:
-        parse_url("http://engine.example/?key=s3cret")
+@pytest.mark.parametrize(
+    ("url", "use"),
+    [
+        ("http://h/?key=s3cret", "Use http://h."),
+        ("http://h/engine-rest/task?key=s3cret&x=http://y", "Use http://h/engine-rest/task."),
+        ("http://h/camunda/app/cockpit/default/#/s3cret?x", "Use http://h/camunda/app/cockpit/default."),
+        ("h:8080/x?key=s3cret", "Use http://h:8080/x or https://h:8080/x."),
+        ("http://h:port?key=s3cret", "port"),
+        ("gopher://h?key=s3cret", "neither"),
+        ("http://me:s3cret@h:1/x/", "Use http://h:1/x, and set the credential with"),
+        ("http://me:s3cret@[::1]:1/x?y", "Use http://[::1]:1/x, and set the credential with"),
+        ("http://s3cret@h", "Use http://h, and"),
+        ("http://me:a@s3cret@h", "Use http://h, and"),
+        ("http://me:a/s3cret@h", "port"),
+        ("http://me:1/s3cret@h?x", "Write it as"),  # what is the host, and what the password?
+        ("http://me:s3cret@::1", "Remove it"),
+    ],
+)
+def test_the_address_to_use_is_told_without_what_may_be_secret(url, use):
+    with pytest.raises(UsageError) as caught:
+        parse_url(url)
+    assert use in str(caught.value)
     assert "s3cret" not in str(caught.value)
+    if use.startswith("Use http://h") and " or " not in use:
+        parse_url(use.removeprefix("Use ").rstrip(".").partition(", ")[0])

@@ -49,6 +49,11 @@ SCREENS = {
     "flow": "flow @latest",
     "perf": "perf --limit 10",
 }
+DIAGRAMS = {
+    "diagram-instance": "diagram @latest",
+    "diagram-process": "diagram --process order-processing --heat time",
+}
+"""Commands that draw pictures themselves."""
 ALL_SCREENS = {
     **SCREENS,
     "instances-show": "instances show @latest",
@@ -125,6 +130,9 @@ def pictures() -> Iterator[tuple[str, str]]:
         for name, line in SCREENS.items():
             shown = line.replace("TOKEN", token).replace("JOIN", join)
             yield name, picture(f"tokctl {shown}", output(shown, "--color", "always"))
+        for name, line in DIAGRAMS.items():
+            drawn = output(line)
+            yield name, drawn.replace("<style>", f"<!-- {MAKERS} -->\n<style>", 1)
 
 
 class TerminalStream(io.TextIOWrapper):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from tokctl.errors import InputError, NotAllowedError, NotFoundError
 
@@ -17,6 +18,8 @@ MAX_PIECE_BYTES = 1 << 18
 """Bytes that are decompressed at once: compressed data can be a thousandth of what it decompresses to."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_ZSTD_MODULES = ("compression.zstd", "backports.zstd")  # the standard library's from Python 3.14 on, with the same API
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS  # zlib detects which of the two formats it is
 
 
@@ -52,14 +55,14 @@ def read_chunks(path: str, progress: Callable[[int], object] | None = None) -> I
     name = input_name(path)
     try:
         if path == "-":
-            yield from _decompressed(sys.stdin.buffer, progress)
+            yield from _decompressed(sys.stdin.buffer, name, progress)
         else:
             with Path(path).open("rb") as stream:
-                yield from _decompressed(stream, progress)
+                yield from _decompressed(stream, name, progress)
     except zlib.error as error:
         raise InputError(f"{name}: damaged gzip data: {error}.") from None
     except EOFError:
-        raise InputError(f"{name}: the gzip data is truncated.") from None
+        raise InputError(f"{name}: the compressed data is truncated.") from None
     except FileNotFoundError:
         raise NotFoundError(f"{path} does not exist.") from None
     except PermissionError:
@@ -68,12 +71,14 @@ def read_chunks(path: str, progress: Callable[[int], object] | None = None) -> I
         raise InputError(f"cannot read {name}: {error.strerror or error}.") from None
 
 
-def _decompressed(stream: BinaryIO, progress: Callable[[int], object] | None) -> Iterator[bytes]:
+def _decompressed(stream: BinaryIO, name: str, progress: Callable[[int], object] | None) -> Iterator[bytes]:
     chunks = _raw_chunks(stream, progress)
     beginning = b""
-    while len(beginning) < len(_GZIP_MAGIC) and (chunk := next(chunks, b"")):
+    while len(beginning) < len(_ZSTD_MAGIC) and (chunk := next(chunks, b"")):
         beginning += chunk
     everything = chain([beginning], chunks)
+    if beginning.startswith(_ZSTD_MAGIC):
+        return decompress_zstd(everything, name)
     return decompress(everything) if beginning.startswith(_GZIP_MAGIC) else everything
 
 
@@ -112,3 +117,39 @@ def decompress(chunks: Iterable[bytes]) -> Iterator[bytes]:
                 yield piece
     if inflater is not None:
         raise EOFError("the compressed data is truncated")
+
+
+def decompress_zstd(chunks: Iterable[bytes], name: str) -> Iterator[bytes]:
+    """Yield the decompressed data, in pieces of at most ``MAX_PIECE_BYTES``. Several frames may follow each other.
+
+    Raises:
+        InputError: the data is damaged, or no module can decompress it.
+        EOFError: the data is truncated.
+    """
+    zstd = _import_zstd(name)
+    decoder = zstd.ZstdDecompressor()
+    try:
+        for chunk in chunks:
+            data = chunk
+            while data or not (decoder.eof or decoder.needs_input):
+                if decoder.eof:
+                    decoder = zstd.ZstdDecompressor()
+                if piece := decoder.decompress(data, MAX_PIECE_BYTES):
+                    yield piece
+                data = decoder.unused_data if decoder.eof else b""
+    except zstd.ZstdError as error:
+        raise InputError(f"{name}: damaged zstd data: {error}.") from None
+    if not decoder.eof:
+        raise EOFError("the compressed data is truncated")
+
+
+def _import_zstd(name: str) -> Any:
+    for module in _ZSTD_MODULES:
+        try:
+            return import_module(module)
+        except ImportError:
+            continue
+    raise InputError(
+        f"{name}: zstd data needs the extra 'zstd'.",
+        "Install it with 'pip install \"tokctl[zstd]\"', or decompress the input first, with 'zstd -d'.",
+    )

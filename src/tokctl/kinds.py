@@ -43,6 +43,15 @@ COLORS = ("auto", "always", "never")
 COMMAND_FORMATS = {"junit": "debug", "mermaid": "flow", "sarif": "scan"}
 """Formats of some results only, which create them (``Listing.custom_formats``): format → command."""
 
+EXPORT_FORMATS = {
+    "chrome-trace": "tokctl.exports.chrome_trace",
+    "otlp": "tokctl.exports.otlp",
+    "xes": "tokctl.exports.xes",
+    "mermaid": "tokctl.exports.mermaid",
+    "csv": "tokctl.exports.event_log_csv",
+}
+"""Format of ``tokctl export`` → module with ``FORMAT``, imported when it is used."""
+
 THEME_STYLES = {
     "failed": "bold red",
     "error": "red",

@@ -111,12 +111,8 @@ def test_a_loop_before_a_join():
 
 
 def test_a_loop_around_a_join():
-    ways = "start>split split>a split>b a>join b>join join>xor xor>split xor>end"
-    xml = bpmn(
-        ways.replace("start>split", "start>split0 split0>split"),
-        conditions={"xor-split": "True"},
-        defaults={"xor": "xor-end"},
-    )
+    ways = "start>xor0 xor0>split split>a split>b a>join b>join join>xor xor>xor0 xor>end"
+    xml = bpmn(ways, conditions={"xor-xor0": "True"}, defaults={"xor": "xor-end"})
     visits, definition = run(xml, "{until: 10s, tasks: {a: {takes: 3s}, b: {takes: 2s}}}")
     assert sum(one.element_id == "join" and one.state == "COMPLETED" for one in visits) == 6
     assert waiting_joins(visits, definition) == []  # 9 s: both branches of the fourth round have just begun

@@ -1,3 +1,5 @@
+import codecs
+
 import pytest
 
 from support.recording import MODELS
@@ -56,7 +58,7 @@ def test_all_executable_processes_and_no_others():
         ("<definitions/>", "not BPMN 2.0: the root element is 'definitions', not"),
         ('<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>', "line 1: DOCTYPE"),
         (b'<?xml version="1.0" encoding="none-such"?><x/>', "m.bpmn"),
-        (b"<x>\xff</x>", "not well-formed"),
+        (b"<x>\xff</x>", "cannot decode the text"),
     ],
 )
 def test_what_is_no_bpmn_is_refused(text, message):
@@ -97,8 +99,43 @@ def test_what_hangs_in_the_air_is_named(body, message):
     assert message in str(caught.value)
 
 
-def test_other_encodings():
-    text = f'<?xml version="1.0" encoding="iso-8859-1"?>{HEAD}<process id="p" name="Köln"/></definitions>'
-    (definition,) = read_definitions(text.encode("latin-1"))
-    assert definition.name == "Köln"
-    assert "Köln" in definition.xml
+@pytest.mark.parametrize(
+    "encoding",
+    ["iso-8859-1", "utf-8", "utf-16", "utf-16-le", "utf-32", "GB18030", "Shift_JIS", "Big5", "EUC-KR", "windows-1252"],
+)
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8], ids=["plain", "mark"])
+def test_encodings(encoding, mark):
+    name = {"iso-8859-1": "Köln", "windows-1252": "Köln", "EUC-KR": "주문"}.get(encoding, "注文")
+    text = f'<?xml version="1.0" encoding="{encoding}"?>{HEAD}<process id="p" name="{name}"/></definitions>'
+    # A mark has precedence: editors that convert a file leave its declaration as it was.
+    (definition,) = read_definitions(mark + text.encode() if mark else text.encode(encoding))
+    assert definition.name == name
+    assert definition.xml == text
+
+
+def test_references_are_qnames():
+    body = (
+        '<startEvent id="s"/><sequenceFlow id="a" sourceRef="tns:s" targetRef="tns:x"/><task id="x" default="tns:b"/>'
+        '<sequenceFlow id="b" sourceRef="x" targetRef=" e "/><endEvent id="e"/>'
+        '<boundaryEvent id="bd" attachedToRef="tns:x"/>'
+    )
+    (definition,) = read(f'<process id="p">{body}</process>')
+    assert [(flow.source, flow.target) for flow in definition.flows.values()] == [("s", "x"), ("x", "e")]
+    assert (definition.elements["x"].default_flow, definition.elements["bd"].attached_to) == ("b", "x")
+    with pytest.raises(InputError, match="leads to 'tns:y', which does not exist"):
+        read('<process id="p"><task id="x"/><sequenceFlow id="a" sourceRef="x" targetRef="tns:y"/></process>')
+
+
+def test_sequence_flows_without_ids_get_ids_of_their_ends():
+    flow = '<sequenceFlow sourceRef="x" targetRef="y"/>'
+    (definition,) = read(f'<process id="p"><task id="x"/><task id="y"/>{flow}{flow}</process>')
+    assert [*definition.flows] == ["x->y", "x->y#2"]
+    assert definition.elements["y"].incoming == ("x->y", "x->y#2")
+
+
+def test_processes_that_are_not_executable():
+    body = '<process id="a"/><process id="b" isExecutable="false"/>'
+    found = read_definitions(f"{HEAD}{body}</definitions>", executable_only=False)
+    assert [definition.process_id for definition in found] == ["a", "b"]
+    with pytest.raises(InputError, match=r"no process found\."):
+        read_definitions(f"{HEAD}</definitions>", executable_only=False)

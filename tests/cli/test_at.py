@@ -10,7 +10,7 @@ import pytest
 from support.builders import DOCUMENTED
 from tokctl.bpmn.parser import read_definitions
 from tokctl.model.times import format_time
-from tokctl.simulation import instance_run as simulated
+from tokctl.simulation import simulation as simulated
 from tokctl.simulation.demo import load_demo
 from tokctl.simulation.scenario import parse_scenario
 from tokctl.simulation.simulate import simulate
@@ -44,7 +44,7 @@ def recordings(tmp_path_factory):
     ):
         simulate(models, scenario, sink, start=START)
 
-    class Stopped(simulated.InstanceRun):
+    class Stopped(simulated.Conversation):
         def until(self, stop):
             super().until(min(stop, THEN))
 
@@ -56,7 +56,7 @@ def recordings(tmp_path_factory):
             for definition in read_definitions(xml, name):
                 sink.put_definition(definition)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(simulated, "InstanceRun", Stopped)
+            patch.setattr(simulated, "Conversation", Stopped)
             patch.setattr("tokctl.simulation.simulate.starts", _until(THEN))
             simulate(models, scenario, sink, start=START)
     return folder / "end.db", folder / "then.db"

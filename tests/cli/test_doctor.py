@@ -21,7 +21,7 @@ from support.commandline import Stream, clean_environment
 from support.fake_atomd import FakeAtomd
 from support.fake_camunda import FakeCamunda
 from support.fake_flowable import FakeFlowable
-from support.faulty_server import Link, good, head, page, redirect, serving, silent, unused_port
+from support.faulty_server import Link, good, has_ipv6, head, page, redirect, serving, silent, unused_port
 from support.paths import RECORDINGS
 from support.serving import Served, grant
 from support.watchers import live, put
@@ -47,7 +47,8 @@ def home(monkeypatch, tmp_path) -> Path:
         monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name.lower()))
     for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "PYTHON_KEYRING_BACKEND"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+    certificates = ("ssl_cert_file", "ssl_cert_dir", "requests_ca_bundle", "curl_ca_bundle")
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", *certificates):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     return tmp_path
@@ -308,6 +309,46 @@ def test_tls(doctor, tmp_path):
     with serving(good()) as server:
         plain = doctor("--server", server.url.replace("http:", "https:"))[1]["TLS"]
     assert (plain["state"], "may use http" in plain["advice"]) == ("problem", True)
+
+
+def test_the_trusted_certificates_are_named(doctor, monkeypatch, tmp_path):
+    authority, tls = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    with serving(good(), tls=tls) as server:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+        found = doctor("--server", server.url)[1]["TLS"]
+        assert found["trusted_certificates"] == f"{tmp_path / 'ca.pem'} (REQUESTS_CA_BUNDLE)"
+        assert f"trusted certificates: {tmp_path / 'ca.pem'} (REQUESTS_CA_BUNDLE)" in found["found"]
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "gone.pem"))
+        found = doctor("--server", server.url)[1]
+        for check in ("server", "TLS"):
+            assert found[check]["state"] == "problem"
+            assert "gone.pem (REQUESTS_CA_BUNDLE) does not exist" in found[check]["found"]
+
+
+def test_the_proxy_is_named(doctor, monkeypatch):
+    with serving(good()) as server:
+        monkeypatch.setenv("HTTP_PROXY", server.url.replace("://", "://me:hunter2@"))
+        found = doctor("--server", "http://engine.invalid")[1]["server"]
+        assert found["found"].endswith(f"through the proxy {server.url} (HTTP_PROXY).")
+        assert found["proxy"] == f"{server.url} (HTTP_PROXY)"
+    with serving(page(403)) as server:
+        monkeypatch.setenv("HTTPS_PROXY", server.url)
+        found = doctor("--server", "https://engine.invalid")[1]["server"]
+        assert f"the proxy {server.url} (HTTPS_PROXY) for https://engine.invalid refuses" in found["found"]
+        assert "NO_PROXY" in found["advice"]
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_an_ipv6_address(doctor, home):
+    with serving(good(), host="::1") as server:
+        configure(home, f"contexts: {{six: {{server: 'http://[0:0::1]:{server.port}/'}}}}\n")
+        for words in (("--server", f"http://[::0001]:{server.port}"), ("--context", "six")):
+            found = doctor(*words)[1]
+            assert (found["server"]["state"], found["server"]["url"]) == ("ok", server.url)
+            assert f"the server {server.url}, set by" in found["place"]["found"]
+    assert list(json.loads((home / "remembered" / "servers.json").read_text())) == [server.url]
 
 
 def test_no_tls_over_a_network(doctor):

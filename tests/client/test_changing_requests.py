@@ -97,7 +97,7 @@ def test_what_never_left_was_not_done(calls, method):
 def test_a_proxy_that_makes_no_connection(calls, monkeypatch):
     with faulty_server.serving(faulty_server.raw(faulty_server.head(502, 0))) as proxy:
         monkeypatch.setenv("https_proxy", proxy.url)
-        with pytest.raises(UnreachableError, match="the proxy cannot") as caught:
+        with pytest.raises(UnreachableError, match=r"the proxy .* cannot connect") as caught:
             calls("https://cms.invalid").post(("x",), {})
     assert not isinstance(caught.value, OutcomeUnknownError)
 
@@ -107,6 +107,18 @@ def test_a_question_is_never_in_doubt(calls):
         with faulty_server.serving(answer) as server, pytest.raises(UnreachableError) as caught:
             calls(server.url, retries=0).get(("x",))
         assert not isinstance(caught.value, OutcomeUnknownError)
+
+
+@pytest.mark.parametrize("name", ["reset", "503", "half a body"])
+def test_a_repeatable_request_is_repeated_as_a_question_is(calls, name):
+    with faulty_server.serving(IN_DOUBT[name], faulty_server.good(b"{}", 202)) as server:
+        assert calls(server.url, **SHORT).post(("x",), {"a": 1}, repeatable=True).status == 202
+        assert [one.body for one in server.seen] == [b'{"a":1}'] * 2
+    with faulty_server.serving(faulty_server.raw(b"")) as server:
+        with pytest.raises(UnreachableError) as caught:
+            calls(server.url, retries=1).post(("x",), {}, repeatable=True)
+        assert len(server.seen) == 2
+    assert not isinstance(caught.value, OutcomeUnknownError)
 
 
 def test_what_is_sent(calls):

@@ -17,7 +17,7 @@ from support import faulty_server
 from support.calling import SECRET
 from support.examples import scaled
 from tokctl.client import decode_json
-from tokctl.client.sender import BodyError, TruncatedBodyError, decode_body
+from tokctl.client.bodies import BodyError, TruncatedBodyError, decode_body
 from tokctl.client.transport import Deadline
 from tokctl.errors import InputError, NotAllowedError, NotFoundError, TokctlError, UnreachableError, UsageError
 from tokctl.input_files import MAX_PIECE_BYTES
@@ -246,8 +246,10 @@ def test_a_web_page(calls):
     error = failure(calls, faulty_server.page())
     assert isinstance(error, InputError)
     assert "text/html" in str(error)
-    assert "<!DOCTYPE html>" in str(error)
-    assert isinstance(failure(calls, faulty_server.page(), stream=True), InputError)
+    assert "status 200" in str(error)
+    assert "this is an HTML page, not JSON: 'Sign in'" in str(error)
+    streamed = failure(calls, faulty_server.page(), stream=True)
+    assert str(streamed).partition("/x: ")[2] == str(error).partition("/x: ")[2]
 
 
 @pytest.mark.parametrize("body", [b"", b"nope", b'{"a":', b"\xff\xfe", b"[" * 100_000, b"\x1b]0;title\x07" * 99])
@@ -259,7 +261,7 @@ def test_json_that_is_none(calls, body):
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_not_followed(calls, status):
+def test_a_redirect_to_another_server_is_not_followed(calls, status):
     with faulty_server.serving(faulty_server.good()) as other:
         to = f"http://user:{SECRET}@127.0.0.1:{other.port}/x?token={SECRET}#{SECRET}"
         error = failure(calls, faulty_server.redirect(to, status))

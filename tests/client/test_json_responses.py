@@ -53,6 +53,39 @@ def test_what_is_wrong_where(token, words):
     assert str(caught.value) == f"{URL}: {words}"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_a_response_in_another_encoding(encoding):
+    answer = ClientResponse(200, '{"data":{"tokens":[{"token_id":"Ж"}]}}'.encode(encoding), {}, url=URL)
+    assert decode_json(answer, Envelope).data.tokens[0].token_id == "Ж"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "words"),
+    [
+        (
+            b'{"data":\n{"a":NaN}}',
+            "application/json",
+            "not JSON: line 2, column 6: data.a: NaN is not JSON: write null",
+        ),
+        (b'{"data":{},}', "application/json", "not JSON: line 1, column 12: data: remove the comma before '}'"),
+        (b'{"data":{', "application/json", "not JSON: line 1, column 10: data: unexpected end of input"),
+        (b"{}{}", "application/json", "not JSON: line 1, column 3: a second JSON value starts here"),
+        (b"<html><title>Log in</title>", "text/html", "this is an HTML page, not JSON: 'Log in'"),
+        (b"<html>s3cret", "text/html", "this is an HTML page, not JSON: '***'"),
+        (b"<a/>", "text/xml", "this is XML, not JSON"),
+        (b"PK\x03\x04x", "application/zip", "this is a ZIP archive, not JSON"),
+        (b'{"\xff":1}', "application/json", "not JSON: byte 3 is not UTF-8 text"),
+        (b"sorry, s3cret", "text/plain", "not JSON: it starts with 'sorry, ***'"),
+    ],
+)
+def test_what_is_no_json_has_status_type_place_and_reason(body, kind, words):
+    answer = ClientResponse(203, body, {"content-type": kind}, 0, URL, lambda text: text.replace("s3cret", "***"))
+    with pytest.raises(InputError) as caught:
+        decode_json(answer, dict)
+    assert caught.value.message.startswith(f"{URL}: status 203, {kind}: {words}")
+    assert ("Check the server address" in (caught.value.hint or "")) == ("json" not in kind)
+
+
 def test_nothing_heavy_is_imported_before_the_first_request():
     code = (
         "import sys; from tokctl.client import Client, Connection; Client(Connection('https://h'));"

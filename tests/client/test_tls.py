@@ -12,7 +12,9 @@ import trustme
 
 from support import faulty_server
 from support.calling import SECRET
-from tokctl.errors import InputError, NotAllowedError, NotFoundError, TokctlError, UntrustedError
+from tokctl.client.connection_failures import Route
+from tokctl.errors import InputError, NotAllowedError, NotFoundError, TokctlError, UnreachableError, UntrustedError
+from tokctl.server_address import parse_url
 
 NOW = datetime.now(UTC)
 
@@ -85,18 +87,6 @@ def test_a_certificate_of_nobody_we_know(calls, right, tmp_path):
     assert "unknown authority" in untrusted(calls, right, ca_file=str(tmp_path / "other.pem"))
 
 
-def test_the_platforms_certificates_are_those_that_openssl_finds(calls, right, ca_file, monkeypatch):
-    monkeypatch.setenv("SSL_CERT_FILE", ca_file)
-    with faulty_server.serving(faulty_server.good(), tls=right) as server:
-        assert calls(server.url).get(("x",)).status == 200
-    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
-    monkeypatch.setenv("SSL_CERT_DIR", "/nowhere")
-    from tokctl.client.transport import create_ssl_context
-
-    assert create_ssl_context(None, insecure=False).cert_store_stats()["x509_ca"] > 0  # certifi's
-    assert "unknown authority" in untrusted(calls, right)
-
-
 @pytest.mark.parametrize("names", [("127.0.0.1",), ("example.org",)])
 def test_insecure_warns_once_a_run(calls, names):
     with faulty_server.serving(faulty_server.good(), tls=secured(trustme.CA(), *names)) as server:
@@ -107,18 +97,72 @@ def test_insecure_warns_once_a_run(calls, names):
     assert "not verified" in warning
 
 
+# --- the other scheme -------------------------------------------------------------------------------
+
+
 def test_a_server_without_tls(calls):
-    said = b"HTTP/1.1 400 Bad Request\r\n\r\n"
-    with faulty_server.serving(faulty_server.good(), greeting=said) as server, pytest.raises(TokctlError) as caught:
-        calls(f"https://127.0.0.1:{server.port}").get(("x",))
-    assert isinstance(caught.value, UntrustedError)
-    assert "does not speak TLS" in str(caught.value)
+    for answer in (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"<!DOCTYPE HTML>\n<html><title>Error response</title>"):
+        with faulty_server.serving(faulty_server.good(), greeting=answer) as server:
+            with pytest.raises(UntrustedError, match="does not speak TLS") as caught:
+                calls(f"https://127.0.0.1:{server.port}/x").get(("x",))
+            assert f"use http://127.0.0.1:{server.port}/x if" in caught.value.hint
+    assert calls.waits == []
 
 
-def test_tls_where_none_is_expected(calls, right):
-    with faulty_server.serving(faulty_server.good(), tls=right) as server, pytest.raises(TokctlError) as caught:
-        calls(f"http://127.0.0.1:{server.port}", retries=0).get(("x",))
+def test_a_server_without_tls_that_answers_nothing(calls):
+    with faulty_server.serving(faulty_server.raw(b"")) as server:
+        with pytest.raises(UnreachableError, match="closed the connection") as caught:
+            calls(f"https://127.0.0.1:{server.port}", retries=0).get(("x",))
+        assert caught.value.hint == f"If the server does not use TLS, use http://127.0.0.1:{server.port}."
+
+
+PLAIN_HTTP_REFUSED = {
+    "nginx": "<html><center>The plain HTTP request was sent to HTTPS port</center></html>",
+    "Apache": "<p>Reason: You're speaking plain HTTP to an SSL-enabled server port.<br /></p>",
+    "Go": "Client sent an HTTP request to an HTTPS server.\n",
+    "Tomcat": "Bad Request\r\nThis combination of host and port requires TLS.\r\n",
+}
+
+
+@pytest.mark.parametrize("accept", [(), (400,)])
+@pytest.mark.parametrize("name", [*PLAIN_HTTP_REFUSED, "alert"])
+def test_tls_where_none_is_expected(calls, name, accept):
+    answer = faulty_server.raw(b"\x15\x03\x01\x00\x02\x02\x46")  # alert, protocol_version
+    if name in PLAIN_HTTP_REFUSED:
+        answer = faulty_server.good(PLAIN_HTTP_REFUSED[name].encode(), 400, kind="text/html")
+    with faulty_server.serving(answer) as server:
+        client = calls(f"{server.url}/x")
+        for request in (lambda: client.get(("x",), accept=accept), lambda: client.post(("x",), {}, accept=accept)):
+            with pytest.raises(UntrustedError, match="expects TLS") as caught:
+                request()
+            assert caught.value.hint == f"Use https://127.0.0.1:{server.port}/x."
+    assert calls.waits == []
+
+
+def test_a_bad_request_is_not_taken_for_one_without_tls(calls):
+    with faulty_server.serving(faulty_server.page(400)) as server:
+        assert calls(server.url).get(("x",), accept=(400,)).status == 400
+
+
+def test_tls_that_just_ends_the_connection(calls, right):
+    with faulty_server.serving(faulty_server.good(), tls=right) as server:
+        with pytest.raises(TokctlError) as caught:
+            calls(f"http://127.0.0.1:{server.port}", retries=0).get(("x",))
+        assert f"https://127.0.0.1:{server.port}." in caught.value.hint
     assert caught.value.exit_code == 5
+
+
+@pytest.mark.parametrize(
+    ("url", "scheme", "other"),
+    [
+        ("http://h", "https", "https://h:80"),
+        ("http://h:443/x", "https", "https://h/x"),
+        ("https://h", "http", "http://h:443"),
+        ("https://[::1]:8443", "http", "http://[::1]:8443"),
+    ],
+)
+def test_the_same_port_with_the_other_scheme(url, scheme, other):
+    assert Route(parse_url(url), None).with_scheme(scheme) == other
 
 
 def test_a_version_that_is_too_old(calls, authority, ca_file):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import ssl
+import sys
 from urllib.parse import parse_qsl, unquote, unquote_to_bytes
 
 import pytest
+import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +16,7 @@ from support import faulty_server
 from support.examples import scaled
 from tokctl.client import Client, Connection
 from tokctl.client.session import build_target
-from tokctl.errors import UsageError
+from tokctl.errors import UnreachableError, UsageError
 from tokctl.server_address import parse_url
 
 BASE = parse_url("http://h")
@@ -126,3 +130,41 @@ def test_a_host_is_sent_in_ascii_with_its_port_unless_it_is_the_default(calls, m
 def test_a_host_that_dns_cannot_carry_is_refused():
     with pytest.raises(UsageError, match="host name"):
         Client(Connection("http://ü" + "a" * 63 + ".example", retries=0)).get(("x",))
+
+
+# --- IPv6 -------------------------------------------------------------------------------------------
+
+needs_ipv6 = pytest.mark.skipif(not faulty_server.has_ipv6(), reason="this machine has no IPv6")
+
+
+@needs_ipv6
+def test_an_ipv6_address(calls, tmp_path):
+    authority, tls = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    authority.issue_cert("::1").configure_cert(tls)
+    for options in ({}, {"tls": tls}):
+        with faulty_server.serving(faulty_server.good(), host="::1", **options) as server:
+            answer = calls(server.url, ca_file=str(tmp_path / "ca.pem")).get(("x",))
+            assert answer.url == f"{server.scheme}://[::1]:{server.port}/x"
+            assert server.seen[0].headers["host"] == f"[::1]:{server.port}"
+        with pytest.raises(UnreachableError, match=re.escape(f"cannot reach {server.url}: connection refused")):
+            calls(server.url, retries=0).get(("x",))
+    assert calls.warnings == []
+
+
+@needs_ipv6
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no zone in ::1")
+def test_a_zone_is_for_this_machine_only(calls, tmp_path):
+    authority, tls = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    authority.issue_cert("::1").configure_cert(tls)
+    with faulty_server.serving(faulty_server.good(), host="::1", tls=tls) as server:
+        client = calls(f"https://[::1%251]:{server.port}", ca_file=str(tmp_path / "ca.pem"))
+        assert client.get(("x",)).url == f"https://[::1%1]:{server.port}/x"
+        assert server.seen[0].headers["host"] == f"[::1]:{server.port}"
+
+
+@needs_ipv6
+def test_an_interface_that_does_not_exist(calls):
+    with pytest.raises(UnreachableError, match=r"http://\[fe80::1%no-such0\]:1: unknown address or network interface"):
+        calls("http://[fe80::1%no-such0]:1", retries=0).get(("x",))

@@ -392,3 +392,17 @@ def test_a_change_that_says_something_else_is_not_written(file, environ):
     with pytest.raises(InputError, match="Edit the file"):
         change(environ, lambda text: text + "debug: {retries: 3}\n", lambda _: None)
     assert Path(file).read_text() == "output: id\n"
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_file_with_the_line_ends_of_windows_keeps_them(tmp_path, mark):
+    texts = []
+    for line_end in ("\n", "\r\n"):
+        file = tmp_path / "config.yaml"
+        file.write_bytes((mark + WRITTEN).replace("\n", line_end).encode())
+        set_values(
+            {"TOKCTL_CONFIG": str(file)}, {("contexts", "test", "output"): "id", ("contexts", "new", "store"): "x"}
+        )
+        texts.append(file.read_bytes().decode())
+    assert texts[1] == texts[0].replace("\n", "\r\n")
+    assert texts[0] != mark + WRITTEN

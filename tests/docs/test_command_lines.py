@@ -18,6 +18,7 @@ from pathlib import Path
 import keyring
 import pytest
 
+from support import faulty_server
 from support.builders import DOCUMENTED
 from support.commandline import ENVIRONMENT, Stream
 from support.documentation import PAGES, CommandLine, command_lines, fences
@@ -108,9 +109,13 @@ def server(folder, demo_store, monkeypatch):
 
 @pytest.fixture
 def cms():
-    """What the pages call a CMS, each with a server that behaves as it does."""
-    with FakeXiver() as xiver, FakeStrapi() as strapi:
-        yield {"https://cms.example": xiver.url, "https://strapi.example": strapi.url}
+    """What the pages call a CMS or a collector, each with a server that behaves as it does."""
+    with FakeXiver() as xiver, FakeStrapi() as strapi, faulty_server.serving(faulty_server.good(b"{}")) as collector:
+        yield {
+            "https://cms.example": xiver.url,
+            "https://strapi.example": strapi.url,
+            "http://collector.example:4318": collector.url,
+        }
 
 
 class Reader:

@@ -21,7 +21,7 @@ from tokctl.cli.command_tree import root_command
 from tokctl.cli.options import HIDDEN_IN_GROUPS
 
 ROOT = Path(__file__).parents[2]
-MODEL = ROOT / "tests/recorder/models/parallel.bpmn"
+MODEL = ROOT / "tests/simulation/models/parallel.bpmn"
 
 
 def commands(command=None, parent=None):

@@ -23,7 +23,7 @@ from tokctl.model.durations import Duration, compute_token_duration
 from tokctl.model.element_types import canonical_type, type_matches
 from tokctl.model.instances import summarize
 from tokctl.model.states import STATES, canonical_state
-from tokctl.model.times import format_time, from_micros, parse_time, to_micros, to_utc
+from tokctl.model.times import LAST, format_time, from_micros, parse_time, to_micros, to_utc
 from tokctl.model.tokens import ExecutionContext
 
 PLAIN = {"token_id": "t", "element_id": "e", "state": "ACTIVE", "instance_id": "i"}
@@ -192,9 +192,16 @@ MOMENT = datetime(2026, 11, 21, 17, 10, 37, tzinfo=UTC)
         (-1, from_micros(-1_000_000)),
         (None, None),
         ("", None),
-        ("0001-01-01T00:00:00Z", datetime(1, 1, 1, tzinfo=UTC)),
-        ("0001-01-01T00:00:00+10:00", datetime(1, 1, 1, tzinfo=UTC)),
-        ("9999-12-31T23:59:59-10:00", datetime.max.replace(tzinfo=UTC)),
+        ("0001-01-01T00:00:00Z", None),
+        ("0001-01-01T00:00:00+10:00", None),
+        ("0001-12-31T23:59:59Z", None),
+        (-62135596800, None),
+        ("9999-12-31T23:59:59-10:00", LAST),
+        ("9999-12-31T23:59:59.999999999Z", LAST),
+        ("9999-12-31t23:59:59.9999996-01:00", LAST),
+        ("2016-12-31T23:59:60Z", datetime(2016, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)),
+        ("2016-12-31T23:59:60.25", datetime(2016, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)),
+        ("2017-01-01T01:59:60+02:00", datetime(2016, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)),
     ],
 )
 def test_times_of_every_kind(value, expected):
@@ -204,7 +211,23 @@ def test_times_of_every_kind(value, expected):
         assert one.created_at is None or one.created_at.tzinfo is UTC
 
 
-@pytest.mark.parametrize("value", ["yesterday", "2026-13-01T00:00:00Z", True, [], {}, 10**400, 1e300, -(10**30)])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2016-12-31T12:00:60Z",
+        "2016-12-31T23:59:60+02:00",
+        "2016-12-31T23:59:61Z",
+        "0000-01-01T00:00:00Z",
+        "yesterday",
+        "2026-13-01T00:00:00Z",
+        True,
+        [],
+        {},
+        10**400,
+        1e300,
+        -(10**30),
+    ],
+)
 def test_what_is_no_time(value):
     with pytest.raises(ValueError, match=r"time"):
         parse_time(value)
@@ -355,9 +378,35 @@ def test_one_field_of_the_wrong_type_leaves_the_others():
     context = token(execution_context={"worker_id": "w", "retries_used": 10**30, "timeout_at": "soon"}).context
     assert (context.worker_id, context.retries_used, context.timeout_at) == ("w", None, None)
     far = token(execution_context={"timeout_at": "0001-01-01T00:00:00+10:00"}).context
-    assert far.timeout_at == datetime(1, 1, 1, tzinfo=UTC)
+    assert far.timeout_at is None
     hops = token(flow_history=[{"timestamp": "0001-01-01T00:00:00+10:00"}]).hops
-    assert hops[0].timestamp == datetime(1, 1, 1, tzinfo=UTC)
+    assert hops[0].timestamp is None
+
+
+@pytest.mark.parametrize("number", ["1e400", "1" * 400, "1" * 5000])
+def test_a_number_without_a_limit_leaves_the_other_fields(number):
+    raw_context = Raw(f'{{"worker_id":"w","x":{number},"timeout_at":"9999-12-31T23:59:59.9999999Z"}}'.encode())
+    context = token(execution_context=raw_context).context
+    assert (context.worker_id, context.timeout_at) == ("w", LAST)
+
+
+@pytest.mark.parametrize(
+    ("ended", "state"),
+    [
+        ({"completed_at": "2025-01-11T12:00:00Z"}, "COMPLETED"),
+        ({"cancelled_at": "2025-01-11T12:00:00Z"}, "CANCELLED"),
+        ({"completed_at": "0001-01-01T00:00:00Z"}, "DONE"),
+        ({}, "DONE"),
+    ],
+)
+@pytest.mark.parametrize("more", [{}, {"unknown": 1}])
+def test_a_token_of_an_unknown_state_with_an_end_has_ended(ended, state, more):
+    one = decode(state="DONE", **ended, **more)
+    assert one.state == state
+    assert one.live == (state == "DONE")
+    kept = {"state_derived": Raw(b"true"), "source_state": Raw(b'"DONE"')} if state != "DONE" else {}
+    assert one.extra == kept | {name: raw(value) for name, value in more.items()}
+    assert decode_token(token_json(one)) == one
 
 
 # --- summaries ---

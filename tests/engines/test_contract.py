@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import tokctl.api_tokens.registries
 import tokctl.api_tokens.vaults
 import tokctl.engines
+import tokctl.exports
 import tokctl.kinds
 import tokctl.render.formats
 import tokctl.store
@@ -397,6 +398,7 @@ def test_a_flag_wins_over_the_environment():
             tokctl.store.STORES,
             {"exporting", "importing", "new_store", "protocol", "seen_heads", "sink", "sql"},
         ),
+        (tokctl.exports, tokctl.kinds.EXPORT_FORMATS, {"export_format"}),
         (tokctl.render.formats, tokctl.kinds.FORMATS, {"junit", "layout", "mermaid", "plain", "sarif", "terminal"}),
         (
             tokctl.api_tokens.registries,

@@ -49,7 +49,10 @@ def kinds(url: str, kind: str | None = None) -> list[tuple[str, str]]:
         ("http://h/engine-rest/engine/second", ("camunda7", "/engine-rest/engine/second")),
         ("http://h/bpm/engine-rest/engine", ("camunda7", "/bpm/engine-rest")),
         ("http://h/engine-rest/process-instance/1", ("camunda7", "/engine-rest")),
+        ("http://h/engine-rest/engine/second/process-instance/1", ("camunda7", "/engine-rest/engine/second")),
         ("http://h/process-api/repository/deployments", ("flowable", "/process-api")),
+        ("http://h/flowable-rest/service/runtime/process-instances", ("flowable", "/flowable-rest/service")),
+        ("http://h:8080/bpm/api/v1/processes/typed", ("atomd", "/bpm")),
         ("http://h/process-api", ("flowable", "/process-api")),
         ("http://h/flowable-rest/service", ("flowable", "/flowable-rest/service")),
     ],
@@ -92,10 +95,19 @@ def test_a_socket_has_no_path():
         ("camunda7", "/engine-rest/engine/second", "/engine-rest/engine/second", 1),
         ("camunda7", "/api/v1", "/engine-rest", 2),
         ("camunda7", "/engine-rest/api/v1", "/engine-rest", 2),
+        ("camunda7", "/engine-rest/process-instance/", "/engine-rest", 1),
+        ("camunda7", "/engine-rest/engine/second/process-instance", "/engine-rest/engine/second", 1),
+        ("camunda7", "/camunda/app/cockpit/default", "/engine-rest", 2),
+        ("camunda7", "/operaton/app/tasklist/default/", "/engine-rest", 2),
+        ("camunda7", "/app/welcome/default", "/engine-rest", 2),
+        ("camunda7", "/camunda-welcome/index.html", "/engine-rest", 2),
+        ("camunda7", "/swaggerui", "/engine-rest", 2),
         ("flowable", "", "/process-api", 3),
         ("flowable", "/process-api", "/process-api", 1),
         ("packaged flowable", "/flowable-rest/service", "/flowable-rest/service", 1),
         ("packaged flowable", "", "/flowable-rest/service", 5),
+        ("packaged flowable", "/flowable-rest/service/runtime/process-instances", "/flowable-rest/service", 1),
+        ("packaged flowable", "/flowable-rest/docs/", "/flowable-rest/service", 3),
     ],
 )
 @pytest.mark.parametrize("missing", [404, 500])
@@ -115,7 +127,10 @@ def test_the_engine_gets_the_root():
         assert engine.client.connection.basic
 
 
-@pytest.mark.parametrize("pasted", ["", "/api/v1", "/api/v1/"])
+@pytest.mark.parametrize(
+    "pasted",
+    ["", "/", "/api/v1", "/api/v1/", "/api/v1/processes/x/tokens", "/openapi.json", "/docs", "/api/api-tokens/"],
+)
 def test_the_documented_api_with_and_without_its_prefix(pasted):
     with serving(HEALTH) as server:
         found = resolve_server(settings(server.url + pasted))

@@ -212,8 +212,8 @@ def said(data: object) -> bytes:
         (said(7), r"\$\.data: expected a JSON object"),
         (b'{"success": false, "error": {"code": "X", "message": "no"}}', "error in a response with status 200"),
         (b"[1, 2", r"\$: expected a JSON object"),
-        (b'{"data": ', "is not JSON"),
-        (b"<html>", "is not JSON"),
+        (b'{"data": ', "not JSON: line 1, column 10: data: unexpected end"),
+        (b"<html>", "status 200, .*: this is an HTML page, not JSON"),
         (b"", "is empty"),
     ],
 )

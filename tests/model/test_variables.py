@@ -59,3 +59,10 @@ def test_a_condition_without_a_name_or_a_value_is_refused(text):
 )
 def test_values_are_compared_as_text_and_as_json(text, variables, matches):
     assert parse_variable_condition(text).matches(Raw(variables)) is matches
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "1e-400", "1" * 200, "1.00000000000000000000000001e2"])
+def test_a_number_beyond_64_bits_is_found_and_hides_no_other_variable(number):
+    variables = Raw(f'{{"a":{number},"b":"x"}}'.encode())
+    assert parse_variable_condition(f"a={number}").matches(variables)
+    assert parse_variable_condition("b=x").matches(variables)

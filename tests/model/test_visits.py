@@ -348,3 +348,15 @@ def test_times_are_told_in_utc_whatever_zone_they_came_in():
     [visit] = decode_visits(text, lines=False, instance_id="i")
     assert visit.created_at == datetime(2025, 1, 11, 10, tzinfo=UTC)
     assert format_time(visit.created_at) == "2025-01-11T10:00:00.000Z"
+
+
+@pytest.mark.parametrize("name", ["created_at", "completed_at"])
+def test_a_time_of_year_1_is_unknown_to_both(name):
+    text = json.dumps(
+        [{"token_id": "t", "element_id": "e", "state": "ACTIVE", "instance_id": "i"} | {name: "0001-01-01T00:00:00Z"}]
+    )
+    with pytest.raises(msgspec.MsgspecError):
+        decode_visits(text, lines=False, instance_id="i")
+    for size in (10, 1000):
+        ((visit,),) = read_visit_records(pieces(text.encode(), size), name="x")
+        assert getattr(visit, name) is None

@@ -16,6 +16,7 @@ import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from support.builders import FIXTURES, answer, at, instance, ndjson, pieces, raw, token, token_json, tokens
 from support.examples import scaled
@@ -27,6 +28,7 @@ from tokctl.model.instances import Instance
 from tokctl.model.tokens import Token
 from tokctl.readers import stream as reader
 from tokctl.readers import text_window
+from tokctl.readers.json_faults import TRUNCATED, line_and_column
 from tokctl.readers.stream import RejectedRecord, read_records
 
 ATOMD = FIXTURES / "atomd"
@@ -347,7 +349,7 @@ def test_a_line_that_breaks_off_is_a_reject():
     assert of(Token, records) == tokens(1)
     (reject,) = of(RejectedRecord, records)
     assert reject.where == "line 2"
-    assert "not JSON" in reject.reason
+    assert reject.reason.startswith(TRUNCATED)
 
 
 @pytest.mark.parametrize("size", [None, 5])
@@ -355,8 +357,6 @@ def test_text_that_is_not_utf_8(size):
     data = b'[\n{"token_id":\n"\xff"}]'
     with pytest.raises(InputError, match=r"^input: line 3: not UTF-8 text"):
         read(data, size=size)
-    with pytest.raises(InputError, match="not UTF-8"):
-        read("[]".encode("utf-16"))
     with pytest.raises(InputError, match="not UTF-8"):
         read("[«".encode()[:-1])
 
@@ -437,8 +437,16 @@ def test_what_is_no_token_is_refused_and_kept(junk, window):
 
 
 @pytest.mark.parametrize("window", WINDOWS)
-@pytest.mark.parametrize("bad", ["NaN", "-Infinity", '"\\ud800"', '{"\\udfff": 1}'])
-def test_what_only_python_writes_costs_one_token(bad, window):
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ("NaN", "NaN is not JSON: write null"),
+        ("-Infinity", "-Infinity is not JSON: write null"),
+        ('"\\ud800"', "half a surrogate pair"),
+        ('{"\\udfff": 1}', "half a surrogate pair"),
+    ],
+)
+def test_what_only_python_writes_costs_one_token(bad, words, window):
     wild = '{"token_id":"x","element_id":"e","state":"ACTIVE","instance_id":"i1","variables":{"v":' + bad + "}}"
     for text in (
         '{"success":true,"data":{"instance_id":"i1","tokens":[' + token_json(token("a")) + "," + wild + "]}}",
@@ -448,7 +456,12 @@ def test_what_only_python_writes_costs_one_token(bad, window):
         records = read(text, window=window)
         assert of(Token, records) == [token("a")]
         (reject,) = of(RejectedRecord, records)
-        assert "not JSON" in reject.reason
+        assert reject.reason.startswith(words)
+        assert reject.field == "variables.v"
+        start = text.index(bad) + max(bad.find("\\"), 0)
+        line, column = line_and_column(text, start)
+        assert f"column {column})" in reject.reason
+        assert f"line {line}" in f"{reject.where} {reject.reason}"
 
 
 @pytest.mark.parametrize(
@@ -631,7 +644,11 @@ def test_a_value_may_not_be_longer_than_a_limit(monkeypatch):
                 list(read_records([token], name="x"))
 
 
-def test_a_number_of_too_many_digits_is_one_clear_line():
-    for text in (f"[{'1' * 5000}]", f'[{{"token_id":{"1" * 5000}}}]', f"{'1' * 5000}\n{{}}\n"):
-        with pytest.raises(InputError, match=r"too many digits|expected tokens"):
-            list(read_records([text.encode()], name="x"))
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "1e-400", "1" * 400, "1" * 5000, "0.1" + "0" * 400 + "1"])
+def test_a_number_of_any_size_is_kept_as_it_is(number, window):
+    one = token("a", variables=Raw(f'{{"x":{number}}}'.encode()))
+    text = token_json(one, alone=False)
+    for form in (text + "\n", f"[{text}]", f"\x1e{text}\n", f'{{"tokens":[{text}]}}'):
+        (found,) = only_tokens(read(form, window=window, instance_id="i1"))
+        assert bytes(found.variables) == f'{{"x":{number}}}'.encode()

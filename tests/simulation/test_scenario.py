@@ -185,3 +185,10 @@ def test_what_cannot_be_meant_is_one_clear_line(text, message):
         parse_scenario(text, "s.yaml")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_scenario_from_an_editor_of_windows(encoding):
+    text = "instances: 3\ntasks:\n  Prüfen:\n    takes: 3s\n"
+    scenario = parse_scenario(text.replace("\n", "\r\n").encode(encoding))
+    assert (scenario.count, list(scenario.tasks)) == (3, ["Prüfen"])

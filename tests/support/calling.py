@@ -28,7 +28,8 @@ class Calls:
 
 @pytest.fixture
 def calls(monkeypatch) -> Iterator[Calls]:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir", "netrc"):
+    proxies = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+    for name in (*proxies, "ssl_cert_file", "ssl_cert_dir", "requests_ca_bundle", "curl_ca_bundle", "netrc"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     made = Calls()

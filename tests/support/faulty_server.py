@@ -64,7 +64,8 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"{self.scheme}://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
 
     @property
     def targets(self) -> list[str]:
@@ -174,6 +175,7 @@ def serving(
     *answers: Behaviour,
     tls: ssl.SSLContext | None = None,
     unix: str | None = None,
+    host: str = "127.0.0.1",
     port: int = 0,
     greeting: bytes = b"",
 ) -> Iterator[Server]:
@@ -184,8 +186,9 @@ def serving(
         listener.listen(64)
         server = Server(0, "unix", unix)
     else:
-        listener = socket.create_server(("127.0.0.1", port), backlog=64)
-        server = Server(listener.getsockname()[1], "https" if tls else "http")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=64)
+        server = Server(listener.getsockname()[1], "https" if tls else "http", host)
     host = _Host(listener, server, answers, tls, greeting)
     host.start(host.accept)
     try:
@@ -279,6 +282,14 @@ def read_request(stream) -> Asked | None:
         name, _, value = text.partition(":")
         headers[name.lower()] = value.strip()
     return Asked(method, target, headers, stream.read(int(headers.get("content-length", 0))))
+
+
+def has_ipv6() -> bool:
+    """Tell whether this machine has an IPv6 address for itself."""
+    with suppress(OSError), socket.socket(socket.AF_INET6) as one:
+        one.bind(("::1", 0))
+        return True
+    return False
 
 
 def unused_port() -> int:

@@ -21,8 +21,9 @@ from tokctl.analysis.tree.forest import NO_TIME, Forest, TreeRow, time_at
 from tokctl.errors import NotFoundError
 from tokctl.model.definitions import Definition
 from tokctl.model.element_types import is_joining_gateway
+from tokctl.model.json_values import decode_value
 from tokctl.model.states import is_final
-from tokctl.model.times import to_micros, to_utc
+from tokctl.model.times import parse_time, to_micros
 from tokctl.model.tokens import Certainty, FlowHop, Token, read_certainty
 from tokctl.model.visits import Visit
 
@@ -87,7 +88,7 @@ def read_flow_history(token: Token | Visit) -> tuple[list[FlowHop] | None, int]:
     if hops:
         return hops, 0
     try:
-        entries = msgspec.json.decode(token.flow_history)
+        entries = decode_value(token.flow_history)
     except msgspec.MsgspecError:
         return None, 1
     if not isinstance(entries, list):
@@ -107,9 +108,16 @@ def _read_hop(entry: dict[str, Any]) -> FlowHop:
     return FlowHop(
         read("from_element", str),
         read("via_flow", str),
-        to_utc(read("timestamp", datetime)),
+        _read_time(entry.get("timestamp")),
         read_certainty(entry.get("certainty")),
     )
+
+
+def _read_time(value: Any) -> datetime | None:
+    try:
+        return parse_time(value)
+    except ValueError:
+        return None
 
 
 def moves_between_elements(

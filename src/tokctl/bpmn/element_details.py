@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from calendar import monthrange
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element as XmlElement
 
 MESSAGE, SIGNAL, TIMER, CONDITION, ERROR, LINK = "message", "signal", "timer", "condition", "error", "link"
-COMPENSATION = "compensation"
+COMPENSATION, CANCEL = "compensation", "cancel"
 
-_KINDS = {
+EVENT_KINDS = {
     "messageEventDefinition": MESSAGE,
     "signalEventDefinition": SIGNAL,
     "timerEventDefinition": TIMER,
@@ -31,9 +32,10 @@ _KINDS = {
     "escalationEventDefinition": "escalation",
     "linkEventDefinition": LINK,
     "compensateEventDefinition": COMPENSATION,
-    "cancelEventDefinition": "cancel",
+    "cancelEventDefinition": CANCEL,
     "terminateEventDefinition": "terminate",
 }
+"""The XML element of an event definition → its kind."""
 _REFERENCES = ("messageRef", "signalRef", "errorRef", "escalationRef")
 _ASYNCHRONOUS = ("async", "asyncBefore", "asyncAfter")
 _TIMERS = ("timeDuration", "timeDate", "timeCycle")
@@ -43,20 +45,22 @@ class EventDefinition(Struct, frozen=True):
     """The definition of an event: its kind, and the name of the message, signal, error … that it refers to.
 
     ``expression`` is the condition of a conditional event, or the value of a timer; ``timer`` is the kind of timer:
-    ``timeDuration``, ``timeDate`` or ``timeCycle``.
+    ``timeDuration``, ``timeDate`` or ``timeCycle``. ``activity`` is the activity that a compensation event names.
     """
 
     kind: str
     name: str | None = None
     timer: str | None = None
     expression: str | None = None
+    activity: str | None = None
 
 
 class ElementDetails(Struct, frozen=True):
     """Details of one element.
 
     ``calls`` is the id of the process that a call activity calls, ``loop`` is ``parallel`` or ``sequential`` for a
-    multi-instance activity and ``loop`` for a standard loop, ``interrupting`` applies to boundary events.
+    multi-instance activity and ``loop`` for a standard loop, ``interrupting`` applies to boundary events and to the
+    start events of event sub-processes.
     ``event_sub_process`` and ``compensation_handler`` are entered without a sequence flow. ``asynchronous``: an engine
     may wait before the element or after it (``asyncBefore``, ``async``, ``asyncAfter``; of any vendor).
     """
@@ -85,14 +89,15 @@ def read_element_details(definition: Definition | None) -> dict[str, ElementDeta
         return {}
     names = {key: node.get("errorCode") or node.get("name") or key for node in root if (key := node.get("id"))}
     nodes = ((node.get("id"), node) for node in root.iter())
-    return {key: _read_element(node, names) for key, node in nodes if key in definition.elements}
+    return {key: read_details(node, names) for key, node in nodes if key in definition.elements}
 
 
-def _read_element(node: XmlElement, names: dict[str, str]) -> ElementDetails:
+def read_details(node: XmlElement, names: Mapping[str, str]) -> ElementDetails:
+    """Return the details of the element of a node. ``names`` are those of messages, signals, errors …, by id."""
     events = [
-        EventDefinition(_KINDS[kind], _name(child, names), *_expression(child))
+        EventDefinition(EVENT_KINDS[kind], _name(child, names), *_expression(child), child.get("activityRef"))
         for child in node
-        if (kind := _local_name(child)) in _KINDS
+        if (kind := _local_name(child)) in EVENT_KINDS
     ]
     message = node.get("messageRef")
     if message and not events:  # of a receive task
@@ -102,7 +107,7 @@ def _read_element(node: XmlElement, names: dict[str, str]) -> ElementDetails:
         tuple(events),
         node.get("calledElement"),
         next(loops, None),
-        node.get("cancelActivity") != "false",
+        "false" not in {node.get("cancelActivity"), node.get("isInterrupting")},
         node.get("triggeredByEvent") == "true",
         node.get("isForCompensation") == "true",
         any(value == "true" for name, value in node.items() if name.rpartition("}")[2] in _ASYNCHRONOUS),
@@ -115,7 +120,7 @@ def _loop(node: XmlElement) -> str | None:
     return "loop" if _local_name(node) == "standardLoopCharacteristics" else None
 
 
-def _name(node: XmlElement, names: dict[str, str]) -> str | None:
+def _name(node: XmlElement, names: Mapping[str, str]) -> str | None:
     reference = next((value for name in _REFERENCES if (value := node.get(name))), None)
     return node.get("name") if reference is None else names.get(_strip_prefix(reference), reference)
 

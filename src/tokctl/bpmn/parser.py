@@ -7,12 +7,18 @@ data and collaborations are skipped. Nothing is executed here. Event definitions
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections import defaultdict
+from collections.abc import Container
 from dataclasses import dataclass, field
+from itertools import count
 from typing import NoReturn
 from xml.etree.ElementTree import Element as XmlElement
 from xml.etree.ElementTree import TreeBuilder
 from xml.parsers import expat
+
+from msgspec.structs import replace
 
 from tokctl.errors import InputError
 from tokctl.model.definitions import Definition, Element, SequenceFlow
@@ -23,26 +29,32 @@ _PREFIX = f"{{{MODEL_NAMESPACE}}}"
 _FLOW_NODES = frozenset(ELEMENT_TYPES)
 
 
-def read_definitions(xml: str | bytes, source: str = "BPMN model") -> list[Definition]:
-    """Read the executable processes of a BPMN 2.0 document.
+def read_definitions(xml: str | bytes, source: str = "BPMN model", *, executable_only: bool = True) -> list[Definition]:
+    """Read the processes of a BPMN 2.0 document: the executable ones, or all.
 
     A process is executable unless it has ``isExecutable="false"``. Elements of nested sub-processes are in the same
-    definition, with the sub-process as their ``parent``. Each definition keeps the whole XML text.
+    definition, with the sub-process as their ``parent``. A sequence flow without an id gets one that names its ends,
+    such as ``check->ship``. References are QNames; their prefixes are ignored, as a
+    document defines all that it refers to. Each definition keeps the whole XML text.
 
-    ``source`` is the name of the document in messages, such as a file name.
+    ``source`` is the name of the document in messages, such as a file name. Bytes are decoded by their byte order
+    mark or their XML declaration, in any encoding that Python has.
 
     Raises:
         InputError: the text is not XML or not BPMN; it has a DOCTYPE (which could define entities); ids are missing
-            or duplicate; a sequence flow, default flow or boundary event refers to nothing; or no process is
-            executable.
+            or duplicate; a sequence flow, default flow or boundary event refers to nothing; or there is no process
+            (that is executable).
     """
     document = _parse(xml, source)
     processes = [node for node in document.root if node.tag == f"{_PREFIX}process"]
+    if not executable_only and processes:
+        return [document.definition(process) for process in processes]
     executable = [node for node in processes if node.get("isExecutable", "true") != "false"]
     if not executable:
         named = ", ".join(f"'{node.get('id', '?')}'" for node in processes)
         detail = f'; {named} has isExecutable="false"' if named else ""
-        raise InputError(f"{source}: no executable process found{detail}.")
+        kind = "executable process" if executable_only else "process"
+        raise InputError(f"{source}: no {kind} found{detail}.")
     return [document.definition(process) for process in executable]
 
 
@@ -57,7 +69,6 @@ def _parse(xml: str | bytes, source: str) -> _BpmnDocument:
     parser.buffer_text = True
     builder = TreeBuilder()
     lines: dict[XmlElement, int] = {}
-    encodings: list[str | None] = [None]
 
     def start(tag: str, attributes: dict[str, str]) -> None:
         node = builder.start(_to_clark_notation(tag), {_to_clark_notation(k): v for k, v in attributes.items()})
@@ -71,22 +82,47 @@ def _parse(xml: str | bytes, source: str) -> _BpmnDocument:
     parser.EndElementHandler = lambda tag: builder.end(_to_clark_notation(tag))
     parser.CharacterDataHandler = builder.data
     parser.StartDoctypeDeclHandler = refuse_doctype
-    parser.XmlDeclHandler = lambda _version, encoding, _standalone: encodings.append(encoding)
+    text = xml if isinstance(xml, str) else _decode(xml, source)
     try:
-        parser.Parse(xml, True)
-        text = xml if isinstance(xml, str) else xml.decode(encodings[-1] or "utf-8")
+        parser.Parse(text, True)
     except expat.ExpatError as error:
         reason = expat.ErrorString(error.code)
         raise InputError(f"{source}, line {error.lineno}: not well-formed XML: {reason}.") from None
-    except (UnicodeError, LookupError) as error:
-        raise InputError(f"{source}: cannot decode the text: {error}.") from None
+    except UnicodeEncodeError as error:
+        raise InputError(f"{source}: the text has an invalid character: {error.reason}.") from None
     root = builder.close()
     if root.tag != f"{_PREFIX}definitions":
         raise InputError(
-            f"{source}, line {lines[root]}: not BPMN 2.0: the root element is '{_local_name(root.tag)}', "
+            f"{source}, line {lines[root]}: not BPMN 2.0: the root element is '{local_name(root.tag)}', "
             f"not 'definitions' in {MODEL_NAMESPACE}."
         )
     return _BpmnDocument(source, root, text, lines)
+
+
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+_DECLARED_ENCODING = re.compile(rb"""<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
+
+
+def _decode(xml: bytes, source: str) -> str:
+    """Decode a document as XML 1.0 says (appendix F): by its mark, the form of its first character, its declaration."""
+    mark = next((mark for mark in _MARKS if xml.startswith(mark)), b"")
+    if mark:
+        encoding = _MARKS[mark]
+    elif xml[:4] in {b"<\0?\0", b"\0<\0?"}:
+        encoding = "utf-16-le" if xml[0] else "utf-16-be"
+    else:
+        declared = _DECLARED_ENCODING.match(xml.lstrip())
+        encoding = declared[1].decode() if declared else "utf-8"
+    try:
+        return xml[len(mark) :].decode(encoding)
+    except (UnicodeError, LookupError) as error:
+        raise InputError(f"{source}: cannot decode the text: {error}.") from None
 
 
 def _to_clark_notation(name: str) -> str:
@@ -94,7 +130,15 @@ def _to_clark_notation(name: str) -> str:
     return "{" + name if "}" in name else name
 
 
-def _local_name(tag: str) -> str:
+def resolve(reference: str, known: Container[str]) -> str:
+    """Return the id that a reference means: a QName of an id in ``known``, or that id itself; else the reference."""
+    reference = reference.strip()
+    local_name = reference.rpartition(":")[2]
+    return local_name if reference not in known and local_name in known else reference
+
+
+def local_name(tag: str) -> str:
+    """Return the name of an XML element or attribute without its namespace."""
     return tag.rpartition("}")[2]
 
 
@@ -112,14 +156,14 @@ class _BpmnDocument:
         process_id = self._id(process, "process")
         nodes: dict[str, tuple[XmlElement, str | None]] = {}
         flows: dict[str, tuple[XmlElement, SequenceFlow]] = {}
+        flows_read: list[tuple[XmlElement, SequenceFlow]] = []
         containers: list[tuple[XmlElement, str | None]] = [(process, None)]
         while containers:
             container, parent = containers.pop(0)
             for child in container:
-                kind = _local_name(child.tag) if child.tag.startswith(_PREFIX) else ""
+                kind = local_name(child.tag) if child.tag.startswith(_PREFIX) else ""
                 if kind == "sequenceFlow":
-                    flow = self._flow(child)
-                    flows[flow.id] = child, flow
+                    flows_read.append((child, self._flow(child)))
                 elif kind in _FLOW_NODES:
                     node_id = self._id(child, kind)
                     nodes[node_id] = child, parent
@@ -127,14 +171,17 @@ class _BpmnDocument:
                         containers.append((child, node_id))
         incoming: dict[str, list[str]] = defaultdict(list)
         outgoing: dict[str, list[str]] = defaultdict(list)
-        for node, flow in flows.values():
+        for node, read in flows_read:
+            source, target = resolve(read.source, nodes), resolve(read.target, nodes)
+            flow = replace(read, id=read.id or _make_flow_id(source, target, flows), source=source, target=target)
+            flows[flow.id] = node, flow
             for end, element_id in (("comes from", flow.source), ("leads to", flow.target)):
                 if element_id not in nodes:
                     self._fail(node, f"sequence flow '{flow.id}' {end} '{element_id}', which does not exist")
             outgoing[flow.source].append(flow.id)
             incoming[flow.target].append(flow.id)
         elements = {
-            node_id: self._element(node, parent, incoming[node_id], outgoing[node_id])
+            node_id: self._element(node, parent, nodes, incoming[node_id], outgoing[node_id])
             for node_id, (node, parent) in nodes.items()
         }
         for node_id, element in elements.items():
@@ -149,23 +196,31 @@ class _BpmnDocument:
             xml=self.text,
         )
 
-    def _element(self, node: XmlElement, parent: str | None, incoming: list[str], outgoing: list[str]) -> Element:
-        element_id, default = node.attrib["id"], node.get("default")
+    def _element(
+        self,
+        node: XmlElement,
+        parent: str | None,
+        nodes: Container[str],
+        incoming: list[str],
+        outgoing: list[str],
+    ) -> Element:
+        element_id, default, host = node.attrib["id"], node.get("default"), node.get("attachedToRef")
+        default = None if default is None else resolve(default, outgoing)
         if default is not None and default not in outgoing:
             self._fail(node, f"the default flow '{default}' of '{element_id}' does not start at it")
         return Element(
             id=element_id,
-            type=_local_name(node.tag),
+            type=local_name(node.tag),
             name=_join_lines(node.get("name")),
             incoming=tuple(incoming),
             outgoing=tuple(outgoing),
             default_flow=default,
-            attached_to=node.get("attachedToRef"),
+            attached_to=None if host is None else resolve(host, nodes),
             parent=parent,
         )
 
     def _flow(self, node: XmlElement) -> SequenceFlow:
-        flow_id = self._id(node, "sequenceFlow")
+        flow_id = self._id(node, "sequenceFlow") if node.get("id") else ""
         for name in ("sourceRef", "targetRef"):
             if not node.get(name):
                 self._fail(node, f"sequence flow '{flow_id}' has no {name}")
@@ -188,6 +243,12 @@ class _BpmnDocument:
 
     def _fail(self, node: XmlElement, what: str) -> NoReturn:
         raise InputError(f"{self.source}, line {self.lines[node]}: {what}.")
+
+
+def _make_flow_id(source: str, target: str, known: Container[str]) -> str:
+    """Return an id for a sequence flow that has none: BPMN does not require one."""
+    name = f"{source}->{target}"
+    return next(one for number in count(1) if (one := name if number == 1 else f"{name}#{number}") not in known)
 
 
 def _join_lines(name: str | None) -> str | None:

@@ -80,6 +80,8 @@ COMMAND_TREE = CommandGroup(
         "perf": "tokctl.cli.perf",
         "flow": "tokctl.cli.flow",
         "explain": "tokctl.cli.explain",
+        "diagram": "tokctl.cli.diagram",
+        "export": "tokctl.cli.export",
         "store": CommandGroup(
             "Import, export, check, back up and prune the local store.",
             STORE_PANEL,

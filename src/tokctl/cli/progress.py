@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from time import monotonic
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import click
 
 from tokctl.cli.app import App
-from tokctl.engines.protocol import Engine
+from tokctl.engines.protocol import Engine, UnreadInstance
 from tokctl.errors import UnreachableError
 from tokctl.render.result import Listing
 from tokctl.render.text import count, escape_controls
@@ -155,9 +155,17 @@ def watch_reading(engine: Engine) -> ReadingProgress | None:
     return shown
 
 
-def report_unread(app: App, engine: Engine) -> int:
+class InstanceSource(Protocol):
+    """What reads instances, such as an engine."""
+
+    @property
+    def unread(self) -> Sequence[UnreadInstance]:
+        """The instances that could not be read."""
+
+
+def report_unread(app: App, source: InstanceSource) -> int:
     """Report on stderr which instances could not be read; return the exit code of a command without findings."""
-    unread = {one.instance_id: one.message for one in engine.unread}
+    unread = {one.instance_id: one.message for one in source.unread}
     if not unread:
         return 0
     reasons = [f"{instance_id}: {message}" for instance_id, message in list(unread.items())[:MAX_REASONS_SHOWN]]

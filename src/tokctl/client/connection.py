@@ -16,6 +16,7 @@ class Connection(Struct, frozen=True, repr_omit_defaults=True):
     """Where a server is and how to connect to it."""
 
     url: str  # the base URL; the path of each request is appended to it
+    given_url: str = ""  # the address that the user gave, if it differs; messages correct it
     credential: Callable[[], str | None] = lambda: None
     """Returns the credential, or None; called once, by the first request that needs it."""
     rejection_hint: Callable[[str | None], str] = lambda _: ""
@@ -38,7 +39,10 @@ class Connection(Struct, frozen=True, repr_omit_defaults=True):
 
 
 class ClientRequest(NamedTuple):
-    """A request. ``target`` is the path and query; ``accept`` has statuses besides the 200s that are no errors."""
+    """A request. ``target`` is the path and query; ``accept`` has statuses besides the 200s that are no errors.
+
+    ``repeatable`` tells that it does no harm if the server processes it twice.
+    """
 
     method: str
     target: str
@@ -46,6 +50,7 @@ class ClientRequest(NamedTuple):
     accept: Collection[int] = ()
     content: bytes | None = None
     with_credential: bool = True
+    repeatable: bool = False
 
 
 class ClientResponse(Struct, frozen=True):

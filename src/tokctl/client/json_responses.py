@@ -9,6 +9,9 @@ import msgspec
 
 from tokctl.client.connection import ClientResponse
 from tokctl.errors import InputError
+from tokctl.readers.encodings import decode_beginning, encoding_name, to_utf8
+from tokctl.readers.foreign_formats import ForeignFormat, detect_foreign_format, detect_magic
+from tokctl.readers.json_faults import find_fault, line_and_column
 from tokctl.text import one_line
 
 T = TypeVar("T")
@@ -25,6 +28,8 @@ _TYPE_NAMES = {
     "null": "null",
     "datetime": "a time",
 }
+MAX_EXPLAINED_BYTES = 8 << 20
+"""The largest response in which a fault is searched for; that takes a second for each million bytes."""
 WRONG_ADDRESS_HINT = "Check the server address: this is not the API."
 
 
@@ -35,7 +40,7 @@ def decode_json(answer: ClientResponse, shape: type[T]) -> T:
     ``$.data.tokens[3].state``.
     """
     try:
-        return msgspec.json.decode(answer.body, type=shape)
+        return msgspec.json.decode(to_utf8(answer.body), type=shape)
     except msgspec.ValidationError as error:
         raise wrong_shape_error(answer.url, error) from None
     except RecursionError:
@@ -58,10 +63,38 @@ def wrong_shape_error(url: str, error: msgspec.ValidationError) -> InputError:
 
 
 def not_json_error(answer: ClientResponse) -> InputError:
-    """Return the error for a response that is not JSON; it quotes the beginning of the body."""
+    """Return the error for a response that is not JSON: its status, its content type, and what is wrong where."""
     if not answer.body:
         return InputError(f"{answer.url}: the response is empty.", WRONG_ADDRESS_HINT)
     kind = one_line(answer.mask_secrets(answer.headers.get("content-type", "")) or "no content type", 60)
-    beginning = one_line(answer.mask_secrets(answer.body[:4096].decode("utf-8", "replace")), 60)
     hint = "" if "json" in kind else WRONG_ADDRESS_HINT
-    return InputError(f"{answer.url}: the response is not JSON ({kind}). It starts with '{beginning}'.", hint)
+    return InputError(f"{answer.url}: status {answer.status}, {kind}: {_describe_fault(answer)}.", hint)
+
+
+def is_foreign(answer: ClientResponse) -> bool:
+    """Tell from the beginning of a response whether it is something else than JSON, such as a page of a proxy."""
+    if decode_beginning(answer.body).lstrip()[:1] in {"{", "["}:
+        return False
+    return "html" in answer.headers.get("content-type", "") or _detect_foreign_format(answer) is not None
+
+
+def _detect_foreign_format(answer: ClientResponse) -> ForeignFormat | None:
+    return detect_magic(answer.body) or detect_foreign_format(answer.mask_secrets(decode_beginning(answer.body)))
+
+
+def _describe_fault(answer: ClientResponse) -> str:
+    if foreign := _detect_foreign_format(answer):
+        return str(foreign)
+    if len(answer.body) > MAX_EXPLAINED_BYTES:
+        return "not JSON"
+    try:
+        text = answer.mask_secrets(to_utf8(answer.body).decode())
+    except UnicodeDecodeError as error:
+        return f"not JSON: byte {error.start + 1} is not {encoding_name(error.encoding)} text"
+    fault = find_fault(text)
+    if fault is None:
+        return "not JSON"
+    if fault.offset == 0:
+        return f"not JSON: it starts with '{one_line(text, 60)}'"
+    line, column = line_and_column(text, fault.offset)
+    return f"not JSON: line {line}, column {column}: {fault.path and fault.path + ': '}{fault.reason}"

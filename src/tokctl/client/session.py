@@ -15,9 +15,8 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from tokctl.client.connection import ClientRequest, ClientResponse, Connection
-from tokctl.client.json_responses import WRONG_ADDRESS_HINT
 from tokctl.client.retries import OutcomeUnknownError, TransientError, retry
-from tokctl.errors import InputError, TokctlError, UsageError
+from tokctl.errors import TokctlError, UsageError
 from tokctl.server_address import ServerAddress, parse_url
 from tokctl.server_clock import ServerClock
 from tokctl.text import one_line
@@ -121,11 +120,7 @@ class Client:
         target = build_target(self._base, segments, params)
         sender = self._get_sender()
         with closing(self._with_retries(lambda: sender.send_request(ClientRequest("GET", target)))) as response:
-            if "html" in response.headers.get("content-type", ""):
-                raise InputError(
-                    f"{self._base.display_target(target)}: the response is a web page.", WRONG_ADDRESS_HINT
-                )
-            yield sender.iter_body(response, target)
+            yield sender.stream_json(response)
 
     def post(
         self,
@@ -135,11 +130,13 @@ class Client:
         with_credential: bool = True,
         accept: Collection[int] = (),
         idempotency_key: str | None = None,
+        repeatable: bool = False,
     ) -> ClientResponse:
         """Send a POST request with a JSON document, anything that msgspec can encode.
 
         It is repeated only with an ``idempotency_key``, by which the server knows a repetition, and only if it may have
-        been processed already.
+        been processed already; or after transient failures, as a GET request, if it is ``repeatable``: then it does no
+        harm if the server processes it twice.
 
         Raises:
             OutcomeUnknownError: the server may have processed it.
@@ -148,7 +145,9 @@ class Client:
         target = build_target(self._base, segments, NO_PARAMS)
         content = msgspec.json.encode(body)
         headers = _JSON if idempotency_key is None else {**_JSON, "Idempotency-Key": f'"{idempotency_key}"'}
-        request = ClientRequest("POST", target, headers, accept, content, with_credential)
+        request = ClientRequest("POST", target, headers, accept, content, with_credential, repeatable)
+        if repeatable:
+            return self._with_retries(lambda: self._get_sender().fetch(request))
         if idempotency_key is None:
             return self._get_sender().fetch(request)
         return self._repeat_until_known(request)

@@ -110,7 +110,10 @@ def change(
         make_folder(file.parent)
         with file_lock(file.parent, LOCK_TIMEOUT_SECONDS):  # the lock is on the directory, as the file is replaced
             text, owner = _read(file)
-            new = apply_edit(text, file, edit, expect)
+            if "\n" in text and text.count("\n") == text.count("\r\n"):  # written on Windows
+                new = apply_edit(text.replace("\r\n", "\n"), file, edit, expect).replace("\n", "\r\n")
+            else:
+                new = apply_edit(text, file, edit, expect)
             if strict:
                 parse_configuration(new.encode(), file)
             if new != text or owner is None:

@@ -84,12 +84,10 @@ def refuse_secret(words: str) -> str:
 
 
 def url(value: Any) -> str:
-    """Parse the base URL of a server, as ``tokctl.server_address`` defines it."""
+    """Parse the base URL of a server, as ``tokctl.server_address`` defines it; returns it without what is around it."""
     from tokctl.server_address import parse_url
 
-    words = text(value)
-    parse_url(words)
-    return words.rstrip("/")
+    return parse_url(text(value)).url
 
 
 def store(value: Any) -> str:

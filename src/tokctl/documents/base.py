@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from tokctl.model.json_values import decode_value
 from tokctl.model.times import format_time, parse_time
 from tokctl.model.tokens import NULL, Certainty
 
@@ -49,6 +50,10 @@ def encode_certainty(certainty: Certainty) -> HopCertainty | UnsetType:
     if certainty is Certainty.RECORDED:
         return UNSET
     return "reconstructed" if certainty is Certainty.RECONSTRUCTED else "ambiguous"
+
+
+class NotJSONError(DocumentError):
+    """The document is not JSON; ``readers.json_faults`` finds out why."""
 
 
 D = TypeVar("D", bound=Struct)
@@ -98,7 +103,7 @@ def decode_object(text: str | bytes | Raw) -> dict[str, Raw]:
     except RecursionError:
         raise DocumentError("", "nested too deeply") from None
     except (msgspec.DecodeError, UnicodeError) as error:
-        raise DocumentError("", f"not JSON: {error}") from None
+        raise NotJSONError("", f"not JSON: {error}") from None
 
 
 def normalize_json(raw: Raw) -> bytes:
@@ -128,6 +133,6 @@ def pop_text(fields: dict[str, Raw], name: str) -> str | None:
 def pop_time(fields: dict[str, Raw], name: str) -> datetime | None:
     """Remove a member from the fields, and return it as a time in UTC. Raises DocumentError."""
     try:
-        return parse_time(msgspec.json.decode(fields.pop(name, NULL)))
+        return parse_time(decode_value(fields.pop(name, NULL)))
     except (msgspec.MsgspecError, ValueError) as error:
         raise DocumentError(name, str(error)) from None

@@ -117,8 +117,29 @@ class SnapshotDocument(Struct, kw_only=True, frozen=True):
     instances: list[SnapshotInstance]
 
 
+class ApproximationDocument(Struct, kw_only=True, frozen=True):
+    """How an element ran differently from the model, and how often."""
+
+    element_id: str
+    element_type: str
+    what: str
+    count: Count
+
+
+class WaitingDocument(Struct, kw_only=True, frozen=True):
+    """Where instances stand that did not end, why, and how many of them."""
+
+    element_id: str
+    element_type: str
+    reason: str
+    instances: Count
+
+
 class SimulationDocument(Struct, kw_only=True, frozen=True):
-    """A simulation, and what was stored (``tokctl simulate``)."""
+    """A simulation, and what was stored (``tokctl simulate``).
+
+    ``stopped_at_step_limit`` is the number of instances that ``--max-steps`` stopped.
+    """
 
     instances: Count
     tokens: Count
@@ -128,3 +149,6 @@ class SimulationDocument(Struct, kw_only=True, frozen=True):
     started_at: Time | None
     ended_at: Time | None
     newest_instance_id: str | None
+    approximations: list[ApproximationDocument]
+    waiting: list[WaitingDocument]
+    stopped_at_step_limit: Count

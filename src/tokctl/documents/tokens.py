@@ -19,13 +19,16 @@ from msgspec.structs import force_setattr, replace
 from tokctl.documents.base import Count, Document, DocumentError, Time, decode_object, pop_text, pop_time, with_extra
 from tokctl.model.element_types import ELEMENT_TYPES, canonical_type
 from tokctl.model.instances import Summary
-from tokctl.model.states import STATES, canonical_state
-from tokctl.model.times import format_time, to_utc
+from tokctl.model.states import SOURCE_STATE, STATE_DERIVED, STATES, canonical_state, derive_end_state
+from tokctl.model.times import ZERO_YEAR, format_time, to_known_utc
 from tokctl.model.tokens import NULL, Token
 
 
 class TokenDocument(Struct, kw_only=True, frozen=True, gc=False):
     """A token: one visit of one element. Values that the source did not send are null.
+
+    A token with an unknown state and a time at which it ended is COMPLETED or CANCELLED; then ``state_derived`` is true
+    and ``source_state`` is the state as the source sent it.
 
     ``error`` is the message of a failed attempt, from any of the known keys in the execution context. An entry of
     ``flow_history`` has ``certainty`` only if the engine did not record it: ``reconstructed`` from the times and the
@@ -138,29 +141,41 @@ def decode_token(text: str | bytes | Raw, instance_id: str = "", process_id: str
     if (
         token.state in _KNOWN_STATES
         and token.element_type in _KNOWN_TYPES
-        and _is_utc(token.created_at)
-        and _is_utc(token.updated_at)
-        and _is_utc(token.completed_at)
-        and _is_utc(token.cancelled_at)
+        and _is_known_utc(token.created_at)
+        and _is_known_utc(token.updated_at)
+        and _is_known_utc(token.completed_at)
+        and _is_known_utc(token.cancelled_at)
         and token.parent_token_id != ""
         and token.process_id != ""
     ):
         return token
-    return replace(
+    normalized = replace(
         token,
         process_id=token.process_id or None,
         state=canonical_state(token.state),
         element_type=canonical_type(token.element_type) if token.element_type else None,
-        created_at=to_utc(token.created_at),
-        updated_at=to_utc(token.updated_at),
-        completed_at=to_utc(token.completed_at),
-        cancelled_at=to_utc(token.cancelled_at),
+        created_at=to_known_utc(token.created_at),
+        updated_at=to_known_utc(token.updated_at),
+        completed_at=to_known_utc(token.completed_at),
+        cancelled_at=to_known_utc(token.cancelled_at),
         parent_token_id=token.parent_token_id or None,
     )
+    return _derive_end(normalized)
 
 
-def _is_utc(time: datetime | None) -> bool:
-    return time is None or time.tzinfo is UTC
+def _derive_end(token: Token) -> Token:
+    """Return a token as ended if its state is unknown and it has a time of its end."""
+    if token.state in _KNOWN_STATES:
+        return token
+    state = derive_end_state(completed=token.completed_at is not None, cancelled=token.cancelled_at is not None)
+    if state is None:
+        return token
+    derived = {STATE_DERIVED: Raw(b"true"), SOURCE_STATE: Raw(msgspec.json.encode(token.state))}
+    return replace(token, state=state, extra=token.extra | derived)
+
+
+def _is_known_utc(time: datetime | None) -> bool:
+    return time is None or (time.tzinfo is UTC and time.year != ZERO_YEAR)
 
 
 def _check_ids(token: Token) -> None:
@@ -200,7 +215,7 @@ def _decode_leniently(text: str | bytes | Raw, instance_id: str, process_id: str
     if message is not None and bytes(message)[:1] == b'"' and msgspec.json.decode(message) == token.error:
         del fields["error"]  # encode_token has added it
     _check_ids(token)
-    return token
+    return _derive_end(token)
 
 
 def _with_aliases(fields: dict[str, Raw]) -> dict[str, Raw]:

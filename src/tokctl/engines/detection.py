@@ -34,6 +34,11 @@ API_PREFIX = "/api/v1"
 APPLICATION_PORTS = frozenset({8080, 8090, 8443})
 """Ports of Java application servers, on which Camunda and Flowable are likely."""
 _NAMED_ENGINE = re.compile(r"/engine/[^/]+$")  # another process engine of a Camunda server
+_PAGE = re.compile(
+    r"(?:/[^/]+)?/app/(?:welcome|cockpit|tasklist|admin)(?:/.*)?$"  # the web applications of Camunda
+    r"|/(?:[^/]+-welcome|swaggerui|docs|webapp|(?:api/)?api-tokens)(?:/.*)?$|/openapi\.json$"
+)
+"""Ends of paths that lead to web pages beside the API, or to its description."""
 _RESPONSES = (*range(400, 418), 422, 426, 429, 451, *range(500, 512))
 _TEMPORARY = frozenset({401, 403, 407, 429, 500, 502, 503, 504})
 """Statuses after which the same request may be recognized later."""
@@ -100,6 +105,11 @@ def remember(address: ServerAddress, detected: DetectedServer) -> None:
         ENGINE_SERVERS.remember(address.display_address, RememberedServer(detected.kind, "" if same else detected.url))
 
 
+def _leave_page(address: ServerAddress) -> ServerAddress:
+    """Return the address without the path of a web page, as it is copied from a browser."""
+    return address._replace(path=_PAGE.sub("", address.path))
+
+
 def _root_path(address: ServerAddress) -> str:
     """Return the path of an address without ``/api/v1`` at its end: engines append that, or do not have it."""
     return address.path.removesuffix(API_PREFIX)
@@ -126,7 +136,8 @@ def list_candidates(address: ServerAddress, kind: str | None = None) -> list[Can
     ]
     if named and not address.path.endswith(API_PREFIX):  # the path says what it is: a root below it is unlikely
         others = [one for one in others if one.kind not in BASIC_KINDS]
-    beyond = [Candidate(one, root) for one in kinds if not named and (root := _find_root_within(address, one))]
+    found = [(one, _find_root_within(address, one)) for one in kinds if not named]
+    beyond = [Candidate(one, root) for one, root in found if root is not None]
     return list(dict.fromkeys(named + beyond + others))
 
 
@@ -139,9 +150,15 @@ def _is_named(address: ServerAddress, kind: str) -> bool:
 
 
 def _find_root_within(address: ServerAddress, kind: str) -> str | None:
-    """Return the part of a path that ends with a usual root, if the address is that of a resource below it."""
-    roots = _usual_roots(kind) if kind in BASIC_KINDS else []
-    places = [address.path.index(f"{root}/") + len(root) for root in roots if root and f"{root}/" in address.path]
+    """Return the root of an API if the address is that of a resource below it, else None."""
+    if kind not in BASIC_KINDS:
+        root, prefix, _ = address.path.partition(f"{API_PREFIX}/")
+        return root if prefix else None
+    places = [
+        found.end("root")
+        for root in _usual_roots(kind)
+        if root and (found := re.search(f"(?P<root>{re.escape(root)}(?:/engine/[^/]+(?=/.))?)/", address.path))
+    ]
     return address.path[: max(places)] if places else None
 
 
@@ -171,6 +188,7 @@ def detect_server(connection: Connection, address: ServerAddress, kind: str | No
 
     Raises as ``resolve_server``.
     """
+    address = _leave_page(address)
     candidates = list_candidates(address, kind)
     if kind is not None and (len(candidates) == 1 or kind not in BASIC_KINDS or _is_named(address, kind)):
         return DetectedServer(kind, _url(address, candidates[0].root), certain=False)
@@ -198,7 +216,7 @@ class Prober:
     """
 
     def __init__(self, connection: Connection, address: ServerAddress) -> None:
-        self._connection = replace(connection, url=_url(address, ""))
+        self._connection = replace(connection, url=_url(address, ""), given_url=address.url)
         self._anonymous = self._create_client(basic=False)
         self._authenticated: Client | None = None
         self._documents: dict[tuple[str, ...], Any] = {}

@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 
 from tokctl.client import ClientResponse
 from tokctl.client.json_responses import not_json_error
-from tokctl.documents.base import DocumentError, decode_object
+from tokctl.documents.base import DocumentError, NotJSONError, decode_object
 from tokctl.documents.instances import decode_instance, decode_status
 from tokctl.documents.tokens import decode_token
 from tokctl.engines.remote import ListedInstance, instance_of
@@ -21,6 +21,7 @@ from tokctl.errors import InputError
 from tokctl.model.instances import Instance, Summary
 from tokctl.model.tokens import NULL, Token
 from tokctl.model.visits import FlowHistoryMode, Visit, decode_visits
+from tokctl.readers.encodings import to_utf8
 from tokctl.readers.stream import RejectedRecord
 from tokctl.text import shorten
 
@@ -60,12 +61,15 @@ class ResponseReader:
     """
 
     def __init__(self, answer: ClientResponse) -> None:
-        body, url = answer.body, answer.url
+        url = answer.url
         self.url = url
         try:
+            body = to_utf8(answer.body)
             fields = decode_object(body)
+        except (NotJSONError, UnicodeError):
+            raise not_json_error(answer) from None
         except DocumentError as fault:
-            raise not_json_error(answer) if fault.reason.startswith("not JSON") else self.fault("$", fault) from None
+            raise self.fault("$", fault) from None
         if bytes(fields.get("success", NULL)) == b"false":
             text = bytes(fields.get("error", b"")).decode(errors="replace")
             raise InputError(f"{url}: error in a response with status 200: {shorten(text, 200)}")

@@ -38,6 +38,12 @@ SUB_PROCESS_TYPES = frozenset({"subProcess", "transaction", "adHocSubProcess"})
 CONTAINER_TYPES = SUB_PROCESS_TYPES | {"callActivity"}
 """Activities that hold the tokens of other elements."""
 
+
+def is_activity(element_type: str) -> bool:
+    """Tell whether elements of a type do work: tasks, sub-processes and call activities."""
+    return element_type in CONTAINER_TYPES or element_type.lower().endswith("task")
+
+
 JOIN_TYPES = frozenset({"parallelGateway", "inclusiveGateway", "complexGateway"})
 """Gateways that may wait for several tokens."""
 

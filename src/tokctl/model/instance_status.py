@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from tokctl.model.instances import Instance
 from tokctl.model.states import ACTIVE, COMPLETED, FAILED, FINAL_STATES, is_final
+from tokctl.model.times import LAST
 from tokctl.model.tokens import Token
 from tokctl.model.visits import Visit
 
@@ -50,7 +51,9 @@ class InstanceStatus(Struct, frozen=True, kw_only=True):
         """Return how long the instance took, or has been running; None if its start or its end is unknown."""
         ended = self.ended_at is not None or (self.status is not None and is_final(self.status))
         end = self.ended_at if ended else now
-        return None if self.started_at is None or end is None else end - self.started_at
+        if self.started_at is None or end is None or LAST in {self.started_at, end}:
+            return None
+        return end - self.started_at
 
 
 def derive_status(instance: Instance, tokens: Iterable[Token | Visit]) -> InstanceStatus:

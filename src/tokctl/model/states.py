@@ -16,7 +16,11 @@ STOPPED_STATES = FINAL_STATES | {FAILED}
 """The states in which a token does not continue by itself."""
 
 STATE_DERIVED = "state_derived"
-"""A key in a token's ``extra``: true if its state at a past moment was derived because it was not recorded."""
+"""A key in a token's ``extra``: true if its state was derived, because that at a past moment was not recorded, or
+because the source has a state that is unknown, and a time at which the token ended."""
+
+SOURCE_STATE = "source_state"
+"""A key in a token's ``extra``: the unknown state that the source has for a token that has ended."""
 
 TRANSITIONS: dict[str | None, frozenset[str]] = {
     None: frozenset({ACTIVE}),
@@ -35,6 +39,11 @@ _STATE_NAMES = {name: name for name in STATES} | {"CANCELED": CANCELLED, "TERMIN
 def canonical_state(state: str) -> str:
     """Return the documented name of a state; an unknown state as it is."""
     return _STATE_NAMES.get(state) or _STATE_NAMES.get(state.upper(), state)
+
+
+def derive_end_state(*, completed: bool, cancelled: bool) -> str | None:
+    """Return the state of a token whose own is unknown, by which times of its end it has; None if it has none."""
+    return COMPLETED if completed else CANCELLED if cancelled else None
 
 
 def is_final(state: str) -> bool:

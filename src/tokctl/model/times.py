@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, overload
 
@@ -10,6 +11,15 @@ import msgspec
 from tokctl.text import shorten
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+LAST = datetime.max.replace(tzinfo=UTC)
+"""The latest time that can be represented."""
+
+ZERO_YEAR = 1
+"""The year of the zero time of Go and .NET, ``0001-01-01T00:00:00Z``, which stands for an unknown time."""
+
+_LEAP_SECOND = re.compile(r"(.{10}[Tt ]\d\d:\d\d):60(?:\.\d+)?(.*)")
+_NEARLY_TEN_THOUSAND = re.compile(r"(9999-12-31[Tt ]23:59:59\.999999)\d+(.*)")  # the digits round up to the year 10000
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -48,7 +58,13 @@ def to_utc(time: datetime | None) -> datetime | None:
     try:
         return time.astimezone(UTC)
     except OverflowError:
-        return datetime.min.replace(tzinfo=UTC) if time.year == 1 else datetime.max.replace(tzinfo=UTC)
+        return datetime.min.replace(tzinfo=UTC) if time.year == ZERO_YEAR else LAST
+
+
+def to_known_utc(time: datetime | None) -> datetime | None:
+    """Return the same time in UTC; None for the zero time, of year 1, by which sources say that it is unknown."""
+    time = to_utc(time)
+    return None if time is None or time.year == ZERO_YEAR else time
 
 
 def format_time(time: datetime | None) -> str | None:
@@ -62,8 +78,26 @@ def format_time(time: datetime | None) -> str | None:
     return text[:23] + "Z" if text.endswith("000Z") else text
 
 
+def parse_rfc3339(text: str) -> datetime:
+    """Parse a time. A leap second is the last microsecond before midnight. Raises ValueError."""
+    try:
+        return to_utc(msgspec.convert(text, datetime))
+    except msgspec.ValidationError:
+        pass
+    if nearly := _NEARLY_TEN_THOUSAND.fullmatch(text):
+        return parse_rfc3339(nearly[1] + nearly[2])
+    if leap := _LEAP_SECOND.fullmatch(text):
+        second = parse_rfc3339(f"{leap[1]}:59.999999{leap[2]}")
+        if (second.hour, second.minute) == (23, 59):
+            return second
+        raise ValueError(f"'{shorten(text)}' is not a time: second 60 exists only at 23:59:60 UTC")
+    raise ValueError(f"'{shorten(text)}' is not an RFC 3339 time")
+
+
 def parse_time(value: Any) -> datetime | None:
-    """Parse a time in any form that engines send: RFC 3339, epoch seconds or milliseconds. None and '' are None.
+    """Parse a time in any form that engines send: RFC 3339, epoch seconds or milliseconds.
+
+    None, '' and times of year 1 are None.
 
     Raises:
         ValueError: the value is none of these.
@@ -71,14 +105,11 @@ def parse_time(value: Any) -> datetime | None:
     if value is None or value == "":
         return None
     if isinstance(value, str):
-        try:
-            return to_utc(msgspec.convert(value, datetime))
-        except msgspec.ValidationError:
-            raise ValueError(f"'{shorten(value)}' is not an RFC 3339 time") from None
+        return to_known_utc(parse_rfc3339(value))
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("expected a time as text or as epoch seconds")  # noqa: TRY004 - callers handle one type
     try:
         seconds = value / 1000 if abs(value) >= 1e11 else value  # 1e11 s is the year 5138
-        return EPOCH + timedelta(seconds=seconds)
+        return to_known_utc(EPOCH + timedelta(seconds=seconds))
     except (OverflowError, ValueError):
         raise ValueError(f"{shorten(str(value))} is not a time") from None

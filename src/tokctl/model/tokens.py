@@ -7,15 +7,16 @@ only where it is needed. ``tokctl.documents.tokens`` decodes and encodes whole d
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Raw, Struct
 
-from tokctl.model.states import ACTIVE, FINAL_STATES, STOPPED_STATES, WAITING
-from tokctl.model.times import to_utc
+from tokctl.model.json_values import decode_value
+from tokctl.model.states import ACTIVE, FINAL_STATES, STATE_DERIVED, STOPPED_STATES, WAITING
+from tokctl.model.times import parse_time, to_known_utc
 
 
 class Certainty(StrEnum):
@@ -194,22 +195,25 @@ def decode_context(raw: Raw) -> ExecutionContext:
     if context.timeout_at is context.due_at is context.retry_at is None:
         return context
     times = ((name, getattr(context, name)) for name in ("timeout_at", "due_at", "retry_at"))
-    local = {name: to_utc(time) for name, time in times if time is not None and time.tzinfo is not UTC}
-    return msgspec.structs.replace(context, **local) if local else context
+    changed = {name: known for name, time in times if (known := to_known_utc(time)) is not time}
+    return msgspec.structs.replace(context, **changed) if changed else context
 
 
 def _decode_context_leniently(raw: Raw) -> ExecutionContext:
     try:
-        fields = msgspec.json.decode(raw, type=dict[str, Any])
+        fields = msgspec.json.decode(raw, type=dict[str, Raw])
     except msgspec.MsgspecError:
         return NO_CONTEXT
     good: dict[str, Any] = {}
     for field in msgspec.structs.fields(ExecutionContext):
-        if fields.get(field.encode_name) is None:
+        if (value := fields.get(field.encode_name, NULL)) == NULL:
             continue
         try:
-            good[field.name] = msgspec.convert(fields[field.encode_name], field.type, strict=False)
-        except msgspec.MsgspecError:
+            if field.type == datetime | None:
+                good[field.name] = parse_time(decode_value(value))
+            else:
+                good[field.name] = msgspec.json.decode(value, type=field.type, strict=False)
+        except (msgspec.MsgspecError, ValueError):
             continue
     return ExecutionContext(**good)
 
@@ -224,8 +228,8 @@ def decode_flow_history(raw: Raw) -> list[FlowHop]:
         return []
     return [
         hop
-        if hop.timestamp is None or hop.timestamp.tzinfo is UTC
-        else msgspec.structs.replace(hop, timestamp=to_utc(hop.timestamp))
+        if (known := to_known_utc(hop.timestamp)) is hop.timestamp
+        else msgspec.structs.replace(hop, timestamp=known)
         for hop in hops or ()
     ]
 
@@ -298,3 +302,8 @@ class Token(TokenFields, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         if b"rror" not in raw and b"essage" not in raw:  # saves decoding: few tokens have an error
             return None
         return self.context.error
+
+
+def is_state_derived(token: Token, context: ExecutionContext) -> bool:
+    """Tell whether a state was not recorded: at a past moment, or because the engine does not tell cancellations."""
+    return STATE_DERIVED in token.extra or bool(context.cancellation_derived)

@@ -6,6 +6,7 @@ Searchable are texts, numbers, booleans and null, also inside objects, where the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
@@ -14,18 +15,19 @@ import msgspec
 from msgspec import Raw, Struct
 
 from tokctl.errors import UsageError
+from tokctl.model.json_values import decode_value
 
 MAX_SEARCHED_CHARACTERS = 255
 _INT64 = range(-(1 << 63), 1 << 63)
 
 Searchable = str | int | float
-"""A value to search for. Booleans, null and integers of more than 64 bits are the text of their JSON."""
+"""A value to search for. Booleans, null and numbers beyond 64 bits are the text of their JSON."""
 
 
 def searchable_variables(variables: Raw) -> Iterator[tuple[str, Searchable]]:
     """Yield (name, value) of the variables that can be searched by; nothing if they are unknown or not an object."""
     try:
-        decoded = msgspec.json.decode(variables)
+        decoded = decode_value(variables)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return
     pending: list[tuple[str, Any]] = [("", decoded)] if isinstance(decoded, dict) else []
@@ -47,6 +49,11 @@ def _to_searchable(value: Any) -> Searchable:
         return value
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Raw):
+        text = bytes(value).decode()
+        value = float(text)
+        if not math.isfinite(value) or not value:
+            return text
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if isinstance(value, float) or value in _INT64 else str(value)
@@ -70,10 +77,10 @@ class VariableCondition(Struct, frozen=True):
     def values(self) -> tuple[Searchable, ...]:
         """The values that are equal to ``value``: its text, and the number that it is."""
         try:
-            number = msgspec.json.decode(self.value)
+            number = decode_value(self.value)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return (self.value,)
-        if isinstance(number, bool) or not isinstance(number, int | float):
+        if isinstance(number, bool) or not isinstance(number, int | float | Raw):
             return (self.value,)
         return (self.value, _to_searchable(number))
 

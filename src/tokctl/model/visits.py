@@ -19,7 +19,7 @@ from msgspec.structs import force_setattr
 from tokctl.model.durations import Duration, compute_duration
 from tokctl.model.element_types import JOIN_TYPES, ElementType
 from tokctl.model.states import canonical_state
-from tokctl.model.times import to_utc
+from tokctl.model.times import ZERO_YEAR, to_utc
 from tokctl.model.tokens import NO_CONTEXT, NULL, ExecutionContext, Int64, Token, TokenFields
 
 
@@ -53,6 +53,7 @@ class Visit(TokenFields, frozen=True, kw_only=True, gc=False):
 
 # --- decoding straight from JSON ------------------------------------------------------------------------
 
+_ZERO_TIME = f'"{ZERO_YEAR:04}-'
 _Id = Annotated[str, Meta(min_length=1)]
 _Time = Annotated[datetime, Meta(tz=True)]
 _State = Literal["ACTIVE", "WAITING", "SUSPENDED", "COMPLETED", "CANCELLED", "FAILED"]
@@ -128,6 +129,8 @@ def decode_visits(
     Raises:
         msgspec.MsgspecError, UnicodeError, RecursionError: a token is not as documented, or the text is not JSON.
     """
+    if _ZERO_TIME in text:
+        raise msgspec.ValidationError("a time that stands for an unknown one")
     decoder = _decoder(flows, instance_id, process_id, lines=lines)
     visits: Sequence[Visit] = decoder.decode_lines(text) if lines else decoder.decode(text)
     if "\0" in "".join([visit.token_id for visit in visits]):

@@ -12,7 +12,7 @@ from typing import overload
 import msgspec
 from msgspec import Raw, Struct
 
-from tokctl.documents.base import DocumentError, decode_object
+from tokctl.documents.base import DocumentError, NotJSONError, decode_object
 from tokctl.documents.definitions import decode_definition
 from tokctl.documents.instances import decode_instance
 from tokctl.documents.tokens import decode_token
@@ -21,6 +21,7 @@ from tokctl.model.definitions import Definition
 from tokctl.model.instances import Instance
 from tokctl.model.tokens import NULL, Token
 from tokctl.model.visits import Visit
+from tokctl.readers.json_faults import find_fault
 from tokctl.text import shorten
 
 TOKEN_FIELDS = frozenset({"token_id", "element_id", "current_element_id"})
@@ -74,6 +75,11 @@ class DocumentReader:
         """
         try:
             yield from self._read(text, where)
+        except NotJSONError as error:
+            source = decode_text(text)
+            fault = find_fault(source)
+            reason = f"{fault.reason} (column {fault.offset + 1})" if fault else error.reason
+            yield RejectedRecord(where or "document 1", fault.path if fault else "", reason, source)
         except DocumentError as error:
             source = decode_text(remove_line_breaks(text))
             yield RejectedRecord(where or "document 1", error.field, error.reason, source)
@@ -143,9 +149,17 @@ class DocumentReader:
         self.last_instance = token.instance_id, token.process_id
         return Instance(instance_id=token.instance_id, process_id=token.process_id)
 
-    def begin_instance(self, fields: dict[str, Raw], where: str) -> Iterator[Record]:
-        """Yield the definition and the instance that the following tokens belong to, if the fields have them."""
+    def begin_instance(
+        self, fields: dict[str, Raw], where: str, fault: tuple[str, str] | None = None
+    ) -> Iterator[Record]:
+        """Yield the definition and the instance that the following tokens belong to, if the fields have them.
+
+        ``fault`` is the field that is not JSON, and the reason.
+        """
         fields = {name: remove_line_breaks(raw) for name, raw in fields.items() if name != "tokens"}
+        if fault is not None:
+            yield self._reject_instance(fields, where, *fault)
+            return
         try:
             if "definition" in fields:
                 yield decode_definition(fields["definition"])
@@ -154,9 +168,11 @@ class DocumentReader:
                 self.instance_id, self.process_id = self.last_instance = instance.instance_id, instance.process_id
                 yield instance
         except DocumentError as error:
-            self.instance_id = ""  # rejects the tokens, instead of adding them to another instance
-            text = decode_text(Raw(msgspec.json.encode(fields)))
-            yield RejectedRecord(where or "document 1", error.field, error.reason, text)
+            yield self._reject_instance(fields, where, error.field, error.reason)
+
+    def _reject_instance(self, fields: dict[str, Raw], where: str, field: str, reason: str) -> RejectedRecord:
+        self.instance_id = ""  # rejects the tokens, instead of adding them to another instance
+        return RejectedRecord(where or "document 1", field, reason, decode_text(Raw(msgspec.json.encode(fields))))
 
     def end_instance(self) -> None:
         """Leave the document of the instance that ``begin_instance`` returned."""

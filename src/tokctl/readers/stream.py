@@ -21,14 +21,24 @@ from typing import cast
 import msgspec
 from msgspec import Raw
 
-from tokctl.documents.base import DocumentError, decode_object
+from tokctl.documents.base import DocumentError
 from tokctl.documents.instances import IGNORED_FIELDS
 from tokctl.documents.tokens import decode_token
 from tokctl.errors import InputError
 from tokctl.model.tokens import Token
 from tokctl.model.visits import FlowHistoryMode, Visit, decode_visits
-from tokctl.readers.documents import TOKEN_FIELDS, DocumentReader, Record, RejectedRecord, VisitRecord
-from tokctl.readers.text_window import TextWindow, ValueTooLong, is_strict_json, scan_prefix
+from tokctl.readers.documents import (
+    TOKEN_FIELDS,
+    DocumentReader,
+    Record,
+    RejectedRecord,
+    VisitRecord,
+    decode_text,
+)
+from tokctl.readers.foreign_formats import BEGINNING_CHARACTERS, detect_foreign_format
+from tokctl.readers.json_faults import TRUNCATED, find_fault
+from tokctl.readers.ndjson_detection import is_ndjson, is_ndjson_with_bad_first_line
+from tokctl.readers.text_window import TextWindow, ValueTooLong, is_strict_json
 
 __all__ = ["Record", "RejectedRecord", "VisitRecord", "read_records", "read_visit_records"]
 
@@ -101,8 +111,12 @@ class _StreamReader:
         text = self.text
         if text.peek() == "":
             raise InputError(f"{text.name}: the input is empty.")
+        if text.peek() not in "{[":
+            text.fill(BEGINNING_CHARACTERS)
+            if foreign := detect_foreign_format(text.buffer[text.offset :]):
+                raise text.foreign_format_error(foreign)
         try:
-            if _is_ndjson(text) or _is_ndjson_with_bad_first_line(text):
+            if is_ndjson(text, MAX_VALUE_CHARACTERS) or is_ndjson_with_bad_first_line(text, MAX_VALUE_CHARACTERS):
                 yield from self._read_lines()
                 return
             number = 1
@@ -192,11 +206,13 @@ class _StreamReader:
         except ValueTooLong:
             yield from self._walk(where)
             return
-        if value[0] in "{[" and not is_strict_json(value):
+        if is_strict_json(value):
+            yield from self.documents.read_document(value, where)
+        elif value[0] in "{[":
             text.offset -= len(value)
             yield from self._walk(where)
         else:
-            yield from self.documents.read_document(value, where)
+            yield RejectedRecord(where or "document 1", *_explain_fault(text, "", value), value)
 
     def _walk(self, where: str) -> Iterator[Record | Sequence[Visit]]:
         first = self.text.peek()
@@ -212,10 +228,8 @@ class _StreamReader:
         text = self.text
         text.offset += 1
         index = 0
-        while text.peek() != "]":
-            if index:
-                text.expect(",")
-                text.peek()
+        while text.has_next("]", first=not index):
+            text.peek()
             batch, end = self._find_batch()
             if batch and self.lean and (visits := self._decode_visits(batch, lines=False)) is not None:
                 text.offset = end
@@ -233,7 +247,6 @@ class _StreamReader:
             for item in items:
                 yield from self.documents.read_document(item, f"{where}[{index}]")
                 index += 1
-        text.offset += 1
 
     def _read_own_visits(self, visits: Sequence[Visit]) -> Iterator[VisitRecord]:
         """Yield visits of the document's instance; in one batch if all are of its process, which is the usual case."""
@@ -271,25 +284,31 @@ class _StreamReader:
         fields: dict[str, Raw] = {}
         head: dict[str, Raw] | None = None
         """The members before the tokens."""
-        has_lists = False
-        while text.peek() != "}":
-            if fields or has_lists:
-                text.expect(",")
+        fault: tuple[str, str] | None = None
+        """The first field that is not JSON, and the reason."""
+        has_lists = is_rejected = False
+        while text.has_next("}", first=not fields and not has_lists):
             if text.peek() != '"':
-                raise text.syntax_error("expected a name" if text.peek() else "unexpected end of input")
+                raise text.syntax_error("names must be in double quotes" if text.peek() else TRUNCATED)
             key = json.loads(text.scan_member())
             text.expect(":")
             if key not in _LISTS or text.peek() not in {"[", "{"} or fields.keys() & TOKEN_FIELDS:
                 text.peek()
-                fields[key] = Raw(text.scan_member().encode(errors="surrogatepass"))
+                member = text.scan_member()
+                if fault is None and not is_strict_json(member):
+                    fault = _explain_fault(text, key, member)
+                fields[key] = Raw(member.encode(errors="surrogatepass"))
                 continue
             has_lists = True
             if key == "tokens":
-                head = dict(fields)
-            yield from self._read_list(key, fields, where)
-        text.offset += 1
+                head, is_rejected = dict(fields), fault is not None
+            yield from self._read_list(key, fields, where, fault)
         documents.reject_error_answer(fields)
-        if not has_lists:
+        if is_rejected:
+            return
+        if fault is not None:
+            yield RejectedRecord(where or "document 1", *fault, decode_text(Raw(msgspec.json.encode(fields))))
+        elif not has_lists:
             yield from documents.read_document(Raw(msgspec.json.encode(fields)), where)
         elif head is not None:
             if "instance_id" in fields and "instance_id" not in head:
@@ -301,11 +320,13 @@ class _StreamReader:
                 yield from documents.begin_instance(fields, where)
                 documents.end_instance()
 
-    def _read_list(self, key: str, fields: dict[str, Raw], where: str) -> Iterator[Record | Sequence[Visit]]:
-        """Read a member with tokens or instances; ``fields`` are the members before it."""
+    def _read_list(
+        self, key: str, fields: dict[str, Raw], where: str, fault: tuple[str, str] | None
+    ) -> Iterator[Record | Sequence[Visit]]:
+        """Read a member with tokens or instances; ``fields`` are the members before it, ``fault`` that of one."""
         path = f"{where}.{key}" if where else key
         if key == "tokens":
-            yield from self.documents.begin_instance(fields, where)
+            yield from self.documents.begin_instance(fields, where, fault)
         if self.text.peek() == "[":
             yield from self._walk_array(path)
         else:
@@ -314,45 +335,18 @@ class _StreamReader:
             self.documents.end_instance()
 
 
+def _explain_fault(text: TextWindow, field: str, value: str) -> tuple[str, str]:
+    """Return which field of the value that was just read is not JSON, and the reason with its place."""
+    fault = find_fault(value)
+    if fault is None:
+        return field, "not JSON"
+    path = f"{field}.{fault.path}" if field and fault.path[:1] not in {"", "["} else field + fault.path
+    return path, f"{fault.reason} ({text.place(text.offset - len(value) + fault.offset)})"
+
+
 def _decode_items(text: str) -> list[Raw] | None:
     """Return the items of an array; None if it is not one."""
     try:
         return _list_decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return None
-
-
-def _is_ndjson(text: TextWindow) -> bool:
-    """Tell whether the first line is a complete JSON object; then every line is expected to be one."""
-    while (end := text.find_line_end(text.offset, MAX_VALUE_CHARACTERS)) < 0:
-        if text.available > MAX_VALUE_CHARACTERS or not text.read_chunk():
-            return False
-    try:
-        decode_object(text.buffer[text.offset : end])
-    except DocumentError:
-        return False
-    return True
-
-
-def _is_ndjson_with_bad_first_line(text: TextWindow) -> bool:
-    """Tell whether the second line is a complete object, and the first cannot be the start of a longer one."""
-    first_end = text.find_line_end(text.offset, MAX_VALUE_CHARACTERS)
-    if first_end < 0 or text.buffer[text.offset] == "[":
-        return False
-    start = first_end + 1
-    while (second_end := text.find_line_end(start, MAX_VALUE_CHARACTERS)) < 0:
-        if len(text.buffer) - start > MAX_VALUE_CHARACTERS:
-            return False
-        if not text.read_chunk():
-            second_end = len(text.buffer)
-            break
-    try:
-        decode_object(text.buffer[start:second_end])
-        stop = scan_prefix(text.buffer[:second_end], text.offset)
-        return bool(text.buffer[stop:first_end].strip())
-    except json.JSONDecodeError as error:
-        return error.pos < second_end  # an error at the end may be that of a value that continues
-    except RecursionError:
-        return True
-    except (DocumentError, ValueError):
-        return False

@@ -116,9 +116,10 @@ class SpiffRecorder:
             for token in self.lifecycle:
                 if token.state == FAILED:
                     self.lifecycle.change_state(token, CANCELLED)
-        for task_id, token in self._visits.tokens.items():
-            if token.live and (task := self._visits.find_task(task_id)) is not None:
-                self.lifecycle.set_variables(token, self._visits.read_variables(task), updates_time=True)
+        for workflow in (self.workflow, *self.workflow.subprocesses.values()):
+            for task_id, task in workflow.tasks.items():
+                if (live := self._visits.tokens.get(task_id)) is not None and live.live:
+                    self.lifecycle.set_variables(live, self._visits.read_variables(task), updates_time=True)
         if not self._definitions_written:
             for definition in self.model.definitions:
                 self.sink.put_definition(definition)
@@ -168,6 +169,8 @@ class SpiffRecorder:
             if token is None or token.state != FAILED:  # which is retried with the same token
                 self._visits.end(task)
             return
+        if state == CANCELLED and (token is None or not token.live) and self._visits.has_ended(task):
+            return  # what dropped the task has ended its visit
         if token is not None and not token.live:
             self._visits.end(task)
             token = None
@@ -194,7 +197,7 @@ class SpiffRecorder:
         last = workflow.last_task
         return Instance(
             instance_id=self.instance_id,
-            process_id=workflow.spec.name,
+            process_id=self.model.process_id(workflow.spec),
             version=1,
             status=status,
             started_at=started,

@@ -6,7 +6,7 @@ conditions: those come from the definitions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +20,7 @@ from SpiffWorkflow.bpmn.specs.mixins.multiinstance_task import (
 from SpiffWorkflow.bpmn.workflow import BpmnWorkflow
 from SpiffWorkflow.specs.base import TaskSpec
 from SpiffWorkflow.specs.MultiChoice import MultiChoice
+from SpiffWorkflow.specs.WorkflowSpec import WorkflowSpec
 from SpiffWorkflow.task import Task
 
 from tokctl.bpmn.graph import ProcessGraph
@@ -41,19 +42,22 @@ _TYPES = {
 class SpiffModel:
     """The definitions of a workflow's specs, indexed for a recorder.
 
-    It has no data of an instance, so any number of recorders can share it.
+    It has no data of an instance, so any number of recorders can share it. The specs of a process and of its
+    sub-processes have the ids of the model as their names, unless ``graphs`` has the process of each name.
     """
 
-    def __init__(self, definitions: Iterable[Definition]) -> None:
+    def __init__(self, definitions: Iterable[Definition], graphs: Mapping[str, ProcessGraph] | None = None) -> None:
         self.definitions = tuple(definitions)
-        self._scopes: dict[str, ProcessGraph] = {}
+        self._scopes: dict[str, ProcessGraph] = dict(graphs or {})
         self._elements: dict[TaskSpec, Element] = {}
-        graphs = {definition.process_id: ProcessGraph(definition) for definition in self.definitions}
-        for graph in graphs.values():
+        if graphs is not None:
+            return
+        by_process = {definition.process_id: ProcessGraph(definition) for definition in self.definitions}
+        for graph in by_process.values():
             for element_id in graph.elements:
                 self._scopes.setdefault(element_id, graph)
         # A called process may have the same name as an element elsewhere; the process takes precedence.
-        self._scopes.update(graphs)
+        self._scopes.update(by_process)
 
     @classmethod
     def from_workflow(cls, workflow: BpmnWorkflow, definitions: Iterable[Definition] | None) -> Self:
@@ -69,6 +73,11 @@ class SpiffModel:
                 continue  # the program parsed it; without the file only the flow ids are missing
         used = {spec.name for spec in specs}
         return cls(definition for name, definition in found.items() if name in used)
+
+    def process_id(self, spec: WorkflowSpec) -> str:
+        """Return the id of the process that a spec of a workflow is for."""
+        graph = self._scopes.get(spec.name)
+        return spec.name if graph is None or graph.process_id is None else graph.process_id
 
     def element(self, spec: TaskSpec) -> Element:
         """Return the element of a spec; if no definition has it, one made from the spec."""
@@ -88,11 +97,6 @@ class SpiffModel:
             branch = branch.parent
         taken = _find_taken_flow(branch, self._flows_between(task.task_spec, source))
         return None if taken is None else taken.id
-
-    def outgoing_flows(self, spec: TaskSpec) -> list[SequenceFlow]:
-        """Return the sequence flows that leave the element of a spec."""
-        scope = self._scope(spec)
-        return [] if scope is None else scope.outgoing_flows(spec.bpmn_id)
 
     def decision(self, task: Task) -> dict[str, Any] | None:
         """Describe how a gateway chose among its flows (``gateway_decision``); None if it had no choice.
@@ -137,11 +141,13 @@ class SpiffModel:
 
 
 def _visible_specs(spec: TaskSpec) -> Iterator[TaskSpec]:
-    """Return the element of a spec that is not in the diagram: the activity of an event split."""
+    """Return the element of a spec that is not in the diagram: the activity of an event split, or what follows."""
     if getattr(spec, "bpmn_id", None) is not None:
         yield spec
     elif isinstance(spec, BoundaryEventSplit):
         yield from (output for output in spec.outputs if not isinstance(output, BoundaryEvent))
+    elif getattr(spec, "flow_id", None) is not None:
+        yield from (element for output in spec.outputs for element in _visible_specs(output))
 
 
 def _find_taken_flow(branch: Task, flows: list[SequenceFlow]) -> SequenceFlow | None:
@@ -149,6 +155,8 @@ def _find_taken_flow(branch: Task, flows: list[SequenceFlow]) -> SequenceFlow | 
     if len(flows) < 2 or branch.parent is None:
         return flows[0] if flows else None
     spec, name = branch.parent.task_spec, branch.task_spec.name
+    if flow_id := getattr(branch.task_spec, "flow_id", None):  # a step between elements that is not in the diagram
+        return next((flow for flow in flows if flow.id == flow_id), None)
     conditions = [condition for condition, target in getattr(spec, "cond_task_specs", ()) if target == name]
     if len(conditions) == len(flows):  # both are in the order of the model
         ways = list(zip(conditions, flows, strict=True))

@@ -14,6 +14,7 @@ from SpiffWorkflow.bpmn.specs.mixins.events.intermediate_event import BoundaryEv
 from SpiffWorkflow.bpmn.specs.mixins.multiinstance_task import LoopTask
 from SpiffWorkflow.bpmn.specs.mixins.unstructured_join import UnstructuredJoin
 from SpiffWorkflow.bpmn.workflow import BpmnWorkflow
+from SpiffWorkflow.exceptions import TaskNotFoundException
 from SpiffWorkflow.task import Task
 from SpiffWorkflow.util.task import TaskState
 
@@ -60,12 +61,10 @@ class VisitRecorder:
 
     def find_task(self, task_id: UUID) -> Task | None:
         """Return a task of the workflow, of its sub-processes or of called processes."""
-        task = self.workflow.tasks.get(task_id)
-        if task is None:
-            for inner in self.workflow.subprocesses.values():
-                if task_id in inner.tasks:
-                    return inner.tasks[task_id]
-        return task
+        try:
+            return self.workflow.get_task_from_id(task_id)
+        except TaskNotFoundException:
+            return None
 
     # --- visits -----------------------------------------------------------------------------------
 
@@ -94,6 +93,11 @@ class VisitRecorder:
         if task.id in self._failures:
             token.context["retries_used"] = self._failures[task.id]
         return token
+
+    def has_ended(self, task: Task) -> bool:
+        """Tell whether a visit of a task has ended, and no other has begun."""
+        token = self.tokens.get(task.id)
+        return task.id in self._visits if token is None else not token.live
 
     def end(self, task: Task) -> None:
         """Drop a task's token; if it is live, cancel it and all live tokens that came from it."""
@@ -159,7 +163,10 @@ class VisitRecorder:
     # --- relations ----------------------------------------------------------------------------------
 
     def _parent(self, task: Task) -> RecordedToken | None:
-        """Return the token that this task's flow came from, or the activity that contains it."""
+        """Return the token that this task's flow came from, or the activity that contains it.
+
+        A spec with ``is_detour`` is skipped: an element that has no sequence flows, such as a compensation handler.
+        """
         if isinstance(task.task_spec, BoundaryEvent) and task.parent is not None:
             for sibling in task.parent.children:
                 if not isinstance(sibling.task_spec, BoundaryEvent) and sibling.id in self.tokens:
@@ -167,6 +174,8 @@ class VisitRecorder:
         current = task
         while True:
             above = current.parent
+            while above is not None and getattr(above.task_spec, "is_detour", False):
+                above = above.parent
             if above is None:
                 owner = current.workflow.parent_task_id
                 above = None if owner is None else self.find_task(owner)
@@ -190,6 +199,8 @@ class VisitRecorder:
             return FlowHop(from_element=parent.element_id)
         above = task.parent
         if above is None or above.parent is None:  # no parent element: the top of a process or sub-process
+            return None
+        if isinstance(above.task_spec, BoundaryEvent) and above.task_spec.bpmn_id is None:  # an event sub-process
             return None
         if isinstance(above.task_spec, LoopTask) and above.task_spec.task_spec == spec.name:
             return None
@@ -282,5 +293,5 @@ def _is_merged(task: Task) -> bool:
         and other.task_spec is task.task_spec
         and other.has_state(TaskState.NOT_FINISHED_MASK)
         and _reached(other)
-        for other in task.workflow.tasks.values()
+        for other in reversed(task.workflow.tasks.values())  # it is one of the last
     )

@@ -10,6 +10,7 @@ import msgspec
 from jmespath.exceptions import JMESPathError
 
 from tokctl.errors import UsageError
+from tokctl.model.json_values import decode_value
 from tokctl.render.formats.csv import write_rows
 from tokctl.render.result import Cell, Column, Detail, Listing, Output, Result, format_value
 from tokctl.render.text import DataStream, escape_controls
@@ -82,7 +83,7 @@ def _build_document(result: Result) -> Any:
         document = result.document
     else:
         document = {**result.head, result.key: [*map(result.document, result.items)], **result.tail()}
-    return msgspec.json.decode(msgspec.json.encode(document, enc_hook=list))
+    return decode_value(msgspec.json.encode(document, enc_hook=list))
 
 
 def _build_table(items: list[dict[str, Any]]) -> Listing:

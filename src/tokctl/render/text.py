@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from tokctl.model.durations import Duration
 from tokctl.model.durations import format_duration as format_duration  # noqa: PLC0414 - re-exported
 from tokctl.model.states import ACTIVE, CANCELLED, COMPLETED, FAILED, SUSPENDED, WAITING
+from tokctl.model.times import LAST
 from tokctl.model.tokens import Certainty
 from tokctl.render.result import Cell, Output
 from tokctl.text import count as count  # noqa: PLC0414
@@ -24,6 +25,7 @@ _UNSAFE_CHARACTERS = (
 _UNSAFE_TEXT = re.compile(f"[{_UNSAFE_CHARACTERS}]")
 _UNSAFE_LINES = re.compile(f"[{_UNSAFE_CHARACTERS}]".replace("\x00-\x1f", "\x00-\x09\x0b-\x1f"))
 _UTC_TIME = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NOT_ASCII = re.compile("[^\x00-\x7f]")
 _ASCII_SUBSTITUTES = str.maketrans(
     {"…": "...", "→": "->", "×": "x", "—": "-", "⋯": "~", "≥": ">=", "≈": "~"}
@@ -52,6 +54,11 @@ def escape_controls(text: str) -> str:
 def escape_control_lines(text: str) -> str:
     """Return text that cannot control a terminal, with its line breaks."""
     return _UNSAFE_LINES.sub(_escape, text)
+
+
+def replace_invalid_xml(text: str) -> str:
+    """Replace the characters that XML cannot represent."""
+    return _NOT_XML.sub("\ufffd", text)
 
 
 def escape_json_controls(text: str) -> str:
@@ -170,8 +177,11 @@ def retries_cell(used: int | None) -> Cell:
 
 
 def seconds_since(time: datetime | None, now: datetime) -> float | None:
-    """Return the seconds from a time until now; negative if it is in the future."""
-    return None if time is None else (now - time).total_seconds()
+    """Return the seconds from a time until now; negative if it is in the future.
+
+    None if the time is unknown, or the latest that can be represented: that stands for all later ones.
+    """
+    return None if time is None or time == LAST else (now - time).total_seconds()
 
 
 def age_cell(time: datetime | None, now: datetime) -> Cell:
@@ -216,7 +226,8 @@ def time_cell(time: datetime | None, now: datetime) -> Cell:
     """Return a time in full and how long ago it was."""
     if time is None:
         return Cell("—", "dim")
-    return Cell(f"{format_zoned_time(time, now)}  ({_format_age(time, now)})")
+    age = f"  ({_format_age(time, now)})" if time != LAST else ""
+    return Cell(format_zoned_time(time, now) + age)
 
 
 def format_clock(time: datetime, began: datetime, now: datetime, *, first: bool) -> str:

@@ -19,7 +19,7 @@ from tokctl.model.durations import parse_duration
 from tokctl.model.element_types import ELEMENT_TYPES, TYPE_FAMILIES
 from tokctl.model.filters import parse_sort_order, validate_states, validate_types
 from tokctl.model.states import STATES
-from tokctl.model.times import parse_time
+from tokctl.model.times import parse_rfc3339
 from tokctl.model.variables import parse_variable_condition
 from tokctl.server.http_errors import invalid_parameter
 from tokctl.text import suggest
@@ -105,12 +105,9 @@ def _parse_boolean(texts: list[str]) -> bool:
 
 def _parse_time(texts: list[str]) -> datetime:
     try:
-        moment = parse_time(texts[0])
+        return parse_rfc3339(texts[0])
     except ValueError:
-        moment = None
-    if moment is None:
-        raise ValueError("an RFC 3339 time such as 2025-01-11T10:30:00Z; a + in it is written %2B")
-    return moment
+        raise ValueError("an RFC 3339 time such as 2025-01-11T10:30:00Z; a + in it is written %2B") from None
 
 
 def _parse_number(minimum: int, maximum: int, texts: list[str]) -> int:

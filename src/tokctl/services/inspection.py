@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from msgspec.structs import replace
 
 from tokctl.engines.protocol import Engine
@@ -14,6 +13,7 @@ from tokctl.errors import NotFoundError
 from tokctl.model.definitions import Definition
 from tokctl.model.filters import ALL_TOKENS, SortOrder
 from tokctl.model.instances import Instance
+from tokctl.model.json_values import decode_value
 
 if TYPE_CHECKING:  # each command imports the one analysis that it runs
     from tokctl.analysis.explain.context import ChainStep, ExplainContext
@@ -78,7 +78,7 @@ def _read_explain_context(
     from tokctl.analysis.explain.context import ExplainContext
 
     def read_context(other_id: str) -> dict[str, Any]:
-        context = msgspec.json.decode(engine.token(instance_id, other_id).execution_context)
+        context = decode_value(engine.token(instance_id, other_id).execution_context)
         return context if isinstance(context, dict) else {}
 
     def explain_called(called_id: str) -> Sequence[ChainStep]:

@@ -1,121 +1,89 @@
-"""One simulated instance: its jobs, timers and messages, and the queue of scheduled events."""
+"""One simulated instance: its jobs, timers and messages."""
 
 from __future__ import annotations
 
-import heapq
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from fnmatch import fnmatchcase
 from functools import partial
-from hashlib import blake2b
 from random import Random
-from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from tokctl.bpmn.execution_details import ExecutionDetails
 from tokctl.errors import InputError, TokctlError
-from tokctl.model.definitions import Definition
+from tokctl.model.definitions import Element
 from tokctl.recorder import task_events as tap
-from tokctl.recorder.ids import make_instance_id, make_job_key, make_token_id
-from tokctl.recorder.lifecycle import Sink
-from tokctl.recorder.spiff import SpiffRecorder  # first: it says what to install
-from tokctl.recorder.spiff_model import SpiffModel
-from tokctl.simulation.expressions import to_python
-from tokctl.simulation.scenario import InstancePlan, Scenario, TaskPlan
-from tokctl.simulation.timers import CycleTimer, find_events
-from tokctl.simulation.virtual_clock import VirtualEngine, VirtualWorkflow, parse_specs
+from tokctl.recorder.ids import make_token_id
+from tokctl.recorder.spiff import SpiffRecorder
+from tokctl.simulation.awaited_events import AwaitedEvents
+from tokctl.simulation.engine_specs import IncidentError
+from tokctl.simulation.interpreter import RunInterpreter
+from tokctl.simulation.jobs import SimulatedJob
+from tokctl.simulation.loop_guard import LoopGuard, element_id
+from tokctl.simulation.scenario import TaskPlan
+from tokctl.simulation.scoped_events import ErrorDefinition
+from tokctl.simulation.virtual_workflow import VirtualWorkflow
 
 # isort: split
-from SpiffWorkflow.bpmn.specs.event_definitions.item_aware_event import ErrorEventDefinition, SignalEventDefinition
-from SpiffWorkflow.bpmn.specs.event_definitions.message import MessageEventDefinition
-from SpiffWorkflow.bpmn.specs.event_definitions.timer import TimerEventDefinition
+from SpiffWorkflow.bpmn.specs.bpmn_process_spec import BpmnProcessSpec
 from SpiffWorkflow.bpmn.specs.mixins.events.event_types import CatchingEvent
 from SpiffWorkflow.bpmn.specs.mixins.events.intermediate_event import BoundaryEvent
-from SpiffWorkflow.bpmn.util.event import BpmnEvent
 from SpiffWorkflow.exceptions import SpiffWorkflowException
-from SpiffWorkflow.specs.base import TaskSpec
 from SpiffWorkflow.task import Task
 from SpiffWorkflow.util.task import TaskState
 
+if TYPE_CHECKING:
+    from tokctl.simulation.conversation import Conversation
+
 _MAX_ROUNDS = 500
-_MAX_EVENTS = 100_000
 _SECOND = timedelta(seconds=1)
+_LIVE = TaskState.READY | TaskState.WAITING | TaskState.STARTED | TaskState.ERROR  # one that failed has not ended
 
 
-class Simulation:
-    """A model, parsed once, and the scenario of its instances."""
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """Which instance of a simulation it is: its number (from 1), its id, and the seed of its random numbers.
 
-    def __init__(
-        self,
-        texts: Sequence[tuple[str, str]],
-        definitions: Sequence[Definition],
-        scenario: Scenario,
-        sink: Sink,
-        stop_requested: Event,
-    ) -> None:
-        self.spec, self.specs = parse_specs(texts, scenario.process)
-        used = {self.spec.name, *self.specs}
-        self.definitions = [one for one in definitions if one.process_id in used]
-        self.source = texts[0][0]
-        self.key = _simulation_key(scenario, self.spec.name, self.definitions)
-        self.unused = _find_unused_tasks(scenario, self.definitions)
-        self.model = SpiffModel(self.definitions)
-        self.engine = VirtualEngine(self.describe)
-        self.scenario = scenario
-        self.sink = sink
-        self.stop_requested = stop_requested
-        self._plans: dict[str, TaskPlan] = {}
-        for definition in self.definitions:
-            sink.put_definition(definition)
+    ``order`` is the number of instances that started before it with the same number.
+    """
 
-    def run(self, number: int, start: datetime, stop: datetime | None) -> InstanceRun:
-        """Run an instance until it ends, has no scheduled event left, or the clock stops."""
-        run = InstanceRun(self, number, start)
-        run.until(stop)
-        return run
-
-    def plan(self, case: InstancePlan | None, element_id: str) -> TaskPlan:
-        """Return the plan for the jobs of an element in this case."""
-        plan = self._plans.get(element_id)
-        if plan is None:
-            plan = self._plans[element_id] = self.scenario.task(element_id)
-        return plan if case is None else case.task(element_id).with_fallback(plan)
-
-    def describe(self, task: Task, expression: str, error: Exception) -> str:
-        """Say in which element, and on which flow, an expression failed."""
-        element = self.model.element(task.task_spec)
-        flows = self.model.outgoing_flows(task.task_spec)
-        flow = next((one for one in flows if one.condition and to_python(one.condition) == expression), None)
-        place = f", flow '{flow.id}'" if flow else ""
-        reason = f"{type(error).__name__}: {error}"
-        if isinstance(error, (NameError, SyntaxError)):
-            reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        what = expression if expression == "the script" else f"'{flow.condition if flow else expression}'"
-        return f"{self.source}: {element.type} '{element.id}'{place}: cannot evaluate {what}: {reason}."
+    number: int
+    order: int
+    instance_id: str
+    seed: str
 
 
 class InstanceRun:
     """One instance, from its start until its end or the end of the clock."""
 
-    def __init__(self, simulation: Simulation, number: int, start: datetime) -> None:
+    def __init__(
+        self, conversation: Conversation, identity: RunIdentity, process_id: str, spec: BpmnProcessSpec
+    ) -> None:
+        self.conversation = conversation
+        self.simulation = simulation = conversation.simulation
+        self.queue = conversation.queue
         scenario = simulation.scenario
-        self.simulation = simulation
-        self.number = number
-        self.now = start
-        self.case = scenario.cases.get(number)
-        self.instance_id = make_instance_id(f"{simulation.key}/{number}")
-        self.random = Random(f"{scenario.seed}/{number}")  # noqa: S311 - a simulation needs no secrets
+        self.number = identity.number
+        self.order = identity.order
+        self.process_id = process_id
+        self.case = scenario.cases.get(self.number)
+        self.flow_plans = {**scenario.flows, **({} if self.case is None else self.case.flows)}
+        self.instance_id: str = identity.instance_id
+        self.random: Random = Random(identity.seed)  # noqa: S311 - a simulation needs no secrets
         self.stopped = False
-        self._scheduled: list[tuple[datetime, int, Callable[[], None]]] = []
+        self.due_jobs: dict[UUID, datetime] = {}
         self._ready: deque[Task] = deque()
-        self._reached: list[Task] = []
+        self.events = AwaitedEvents(self)
+        self._unsettled: dict[Any, None] = {}  # workflows whose joins may fire: their live tasks have changed
         self._running: Task | None = None
         self._counter = 0
-        self._events = 0
-        self._loop_checked_at = start
-        self._visits: Counter[TaskSpec] = Counter()
-        self.workflow = VirtualWorkflow(simulation.spec, simulation.specs, simulation.engine, start)
+        self._loop_guard = LoopGuard(self)
+        self.interpreter = RunInterpreter(self)
+        self.workflow = VirtualWorkflow(
+            spec, simulation.builder.built.specs, self.interpreter, self.now, simulation.limits.call_depth
+        )
         self.recorder = SpiffRecorder(
             self.workflow,
             simulation.sink,
@@ -126,48 +94,111 @@ class InstanceRun:
         )
 
     @property
+    def now(self) -> datetime:
+        """The virtual time."""
+        return self.queue.now
+
+    @property
     def tokens(self) -> int:
         """The number of recorded tokens."""
         return len(self.recorder.lifecycle)
 
-    def until(self, stop: datetime | None) -> None:
-        """Run until there is no scheduled event left, or the clock stops."""
-        with self.recorder:
-            tap.add_listener(self.workflow, self)
-            try:
-                self._start_instance()
-                while self._scheduled and not self.stopped and (stop is None or self._scheduled[0][0] <= stop):
-                    self.now, _, action = heapq.heappop(self._scheduled)
-                    self.workflow.now = self.now
-                    action()
-                    self._run_ready_tasks()
-                    self._check_end(stop)
-            except TokctlError:
-                raise
-            except Exception as error:  # SpiffWorkflow may raise any exception for an invalid model
-                raise InputError(self._describe_error(error)) from error
-            finally:
-                tap.remove_listener(self.workflow, self)
+    # --- what the model and the scenario say -------------------------------------------------------
+
+    def element(self, task: Task) -> Element:
+        """Return the element that a task is at."""
+        return task.task_spec.element  # type: ignore[no-any-return]
+
+    def execution_details(self, task: Task) -> ExecutionDetails:
+        """Return what running the element requires that a task is at."""
+        return task.task_spec.process_model.execution_details(task.task_spec.element.id)  # type: ignore[no-any-return]
+
+    def waiting_tasks(self) -> list[Task]:
+        """Return the tasks that wait for an event."""
+        workflows = (self.workflow, *self.workflow.subprocesses.values())
+        tasks = [task for workflow in workflows for task in workflow.waiting.values()]
+        return [one for one in tasks if isinstance(one.task_spec, CatchingEvent) and self.has_state(one, one.state)]
+
+    def plan(self, element_id: str) -> TaskPlan:
+        """Return the scenario's plan for an element."""
+        return self.simulation.plan(self.case, element_id)
+
+    def completed_at(self, task: Task) -> datetime:
+        """Return when a task was completed."""
+        token = self.recorder.find_token(task)
+        return self.now if token is None or token.completed_at is None else token.completed_at
+
+    # --- running ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start recording, and run until the first element that takes time."""
+        self.recorder.attach()
+        tap.add_listener(self.workflow, self)
+        self.act(self._start_instance)
+
+    def finish(self) -> None:
+        """Write the instance to the sink, and forget it."""
+        tap.remove_listener(self.workflow, self)
+        self.recorder.detach()
+        self.recorder.flush()
+
+    def act(self, action: Callable[[], None]) -> None:
+        """Do what was scheduled for this time, and all that follows from it without taking time."""
+        if self.stopped:
+            return
+        self.workflow.now = self.now
+        try:
+            action()
+            self._run_ready_tasks()
+        except (TokctlError, OverflowError):  # the clock would leave the calendar
+            raise
+        except Exception as error:  # SpiffWorkflow may raise any exception for an invalid model
+            raise InputError(_describe_error(error, self.source, self._running)) from error
+
+    def schedule(self, time: datetime, action: Callable[[], None]) -> None:
+        """Schedule an action; those of the same time happen in the order in which they were scheduled."""
+        self.queue.schedule(time, self, action)
+
+    def next_number(self) -> int:
+        """Return a number that this run has not used before, the same in each run of a scenario."""
+        self._counter += 1
+        return self._counter
 
     # --- callbacks of the workflow ------------------------------------------------------------------
 
     def task_state_changed(self, task: Task, previous: int) -> None:
-        """Handle a task that is ready to run or has started to wait."""
+        """Handle a task that is ready to run, has started to wait, or has ended."""
+        workflow = task.workflow
+        self._unsettled[workflow] = None
         if task.state == TaskState.WAITING:
-            task.workflow.waiting[task.id] = task
+            workflow.list_waiting(task)
         elif previous == TaskState.WAITING:
-            task.workflow.waiting.pop(task.id, None)
+            workflow.unlist_waiting(task)
+        if task.state & _LIVE:
+            workflow.live[task.id] = task
+        else:
+            workflow.live.pop(task.id, None)
         if task.state == TaskState.READY:
             if task.task_spec.manual:
-                _Job(self, task).start_attempt()
+                SimulatedJob(self, task).start_attempt()
+            elif isinstance(task.task_spec, BoundaryEvent):  # it interrupts before anything else happens
+                self._ready.appendleft(task)
             else:
                 self._ready.append(task)
         elif task.state == TaskState.WAITING and isinstance(task.task_spec, CatchingEvent):
-            self._reached.append(task)
+            self.events.reach(task)
+        elif task.state == TaskState.COMPLETED and getattr(task.task_spec, "bpmn_id", None) is not None:
+            self.conversation.element_completed(self, task.task_spec.bpmn_id)
 
     def task_removed(self, task: Task) -> None:
-        """Forget a dropped task; its scheduled events detect this."""
-        task.workflow.waiting.pop(task.id, None)
+        """Forget a dropped task, and cancel what runs inside it; its scheduled events detect this."""
+        task.workflow.unlist_waiting(task)
+        task.workflow.live.pop(task.id, None)
+        self._unsettled[task.workflow] = None
+        self.workflow.event_manager.remove_task(task)
+        inner = self.workflow.get_subprocess(task)
+        if inner is not None:
+            inner.cancel()
 
     # --- driving ------------------------------------------------------------------------------------
 
@@ -183,84 +214,30 @@ class InstanceRun:
         if suspend is not None and self.random.random() < suspend.probability:
             self.schedule(self.now + suspend.after, partial(self._suspend, suspend.lasts))
         self._ready.append(root)
-        self._run_ready_tasks()
 
     def _run_ready_tasks(self) -> None:
         """Run all tasks that take no time."""
-        while self._ready and not self.stopped:
-            task = self._ready.popleft()
-            if not self.has_state(task, TaskState.READY):
-                continue
-            self._check_endless_loop(task)
-            self.run_task(task)
-            if not self._ready:
-                self._schedule_reached_events()
-        self._schedule_reached_events()
+        while not self.stopped:
+            while self._ready and not self.stopped:
+                if self.queue.stop_requested.is_set():
+                    self.stopped = True
+                    break
+                task = self._ready.popleft()
+                if not self.has_state(task, TaskState.READY):
+                    continue
+                self._loop_guard.check(task)
+                self.run_task(task)
+                if not self._ready:
+                    self.events.schedule()
+            unsettled, self._unsettled = self._unsettled, {}
+            for workflow in unsettled:
+                if workflow is self.workflow or workflow.parent_task_id in self.workflow.subprocesses:
+                    workflow.settle_joins()
+            if not self._ready and not self._unsettled:
+                break
+        self.events.schedule()
         if self.workflow.completed:
             self.stopped = True
-
-    def _check_end(self, stop: datetime | None) -> None:
-        self.stopped |= self.simulation.stop_requested.is_set()
-        self._events += 1
-        if stop is None and self._events > _MAX_EVENTS:
-            raise InputError(
-                f"{self.simulation.source}: an instance is still running after {_MAX_EVENTS:,} events.",
-                "Add 'until' to the scenario.",
-            )
-
-    def _check_endless_loop(self, task: Task) -> None:
-        """Stop a process that loops while the time does not advance."""
-        if self._loop_checked_at != self.now:
-            self._loop_checked_at = self.now
-            self._visits.clear()
-        self._visits[task.task_spec] += 1
-        if self._visits[task.task_spec] % _MAX_ROUNDS:
-            return
-        rounds, above = 0, task.parent
-        while above is not None:
-            token = self.recorder.find_token(above)
-            if token is not None and token.created_at < self.now:
-                break
-            rounds += above.task_spec is task.task_spec
-            above = above.parent
-        # Many visits may also be the instances of a multi-instance activity, which are not a loop.
-        if rounds >= _MAX_ROUNDS // 2:
-            raise InputError(
-                f"{self.simulation.source}: '{_element_id(task.task_spec)}' is in an endless loop:"
-                f" simulated time did not advance in {rounds} rounds."
-            )
-
-    def _schedule_reached_events(self) -> None:
-        """Schedule the events that were reached."""
-        reached, self._reached = self._reached, []
-        for task in reached:
-            if task.state == TaskState.WAITING:
-                for timer in find_events(task, TimerEventDefinition):
-                    self.schedule(max(timer.due(task), self.now), partial(self._fire_timer, task, timer))
-                self._schedule_messages(task)
-
-    def _fire_timer(self, task: Task, timer: Any) -> None:
-        if not self.has_state(task, TaskState.WAITING):
-            return
-        task.task_spec._update(task)  # noqa: SLF001 - what the engine itself does with its timers
-        if isinstance(timer, CycleTimer) and task.state == TaskState.WAITING:
-            self.schedule(max(timer.due(task), self.now), partial(self._fire_timer, task, timer))
-
-    def _schedule_messages(self, task: Task) -> None:
-        """Schedule the scenario's messages for a task that waits for them."""
-        for one in find_events(task, MessageEventDefinition, SignalEventDefinition):
-            message = self.simulation.scenario.messages.get(one.name)
-            if self.case is not None:
-                message = self.case.messages.get(one.name, message)
-            if message is not None and self.random.random() < message.probability:
-                sets = {name: draw(self.random, self.number) for name, draw in message.sets.items()}
-                event = BpmnEvent(one, payload=sets)
-                self.schedule(self.now + message.after(self.random), partial(self._deliver_message, task, event))
-
-    def _deliver_message(self, task: Task, event: BpmnEvent) -> None:
-        if self.has_state(task, TaskState.WAITING):
-            task.task_spec.catch(task, event)
-            task.task_spec._update(task)  # noqa: SLF001 - what the engine itself does with its events
 
     def has_state(self, task: Task, state: int) -> bool:
         """Tell whether a task is in a state, and still part of the instance.
@@ -287,131 +264,51 @@ class InstanceRun:
     def _suspend(self, lasts: timedelta | None) -> None:
         """Suspend the instance, forever or for some time; events scheduled for this time happen afterwards."""
         self.recorder.suspend()
-        self._scheduled, held = [], sorted(self._scheduled)
+        held = self.queue.take(self)
         if lasts is not None:
             until = self.now + lasts
             self.schedule(until, self.recorder.resume)
-            for time, _, action in held:
+            for time, action in held:
                 self.schedule(max(time, until), action)
-
-    def next_number(self) -> int:
-        """Return a number that this run has not used before, the same in each run of a scenario."""
-        self._counter += 1
-        return self._counter
 
     def run_task(self, task: Task) -> None:
         """Run a task, and remember it for the message of an error from SpiffWorkflow."""
         self._running = task
-        task.run()
+        try:
+            task.run()
+        except IncidentError as error:  # the task is FAILED
+            self.recorder.annotate(task, error_message=str(error))
+        self._end_by_uncaught_error(task)
 
-    def schedule(self, time: datetime, action: Callable[[], None]) -> None:
-        """Schedule an action; those of the same time happen in the order in which they were scheduled."""
-        heapq.heappush(self._scheduled, (time, self.next_number(), action))
+    def _end_by_uncaught_error(self, task: Task) -> None:
+        """End the instance if it has thrown an error that nothing catches (ISO 19510, section 10.5.1)."""
+        workflow = self.workflow
+        if any(isinstance(one.event_definition, ErrorDefinition) for one in workflow.bpmn_events):
+            workflow.bpmn_events.clear()
+            element = self.element(task)
+            what = "its error is not caught, and ends the instance"
+            self.simulation.approximations.add(element.id, element.type, what)
+            for live in workflow.get_tasks(state=TaskState.NOT_FINISHED_MASK):
+                live.cancel()
+            workflow.completed = True
+            self.stopped = True
+
+    @property
+    def source(self) -> str:
+        """The name of the document that the process is from."""
+        return self.simulation.models[self.process_id].source
 
     def _new_token_id(self, _task: UUID, _visit: int) -> str:
         return make_token_id(f"{self.instance_id}/{len(self.recorder.lifecycle)}")
 
-    def _describe_error(self, error: Exception) -> str:
-        spec = getattr(error, "task_spec", None)
-        if spec is None and self._running is not None:
-            spec = self._running.task_spec
-        where = "" if spec is None else f" at '{_element_id(spec)}'"
-        what = str(error).rstrip(". ")
-        if not isinstance(error, SpiffWorkflowException):
-            what = f"{type(error).__name__}: {what}"
-        return f"{self.simulation.source}: SpiffWorkflow stopped{where}: {what}."
 
-
-class _Job:
-    """A task's job: attempts, failures, retries, BPMN errors, as the scenario plans them."""
-
-    def __init__(self, run: InstanceRun, task: Task) -> None:
-        self.run = run
-        self.task = task
-        self.plan = run.simulation.plan(run.case, task.task_spec.bpmn_id)
-        self.failures = 0
-        self.annotate(job_key=make_job_key(f"{run.instance_id}/job/{run.next_number()}"))
-        if self.plan.workers:
-            self.annotate(worker_id=run.random.choice(self.plan.workers))
-
-    def annotate(self, **fields: Any) -> None:
-        self.run.recorder.annotate(self.task, **fields)
-
-    def start_attempt(self) -> None:
-        """Start the first attempt or the next one; do nothing if the task is no longer ready."""
-        run, plan = self.run, self.plan
-        if not run.has_state(self.task, TaskState.READY):
-            return
-        retries = 0 if plan.retries is None else plan.retries.max
-        timeout = None if plan.timeout is None else run.now + plan.timeout
-        self.annotate(retries_left=retries - self.failures, timeout_at=timeout)
-        if plan.hangs is not None and run.random.random() < plan.hangs:
-            return
-        takes = _SECOND if plan.takes is None else plan.takes(run.random)
-        run.schedule(run.now + takes, self._end_attempt)
-
-    def _end_attempt(self) -> None:
-        run, task, plan = self.run, self.task, self.plan
-        if not run.has_state(task, TaskState.READY):
-            return
-        if plan.error is not None and run.random.random() < (plan.error_probability or 0.0):
-            self.annotate(retries_used=self.failures)
-            if self._throw_error(plan.error):
-                return
-        if self._attempt_fails():
-            self._fail()
-            return
-        if plan.sets:
-            task.data.update({name: draw(run.random, run.number) for name, draw in plan.sets.items()})
-        self.annotate(retries_used=self.failures)
-        run.run_task(task)
-
-    def _attempt_fails(self) -> bool:
-        if self.plan.fails_times is not None:
-            return self.failures < self.plan.fails_times
-        return self.plan.fails is not None and self.run.random.random() < self.plan.fails
-
-    def _fail(self) -> None:
-        retries = self.plan.retries
-        if retries is None or self.failures >= retries.max:
-            self.annotate(retries_used=self.failures, error_message="no retries left")
-            self.task.error()
-            return
-        self.failures += 1
-        self.annotate(retries_left=retries.max - self.failures, retries_used=self.failures)
-        self.run.schedule(self.run.now + retries.backoff(self.run.random), self.start_attempt)
-
-    def _throw_error(self, code: str) -> bool:
-        """Throw a BPMN error from the task; False if no boundary event of it catches that."""
-        event = BpmnEvent(ErrorEventDefinition(code, code), payload={})
-        for sibling in self.task.parent.children:
-            spec = sibling.task_spec
-            if isinstance(spec, BoundaryEvent) and spec.catches(sibling, event):
-                spec.catch(sibling, event)
-                spec._update(sibling)  # noqa: SLF001 - what the engine itself does with its events
-                return True
-        return False
-
-
-def _find_unused_tasks(scenario: Scenario, definitions: Sequence[Definition]) -> tuple[str, ...]:
-    """Return the names of tasks in a scenario that match no element."""
-    elements = [element for definition in definitions for element in definition.elements]
-    named = dict.fromkeys(name for case in (scenario, *scenario.cases.values()) for name in case.tasks)
-    return tuple(
-        n for n in named if n != "default" and not any(fnmatchcase(e, n) for e in elements) and n not in elements
-    )
-
-
-def _simulation_key(scenario: Scenario, process: str, definitions: Sequence[Definition]) -> str:
-    """Return a key that distinguishes a simulation from those of another model, scenario or seed.
-
-    A store that holds both would mix their tokens if the ids were the same.
-    """
-    digest = blake2b(scenario.fingerprint.encode(), digest_size=16)
-    for text in sorted({definition.xml or "" for definition in definitions}):
-        digest.update(text.encode())
-    return f"{scenario.seed}/{process}/{digest.hexdigest()}"
-
-
-def _element_id(spec: TaskSpec) -> str:
-    return str(getattr(spec, "bpmn_id", None) or spec.name)
+def _describe_error(error: Exception, source: str, running: Task | None) -> str:
+    """Describe an error of SpiffWorkflow, which may have the spec where it happened; ``running`` is the last task."""
+    spec = getattr(error, "task_spec", None)
+    if spec is None and running is not None:
+        spec = running.task_spec
+    where = "" if spec is None else f" at '{element_id(spec)}'"
+    what = str(error).rstrip(". ")
+    if not isinstance(error, SpiffWorkflowException):
+        what = f"{type(error).__name__}: {what}"
+    return f"{source}: SpiffWorkflow stopped{where}: {what}."

@@ -31,11 +31,19 @@
         takes: {uniform: [5m, 2h]}
         hangs: 1%               # never ends; true: always
         worker: [north, south]  # one of them at random
-        sets: {carrier: {choice: [dhl, ups]}}     # variables that the task sets
+        sets: {carrier: {choice: [dhl, ups]}}     # variables that the task sets, over those of its script
       check:
         throws: {error: E-STOCK, probability: 5%} # a BPMN error, for a boundary event
+      pack:
+        instances: {range: [1, 5]}                # of a multi-instance activity or loop (default: as the model says)
 
-    messages:                   # by the name of a message or signal: sent when a token waits for it
+    flows:                      # which sequence flows are taken, by id (default: as their conditions say)
+      flow_3: 70%               # this share of the visits; flows that are not named share what is missing from 100%
+      flow_4: never             # or always
+
+    trigger: order-received     # the start event: its id, or its message or signal (default: one without a trigger)
+
+    messages:                   # by message, signal, or id of the event: sent when a token waits for it
       payment-received: {after: {uniform: [1m, 1h]}, sets: {paid: true}, probability: 90%}
       shipped: 4m               # this long after the wait began
 
@@ -51,7 +59,8 @@ A duration may be random: one of ``{fixed: duration}``, ``{uniform: [low, high]}
 ``{exponential: mean}``. Probabilities are ``0.05``, ``5%``, ``true`` or ``false``.
 
 Precedence, field by field: the id of a task, then globs in their order, then ``default`` (initially ``{takes: 1s}``). A
-task is any element that does work: task, serviceTask, userTask, manualTask, scriptTask, sendTask and businessRuleTask.
+task is any element that does work: task, serviceTask, userTask, manualTask, scriptTask, sendTask, businessRuleTask, and
+a callActivity whose process is not at hand.
 
 A job that fails and has retries left is tried again after ``backoff``; one that has none is FAILED, and its instance
 stays ACTIVE, as with an incident. In ``cases``, ``starts`` is when the instance starts, as a duration after the start.
@@ -82,6 +91,7 @@ from tokctl.simulation.distributions import (
     parse_start_time,
     parse_value_generator,
 )
+from tokctl.simulation.flow_choice import ALWAYS, NEVER, FlowPlan
 
 _Duration = Callable[[Random], timedelta]
 _T = TypeVar("_T")
@@ -109,6 +119,7 @@ class TaskPlan:
     sets: Mapping[str, ValueGenerator] | None = None
     error: str | None = None
     error_probability: float | None = None
+    instances: ValueGenerator | None = None
 
     def with_fallback(self, other: TaskPlan) -> TaskPlan:
         """Return this plan, with missing fields from the other one."""
@@ -145,6 +156,7 @@ class InstancePlan:
     variables: Mapping[str, ValueGenerator] = field(default_factory=dict)
     tasks: Mapping[str, TaskPlan] = field(default_factory=dict)
     messages: Mapping[str, MessagePlan] = field(default_factory=dict)
+    flows: Mapping[str, FlowPlan] = field(default_factory=dict)
     cancel: Intervention | None = None
     suspend: Intervention | None = None
     starts: timedelta | None = None
@@ -163,6 +175,7 @@ class Scenario(InstancePlan):
     """A whole scenario; without any field it is one instance in which every task takes a second."""
 
     process: str | None = None
+    trigger: str | None = None
     seed: int | str = 1
     start: datetime | None = None
     until: timedelta | None = None
@@ -250,22 +263,25 @@ class _Node:
 
 
 def _parse_scenario(given: _Node) -> Scenario:
-    given.fields("process", "seed", "start", "until", "instances", "cases", *_CASE_FIELDS)
+    given.fields("process", "trigger", "seed", "start", "until", "instances", "cases", *_CASE_FIELDS)
     instances = given.child("instances", 1).fields("count", "rate", "arrival", short="count")
     arrival = instances.child("arrival", "fixed")
     if arrival.value not in {"fixed", "poisson"}:
         arrival.fail(f"{arrival.value!r} is neither fixed nor poisson")
     if arrival.value == "poisson" and "rate" not in instances.value:
         arrival.fail("poisson: the rate is missing")
-    seed, process = given.child("seed", 1), given.child("process")
+    seed, process, trigger = given.child("seed", 1), given.child("process"), given.child("trigger")
     if isinstance(seed.value, bool) or not isinstance(seed.value, (int, str)):
         seed.fail(f"{seed.value!r} is neither an integer nor a text")
     if process.value is not None and not isinstance(process.value, str):
         process.fail(f"{process.value!r} is not a process id")
+    if trigger.value is not None and not isinstance(trigger.value, str):
+        trigger.fail(f"{trigger.value!r} is not the id of a start event, or the name of its message or signal")
     count = instances.child("count", 1).read(_parse_count)
     return Scenario(
         **_parse_case(given),
         process=process.value,
+        trigger=trigger.value,
         seed=seed.value,
         start=given.child("start").optional(parse_start_time),
         until=given.child("until").optional(_parse_timedelta),
@@ -290,6 +306,7 @@ def _parse_case(given: _Node) -> dict[str, Any]:
         "variables": given.child("variables").draws(),
         "tasks": {str(name): _parse_task(task) for name, task in given.child("tasks").items().items()},
         "messages": {str(name): _parse_message(node) for name, node in given.child("messages").items().items()},
+        "flows": {str(name): node.read(_parse_flow) for name, node in given.child("flows").items().items()},
         "cancel": _parse_intervention(given, "cancel", "after", "probability"),
         "suspend": _parse_intervention(given, "suspend", "after", "probability", "lasts"),
         "starts": given.child("starts").optional(_parse_timedelta),
@@ -318,6 +335,7 @@ def _parse_task(given: _Node) -> TaskPlan:
         sets=sets.draws() if given.value and "sets" in given.value else None,
         error=throws.child("error").value,
         error_probability=probability.read(parse_probability) if throws.value else None,
+        instances=given.child("instances").optional(_parse_instances),
     )
 
 
@@ -357,6 +375,22 @@ def _fingerprint(given: Mapping[Any, Any], instances: Mapping[Any, Any]) -> str:
     return blake2b(repr((said, arrivals)).encode(), digest_size=16).hexdigest() if said or arrivals else ""
 
 
+def _parse_flow(value: object) -> FlowPlan:
+    if value in (ALWAYS, NEVER):
+        return str(value)
+    try:
+        return parse_probability(value)
+    except ScenarioValueError:
+        raise ScenarioValueError(f"{value!r} is none of {ALWAYS}, {NEVER}, and a share such as 70%") from None
+
+
+def _parse_instances(value: object) -> ValueGenerator:
+    generate = parse_value_generator(value)
+    if not isinstance(value, Mapping):
+        _parse_whole_number(value)
+    return generate
+
+
 def _parse_timedelta(value: object) -> timedelta:
     return timedelta(seconds=parse_seconds(value))
 
@@ -373,5 +407,5 @@ def _parse_count(value: object) -> int:
     return _parse_whole_number(value)
 
 
-_CASE_FIELDS = ("variables", "tasks", "messages", "cancel", "suspend", "starts")
-_TASK_FIELDS = ("takes", "fails", "retries", "hangs", "worker", "timeout", "sets", "throws")
+_CASE_FIELDS = ("variables", "tasks", "messages", "flows", "cancel", "suspend", "starts")
+_TASK_FIELDS = ("takes", "fails", "retries", "hangs", "worker", "timeout", "sets", "throws", "instances")

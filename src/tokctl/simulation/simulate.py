@@ -10,7 +10,7 @@ import heapq
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib import import_module
@@ -21,8 +21,9 @@ from typing import Any
 
 from tokctl.bpmn.parser import read_definitions
 from tokctl.errors import InputError, NotFoundError, UsageError
-from tokctl.model.definitions import Definition
 from tokctl.recorder.lifecycle import Sink
+from tokctl.simulation.limits import RunLimits
+from tokctl.simulation.report import Approximation, Waiting
 from tokctl.simulation.scenario import Scenario
 
 Progress = Callable[[int, int], None]
@@ -30,13 +31,17 @@ Progress = Callable[[int, int], None]
 
 _RECURSION_LIMIT = 200_000
 _STACK_BYTES = 512 * 1024 * 1024
+_SECONDS_TO_STOP = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class SimulationResult:
     """The result of a simulation: when the clock started and stopped, and how much was recorded.
 
-    ``unused`` are the names among the scenario's tasks that match no element of the model.
+    ``unused`` are the names among the scenario's tasks and flows that match nothing of the model. ``approximations``
+    says what ran differently from the model, by element; ``waiting`` what the instances that did not end wait for.
+    ``exhausted`` instances were stopped at the limit of steps. ``not_executable`` are the processes that ran although
+    they are marked as not executable.
     """
 
     start: datetime
@@ -45,6 +50,10 @@ class SimulationResult:
     tokens: int
     newest: str | None
     unused: tuple[str, ...] = ()
+    approximations: tuple[Approximation, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+    exhausted: int = 0
+    not_executable: tuple[str, ...] = ()
 
 
 def read_models(paths: Iterable[Path]) -> list[tuple[str, bytes]]:
@@ -60,39 +69,53 @@ def read_models(paths: Iterable[Path]) -> list[tuple[str, bytes]]:
     return models
 
 
-def simulate(
+def simulate(  # noqa: PLR0913 - all but the first three are options
     models: Sequence[tuple[str, str | bytes]],
     scenario: Scenario | None,
     sink: Sink,
     *,
+    called: Sequence[tuple[str, str | bytes]] = (),
+    all_processes: bool = False,
     start: datetime | None = None,
     end: datetime | None = None,
     progress: Progress | None = None,
+    limits: RunLimits | None = None,
+    trust_scripts: bool = False,
 ) -> SimulationResult:
     """Run a model's instances by a scenario and record them into the sink.
 
-    ``models`` are (name, XML) pairs: the process, and in any order those that it calls. Without a scenario there is one
-    instance in which every task takes a second. The scenario's own ``start`` takes precedence over ``start``; with
-    ``end`` instead, the clock stops then, and starts ``until`` before. Each instance is written to the sink once, when
-    it has ended, has no scheduled event left, or the clock stops, in the order of their starts; ``progress`` is called
-    after each. Both are called from a thread of the simulation, while the caller's thread waits.
+    ``models`` are (name, XML) pairs: the process, and in any order those that it calls; ``called`` has only processes
+    that are called. With ``all_processes`` an instance is one of each process, which exchange messages. Without a
+    scenario there is one instance in which every task takes a second. The scenario's own ``start`` takes precedence
+    over ``start``; with ``end`` instead, the clock stops then, and starts ``until`` before. Each instance is written to
+    the sink once, when it has ended, has no scheduled event left, or the clock stops, in the order of their starts;
+    ``progress`` is called after each. Both are called from a thread of the simulation, while the caller's thread waits.
 
-    Raises ``InputError``, naming the element or construct, for a model that SpiffWorkflow cannot run, a condition or
-    script that fails and an endless loop; ``UsageError`` if the start is unknown, SpiffWorkflow is not installed, or
-    the clock would leave the years 1 to 9999. Instances recorded before the error are kept.
+    Nothing of the models is executed, unless ``trust_scripts``: then their Python is.
+
+    Raises ``InputError``, naming the element or construct, for a model that cannot be run, calls that are nested too
+    deeply and an endless loop; ``UsageError`` if the start is unknown, SpiffWorkflow is not installed, or the clock
+    would leave the years 1 to 9999. Instances recorded before the error are kept.
     """
     scenario = scenario or Scenario()
-    definitions = [d for name, xml in models for d in read_definitions(xml, name)]
-    texts = _decode_models(models, definitions)
+    main = [(name, d) for name, xml in models for d in read_definitions(xml, name, executable_only=False)]
+    others = [(name, d) for name, xml in called for d in read_definitions(xml, name, executable_only=False)]
     stop_requested = threading.Event()
 
     def work() -> SimulationResult:
         import_module("tokctl.recorder.spiff")  # says what to install where SpiffWorkflow is missing
-        from tokctl.simulation.instance_run import Simulation
+        from tokctl.simulation.simulation import Models, Simulation
 
-        run = Simulation(texts, definitions, scenario, sink, stop_requested)
+        simulation = Simulation(
+            Models(main, others, all_processes),
+            scenario,
+            sink,
+            stop_requested,
+            limits=limits or RunLimits(),
+            trust_scripts=trust_scripts,
+        )
         try:
-            return _run(run, scenario, _resolve_start(scenario, start, end), progress)
+            return _run(simulation, scenario, _resolve_start(scenario, start, end), progress)
         except OverflowError:
             raise UsageError(
                 "the simulation leaves the years 1 to 9999.", "Use shorter times or a higher rate in the scenario."
@@ -139,45 +162,59 @@ def _resolve_start(scenario: Scenario, start: datetime | None, end: datetime | N
     return start
 
 
-def _decode_models(
-    models: Sequence[tuple[str, str | bytes]], definitions: Sequence[Definition]
-) -> list[tuple[str, str]]:
-    """Return the models as text: a definition has the decoded text."""
-    texts = dict.fromkeys(definition.xml or "" for definition in definitions)
-    return list(zip([name for name, _ in models], texts, strict=False))
-
-
 def _run(simulation: Any, scenario: Scenario, begin: datetime, progress: Progress | None) -> SimulationResult:
     stop = None if scenario.until is None else begin + scenario.until
-    done = tokens = 0
+    done = tokens = exhausted = 0
     end, newest = begin, None
     for number, at in starts(scenario, begin):
         if simulation.stop_requested.is_set() or (stop is not None and at > stop):
             break
-        run = simulation.run(number, at, stop)
-        end, newest = max(end, run.now), run.instance_id
-        done += 1
-        tokens += run.tokens
+        conversation = simulation.run(number, at, stop)
+        end, newest = max(end, conversation.queue.now), conversation.runs[0].instance_id
+        done += len(conversation.runs)
+        tokens += conversation.tokens
+        exhausted += conversation.steps_exhausted
         if progress is not None:
-            progress(done, scenario.count)
-    return SimulationResult(begin, stop or end, done, tokens, newest, simulation.unused)
+            progress(number, scenario.count)
+    return SimulationResult(
+        begin,
+        stop or end,
+        done,
+        tokens,
+        newest,
+        simulation.unused,
+        simulation.approximations.list(),
+        simulation.waiting.list(),
+        exhausted,
+        simulation.not_executable,
+    )
 
 
 def _run_with_deep_stack(work: Callable[[], SimulationResult], stop_requested: threading.Event) -> SimulationResult:
     """Run it in a thread in which it can recurse deeply; an interrupt here stops it there.
 
-    SpiffWorkflow follows a chain of elements by recursion, in parsing as in running: some hundred
-    elements in a row are more than Python allows by itself.
+    SpiffWorkflow follows a chain of elements by recursion: some hundred elements in a row are more than Python allows
+    by itself. A trusted script that does not end cannot be stopped: after an interrupt, its thread is left behind.
     """
     limit, size = sys.getrecursionlimit(), threading.stack_size(_STACK_BYTES)
+    outcome: Future[SimulationResult] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            outcome.set_exception(error)
+
     sys.setrecursionlimit(max(limit, _RECURSION_LIMIT))
+    thread = threading.Thread(target=run, name="simulation", daemon=True)
     try:
-        with ThreadPoolExecutor(1, "simulation") as pool:
-            try:
-                return pool.submit(work).result()
-            except BaseException:
-                stop_requested.set()
-                raise
+        thread.start()
+        try:
+            return outcome.result()
+        except BaseException:
+            stop_requested.set()
+            thread.join(_SECONDS_TO_STOP)
+            raise
     finally:
         threading.stack_size(size)
         sys.setrecursionlimit(limit)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from datetime import MAXYEAR, UTC, datetime, timedelta
+from typing import Any
 
 from SpiffWorkflow.bpmn.specs.event_definitions.multiple import MultipleEventDefinition
 from SpiffWorkflow.bpmn.specs.event_definitions.timer import (
@@ -14,19 +14,45 @@ from SpiffWorkflow.bpmn.specs.event_definitions.timer import (
 )
 from SpiffWorkflow.task import Task
 
-from tokctl.errors import InputError
+from tokctl.bpmn.element_details import EventDefinition
 
 
-class DueTimer(DurationTimerEventDefinition):  # type: ignore[misc]
-    """Fires at a date, or when a duration has passed since it was reached."""
+@dataclass(slots=True)
+class TimerSchedule:
+    """When a timer fires next, how often it still fires (-1: without end), and the time between."""
 
-    def due(self, task: Task) -> datetime:
-        """Return when it fires, computed once for each visit."""
-        key = f"due:{self.name}"
+    next: datetime
+    cycles: int = 1
+    every: timedelta = timedelta(0)
+
+
+class _ScheduledTimerMixin:
+    """A timer whose schedule the interpreter of the workflow makes, once for each visit."""
+
+    def __init__(self, name: str, event: EventDefinition) -> None:
+        super().__init__(name, expression=None)  # type: ignore[call-arg]
+        self.event = event
+
+    def schedule(self, task: Task) -> TimerSchedule:
+        """Return the schedule of a visit."""
+        key = f"timer:{self.name}"  # type: ignore[attr-defined]
         known = task.internal_data.get(key)
         if known is None:
-            known = task.internal_data[key] = _evaluate_timer(task, self.expression, _parse_due_time)
+            known = task.internal_data[key] = task.workflow.top_workflow.interpreter.timer_schedule(task, self.event)
         return known  # type: ignore[no-any-return]
+
+    def reset(self, task: Task) -> None:
+        """Reset the schedule for the next visit."""
+        task.internal_data.pop(f"timer:{self.name}", None)  # type: ignore[attr-defined]
+        super().reset(task)  # type: ignore[misc]
+
+
+class DueTimer(_ScheduledTimerMixin, DurationTimerEventDefinition):  # type: ignore[misc]
+    """Fires once: at a date, when a duration has passed since it was reached, or at the first time of a cycle."""
+
+    def due(self, task: Task) -> datetime:
+        """Return when it fires."""
+        return self.schedule(task).next
 
     def has_fired(self, task: Task) -> bool:
         """Tell whether it is due."""
@@ -34,37 +60,26 @@ class DueTimer(DurationTimerEventDefinition):  # type: ignore[misc]
             task.internal_data["event_fired"] = True
         return bool(task.internal_data.get("event_fired", False))
 
-    def reset(self, task: Task) -> None:
-        """Reset the time for the next visit."""
-        task.internal_data.pop(f"due:{self.name}", None)
-        super().reset(task)
 
-
-class CycleTimer(CycleTimerEventDefinition):  # type: ignore[misc]
+class CycleTimer(_ScheduledTimerMixin, CycleTimerEventDefinition):  # type: ignore[misc]
     """Fires repeatedly: ``R3/PT10M``, or ``R/2025-01-01T00:00:00Z/PT1H`` with its start."""
 
     def due(self, task: Task) -> datetime:
         """Return when it fires next; now if it has fired for the last time."""
-        state = self._state(task)
-        return state["next"] if state["cycles"] != 0 else get_virtual_time(task)
+        schedule = self.schedule(task)
+        return schedule.next if schedule.cycles != 0 else get_virtual_time(task)
 
     def cycle_complete(self, task: Task) -> bool:
         """Tell whether it is due, and if so advance to the next time."""
-        state = self._state(task)
-        if state["cycles"] == 0:
+        schedule = self.schedule(task)
+        if schedule.cycles == 0:
             task.internal_data["event_fired"] = True
             return False
-        if state["next"] > get_virtual_time(task):
+        if schedule.next > get_virtual_time(task):
             return False
-        state["next"] += state["every"]
-        state["cycles"] -= 1
+        schedule.next += schedule.every
+        schedule.cycles -= 1
         return True
-
-    def _state(self, task: Task) -> dict[str, Any]:
-        state: dict[str, Any] | None = task.internal_data.get("cycle")
-        if state is None:
-            state = task.internal_data["cycle"] = _evaluate_timer(task, self.expression, _parse_cycle)
-        return state
 
 
 def find_events(task: Task, *kinds: type) -> list[Any]:
@@ -79,39 +94,48 @@ def get_virtual_time(task: Task) -> datetime:
     return task.workflow.top_workflow.now  # type: ignore[no-any-return]
 
 
-_T = TypeVar("_T")
+def parse_timer(value: object, now: datetime) -> TimerSchedule:
+    """Read the value of a timer: a date, a duration or a cycle (ISO 8601; BPMN 2.0, section 10.5.5).
 
-
-def _evaluate_timer(task: Task, expression: str, read: Callable[[str, datetime], _T]) -> _T:
-    """Evaluate and parse a timer's value; raises ``InputError`` if either fails."""
-    engine = task.workflow.script_engine
-    value = engine.evaluate(task, expression)
+    Raises ValueError: it is none of them.
+    """
     if isinstance(value, timedelta):
-        value = f"PT{value.total_seconds()}S"
-    try:
-        return read(value.isoformat() if isinstance(value, datetime) else str(value), get_virtual_time(task))
-    except Exception as error:  # the parser of durations raises no more specific exception
-        raise InputError(engine.describe(task, expression, error)) from error
-
-
-def _parse_due_time(text: str, now: datetime) -> datetime:
-    return now + _parse_duration(text, now) if text[:1] in {"P", "p"} else _parse_time(text)
-
-
-def _parse_cycle(text: str, now: datetime) -> dict[str, Any]:
-    repeats, *parts = text.upper().lstrip("R").split("/")
-    every = _parse_duration(parts[-1], now)
+        return TimerSchedule(now + value)
+    if isinstance(value, datetime):
+        return TimerSchedule(_to_utc(value))
+    text = str(value).strip()
+    if text[:1] not in {"R", "r"}:
+        return TimerSchedule(_parse_time_or_duration(text, now))
+    repeats, *parts = text.upper().split("/")
+    if not parts or not (repeats == "R" or repeats[1:].isdigit()):
+        raise ValueError("a cycle is written R3/PT10M")
+    duration = next((part for part in parts if part.startswith("P")), None)
+    every = timedelta(0) if duration is None else _parse_duration(duration, now)
     if every <= timedelta(0):
         raise ValueError("a cycle must be longer than 0")
-    first = _parse_time(parts[0]) if len(parts) > 1 else now + every
-    return {"cycles": int(repeats) if repeats else -1, "next": first, "every": every}
+    start = next((part for part in parts if not part.startswith("P")), None)
+    first = now + every if start is None or parts[0] == duration else _parse_time_or_duration(start, now)
+    return TimerSchedule(first, int(repeats[1:] or -1), every)
+
+
+def _parse_time_or_duration(text: str, now: datetime) -> datetime:
+    if text[:1] in {"P", "p"}:
+        return now + _parse_duration(text, now)
+    return _to_utc(datetime.fromisoformat(text))
 
 
 def _parse_duration(text: str, start: datetime) -> timedelta:
-    parsed = TimerEventDefinition.parse_iso_duration(text)
-    return TimerEventDefinition.get_timedelta_from_start(parsed, start)  # type: ignore[no-any-return]
+    try:
+        parsed = TimerEventDefinition.parse_iso_duration(text)
+        years = parsed.get("years", 0) + parsed.get("months", 0) / 12
+        if years <= MAXYEAR:  # SpiffWorkflow counts the days of each month
+            return TimerEventDefinition.get_timedelta_from_start(parsed, start)  # type: ignore[no-any-return]
+    except OverflowError:
+        raise
+    except Exception as error:  # the parser raises no more specific exception
+        raise ValueError(f"{text} is not a duration") from error
+    raise OverflowError(text)
 
 
-def _parse_time(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+def _to_utc(time: datetime) -> datetime:
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

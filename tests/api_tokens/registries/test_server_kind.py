@@ -87,7 +87,16 @@ def test_strapi_whose_content_api_is_closed(strapi: FakeStrapi):
         assert find(server.url).kind == "strapi"
 
 
-@pytest.mark.parametrize("path", ["/admin", "/admin/", "/admin/auth/login", "/admin/api-tokens", "/api"])
+@pytest.mark.parametrize("path", ["/api/api-tokens/", "/api-tokens/", "/api/v1/processes", "/api/api-tokens/7"])
+def test_an_address_within_a_cms(opened: Open, fake: FakeXiver, path: str):
+    registry = opened(server=fake.url + path)
+    registry.list()
+    assert registry.where == fake.url
+
+
+@pytest.mark.parametrize(
+    "path", ["/admin", "/admin/", "/admin/auth/login", "/admin/api-tokens", "/admin/settings/api-tokens", "/api"]
+)
 def test_an_address_within_strapi(opened: Open, strapi: FakeStrapi, path: str):
     strapi.add("ci")
     for _ in range(2):

@@ -236,6 +236,8 @@ def test_no_server_is_told():
         ("http://h:80", "http://h"),
         ("http://h:443", "http://h:443"),
         ("http://[::1]:8080", "http://[::1]:8080"),
+        ("http://[0:0::1]:80/x", "http://[::1]"),
+        ("https://[FE80::1%25eth0]/x", "https://[fe80::1%eth0]"),
         ("unix:///run/tokctl.sock", "unix:/run/tokctl.sock"),
     ],
 )

@@ -452,5 +452,6 @@ def test_no_screen_is_left_over():
     names |= {f"{name}-colour.txt" for name in COLOURED} | {f"{name}-ascii.txt" for name in IN_ASCII}
     names |= {f"explain-{place}-{room}.txt" for place in ("waits", "blocker", "incident", "dead") for room in (80, 120)}
     names |= {f"watch-{room}.txt" for room in (80, 120)}
+    names |= {f"diagram-{what}.svg" for what in ("instance", "process", "model")}
     assert {path.name for path in GOLDEN.iterdir()} == names
     assert (FIXTURES / "orders.ndjson").is_file()

@@ -105,10 +105,11 @@ def _send_probe(connection: Connection, kind: ServerKind, warn: Callable[[str], 
 
 
 def _root(address: ServerAddress, kind: str) -> str:
-    """Return the root of the API of a kind of server: the address without the usual ends of paths below it."""
+    """Return the root of the API of a kind of server: the address without the usual paths below it."""
     for ending in load_kind(kind).address_endings:
-        if address.path.endswith(ending):
-            return _url(address, address.path.removesuffix(ending))
+        root, found, _ = f"{address.path}/".rpartition(f"{ending}/")
+        if found:
+            return _url(address, root)
     return _url(address, address.path)
 
 

@@ -58,8 +58,8 @@ class ServerKind(ABC):
     capabilities: ClassVar[RegistryCapabilities]
     probe: ClassVar[CredentialProbe] = FIRST_TOKEN
     """The request by which the kind is recognized, and that is refused without a valid credential."""
-    address_endings: ClassVar[tuple[str, ...]] = ("/api/v1", "/api/api-tokens")
-    """Ends of the path of an address that are not part of the root of the API."""
+    address_endings: ClassVar[tuple[str, ...]] = ("/api/v1", "/api/api-tokens", "/api-tokens")
+    """Paths below the root of the API that an address may have: at its end, or with the path of a resource."""
     has_processes: ClassVar[bool] = False
     """Whether the same server has processes."""
     filters_by_name: ClassVar[bool] = False

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
-import os
-import sys
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
-from typing import Annotated, BinaryIO, cast
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from typing import Annotated, cast
 
 from tokctl.cli import options as opt
 from tokctl.cli.app import App, command
 from tokctl.cli.completion import complete_instance
+from tokctl.cli.output_files import open_target
 from tokctl.engines.ids import resolve_instance
-from tokctl.errors import StoreError, UsageError
+from tokctl.errors import UsageError
 from tokctl.model.definitions import Definition
 from tokctl.store import is_store_file
 from tokctl.store.exporting import documented, ndjson
@@ -48,44 +45,9 @@ def export(
     else:
         ids, models = store.all_instance_ids(), store.definitions()
     pieces = cast("Generator[bytes, None, None]", make(store, ids, models))
-    with _open_target(to) as stream, closing(pieces):
+    with open_target(to) as stream, closing(pieces):
         for piece in pieces:
             stream.write(piece)
-
-
-@contextmanager
-def _open_target(path: str | None) -> Iterator[BinaryIO]:
-    """Open the target of the export; a file gets its name only when it is complete."""
-    if path is None:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    if Path(path).exists() and not Path(path).is_file():  # a device or a pipe: written to directly
-        with _convert_write_errors(path), Path(path).open("wb") as stream:
-            yield stream
-        return
-    target = Path(path).resolve()
-    partial = target.with_name(f"{target.name}.{os.getpid()}.part")
-    with _convert_write_errors(path), ExitStack() as stack:
-        stack.callback(partial.unlink, missing_ok=True)
-        descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(descriptor, "wb") as raw:
-            if path.endswith(".gz"):
-                with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as zipped:
-                    yield cast("BinaryIO", zipped)
-            else:
-                yield raw
-        partial.replace(target)
-
-
-@contextmanager
-def _convert_write_errors(path: str) -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}.", "Name another file.") from None
 
 
 app = command(

@@ -41,7 +41,8 @@ class ImportResult(msgspec.Struct, kw_only=True):
 def import_files(
     app: App,
     files: Annotated[
-        list[str], opt.argument("FILE...", "Files to import, plain or gzip. - reads stdin.", click_type=opt.FILE_NAME)
+        list[str],
+        opt.argument("FILE...", "Files to import, plain, gzip or zstd. - reads stdin.", click_type=opt.FILE_NAME),
     ],
     rejects: Annotated[
         str | None, opt.path("FILE", "Write invalid records to this file (NDJSON), and import the others.")
@@ -51,9 +52,9 @@ def import_files(
 ) -> Listing:
     """Import tokens into the store.
 
-    Input can be API responses, lists of tokens or NDJSON, of any size. Each file is imported completely or not at all.
-    Importing a file again changes nothing. A token replaces the stored token with the same id, unless its
-    updated_at is older.
+    Input can be API responses, lists of tokens or NDJSON, in UTF-8 or UTF-16, of any size. Each file is imported
+    completely or not at all. Importing a file again changes nothing. A token replaces the stored token with the same
+    id, unless its updated_at is older.
     """
     with ExitStack() as stack:
         keep = _RejectLog(app, rejects, files, stack)

@@ -15,6 +15,7 @@ from msgspec import Raw, Struct
 
 from tokctl.documents.base import DocumentError
 from tokctl.model.instances import Instance
+from tokctl.model.json_values import decode_value
 from tokctl.model.states import COMPLETED, FAILED, canonical_state, is_final
 from tokctl.model.times import parse_time
 from tokctl.model.tokens import NULL, Token
@@ -75,8 +76,7 @@ def parse_moment(value: Any) -> datetime | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         while abs(value) >= 1e14:  # microseconds, nanoseconds
             value /= 1000
-    found = parse_time(value)
-    return None if found is None or found.year == _ZERO_TIME_YEAR else found
+    return parse_time(value)
 
 
 class _FieldReader:
@@ -107,7 +107,7 @@ class _FieldReader:
         """The first valid time: the same time appears in several fields, not always with the same precision."""
         for name in names:
             try:
-                found = parse_moment(msgspec.json.decode(self.fields.get(name, NULL)))
+                found = parse_moment(decode_value(self.fields.get(name, NULL)))
             except (msgspec.MsgspecError, UnicodeError, ValueError) as error:
                 raise DocumentError(name, str(error)) from None
             if found is not None:

@@ -26,6 +26,7 @@ from tokctl.engines.atomd.documents import Job, Timer
 from tokctl.engines.instance_tokens import keep_newest
 from tokctl.model.definitions import Definition, Element
 from tokctl.model.element_types import SUB_PROCESS_TYPES
+from tokctl.model.json_values import decode_value
 from tokctl.model.states import ACTIVE, CANCELLED, COMPLETED, FAILED, WAITING, is_final
 from tokctl.model.times import format_time
 from tokctl.model.tokens import NULL, UNKNOWN_ELEMENT_ID, Token
@@ -287,7 +288,7 @@ def _link_visits(source: Token | str | None, visit: Token, model: AtomdModel) ->
 
 
 def _add_context(visit: Token, **members: str) -> Token:
-    context = msgspec.json.decode(visit.execution_context) or {}
+    context = decode_value(visit.execution_context) or {}
     return replace(visit, execution_context=Raw(msgspec.json.encode(context | members)))
 
 

@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 
 from tokctl.errors import InputError
 from tokctl.model.states import ACTIVE, CANCELLED, COMPLETED, SUSPENDED
-from tokctl.model.times import to_utc
+from tokctl.model.times import to_known_utc
 from tokctl.model.tokens import NULL
 from tokctl.text import shorten
 
@@ -36,7 +36,7 @@ def to_time(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        return to_utc(datetime.fromisoformat(text))
+        return to_known_utc(datetime.fromisoformat(text))
     except ValueError:
         raise InputError(f"'{shorten(text)}' is not a time of Camunda 7.") from None
 
@@ -245,7 +245,7 @@ class VariableRow(_Row, frozen=True, kw_only=True, gc=False):
         if self.type == "Json" or form == "application/json":
             try:
                 text = msgspec.json.decode(self.value, type=str)
-                msgspec.json.decode(text)
+                msgspec.json.decode(text, type=Raw)
             except (msgspec.MsgspecError, UnicodeError, RecursionError):
                 return self.value
             return Raw(text.encode())

@@ -46,6 +46,7 @@ from tokctl.model.filters import (
 )
 from tokctl.model.instance_status import InstanceStatus, derive_status
 from tokctl.model.instances import Instance
+from tokctl.model.json_values import decode_value
 from tokctl.model.states import FAILED
 from tokctl.model.tokens import Token
 from tokctl.model.visits import FlowHistoryMode, Visit
@@ -206,7 +207,7 @@ class Camunda7Engine(RemoteEngine):
         )
         if not trace:
             return token
-        context: dict[str, Any] = msgspec.json.decode(token.execution_context)
+        context: dict[str, Any] = decode_value(token.execution_context)
         return replace(token, execution_context=Raw(msgspec.json.encode({**context, "stack_trace": trace})))
 
     def token_ids(self, prefix: str, instance_id: str | None, limit: int) -> list[tuple[str, str]]:

@@ -6,10 +6,10 @@ import csv
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
 from msgspec import Raw
 
 from tokctl.documents.base import members
+from tokctl.model.json_values import decode_value
 from tokctl.render.result import Detail, Output, Result, format_value, select_columns
 from tokctl.render.text import DataStream
 
@@ -44,6 +44,6 @@ class _LineFeedStream(DataStream):
 def format_cell(value: Any) -> str:
     """Return a value as a cell. Text that a spreadsheet would run as a formula is prefixed with ' (OWASP)."""
     if isinstance(value, Raw):
-        value = msgspec.json.decode(value)
+        value = decode_value(value)
     text = format_value(value)
     return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA_PREFIXES) else text

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from xml.etree import ElementTree as ET  # only for writing
 
 from tokctl.analysis.debug.rules.base import SEVERITIES
 from tokctl.analysis.debug.runner import DebugFinding, DebugReport
-
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+from tokctl.render.text import replace_invalid_xml
 
 
 def junit(report: DebugReport, fail_on: str) -> Iterator[str]:
@@ -26,13 +24,13 @@ def junit(report: DebugReport, fail_on: str) -> Iterator[str]:
             continue
         if SEVERITIES.index(finding.severity) >= least:
             told = ET.SubElement(
-                case, "failure", {"type": finding.severity, "message": _strip_invalid_xml(finding.message)}
+                case, "failure", {"type": finding.severity, "message": replace_invalid_xml(finding.message)}
             )
         else:
             told = ET.SubElement(case, "system-out")
-        told.text = _strip_invalid_xml("\n".join(_lines(finding)))
+        told.text = replace_invalid_xml("\n".join(_lines(finding)))
     if report.notes:
-        ET.SubElement(suite, "system-out").text = _strip_invalid_xml("\n".join(report.notes))
+        ET.SubElement(suite, "system-out").text = replace_invalid_xml("\n".join(report.notes))
     ET.indent(root)
     yield '<?xml version="1.0" encoding="UTF-8"?>\n'
     yield ET.tostring(root, encoding="unicode") + "\n"
@@ -46,8 +44,3 @@ def _lines(finding: DebugFinding) -> Iterator[str]:
         yield f"and {finding.count - len(finding.matches):,} more"
     if finding.next:
         yield f"Next: {finding.next}"
-
-
-def _strip_invalid_xml(text: str) -> str:
-    """Replace the characters that XML cannot represent."""
-    return _NOT_XML.sub("\ufffd", text)

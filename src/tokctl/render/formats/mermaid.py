@@ -11,15 +11,12 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from tokctl.analysis.flow.critical_path import FlowAnalysis
+from tokctl.analysis.flow.taken_flows import TakenFlow, count_taken_flows, find_uncertain_flows
 from tokctl.bpmn.graph import ProcessGraph
 from tokctl.model.definitions import Definition
-from tokctl.model.element_types import canonical_type, is_joining_gateway, type_matches
+from tokctl.model.element_types import canonical_type, type_matches
 from tokctl.model.states import FAILED
-from tokctl.model.tokens import Certainty, FlowHop
 from tokctl.model.visits import Visit
-
-Edge = tuple[str, str, str | None]
-"""(source element, target element, id of the sequence flow or None if unknown)."""
 
 _SHAPES = (
     (("endEvent",), "(((", ")))"),
@@ -58,8 +55,8 @@ def write_mermaid(flow: FlowAnalysis, definition: Definition | None) -> Iterator
     """
     visits = flow.visits
     graph = ProcessGraph(definition)
-    edges, reconstructed = _count_edges(flow, graph)
-    uncertain = _find_uncertain_flows(flow, graph)
+    edges, reconstructed = count_taken_flows(flow, graph)
+    uncertain = find_uncertain_flows(flow, graph)
     critical_steps = {
         (visits[before.node].element_id, visits[after.node].element_id)
         for before, after in pairwise(flow.critical_steps)
@@ -90,7 +87,7 @@ def write_mermaid(flow: FlowAnalysis, definition: Definition | None) -> Iterator
 class _NodeTable:
     """The elements, numbered in the order in which tokens reached them, then the elements that no token reached."""
 
-    def __init__(self, flow: FlowAnalysis, graph: ProcessGraph, edges: Iterable[Edge]) -> None:
+    def __init__(self, flow: FlowAnalysis, graph: ProcessGraph, edges: Iterable[TakenFlow]) -> None:
         self.visits = Counter(visit.element_id for visit in flow.visits)
         self.known: dict[str, Visit] = {}
         for n in flow.by_begin:
@@ -133,52 +130,7 @@ def _flow_name(flow_id: str, graph: ProcessGraph) -> str:
     return (known and known.name) or flow_id
 
 
-def _count_edges(flow: FlowAnalysis, graph: ProcessGraph) -> tuple[dict[Edge, int], set[Edge]]:
-    """Count the tokens that went from element to element, by flow history or else by parent and child links.
-
-    Also returns the edges that are not recorded for all of their tokens. Ambiguous hops do not count.
-    """
-    counts: Counter[Edge] = Counter()
-    reconstructed: set[Edge] = set()
-    for n in flow.by_begin:
-        visit = flow.visits[n]
-        hops = visit.hops
-        targets = [visit.element_id] * len(hops)
-        if len(hops) > 1 and not is_joining_gateway(visit.element_type):  # the token may have moved through elements
-            came_from = {flow.visits[other].element_id for other in flow.predecessors(n)}
-            if any(hop.from_element not in came_from for hop in hops[1:]):
-                targets = [hop.from_element or visit.element_id for hop in hops[1:]] + [visit.element_id]
-        for hop, target in zip(hops, targets, strict=True):
-            if hop.from_element is not None and hop.certainty is not Certainty.AMBIGUOUS:
-                edge = hop.from_element, _find_target(hop, target, graph), hop.via_flow
-                counts[edge] += 1
-                if hop.certainty is Certainty.RECONSTRUCTED:
-                    reconstructed.add(edge)
-        if not any(hop.from_element is not None or hop.certainty is Certainty.AMBIGUOUS for hop in hops):
-            for other in flow.predecessors(n):
-                counts[flow.visits[other].element_id, visit.element_id, None] += 1
-    return counts, reconstructed
-
-
-def _find_uncertain_flows(flow: FlowAnalysis, graph: ProcessGraph) -> set[str]:
-    """Return the flows that tokens with an ambiguous hop may have taken."""
-    return {
-        flow_id
-        for visit in flow.visits
-        for hop in visit.hops
-        if hop.certainty is Certainty.AMBIGUOUS and visit.element_id in graph.elements
-        for flow_id in graph.elements[visit.element_id].incoming
-        if hop.from_element in {None, graph.flows[flow_id].source} and hop.via_flow in {None, flow_id}
-    }
-
-
-def _find_target(hop: FlowHop, target: str, graph: ProcessGraph) -> str:
-    """Return the target of a hop: that of its flow if the model has it, else the given element."""
-    known = graph.flows.get(hop.via_flow or "")
-    return known.target if known is not None and known.source == hop.from_element else target
-
-
-def _find_untaken_flows(graph: ProcessGraph, edges: Iterable[Edge]) -> Iterator[tuple[str, str, str]]:
+def _find_untaken_flows(graph: ProcessGraph, edges: Iterable[TakenFlow]) -> Iterator[tuple[str, str, str]]:
     taken = {via for _, _, via in edges}
     pairs = {(source, target) for source, target, via in edges if via is None}
     for known in graph.flows.values():

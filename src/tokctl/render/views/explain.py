@@ -12,7 +12,7 @@ from tokctl.analysis.joins import MissingFlow, WaitingJoin
 from tokctl.model.durations import format_timedelta
 from tokctl.model.instance_status import InstanceStatus
 from tokctl.model.instances import Summary
-from tokctl.model.times import format_time
+from tokctl.model.times import LAST, format_time
 from tokctl.model.visits import Visit
 from tokctl.render.result import Cell, Column, Detail, Field, Listing, Output, Section, format_value, table
 from tokctl.render.text import age_cell, format_zoned_time, localize_times, state_cell
@@ -149,6 +149,8 @@ def _join_section(join: WaitingJoin, out: Output) -> Section:
 
 
 def _format_distance(moment: datetime, now: datetime) -> str:
+    if moment == LAST:
+        return "?"
     return format_timedelta(now - moment) if moment <= now else f"in {format_timedelta(moment - now)}"
 
 

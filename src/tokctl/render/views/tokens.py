@@ -15,9 +15,10 @@ from tokctl.documents.tokens import encode_token
 from tokctl.model.durations import Duration, compute_duration, compute_token_duration
 from tokctl.model.instance_status import InstanceStatus
 from tokctl.model.instances import Summary
-from tokctl.model.states import FAILED, STATE_DERIVED, is_final
+from tokctl.model.json_values import decode_value
+from tokctl.model.states import FAILED, is_final
 from tokctl.model.times import format_time
-from tokctl.model.tokens import NULL, ExecutionContext, FlowHop, Token
+from tokctl.model.tokens import NULL, ExecutionContext, FlowHop, Token, is_state_derived
 from tokctl.model.visits import Visit
 from tokctl.render.result import Cell, Column, Detail, Field, Footer, Listing, Output, Section, table
 from tokctl.render.text import (
@@ -111,15 +112,10 @@ def token_columns(out: Output, *, variables: bool) -> tuple[Column, ...]:
 
 
 def _state_cell(row: TokenRow, out: Output) -> Cell:
-    cell = state_cell(row.token.state, derived=_is_state_derived(row.token, row.context))
+    cell = state_cell(row.token.state, derived=is_state_derived(row.token, row.context))
     timeout = row.context.timeout_at if row.token.can_move else None
     is_overdue = timeout is not None and timeout < out.now and (out.tty or out.color)  # in a pipe, a state is one word
     return overdue_cell(cell) if is_overdue else cell
-
-
-def _is_state_derived(token: Token, context: ExecutionContext) -> bool:
-    """Tell whether a state was not recorded: at a past moment, or because the engine does not tell cancellations."""
-    return STATE_DERIVED in token.extra or bool(context.cancellation_derived)
 
 
 def explain_command(id_or_prefix: str, out: Output) -> str:
@@ -242,7 +238,7 @@ def token_detail(token: Token, status: InstanceStatus, children: Iterable[str], 
     return Detail(
         ident=token.token_id,
         document=encode_token(token, instance=True),
-        title=token_title(token, derived=_is_state_derived(token, token.context)),
+        title=token_title(token, derived=is_state_derived(token, token.context)),
         sections=(
             Section(
                 fields=(
@@ -311,7 +307,7 @@ def _context_fields(token: Token, now: datetime) -> tuple[Field, ...]:
     """Return the fields of the context as they are; times and durations are formatted."""
     if token.execution_context == NULL:
         return (Field("", _UNKNOWN),)
-    fields: Any = msgspec.json.decode(token.execution_context)
+    fields: Any = decode_value(token.execution_context)
     if not isinstance(fields, dict):
         return (Field("", Cell(format_raw_json(token.execution_context))),)
     if not fields:

@@ -14,6 +14,7 @@ from rich.segment import Segment
 
 from tokctl.analysis.changes import InstanceWatch, TokenChange, WatchEvent
 from tokctl.model.durations import compute_token_duration
+from tokctl.model.json_values import decode_value
 from tokctl.model.states import FAILED
 from tokctl.model.tokens import Token
 from tokctl.render.formats.layout import width
@@ -336,7 +337,7 @@ def _decode_value(value: Any) -> Any:
     if not isinstance(value, Raw):
         return value
     try:
-        return msgspec.json.decode(value)
+        return decode_value(value)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return bytes(value).decode(errors="replace")
 

@@ -97,10 +97,13 @@ class ServerChecks:
 
     def check_reachable(self) -> CheckResult:
         """Check that the server responds, and how fast."""
+        from tokctl.client.proxies import proxy_for
+
         answer = self.server.health = self.server.client.get(("health",), accept=ERROR_STATUSES)
-        shown = self.server.address.display_address
+        shown, proxy = self.server.address.display_address, proxy_for(self.server.address)
         facts: dict[str, Any] = {
             "url": shown,
+            "proxy": None if proxy is None else str(proxy),
             "elapsed_ms": round(answer.elapsed * 1000, 3),
             "status": answer.status,
         }
@@ -110,7 +113,8 @@ class ServerChecks:
                 "Ask the operator of the server. Its store may be locked or full.",
                 **facts,
             )
-        return ok(f"{self.server.address.display_address} responds in {format_duration(answer.elapsed)}.", **facts)
+        way = f" through the proxy {proxy}" if proxy else ""
+        return ok(f"{shown} responds in {format_duration(answer.elapsed)}{way}.", **facts)
 
     def check_tls(self) -> CheckResult:
         """Check that the connection is encrypted and the certificate valid."""
@@ -131,47 +135,52 @@ class ServerChecks:
                 encrypted=True,
                 trusted=False,
             )
-        from tokctl.client.transport import proxy_for
+        from tokctl.client.certificates import describe_trust
+        from tokctl.client.proxies import proxy_for
 
-        if proxy_for(base) is not None:
-            if self.server.health is None:
-                return server_unreachable()
-            return ok("the certificate is valid (checked through a proxy).", encrypted=True, trusted=True)
-        return self._certificate(base)
+        trust = describe_trust(self.server.settings.ca_file)
+        proxy = proxy_for(base)
+        if proxy is None:
+            return self._certificate(base, trust)
+        if self.server.health is None:
+            return server_unreachable()
+        verdict = f"the certificate is valid (checked through the proxy {proxy}); trusted certificates: {trust}."
+        return ok(verdict, encrypted=True, trusted=True, trusted_certificates=trust)
 
-    def _certificate(self, base: ServerAddress) -> CheckResult:
+    def _certificate(self, base: ServerAddress, trust: str) -> CheckResult:
         import socket
         import ssl
 
-        from tokctl.client.transport import create_ssl_context
+        from tokctl.client.certificates import create_ssl_context
+        from tokctl.client.connection_failures import Route
 
-        trust = create_ssl_context(self.server.settings.ca_file, insecure=False)
+        context = create_ssl_context(self.server.settings.ca_file, insecure=False)
+        facts: dict[str, Any] = {"encrypted": True, "trusted": False, "trusted_certificates": trust}
         try:
-            plain = socket.create_connection((base.host, base.port or 443), self.server.timeout / 2)
+            plain = socket.create_connection((base.host, base.effective_port), self.server.timeout / 2)
         except OSError:
             return server_unreachable()
         try:
-            with plain, trust.wrap_socket(plain, server_hostname=base.host) as secure:
+            with plain, context.wrap_socket(plain, server_hostname=base.host_name) as secure:
                 version, certificate = secure.version(), secure.getpeercert() or {}
         except ssl.SSLCertVerificationError as error:
             return problem(
-                f"the certificate is not valid: {error.verify_message.rstrip('.')}.",
+                f"the certificate is not valid: {error.verify_message.rstrip('.')}; trusted certificates: {trust}.",
                 "Give the certificate of the authority with --ca-file, or renew the certificate of the server.",
-                encrypted=True,
-                trusted=False,
+                **facts,
             )
         except OSError:
-            return problem("the TLS connection failed.", "Check the address and the port. The server may use http.")
+            advice = (
+                f"Check the address and the port. The server may use http: {Route(base, None).with_scheme('http')}."
+            )
+            return problem("the TLS connection failed.", advice)
         ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
-        left = ends - self.clock()
-        found = f"{version}; the certificate expires in {format_duration(left.total_seconds())}."
-        facts: dict[str, Any] = {
-            "encrypted": True,
-            "trusted": True,
-            "version": version,
-            "expires_at": format_time(ends),
-        }
-        return note(found, "Renew it.", **facts) if left < CERTIFICATE_EXPIRY_WARNING else ok(found, **facts)
+        left = format_duration((ends - self.clock()).total_seconds())
+        found = f"{version}; the certificate expires in {left}; trusted certificates: {trust}."
+        facts |= {"trusted": True, "version": version, "expires_at": format_time(ends)}
+        if ends - self.clock() < CERTIFICATE_EXPIRY_WARNING:
+            return note(found, "Renew it.", **facts)
+        return ok(found, **facts)
 
     def check_kind(self) -> CheckResult:
         """Detect the kind of the server, and remember it."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from tokctl.analysis.debug.rules.base import LOW, Rule, RuleContext, RuleMatch, duration_threshold
 from tokctl.model.durations import format_timedelta
-from tokctl.model.times import format_time
+from tokctl.model.times import LAST, format_time
 from tokctl.model.visits import Visit
 
 
@@ -38,7 +38,7 @@ class TimeAnomalies(Rule):
 
         for visit in _find_suspects(context.visits, latest):
             times = (visit.created_at, visit.updated_at, visit.completed_at, visit.cancelled_at)
-            newest = max((time for time in times if time is not None), default=latest)
+            newest = max((time for time in times if time is not None and time != LAST), default=latest)
             if newest > latest:
                 self._ahead = max(self._ahead, newest - context.now)
             yield RuleMatch(visit, describe, visit.created_at, float(visit.live), get_kinds)

@@ -1,0 +1,103 @@
+"""``tokctl diagram``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from support.diagrams import groups
+from support.paths import GOLDEN
+from tokctl.simulation.demo import load_demo
+from tokctl.simulation.simulate import simulate
+from tokctl.store import open_store
+from tokctl.store.sink import StoreSink
+
+MODEL = Path(sys.modules[load_demo.__module__].__file__).parent / "order.bpmn"
+NOW = datetime(2025, 6, 2, 12, 0, tzinfo=UTC)
+PICTURES = {
+    "diagram-instance": ["@latest"],
+    "diagram-process": ["--process", "order-processing", "--heat", "time"],
+    "diagram-model": ["--model", MODEL],
+}
+NOTE = "The model has no diagram: the elements are laid out automatically.\n"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The store of the demo."""
+    path = tmp_path_factory.mktemp("demo") / "demo.db"
+    models, scenario = load_demo()
+    with open_store(str(path), write=True, create=True) as store, StoreSink(store, batch_size=10_000) as sink:
+        simulate(models, scenario, sink, end=NOW)
+    return path
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_are_as_they_were(tokctl, demo, name):
+    """See ``tests/render/formats/test_table.py``."""
+    ran = tokctl("diagram", *PICTURES[name], "--store", demo, now=NOW)
+    assert (ran.code, ran.err) == (0, NOTE)
+    path = GOLDEN / f"{name}.svg"
+    if os.environ.get("TOKCTL_GOLDEN") == "write":
+        path.write_text(ran.out)
+    assert ran.out == path.read_text()
+
+
+def test_the_format_follows_from_the_name(tokctl, tmp_path):
+    for name, start in (("a.svg", b"<svg"), ("b.PNG", b"\x89PNG")):
+        ran = tokctl("diagram", "--model", MODEL, "--out", tmp_path / name, "--quiet")
+        assert ran == (0, "", "")
+        assert (tmp_path / name).read_bytes().startswith(start)
+
+
+def test_only_a_period_is_drawn(tokctl, demo):
+    def drawn(*options):
+        ran = tokctl("diagram", "--process", "order-processing", "--store", demo, *options, now=NOW)
+        return sum("unreached" in group.get("class") for group in groups(ET.fromstring(ran.out)).values())
+
+    assert drawn() < drawn("--since", "5m")
+
+
+def test_an_earlier_state_is_drawn(tokctl, demo):
+    ran = tokctl("diagram", "@latest", "--store", demo, "--at", "5m", now=NOW)
+    assert "as of 2025-06-02T11:55:00.000Z" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--out", "x.gif"], 2, "cannot tell the format of --out x.gif. Use a name that ends in .svg or .png."),
+        (["--heat", "tme"], 2, "invalid --heat 'tme' (did you mean 'time'?). Valid: time, visits."),
+        (["i", "--process", "p"], 2, "INSTANCE cannot be used with --process. Remove one of them."),
+        (["--process", ""], 2, "--process is empty. Give it a pattern, or remove it."),
+        (["i", "--version", "2"], 2, "--version needs --process. Add --process ID."),
+        (
+            ["--model", MODEL, "--heat", "time"],
+            2,
+            "--since, --until and --heat need INSTANCE or --process. Add one, or remove them.",
+        ),
+        (["--model", "missing.bpmn"], 3, "missing.bpmn does not exist."),
+        (["--model", __file__], 7, f"{__file__}, line 1: not well-formed XML"),
+        (["--model", MODEL, "--out", "missing/x.svg"], 6, "cannot write missing/x.svg: No such file or directory."),
+    ],
+)
+def test_errors_are_one_clear_line(tokctl, words, code, message):
+    ran = tokctl("diagram", *words)
+    assert (ran.code, ran.out) == (code, "")
+    assert ran.err.startswith(f"error: {message}")
+    assert ran.err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_png_without_its_library(shell, tmp_path):
+    (tmp_path / "resvg_py.py").write_text("raise ImportError")
+    out = tmp_path / "a.png"
+    ran = shell("diagram", "--model", MODEL, "--out", out, env={"PYTHONPATH": str(tmp_path)})
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "error: PNG needs resvg-py, which is not installed. Install it: pip install 'tokctl[png]'.\n"
+    assert not out.exists()

@@ -69,6 +69,27 @@ def test_a_repeated_creation_at_the_other_server_returns_the_same_secret(manager
     assert first == second
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/v1/processes/%00/tokens", 404),
+        ("/api/v1/processes/i1/tokens?element=%00*", 200),
+        ("/api/v1/processes?business_key=%00", 200),
+        ("/api/v1/processes?var=a%3D%00", 200),
+        ("/api/v1/processes?var=%00~%00*", 200),
+        ("/api/v1/bpmn/processes/p/durations?element=%00", 200),
+        ("/api/api-tokens?name=%00", 200),
+    ],
+)
+def test_what_cannot_be_stored_is_not_found(managers, secret, path, status):
+    """PostgreSQL has no character NUL, but clients may ask for it."""
+    assert managers[0].served.get(path, secret).status_code == status
+
+
+def test_what_cannot_be_stored_is_an_invalid_value(managers):
+    managers[0]("POST", json={"name": "a\0b"}, status=400)
+
+
 def test_an_outage_is_answered_with_503_and_ends_by_itself():
     with temporary_server(synchronous_commit="on") as database:
         fill(database.url())

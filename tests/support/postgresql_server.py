@@ -65,14 +65,17 @@ class PostgreSQLServer:
         self.folder.chmod(0o755)
         if os.geteuid() == 0:
             shutil.chown(self.folder, USER)
-        words = ("--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "-U", USER, "-D", str(self.data))
+        words = ("--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C", "-U", USER, "-D", str(self.data))
         self._run("initdb", *words)
         chosen = SETTINGS | {"unix_socket_directories": str(self.folder), "port": str(self.port)} | settings
         with (self.data / "postgresql.auto.conf").open("a", encoding="ascii") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in chosen.items())
         self.start()
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {DATABASE}")
+            order = "LOCALE_PROVIDER icu ICU_LOCALE 'en'" if connection.info.server_version >= 150000 else ""
+            connection.execute(
+                f"CREATE DATABASE {DATABASE} TEMPLATE template0 {order}"
+            )  # an order of words, not of bytes
 
     def start(self) -> None:
         log = str(self.data / "log")

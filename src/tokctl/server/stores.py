@@ -11,9 +11,11 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 from typing import Any, TypeVar
 
-from tokctl.errors import StoreError
+from tokctl.errors import StoreError, UnreachableStoreError
+from tokctl.server.http_errors import RETRY_SECONDS
 from tokctl.store import open_store, store_file
 from tokctl.store.protocol import Store, find_damage
 from tokctl.store.seen_heads import find_rollback
@@ -59,6 +61,7 @@ class LiveStore:
 
     It is refreshed once per round of the event loop, for all the requests received in that round. It holds no snapshot
     between rounds, so that a writer can restart the write-ahead log. ``log_event`` gets a store that went back.
+    After an unreachable store was tried, requests fail for some seconds: to try again would delay all others.
     """
 
     def __init__(self, url: str, log_event: Callable[..., Any]) -> None:
@@ -72,6 +75,7 @@ class LiveStore:
         self._access = -1
         self._store: Store | None = None
         self._fresh = False
+        self._outage: tuple[UnreachableStoreError, float] | None = None  # and until when
 
     def get_store(self) -> Store:
         """Return the store in its current state.
@@ -81,6 +85,8 @@ class LiveStore:
         """
         if self._fresh and self._store is not None:
             return self._store
+        if self._outage is not None and monotonic() < self._outage[1]:
+            raise self._outage[0]
         try:
             store = self._store
             if store is None:
@@ -91,8 +97,10 @@ class LiveStore:
                 changed = store.refresh()
             if changed:
                 self._record_change(store)
-        except StoreError:
+        except StoreError as error:
             self.close()
+            if isinstance(error, UnreachableStoreError):  # the event loop has waited for a connection
+                self._outage = error, monotonic() + RETRY_SECONDS
             raise
         self._fresh = True
         asyncio.get_running_loop().call_soon(self._end_round)

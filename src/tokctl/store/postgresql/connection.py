@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tokctl.errors import StoreError, UnreachableStoreError, UsageError, WrongStoreError
 from tokctl.verbose_log import trace
 
-CONNECT_TIMEOUT_SECONDS = 10
+CONNECT_TIMEOUT_SECONDS = 5  # as for other servers
 LOCK_TIMEOUT_SECONDS = 30
 """Seconds that a writer waits for another one."""
 QUERY_LIMIT_SECONDS = 120.0
@@ -24,6 +24,10 @@ QUERY_LIMIT_SECONDS = 120.0
 _FATAL = re.compile(r"FATAL:\s*(.+)")
 _TEMPORARY = re.compile(r"starting up|shutting down|recovery mode|too many|remaining connection slots")
 _RESTORE = "Restore a backup of the database."
+
+
+class UnstorableError(UsageError):
+    """A value cannot be stored: PostgreSQL has no character NUL."""
 
 
 def connect(url: str) -> psycopg.Connection:
@@ -85,11 +89,11 @@ def _one_line(error: psycopg.Error) -> str:
 
 @contextmanager
 def translate_errors(location: str) -> Iterator[None]:
-    """Raise StoreError instead of an error of psycopg. The details of PostgreSQL's errors have values of rows."""
+    """Raise StoreError or UnstorableError instead of an error of psycopg, without details: they have values of rows."""
     try:
         yield
     except psycopg.Error as error:
-        raise _store_error(error, location) from error
+        raise _convert(error, location) from error
     except UnicodeEncodeError as error:
         raise StoreError(f"the store {location} cannot store a text: {error.reason}.") from None
 
@@ -106,14 +110,14 @@ _TEXTS: tuple[tuple[type[psycopg.Error], str, str], ...] = (
 """The kind of error, what happened (with PostgreSQL's own words), and what to do."""
 
 
-def _store_error(error: psycopg.Error, location: str) -> StoreError:
+def _convert(error: psycopg.Error, location: str) -> StoreError | UsageError:
     if isinstance(error, errors.DuplicateTable):
         return WrongStoreError(
             f"{location} has a table of another program: {error.diag.message_primary}.",
             "Use another database, or another schema.",
         )
     if error.sqlstate is None and isinstance(error, psycopg.DataError):  # of psycopg itself, about a value
-        return StoreError(f"the store {location} cannot store a value: {error}.")
+        return UnstorableError(f"the store {location} cannot store a value: {error}.")
     if isinstance(error, psycopg.OperationalError) and (error.sqlstate or "57P")[:3] == "57P":
         return UnreachableStoreError(f"the connection to the store {location} was lost.", "Try again.")
     message = error.diag.message_primary or type(error).__name__

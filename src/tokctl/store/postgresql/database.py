@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
+from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -16,6 +17,7 @@ from tokctl.store.postgresql.dialect import POSTGRESQL
 from tokctl.store.sql.database import Database, Kind, Row, Values
 
 CHUNK_ROWS = 500  # of a result that are fetched at once
+_NOT_STORED = "\U0010fffe"  # a code point that is no character
 _PLACEHOLDER = re.compile(r"\?")
 
 
@@ -23,6 +25,13 @@ def number_placeholders(sql: str) -> str:
     """Return a statement with ``$1``, ``$2``, … for each ``?``."""
     numbers = count(1)
     return _PLACEHOLDER.sub(lambda _: f"${next(numbers)}", sql)
+
+
+def _to_searched(value: Any) -> Any:
+    """Return a value to search for. Texts with the character NUL are not stored, and cannot be sent."""
+    if isinstance(value, list):
+        return [_to_searched(one) for one in value]
+    return value.replace("\0", _NOT_STORED) if isinstance(value, str) else value
 
 
 class PostgreSQLDatabase(Database):
@@ -101,11 +110,11 @@ class PostgreSQLDatabase(Database):
                     if self._moment != moment and not hold:
                         raise StoreError("the moment of a result has passed: it cannot be read further.")
             finally:
-                self._close_cursor(name, moment)
+                if hold or self._moment == moment:  # otherwise it has ended with its transaction
+                    self._close_cursor(name)
 
-    def _close_cursor(self, name: str, moment: int) -> None:
-        open_states = (TransactionStatus.IDLE, TransactionStatus.INTRANS)
-        if moment == self._moment and self.connection.info.transaction_status in open_states:
+    def _close_cursor(self, name: str) -> None:
+        if self.connection.info.transaction_status in {TransactionStatus.IDLE, TransactionStatus.INTRANS}:
             with suppress(psycopg.Error):  # an error of the query itself is raised
                 self.connection.execute(f"CLOSE {name}")
 
@@ -118,6 +127,8 @@ class PostgreSQLDatabase(Database):
             return max(self._execute(sql, values).rowcount, 0)
 
     def _execute(self, sql: str, values: Values) -> psycopg.Cursor[Row]:
+        if sql.startswith(("SELECT", "DECLARE")):
+            values = [_to_searched(value) for value in values]
         return self.connection.execute(number_placeholders(sql), values or None)
 
     def execute_many(self, sql: str, several: Iterable[Values]) -> None:

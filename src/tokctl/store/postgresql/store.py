@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import psycopg
 
-from tokctl.errors import UnreachableStoreError
+from tokctl.errors import InputError, UnreachableStoreError
 from tokctl.store.postgresql.batch import PostgreSQLBatch
-from tokctl.store.postgresql.connection import QUERY_LIMIT_SECONDS
+from tokctl.store.postgresql.connection import QUERY_LIMIT_SECONDS, UnstorableError
 from tokctl.store.postgresql.database import PostgreSQLDatabase
 from tokctl.store.postgresql.migration import prepare, read_version
+from tokctl.store.sql.batch import SqlBatch
 from tokctl.store.sql.database import Row
 from tokctl.store.sql.dialect import SINGLE_ROWS
 from tokctl.store.sql.store import SqlStore
@@ -39,6 +40,14 @@ class PostgreSQLStore(SqlStore):
 
     def _batch(self) -> PostgreSQLBatch:
         return PostgreSQLBatch(self.database)
+
+    @contextmanager
+    def write(self, *, keep: bool = True) -> Iterator[SqlBatch]:
+        try:
+            with super().write(keep=keep) as batch:
+                yield batch
+        except UnstorableError as error:
+            raise InputError(error.message, error.hint) from error
 
     def close(self) -> None:
         self.database.close()

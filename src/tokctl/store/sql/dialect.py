@@ -36,7 +36,9 @@ class Dialect(Struct, frozen=True, kw_only=True):
     ends_with: str
     """The condition that a text ends with another one, which is the second ``{}``."""
     in_list: str
-    """The condition that a text is in a list, given as JSON."""
+    """The condition that a text is in a list."""
+    list_value: Callable[[list[str]], object]
+    """Returns the value for ``in_list`` of a list."""
     as_bytes: str
     """A text in UTF-8."""
     name_list: str

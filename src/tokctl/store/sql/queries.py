@@ -272,7 +272,7 @@ class TokenQueries(InstanceQueries):
         self, process_id: str | None, elements: Collection[str] | None, instances: int
     ) -> Iterator[tuple[str, str, float]]:
         only = "" if elements is None else f"AND {self.database.dialect.in_list.format('element_id')}"
-        named = [] if elements is None else [msgspec.json.encode(list(elements)).decode()]
+        named = [] if elements is None else [self.database.dialect.list_value(list(elements))]
         by = "" if self.database.dialect.keeps_join_order else "ORDER BY owner DESC, created_at NULLS FIRST, pk"
         same = "process_id IS NULL" if process_id is None else "process_id = ?"
         return self.query(

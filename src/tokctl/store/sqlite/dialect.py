@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from fnmatch import fnmatchcase
 
+import msgspec
+
 from tokctl.model.filters import matches_glob
 from tokctl.model.variables import Searchable
 from tokctl.store.sql.dialect import Dialect
@@ -17,6 +19,7 @@ SQLITE = Dialect(
     pattern=str,
     ends_with="{} GLOB '*{}'",
     in_list="{} IN (SELECT value FROM json_each(?))",
+    list_value=lambda texts: msgspec.json.encode(texts).decode(),
     as_bytes="CAST({} AS BLOB)",
     name_list="json_group_array(name)",
     keeps_join_order=True,

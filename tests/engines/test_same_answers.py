@@ -212,13 +212,25 @@ def in_postgresql(filled, postgresql) -> str:
     return place
 
 
-@pytest.mark.parametrize("line", [*ONE, *MANY, *BY_THE_CLOCK, *BY_INSTANCE, *(f"{line} --at {DURING}" for line in AT)])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(f"{line} -o json" for line in (*ONE, *MANY, *BY_THE_CLOCK, *BY_INSTANCE)),
+        *(f"{line} -o json --at {DURING}" for line in AT),
+        *(f"export -f {name} {{live}} {{loop}}" for name in ("chrome-trace", "otlp", "xes", "csv")),
+        "export -f mermaid {loop}",
+        "diagram {loop}",
+        "store export -o json",
+        "store export -o ndjson",
+    ],
+)
 def test_of_postgresql(filled, in_postgresql, tokctl, monkeypatch, ids, line):
     said = []
     for place in (filled, in_postgresql):
         monkeypatch.setenv("TOKCTL_STORE", str(place))  # with --store, the next commands would name it
-        said.append(tokctl(*(word.format(**ids) for word in line.split()), "-o", "json", now=NOW))
+        said.append(tokctl(*(word.format(**ids) for word in line.split()), now=NOW))
     assert said[0] == said[1]
+    assert said[0].code != 2
     assert said[0].out or said[0].err
 
 

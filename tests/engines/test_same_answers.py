@@ -73,7 +73,9 @@ def ids(filled) -> dict[str, str]:
         live = [one.instance.instance_id for one in store.instances(InstanceFilter(live=True), SortOrder("started"))]
         waiting = next(store.tokens(live[-1], TokenFilter(live=True), SortOrder("created")))
         loop = next(one for one in everyone if len(list(store.tokens(one, ALL_TOKENS, SortOrder("created")))) > 8)
-    return {"done": everyone[0], "live": live[-1], "token": waiting.token_id, "loop": loop, "stem": live[-1][:-2]}
+        step = next(store.tokens(loop, ALL_TOKENS, SortOrder("created")))
+    named = {"done": everyone[0], "live": live[-1], "token": waiting.token_id, "stem": live[-1][:-2]}
+    return named | {"loop": loop, "step": step.token_id}
 
 
 ONE = (
@@ -144,7 +146,7 @@ BY_INSTANCE = ("tokens list -A", "tokens list --live --until 2025-01-11T10:00:00
 DEBUG = ("debug", "debug --all", "debug --since 2h --severity high")
 AT = (
     "tokens list {live}",
-    "tokens show {loop}",
+    "tokens show {loop} {step}",
     "instances list",
     "instances list --live -n 5",
     "tokens tree {loop}",

@@ -73,7 +73,9 @@ def ids(filled) -> dict[str, str]:
         live = [one.instance.instance_id for one in store.instances(InstanceFilter(live=True), SortOrder("started"))]
         waiting = next(store.tokens(live[-1], TokenFilter(live=True), SortOrder("created")))
         loop = next(one for one in everyone if len(list(store.tokens(one, ALL_TOKENS, SortOrder("created")))) > 8)
-    return {"done": everyone[0], "live": live[-1], "token": waiting.token_id, "loop": loop, "stem": live[-1][:-2]}
+        step = next(store.tokens(loop, ALL_TOKENS, SortOrder("created")))
+    named = {"done": everyone[0], "live": live[-1], "token": waiting.token_id, "stem": live[-1][:-2]}
+    return named | {"loop": loop, "step": step.token_id}
 
 
 ONE = (
@@ -144,7 +146,7 @@ BY_INSTANCE = ("tokens list -A", "tokens list --live --until 2025-01-11T10:00:00
 DEBUG = ("debug", "debug --all", "debug --since 2h --severity high")
 AT = (
     "tokens list {live}",
-    "tokens show {loop}",
+    "tokens show {loop} {step}",
     "instances list",
     "instances list --live -n 5",
     "tokens tree {loop}",
@@ -212,13 +214,25 @@ def in_postgresql(filled, postgresql) -> str:
     return place
 
 
-@pytest.mark.parametrize("line", [*ONE, *MANY, *BY_THE_CLOCK, *BY_INSTANCE, *(f"{line} --at {DURING}" for line in AT)])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(f"{line} -o json" for line in (*ONE, *MANY, *BY_THE_CLOCK, *BY_INSTANCE)),
+        *(f"{line} -o json --at {DURING}" for line in AT),
+        *(f"export -f {name} {{live}} {{loop}}" for name in ("chrome-trace", "otlp", "xes", "csv")),
+        "export -f mermaid {loop}",
+        "diagram {loop}",
+        "store export -o json",
+        "store export -o ndjson",
+    ],
+)
 def test_of_postgresql(filled, in_postgresql, tokctl, monkeypatch, ids, line):
     said = []
     for place in (filled, in_postgresql):
         monkeypatch.setenv("TOKCTL_STORE", str(place))  # with --store, the next commands would name it
-        said.append(tokctl(*(word.format(**ids) for word in line.split()), "-o", "json", now=NOW))
+        said.append(tokctl(*(word.format(**ids) for word in line.split()), now=NOW))
     assert said[0] == said[1]
+    assert said[0].code != 2
     assert said[0].out or said[0].err
 
 

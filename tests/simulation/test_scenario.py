@@ -164,7 +164,7 @@ def test_nothing_is_a_scenario():
         ("instances: {count: 2, rate: fast}", "instances.rate: 'fast' is not a rate"),
         ("instances: {arrival: poisson}", "instances.arrival: poisson: the rate is missing"),
         ("instances: {arrival: odd}", "instances.arrival: 'odd' is neither fixed nor poisson"),
-        ("cases: {3: {}}", "cases.3: instance not found: the scenario has 1"),
+        ("cases: {3: {}}", "cases.3: instance not found: instances.count is 1"),
         ("cases: {x: {}}", "cases.x: 'x' is not an integer"),
         ("cases: {1: {tasks: {pay: {takes: x}}}}", "cases.1.tasks.pay.takes: 'x' is not a duration"),
         ("start: yesterday", "start: not a time such as"),

@@ -134,7 +134,7 @@ def _notify(app: App, done: SimulationResult, sink: StoreSink, instances: int | 
     if done.not_executable:
         app.notify(f"Marked as not executable in the model: {', '.join(done.not_executable)}.")
     if done.unused:
-        app.notify(f"The scenario has tasks or flows that are not in the model: {', '.join(done.unused)}.")
+        app.notify(f"These parts of the scenario match nothing in the model: {', '.join(done.unused)}.")
     if done.tokens and not sink.added:
         app.notify(
             "Nothing changed: the store already has these tokens."

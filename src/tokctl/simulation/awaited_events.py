@@ -13,10 +13,19 @@ from SpiffWorkflow.task import Task
 from SpiffWorkflow.util.task import TaskState
 
 from tokctl.simulation.engine_specs import ConditionEvent
-from tokctl.simulation.timers import CycleTimer, find_events
+from tokctl.simulation.timers import CycleTimer, find_events, list_events
 
 if TYPE_CHECKING:
     from tokctl.simulation.instance_run import InstanceRun
+
+
+_SENT_BY_SCENARIO = (MessageEventDefinition, SignalEventDefinition, ConditionEvent)
+
+
+def awaited_names(spec: Any) -> set[str]:
+    """Return the names by which a scenario sends what a catching event waits for; empty if it can send nothing."""
+    names = {one.name for one in list_events(spec, *_SENT_BY_SCENARIO)}
+    return {spec.element.id, *names} if names else set()
 
 
 class AwaitedEvents:
@@ -51,8 +60,8 @@ class AwaitedEvents:
         """Schedule the scenario's messages for a task that waits for them."""
         case = self.run.case
         plans = {**self.run.simulation.scenario.messages, **({} if case is None else case.messages)}
-        for one in find_events(task, MessageEventDefinition, SignalEventDefinition, ConditionEvent):
-            message = plans.get(one.name) or plans.get(task.task_spec.element.id)
+        for one in find_events(task, *_SENT_BY_SCENARIO):
+            message = plans.get(one.name) or plans.get(one.element_id)
             if message is not None and self.run.random.random() < message.probability:
                 sets = {name: draw(self.run.random, self.run.number) for name, draw in message.sets.items()}
                 event = BpmnEvent(one, payload=sets)
@@ -60,13 +69,9 @@ class AwaitedEvents:
                     self.run.now + message.after(self.run.random), partial(self._deliver_message, task, event)
                 )
 
-    def deliver(self, task: Task, name: str | None = None) -> None:
-        """Deliver a message to a waiting task: the one of this name, or the first that it waits for."""
-        waited_for = find_events(task, MessageEventDefinition)
-        for one in waited_for:
-            if name in {None, one.name}:
-                self.run.schedule(self.run.now, partial(self._deliver_message, task, BpmnEvent(one, payload={})))
-                return
+    def deliver(self, task: Task, awaited: MessageEventDefinition) -> None:
+        """Deliver a message that a task waits for."""
+        self.run.schedule(self.run.now, partial(self._deliver_message, task, BpmnEvent(awaited, payload={})))
 
     def _deliver_message(self, task: Task, event: BpmnEvent) -> None:
         if self.run.has_state(task, TaskState.WAITING):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
 from threading import Event
@@ -124,21 +124,30 @@ class Conversation:
 
     def event_reached(self, run: InstanceRun, task: Task) -> None:
         """Deliver a message that was sent before an element waited for it."""
-        key = (run.process_id, task.task_spec.element.id)
-        if self._messages[key]:
-            self._messages[key] -= 1
-            run.events.deliver(task)
+        for awaited in find_events(task, MessageEventDefinition):
+            key = (run.process_id, awaited.element_id)
+            if self._messages[key]:
+                self._messages[key] -= 1
+                run.events.deliver(task, awaited)
+                return
 
     def _send(self, process_id: str, element_id: str) -> None:
         if (process_id, element_id) in self.simulation.message_starts:
             self._to_start.append((process_id, element_id))
             return
-        for run in self._running(process_id):
+        if not self._deliver(self._running(process_id), lambda awaited: awaited.element_id == element_id):
+            self._messages[process_id, element_id] += 1
+
+    @staticmethod
+    def _deliver(runs: Iterable[InstanceRun], matches: Callable[[MessageEventDefinition], bool]) -> bool:
+        """Deliver a message to the first task that waits for it; return False if none does."""
+        for run in runs:
             for task in run.waiting_tasks():
-                if task.task_spec.element.id == element_id:
-                    run.events.deliver(task)
-                    return
-        self._messages[process_id, element_id] += 1
+                for awaited in find_events(task, MessageEventDefinition):
+                    if matches(awaited):
+                        run.events.deliver(task, awaited)
+                        return True
+        return False
 
     def _exchange_events(self) -> None:
         """Deliver what one instance has thrown, and nothing in it has caught, to the others."""
@@ -156,11 +165,9 @@ class Conversation:
                             run.act(partial(run.workflow.catch, signal))
 
     def _send_by_name(self, sender: InstanceRun, name: str) -> None:
-        for run in self._running():
-            for task in run.waiting_tasks() if run is not sender else ():
-                if any(one.name == name for one in find_events(task, MessageEventDefinition)):
-                    run.events.deliver(task, name)
-                    return
+        others = [run for run in self._running() if run is not sender]
+        if self._deliver(others, lambda awaited: bool(awaited.name == name)):
+            return
         for process_id, element_id in self.simulation.message_starts:
             model = self.simulation.models[process_id]
             names = {event.name for event in model.details(element_id).events if event.kind == MESSAGE}

@@ -31,8 +31,16 @@ def make_event_definition(model: ProcessModel, element: Element, *, waits: bool)
 
     A start event has none: what triggers it has happened. Links and compensation are no events of SpiffWorkflow;
     an element that has nothing else passes at once. So does an end event that cancels a transaction: the builder makes
-    it do so after compensation. Events without a reference have the name of their element.
+    it do so after compensation. Events without a reference have the name of their element. Each definition has the id
+    of its element, which is not that of the event-based gateway that waits for it.
     """
+    definition = _make_definition(model, element, waits=waits)
+    for one in definition.event_definitions if isinstance(definition, MultipleEventDefinition) else [definition]:
+        one.element_id = element.id
+    return definition
+
+
+def _make_definition(model: ProcessModel, element: Element, *, waits: bool) -> Any:
     events = model.details(element.id).events
     if element.type == "startEvent" and not waits:
         return NoneEventDefinition()

@@ -18,7 +18,7 @@ from tokctl.errors import InputError
 from tokctl.simulation.compensation import completed_activities
 from tokctl.simulation.engine_specs import IncidentError, LoopingStep, Unknown
 from tokctl.simulation.evaluation.language import describe
-from tokctl.simulation.flow_choice import choose
+from tokctl.simulation.flow_choice import NEVER, choose
 from tokctl.simulation.safe_evaluation import (
     CannotEvaluate,
     evaluate,
@@ -58,6 +58,8 @@ class RunInterpreter:
         if chosen.reason is not None:
             self._note(options.element.id, options.element.type, f"chance chose its flow: {chosen.reason}")
         if not chosen.flows:
+            if NEVER in map(plans.get, (flow.id for flow in options.flows)):
+                raise IncidentError("no outgoing flow can be taken: the scenario excludes some ('never')")
             raise IncidentError("no condition of its outgoing flows is met, and it has no default flow")
         task.internal_data["flows"] = chosen.flows
         return chosen.flows

@@ -58,6 +58,8 @@ class SimulatedJob:
             self.annotate(retries_used=self.failures)
             if self._throw_error(plan.error):
                 return
+            element, what = run.element(task), f"nothing catches the error '{plan.error}' of the scenario: it continues"
+            run.simulation.approximations.add(element.id, element.type, what)
         if self._attempt_fails():
             self._fail("no retries left")
             return

@@ -95,6 +95,8 @@ from tokctl.simulation.flow_choice import ALWAYS, NEVER, FlowPlan
 
 _Duration = Callable[[Random], timedelta]
 _T = TypeVar("_T")
+_MAX_VALUES = 1_000_000
+_NOTHING = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +210,23 @@ def parse_scenario(text: str | bytes, source: str = "scenario") -> Scenario:
         raise InputError(f"{source}: nested too deeply.") from None
     except (yaml.YAMLError, ValueError) as error:  # an impossible date, for example, is not a YAMLError
         raise InputError(f"{source}: invalid YAML: {' '.join(str(error).split())}.") from None
+    if not _is_small(data):
+        raise InputError(f"{source}: more than {_MAX_VALUES:,} values, with those that aliases (*) repeat.")
     return _parse_scenario(_Node(source, "", {} if data is None else data))
+
+
+def _is_small(data: Any) -> bool:
+    """Tell whether data has few values; aliases let a few lines have billions, or contain themselves."""
+    seen, left = 0, [iter([data])]
+    while left and seen <= _MAX_VALUES:
+        value = next(left[-1], _NOTHING)
+        if value is _NOTHING:
+            left.pop()
+            continue
+        seen += 1
+        if isinstance(value, (Mapping, list)):
+            left.append(iter(value.values() if isinstance(value, Mapping) else value))
+    return not left
 
 
 class _Node:
@@ -296,7 +314,7 @@ def _parse_scenario(given: _Node) -> Scenario:
 def _parse_cases(given: _Node, count: int) -> Iterator[tuple[int, InstancePlan]]:
     for number, case in given.items().items():
         if _Node(case.source, case.path, number).read(_parse_count) > count:
-            case.fail(f"instance not found: the scenario has {count} instances (instances.count)")
+            case.fail(f"instance not found: instances.count is {count}")
         yield number, InstancePlan(**_parse_case(case.fields(*_CASE_FIELDS)))
 
 

@@ -38,7 +38,7 @@ _SECONDS_TO_STOP = 5.0
 class SimulationResult:
     """The result of a simulation: when the clock started and stopped, and how much was recorded.
 
-    ``unused`` are the names among the scenario's tasks and flows that match nothing of the model. ``approximations``
+    ``unused`` are the parts of the scenario that match nothing of the model, as paths. ``approximations``
     says what ran differently from the model, by element; ``waiting`` what the instances that did not end wait for.
     ``exhausted`` instances were stopped at the limit of steps. ``not_executable`` are the processes that ran although
     they are marked as not executable.

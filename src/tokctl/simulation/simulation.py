@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from hashlib import blake2b
 from threading import Event
+
+from SpiffWorkflow.bpmn.specs.mixins.events.event_types import CatchingEvent
 
 from tokctl.bpmn.element_details import MESSAGE, SIGNAL
 from tokctl.errors import InputError
@@ -16,12 +18,13 @@ from tokctl.model.definitions import Definition, Element
 from tokctl.recorder.ids import make_instance_id
 from tokctl.recorder.lifecycle import Sink
 from tokctl.recorder.spiff_model import SpiffModel
+from tokctl.simulation.awaited_events import awaited_names
 from tokctl.simulation.conversation import Conversation
 from tokctl.simulation.limits import RunLimits
 from tokctl.simulation.process_model import ProcessModel, find_start_events, read_process_models
 from tokctl.simulation.report import Approximations, WaitingInstances
 from tokctl.simulation.scenario import InstancePlan, Scenario, TaskPlan
-from tokctl.simulation.spec_builder import SpecBuilder
+from tokctl.simulation.spec_builder import BuiltModel, SpecBuilder
 from tokctl.simulation.waiting import find_reasons
 
 MAX_SIMULATED = timedelta(days=36_525)
@@ -71,7 +74,7 @@ class Simulation:
         self.not_executable = tuple(sorted(one for one in used if not self.models[one].is_executable))
         self.key = _simulation_key(scenario, self.starts[0][0], self.definitions)
         self.model = SpiffModel(self.definitions, self.built.graphs)
-        self.unused = _find_unused_names(scenario, self.definitions)
+        self.unused = (*self._find_unused_trigger(), *_find_unused_parts(scenario, self.definitions, self.built))
         self._plans: dict[str, TaskPlan] = {}
         for definition in self.definitions:
             sink.put_definition(definition)
@@ -149,6 +152,12 @@ class Simulation:
         known = ", ".join(sorted({name for start in starts for name in _triggers(model, start)}))
         raise InputError(f"Process '{process_id}' has no start event '{trigger}': it has {known or 'none'}.")
 
+    def _find_unused_trigger(self) -> tuple[str, ...]:
+        """Return ``trigger`` if a collaboration has no such start event; one process alone cannot run then."""
+        models = [self.models[process_id] for process_id, _ in self.starts]
+        known = {name for model in models for start in find_start_events(model) for name in _triggers(model, start)}
+        return () if self.scenario.trigger in {None, *known} else ("trigger",)
+
     def _find_message_starts(self) -> set[tuple[str, str]]:
         """Return the processes that only a message starts, which another process sends, with the start event."""
         sent = {target for model in self.models.values() for target in self._targets(model)}
@@ -180,14 +189,25 @@ def _triggers(model: ProcessModel, start: Element) -> set[str]:
     return {start.id, *(event.name for event in events if event.kind in {MESSAGE, SIGNAL} and event.name)}
 
 
-def _find_unused_names(scenario: Scenario, definitions: Sequence[Definition]) -> tuple[str, ...]:
-    """Return the names of tasks and flows in a scenario that match nothing of the model."""
-    elements = [element for definition in definitions for element in definition.elements]
-    flows = {flow for definition in definitions for flow in definition.flows}
-    cases = (scenario, *scenario.cases.values())
-    tasks = dict.fromkeys(name for case in cases for name in case.tasks)
-    unused = [n for n in tasks if n != "default" and not any(fnmatchcase(e, n) for e in elements) and n not in elements]
-    return (*unused, *dict.fromkeys(name for case in cases for name in case.flows if name not in flows))
+def _find_unused_parts(scenario: Scenario, definitions: Sequence[Definition], built: BuiltModel) -> tuple[str, ...]:
+    """Return the paths of tasks, flows and messages in a scenario that match nothing of the model."""
+    elements = {element_id for definition in definitions for element_id in definition.elements}
+    specs = [spec for process in built.specs.values() for spec in process.task_specs.values()]
+    chosen = {flow.id for spec in specs if hasattr(spec, "flow_choice") for flow in spec.flow_choice.flows}
+    awaited = {name for spec in specs if isinstance(spec, CatchingEvent) for name in awaited_names(spec)}
+    repeated = {spec.element.id for spec in specs if getattr(spec, "loop", None) is not None}
+
+    def unused(plan: InstancePlan) -> Iterator[str]:
+        for name, task in plan.tasks.items():
+            matched = {one for one in elements if one == name or fnmatchcase(one, name)}
+            if name != "default" and not matched:
+                yield f"tasks.{name}"
+            elif name != "default" and task.instances is not None and not matched & repeated:
+                yield f"tasks.{name}.instances"
+        yield from (f"flows.{name}" for name in plan.flows if name not in chosen)
+        yield from (f"messages.{name}" for name in plan.messages if name not in awaited)
+
+    return tuple(dict.fromkeys(path for plan in (scenario, *scenario.cases.values()) for path in unused(plan)))
 
 
 def _simulation_key(scenario: Scenario, process: str, definitions: Sequence[Definition]) -> str:

@@ -84,7 +84,12 @@ class CycleTimer(_ScheduledTimerMixin, CycleTimerEventDefinition):  # type: igno
 
 def find_events(task: Task, *kinds: type) -> list[Any]:
     """Return the event definitions of these kinds that a waiting catching event waits for."""
-    definition = task.task_spec.event_definition
+    return list_events(task.task_spec, *kinds)
+
+
+def list_events(spec: Any, *kinds: type) -> list[Any]:
+    """Return the event definitions of these kinds that the tasks of a catching event wait for."""
+    definition = spec.event_definition
     inner = definition.event_definitions if isinstance(definition, MultipleEventDefinition) else [definition]
     return [one for one in inner if isinstance(one, kinds)]
 

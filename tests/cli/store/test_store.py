@@ -163,7 +163,7 @@ def test_tasks_of_a_scenario_that_the_model_has_not_are_told(tokctl, tmp_path):
     scenario.write_text("tasks: {default: {takes: 2s}, 'b*': {takes: 3s}, nosuch: {hangs: true}}")
     ran = tokctl("simulate", model, "--scenario", scenario, "--store", tmp_path / "new.db")
     assert ran.code == 0
-    assert "The scenario has tasks or flows that are not in the model: nosuch." in ran.err
+    assert "These parts of the scenario match nothing in the model: tasks.nosuch." in ran.err
 
 
 @pytest.mark.parametrize("form", ["json", "ndjson"])

@@ -106,3 +106,20 @@ def test_a_collaboration_of_too_many_processes_is_refused_before_it_starts():
     model = pools(**{f"p{number}": f'<task id="t{number}"/>' for number in range(1001)})
     with pytest.raises(InputError, match="One collaboration has more than 1,000 instances"):
         run(model)
+
+
+def test_a_message_flow_reaches_the_event_behind_a_gateway():
+    ways = (
+        '<startEvent id="s"/><sendTask id="o"/><eventBasedGateway id="g"/><intermediateCatchEvent id="got">'
+        '<messageEventDefinition/></intermediateCatchEvent><intermediateCatchEvent id="late"><timerEventDefinition>'
+        "<timeDuration>PT1H</timeDuration></timerEventDefinition></intermediateCatchEvent>"
+        '<endEvent id="e"/><endEvent id="e2"/>' + chain("s", "o", "g", "got", "e") + chain("g", "late", "e2")
+    )
+    answer = '<startEvent id="bs"><messageEventDefinition/></startEvent><sendTask id="give"/>' + chain("bs", "give")
+    model = (
+        f'{HEAD}<collaboration id="c"><participant id="pa" processRef="A"/><participant id="pb" processRef="B"/>'
+        '<messageFlow id="m1" sourceRef="o" targetRef="bs"/><messageFlow id="m2" sourceRef="give" targetRef="got"/>'
+        f'</collaboration><process id="A">{ways}</process><process id="B">{answer}</process></definitions>'
+    )
+    played = play(model, all_processes=True)
+    assert [token.element_id for token in played.sink.of()] == ["s", "o", "g", "got", "e"]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import MAXYEAR, UTC, datetime, timedelta
 from typing import Any
 
+from SpiffWorkflow.bpmn.specs.control import BoundaryEventJoin
 from SpiffWorkflow.bpmn.specs.event_definitions.multiple import MultipleEventDefinition
 from SpiffWorkflow.bpmn.specs.event_definitions.timer import (
     CycleTimerEventDefinition,
@@ -13,6 +14,7 @@ from SpiffWorkflow.bpmn.specs.event_definitions.timer import (
     TimerEventDefinition,
 )
 from SpiffWorkflow.task import Task
+from SpiffWorkflow.util.task import TaskState
 
 from tokctl.bpmn.element_details import EventDefinition
 
@@ -80,6 +82,19 @@ class CycleTimer(_ScheduledTimerMixin, CycleTimerEventDefinition):  # type: igno
         schedule.next += schedule.every
         schedule.cycles -= 1
         return True
+
+    def update_task(self, task: Task) -> None:
+        """Start what follows each time that the timer fires.
+
+        SpiffWorkflow also starts the join of the activity each time, and asks all of these joins again and again.
+        """
+        if not self.cycle_complete(task):
+            return
+        for output in task.task_spec.outputs:
+            if not isinstance(output, BoundaryEventJoin):
+                child = task._add_child(output, TaskState.FUTURE)  # noqa: SLF001 - as the base class does
+                child.task_spec._predict(child, mask=TaskState.NOT_FINISHED_MASK)  # noqa: SLF001
+                child.task_spec._update(child)  # noqa: SLF001
 
 
 def find_events(task: Task, *kinds: type) -> list[Any]:

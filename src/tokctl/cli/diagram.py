@@ -65,8 +65,8 @@ def draw_diagram(
     ? and ≥ flows that further tokens may have taken. The diagram of a single instance shows its critical path, as
     'tokctl flow' does. --heat colours elements by the time that tokens spent in them, or by visits.
 
-    A model without a diagram is laid out automatically, without lanes, data and artifacts. PNG needs the package
-    tokctl[png].
+    A model without a diagram is laid out automatically, without lanes, data and artifacts. PNG requires the extra
+    png.
     """
     is_png = _check_target(out)
     if heat is not None and heat not in set(Heat):

@@ -83,9 +83,9 @@ COMMAND_TREE = CommandGroup(
         "diagram": "tokctl.cli.diagram",
         "export": "tokctl.cli.export",
         "store": CommandGroup(
-            "Import, export, check, back up and prune the local store.",
+            "Import, export, check, back up, copy and prune stores.",
             STORE_PANEL,
-            _modules("store", "import export info check backup prune"),
+            _modules("store", "import export info check backup copy migrate prune"),
             ("tokctl store import answer.json", "tokctl store export @latest", "tokctl store info"),
         ),
         "api-tokens": CommandGroup(

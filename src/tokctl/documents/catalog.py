@@ -85,6 +85,8 @@ DOCUMENTS = (
     DocumentSource(store.StoreCheck, ("tokctl store check",)),
     DocumentSource(store.ImportDocument, ("tokctl store import",)),
     DocumentSource(store.BackupDocument, ("tokctl store backup",)),
+    DocumentSource(store.CopyDocument, ("tokctl store copy",)),
+    DocumentSource(store.MigrationDocument, ("tokctl store migrate",)),
     DocumentSource(store.PruneDocument, ("tokctl store prune",)),
     DocumentSource(store.SnapshotDocument, ("tokctl snapshot",)),
     DocumentSource(store.SimulationDocument, ("tokctl simulate",)),

@@ -82,6 +82,29 @@ class BackupDocument(Struct, kw_only=True, frozen=True):
     size_bytes: Count
 
 
+class CopiedPartDocument(Struct, kw_only=True, frozen=True):
+    """A part of a copied store, and the checksum that it has in both stores."""
+
+    part: str
+    records: Count
+    checksum: str
+
+
+class CopyDocument(Struct, kw_only=True, frozen=True):
+    """What a copied store consists of (``tokctl store copy``)."""
+
+    parts: list[CopiedPartDocument]
+
+
+class MigrationDocument(Struct, kw_only=True, frozen=True):
+    """The schema version of a store, and the versions of the migrations that it lacked (``tokctl store migrate``)."""
+
+    schema_version: Count
+    latest_version: Count
+    pending: list[Count]
+    dry_run: bool
+
+
 class PruneDocument(Struct, kw_only=True, frozen=True):
     """The instances that ended before a time, and whether they were removed (``tokctl store prune``)."""
 

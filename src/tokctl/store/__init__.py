@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tokctl.config.store_urls import refuse_password
 from tokctl.errors import UsageError
@@ -18,25 +18,42 @@ if TYPE_CHECKING:
     from tokctl.store.protocol import Store
 
 STORES = {"sqlite": "tokctl.store.sqlite", "postgresql": "tokctl.store.postgresql"}
-"""URL scheme → module; each has ``open_store(location, write=…, create=…)``, ``files`` and ``is_temporary``."""
+"""URL scheme → module; each has ``open_store``, ``schema_versions``, ``files`` and ``is_temporary``."""
 
 _DEFAULT_SCHEME = "sqlite"  # of a path
 
 
-def open_store(url: str, *, write: bool = False, create: bool = False) -> Store:
+def open_store(url: str, *, write: bool = False, create: bool = False, unfinished: bool = False) -> Store:
     """Open a store by its URL (``sqlite:PATH``, ``postgresql://USER@HOST/DATABASE``), or by the path of an SQLite file.
 
-    Without ``write`` it is read-only and shows one moment; with ``create`` a missing store is created.
+    Without ``write`` it is read-only and shows one moment; with ``create`` a missing store is created. An
+    unfinished copy of another store is opened only with ``unfinished``.
 
     Raises:
-        StoreError: it does not exist, cannot be opened, is not a store, or is newer than this program.
+        StoreError: it does not exist, cannot be opened, is not a store, is newer than this program, or unfinished.
         UsageError: the URL's scheme is unknown, or it contains a password.
     """
+    kind, location = _find_kind(url)
+    store: Store = kind.open_store(location, write=write, create=create, unfinished=unfinished)
+    return store
+
+
+def schema_versions(url: str) -> tuple[int, int]:
+    """Return the version of a store's schema, and the latest one, to which opening the store would upgrade it.
+
+    Raises as ``open_store``.
+    """
+    kind, location = _find_kind(url)
+    versions: tuple[int, int] = kind.schema_versions(location)
+    return versions
+
+
+def _find_kind(url: str) -> tuple[Any, str]:
+    """Return the module of the kind of store that a URL names, and the location."""
     scheme, location = _split_url(refuse_password(url))
     if scheme not in STORES:
         raise UsageError(f"unknown kind of store '{scheme}'.", f"Known: {', '.join(STORES)}, or use a path.")
-    store: Store = import_module(STORES[scheme]).open_store(location, write=write, create=create)
-    return store
+    return import_module(STORES[scheme]), location
 
 
 def store_file(url: str) -> Path | None:

@@ -207,6 +207,52 @@ class AuditTable(Protocol):
         """Return the recorded end of the chain."""
 
 
+COPIED_PARTS = ("definitions", "instances", "tokens", "api_tokens", "audit")
+"""What a copy of a store consists of, in the order in which it is written."""
+
+Record = tuple[Any, ...]
+"""One thing in a store: texts, bytes, numbers and None, the same in every kind of store."""
+Key = tuple[Any, ...]
+"""What identifies a record in its part, and gives the records an order that is the same in every kind of store."""
+
+
+class CopyTable(Protocol):
+    """The content of a store as records, to copy it to another store of any kind."""
+
+    def count(self, part: str) -> int:
+        """Count the records of a part."""
+
+    def page(self, part: str, after: Key | None) -> Sequence[Record]:
+        """Return the next few hundred records of a part: those behind a key, or the first ones; none at the end."""
+
+    def key(self, part: str, record: Record) -> Key:
+        """Return the key of a record."""
+
+    def last_key(self, part: str) -> Key | None:
+        """Return the key of the last record of a part; None if it is empty."""
+
+    def begin(self, identity: str, revision: int) -> None:
+        """Make an empty store an unfinished copy of the store with this identity, or continue such a copy.
+
+        What may have changed in the original since the copy was begun is removed: process instances and definitions
+        if ``revision``, that of its processes, is another one, and API tokens. The audit is only ever added to.
+
+        Raises:
+            StoreError: the store is not empty, or is the original, a finished copy, or an unfinished one of another.
+        """
+
+    def add(self, part: str, records: Sequence[Record], after: Key | None) -> None:
+        """Write records behind the last one, whose key is ``after``; when this returns, they stay after a crash.
+
+        Raises:
+            StoreError: another process has written to the store.
+            InputError: the store cannot hold a value.
+        """
+
+    def finish(self, revisions: Revisions, head: ChainHead) -> None:
+        """Adopt the revisions and the end of the audit of the original: from now on, this is a store like any other."""
+
+
 class Store(Engine):
     """A database of process instances and API tokens. Leaving it as a context closes it."""
 
@@ -232,6 +278,11 @@ class Store(Engine):
     @abstractmethod
     def audit(self) -> AuditTable:
         """The audit log of the API tokens."""
+
+    @property
+    @abstractmethod
+    def copying(self) -> CopyTable:
+        """The content of the store as records."""
 
     def instance_totals(self, instance_id: str) -> InstanceStatus:
         """Return one instance; ``live_elements``, which take longest, may be left out. Raises NotFoundError."""

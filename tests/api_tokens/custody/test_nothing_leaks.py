@@ -83,6 +83,8 @@ COMMANDS: dict[str, list[str]] = {
     "store info": ["--store {folder}/own.db"],
     "store check": ["--store {folder}/own.db"],
     "store backup": ["{folder}/copy.db --store {folder}/own.db"],
+    "store copy": ["{folder}/own.db {folder}/copied.db"],
+    "store migrate": ["--dry-run --store {folder}/own.db"],
     "store prune": ["--completed-before 1d --store {folder}/own.db"],
     "simulate": ["{folder}/nothing.bpmn --store {folder}/own.db"],
     "completion": ["bash"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,17 +12,32 @@ if TYPE_CHECKING:
     from tokctl.store.postgresql.store import PostgreSQLStore
 
 
-def open_store(location: str, *, write: bool, create: bool) -> PostgreSQLStore:
+def open_store(location: str, *, write: bool, create: bool, unfinished: bool) -> PostgreSQLStore:
     """Open the store in a database; ``location`` is its URL without the scheme. See ``store.open_store``."""
+    _require_psycopg()
+    from tokctl.store.postgresql.store import PostgreSQLStore
+
+    return PostgreSQLStore(f"postgresql:{location}", write=write, create=create, unfinished=unfinished)
+
+
+def schema_versions(location: str) -> tuple[int, int]:
+    """Return the version of a store's schema, and the latest one; see ``store.schema_versions``."""
+    _require_psycopg()
+    from tokctl.store.postgresql.database import PostgreSQLDatabase
+    from tokctl.store.postgresql.migration import check_version
+    from tokctl.store.postgresql.schema import SCHEMA_VERSION
+
+    with closing(PostgreSQLDatabase(f"postgresql:{location}")) as database:
+        return check_version(database), SCHEMA_VERSION
+
+
+def _require_psycopg() -> None:
     try:
         import psycopg  # noqa: F401 - the extra
     except ImportError:
         raise UsageError(
             "stores in PostgreSQL need an additional package.", "Install it with 'pip install \"tokctl[postgres]\"'."
         ) from None
-    from tokctl.store.postgresql.store import PostgreSQLStore
-
-    return PostgreSQLStore(f"postgresql:{location}", write=write, create=create)
 
 
 def is_temporary(location: str) -> bool:  # noqa: ARG001 - the same for every kind

@@ -18,11 +18,11 @@ from tokctl.store.sql.rows import TOKEN_COLUMNS, token_row
 
 MAX_SINGLE_TOKENS = 5  # of a chunk that are written one by one: a staging table costs more
 
-_DERIVED = ("error_message", "is_running", "waits_for_event", "hops", "certainty", "entry_is_unknown")
-_COLUMNS = ("instance", *TOKEN_COLUMNS, *_DERIVED)
+DERIVED_COLUMNS = ("error_message", "is_running", "waits_for_event", "hops", "certainty", "entry_is_unknown")
+_COLUMNS = ("instance", *TOKEN_COLUMNS, *DERIVED_COLUMNS)
 _STAGE = f"""CREATE TEMP TABLE IF NOT EXISTS staged_token ON COMMIT DELETE ROWS AS
     SELECT 0 AS round, 0 AS position, {", ".join(_COLUMNS)} FROM token WITH NO DATA"""
-_CONFLICT = update_conflict(POSTGRESQL, "token", "token_id, instance", (*TOKEN_COLUMNS, *_DERIVED))
+_CONFLICT = update_conflict(POSTGRESQL, "token", "token_id, instance", (*TOKEN_COLUMNS, *DERIVED_COLUMNS))
 _COPY = f"COPY staged_token (round, position, {', '.join(_COLUMNS)}) FROM STDIN"
 
 
@@ -36,19 +36,24 @@ _PUT = _counted(f"VALUES ({', '.join('?' * len(_COLUMNS))})")
 _MERGE = _counted(f"SELECT {', '.join(_COLUMNS)} FROM staged_token WHERE round = ? ORDER BY position")
 
 
-def _derive(token: Token) -> tuple[Any, ...]:
-    """Return a token's values for the columns that queries use instead of its JSON."""
-    context = decode_context(token.execution_context)
-    hops = _decode_list(token.flow_history)
+def derive_values(state: str, execution_context: Raw, flow_history: Raw) -> tuple[Any, ...]:
+    """Return a token's values for DERIVED_COLUMNS, which queries use instead of its JSON."""
+    context = decode_context(execution_context)
+    hops = _decode_list(flow_history)
     certainty = hops[-1].get("certainty") if hops and isinstance(hops[-1], dict) else None
     return (
         context.error,
-        context.is_running(token.state),
+        context.is_running(state),
         context.waits_for_event,
         len(hops),
         certainty if certainty is None or isinstance(certainty, str) else "",
         context.entered_by == EnteredBy.UNKNOWN,
     )
+
+
+def _row(pk: int, token: Token) -> tuple[Any, ...]:
+    derived = derive_values(token.state, token.execution_context, token.flow_history)
+    return pk, *token_row(token), *derived
 
 
 def _decode_list(history: Raw) -> list[Any]:
@@ -69,7 +74,7 @@ class PostgreSQLBatch(SqlBatch):
 
     def write_tokens(self, tokens: Sequence[tuple[int, Token]], last: int) -> tuple[int, int]:
         if len(tokens) <= MAX_SINGLE_TOKENS:
-            return self._merge(_PUT, [(pk, *token_row(one), *_derive(one)) for pk, one in tokens], last)
+            return self._merge(_PUT, [_row(pk, one) for pk, one in tokens], last)
         if self.has_stage:
             self.database.execute("TRUNCATE staged_token")
         else:
@@ -81,7 +86,7 @@ class PostgreSQLBatch(SqlBatch):
             for position, (pk, token) in enumerate(tokens):
                 key = token.token_id, pk
                 rounds[key] = rounds.get(key, -1) + 1  # a statement cannot update a row twice
-                yield rounds[key], position, pk, *token_row(token), *_derive(token)
+                yield rounds[key], position, *_row(pk, token)
 
         self.database.copy(_COPY, rows())
         return self._merge(_MERGE, [(one,) for one in range(max(rounds.values()) + 1)], last)

@@ -6,30 +6,40 @@ from tokctl.errors import MissingStoreError, StoreError, WrongStoreError
 from tokctl.store.postgresql.connection import translate_errors
 from tokctl.store.postgresql.database import PostgreSQLDatabase
 from tokctl.store.postgresql.schema import MIGRATIONS, SCHEMA_VERSION
+from tokctl.store.sql.dialect import FIND_COPY, unfinished_copy_error
 
 _LOCK = 0x746F6B63  # "tokc", of the lock on migrations
 
 
-def prepare(database: PostgreSQLDatabase, *, create: bool) -> None:
+def prepare(database: PostgreSQLDatabase, *, create: bool, unfinished: bool = False) -> None:
     """Upgrade the tables of a store; with ``create`` a missing one is created.
 
     Raises:
         MissingStoreError: there is no store.
         WrongStoreError: it was written by a newer version.
+        StoreError: it is an unfinished copy, and not ``unfinished``.
     """
+    version = 0 if create and read_version(database) is None else check_version(database)
+    if version < SCHEMA_VERSION:
+        _migrate(database)
+    if not unfinished and database.fetch(FIND_COPY):
+        raise unfinished_copy_error(database.location)
+
+
+def check_version(database: PostgreSQLDatabase) -> int:
+    """Return the version of the schema of a store that this program can open. Raises as ``prepare``."""
     version = read_version(database)
-    if version is None and not create:
+    if version is None:
         raise MissingStoreError(
             f"no store found at {database.location}.", "Fill one with 'tokctl store import' or 'tokctl simulate'."
         )
-    if version is None or version < SCHEMA_VERSION:
-        _migrate(database)
-    elif version > SCHEMA_VERSION:
+    if version > SCHEMA_VERSION:
         raise WrongStoreError(
             f"the store {database.location} was written by a newer tokctl"
             f" (schema {version}, supported: {SCHEMA_VERSION}).",
             "Upgrade tokctl.",
         )
+    return version
 
 
 def read_version(database: PostgreSQLDatabase) -> int | None:

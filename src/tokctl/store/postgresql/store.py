@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 import psycopg
 
@@ -18,6 +19,9 @@ from tokctl.store.sql.database import Row
 from tokctl.store.sql.dialect import SINGLE_ROWS
 from tokctl.store.sql.store import SqlStore
 
+if TYPE_CHECKING:
+    from tokctl.store.postgresql.copying import PostgreSQLCopying
+
 _REVISIONS = "SELECT kind, number FROM revision ORDER BY kind"
 
 
@@ -26,11 +30,11 @@ class PostgreSQLStore(SqlStore):
 
     database: PostgreSQLDatabase
 
-    def __init__(self, url: str, *, write: bool, create: bool) -> None:
+    def __init__(self, url: str, *, write: bool, create: bool, unfinished: bool = False) -> None:
         super().__init__(PostgreSQLDatabase(url))
         self._shown: list[Row] = []
         try:
-            prepare(self.database, create=create)
+            prepare(self.database, create=create, unfinished=unfinished)
             if not write:
                 self.set_query_limit(QUERY_LIMIT_SECONDS)
                 self.database.begin(_REVISIONS)  # everything a command shows is of one moment
@@ -40,6 +44,12 @@ class PostgreSQLStore(SqlStore):
 
     def _batch(self) -> PostgreSQLBatch:
         return PostgreSQLBatch(self.database)
+
+    @property
+    def copying(self) -> PostgreSQLCopying:
+        from tokctl.store.postgresql.copying import PostgreSQLCopying
+
+        return PostgreSQLCopying(self.database)
 
     @contextmanager
     def write(self, *, keep: bool = True) -> Iterator[SqlBatch]:

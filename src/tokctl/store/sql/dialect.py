@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from tokctl.errors import StoreError
 from tokctl.model.states import FINAL_STATES
 from tokctl.model.variables import Searchable
 
@@ -80,3 +81,16 @@ SINGLE_ROWS = (
     ("identity", "one = 1"),
 )
 """Rows that every store has: table and condition."""
+
+FIND_COPY = "SELECT number FROM revision WHERE kind = 'copy'"
+"""Finds the mark of an unfinished copy: the revision of the processes of its original when it was begun.
+
+It is in the table ``revision`` because everybody who can open a store can read that one.
+"""
+
+
+def unfinished_copy_error(location: str) -> StoreError:
+    """Return the error for a store that cannot be used yet."""
+    return StoreError(
+        f"the store {location} is an unfinished copy.", "Finish it: run the same 'tokctl store copy' again."
+    )

@@ -31,7 +31,7 @@ TOKEN_COLUMNS = (*_PLACE, *_TIMES, "finished_at", "parent_token_id", *_CONTEXT, 
 _INSTANCE_IDS = ("instance_id", "process_id", "process_key", "version", "status", "business_key", "tenant_id")
 _INSTANCE_TIMES = ("started_at", "updated_at", "completed_at", "cancelled_at")
 INSTANCE_COLUMNS = (*_INSTANCE_IDS, *_INSTANCE_TIMES, "variables", "extra")
-_STATUS = ("derived_status", "first_at", "last_at", "end_at", "total_tokens", "live_tokens", "failed_tokens")
+STATUS_COLUMNS = ("derived_status", "first_at", "last_at", "end_at", "total_tokens", "live_tokens", "failed_tokens")
 READ_STAY = (
     "token_id, parent_token_id, element_id, element_type, element_name, worker_id, state, created_at, finished_at,"
     " duration_ms, retries_used"
@@ -56,7 +56,7 @@ class Columns:
             FROM token WHERE token.instance = instance.pk AND {LIVE} GROUP BY 1
             ORDER BY min(CASE WHEN {FAILED} THEN 0 ELSE 1 END), min(coalesce(created_at, {_EARLIEST})), 1
             LIMIT {MAX_LIVE_ELEMENTS}) AS named) END"""
-        self.totals = (*INSTANCE_COLUMNS, *_STATUS, first_error)
+        self.totals = (*INSTANCE_COLUMNS, *STATUS_COLUMNS, first_error)
         self.status = (*self.totals, live_elements)
         self.tree = (
             "token_id, element_id, state, parent_token_id, child_tokens, element_type, element_name, created_at,"

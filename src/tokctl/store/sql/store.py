@@ -19,6 +19,7 @@ from tokctl.store.sql.variables import find_stale_variables
 if TYPE_CHECKING:
     from tokctl.store.sql.api_tokens import PageStarts, SqlApiTokens
     from tokctl.store.sql.audit import SqlAudit
+    from tokctl.store.sql.copying import SqlCopying
 
 _FINISHED = (
     "(live_tokens = 0 AND coalesce(completed_at, cancelled_at, end_at) < ?"
@@ -65,6 +66,12 @@ class SqlStore(TokenQueries):
         from tokctl.store.sql.audit import SqlAudit
 
         return SqlAudit(self.database)
+
+    @property
+    def copying(self) -> SqlCopying:
+        from tokctl.store.sql.copying import SqlCopying
+
+        return SqlCopying(self.database)
 
     def info(self) -> StoreInfo:
         ((instances, tokens, live, oldest, newest),) = self.database.fetch(

@@ -14,7 +14,7 @@ MEMORY = ":memory:"
 """The location of a store in memory, which is deleted when it is closed."""
 
 
-def open_store(location: str, *, write: bool, create: bool) -> SQLiteStore:
+def open_store(location: str, *, write: bool, create: bool, unfinished: bool) -> SQLiteStore:
     """Open the store in a file; see ``store.open_store``."""
     from tokctl.store.sqlite.connection import open_file, open_memory
     from tokctl.store.sqlite.store import SQLiteStore
@@ -22,7 +22,15 @@ def open_store(location: str, *, write: bool, create: bool) -> SQLiteStore:
     if location == MEMORY:
         return SQLiteStore(open_memory(), Path(MEMORY))
     path = expand_user(location)
-    return SQLiteStore(open_file(path, write=write, create=create), path)
+    return SQLiteStore(open_file(path, write=write, create=create, unfinished=unfinished), path)
+
+
+def schema_versions(location: str) -> tuple[int, int]:
+    """Return the version of a store's schema, and the latest one; see ``store.schema_versions``."""
+    from tokctl.store.sqlite.connection import check_version
+    from tokctl.store.sqlite.schema import SCHEMA_VERSION
+
+    return SCHEMA_VERSION if location == MEMORY else check_version(expand_user(location)), SCHEMA_VERSION
 
 
 def is_temporary(location: str) -> bool:

@@ -11,7 +11,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any
@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from tokctl.atomic_files import PRIVATE_FILE, is_foreign, make_folder
 from tokctl.errors import MissingStoreError, StoreError, WrongStoreError
+from tokctl.store.sql.dialect import FIND_COPY, unfinished_copy_error
 from tokctl.store.sqlite.migration import find_schema_changes, find_views, migrate
 from tokctl.store.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION
 from tokctl.verbose_log import trace
@@ -166,17 +167,13 @@ def open_memory() -> OpenedFile:
     return OpenedFile(connection)
 
 
-def open_file(path: Path, *, write: bool, create: bool) -> OpenedFile:
+def open_file(path: Path, *, write: bool, create: bool, unfinished: bool = False) -> OpenedFile:
     """Open the store in a file and upgrade its schema; see ``store.open_store``."""
     trace("the store %s: opened to %s", path, "write" if write else "read")
     with translate_errors(str(path)):
         if not _exists(path):
             if not create:
-                raise MissingStoreError(
-                    f"no store found at {path}.",
-                    "Fill one with 'tokctl store import' or 'tokctl simulate', try "
-                    "'tokctl demo', or use another store with --store.",
-                )
+                raise _missing_error(path)
             _create(path)
         if write:
             _close_to_others(path, stat.S_IWOTH)
@@ -186,6 +183,8 @@ def open_file(path: Path, *, write: bool, create: bool) -> OpenedFile:
             if _check(connection, path, write=write) < SCHEMA_VERSION:
                 with closing(_connect(path, "mode=rw")) as upgrading:
                     migrate(upgrading)
+            if not unfinished:
+                _refuse_unfinished_copy(connection, path)
             if write:
                 connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             else:
@@ -195,6 +194,29 @@ def open_file(path: Path, *, write: bool, create: bool) -> OpenedFile:
             connection.close()
             raise
     return OpenedFile(connection, fingerprint, immutable)
+
+
+def check_version(path: Path) -> int:
+    """Return the schema version of a store that this program can open, without upgrading it. Raises StoreError."""
+    with translate_errors(str(path)):
+        if not _exists(path):
+            raise _missing_error(path)
+        with closing(_connect_read_only(path)[0]) as connection:
+            return _check(connection, path, write=False)
+
+
+def _missing_error(path: Path) -> MissingStoreError:
+    return MissingStoreError(
+        f"no store found at {path}.",
+        "Fill one with 'tokctl store import' or 'tokctl simulate', try "
+        "'tokctl demo', or use another store with --store.",
+    )
+
+
+def _refuse_unfinished_copy(connection: LimitedConnection, path: Path) -> None:
+    with suppress(sqlite3.Error):  # damage is reported by what reads the store
+        if connection.execute(FIND_COPY).fetchone() is not None:
+            raise unfinished_copy_error(str(path))
 
 
 def refuse_views(connection: sqlite3.Connection, path: Path) -> None:

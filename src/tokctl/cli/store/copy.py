@@ -1,0 +1,62 @@
+"""``tokctl store copy``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from tokctl.cli import options as opt
+from tokctl.cli.app import App, command
+from tokctl.cli.progress import progress
+from tokctl.documents.store import CopiedPartDocument
+from tokctl.errors import UsageError
+from tokctl.render.result import Column, Listing
+from tokctl.store import is_temporary, open_store
+from tokctl.store.copying import copy_store, count_steps
+
+
+def copy(
+    app: App,  # noqa: ARG001 - both stores are arguments
+    original: Annotated[str, opt.argument("FROM", "Store to copy: a file, or a URL.", click_type=opt.FILE_NAME)],
+    target: Annotated[
+        str, opt.argument("TO", "Empty store to fill: a file, or a URL. It is created.", click_type=opt.FILE_NAME)
+    ],
+) -> Listing:
+    """Copy a whole store to an empty one, also between SQLite and PostgreSQL.
+
+    The copy has the API tokens with their last use and the audit log, too. A copy that was stopped is continued by the
+    same command; until it is finished, other commands refuse it. At the end it is compared with the original.
+    Writers can use the original in the meantime, but what they write is not copied. Afterwards use only the copy: both
+    accept the same API tokens, but a change of one store does not change the other.
+    """
+    if is_temporary(target):
+        raise UsageError(f"the store {target} is deleted when the command ends.", "Name a file, or a URL.")
+    with (
+        open_store(original) as source,
+        open_store(target, write=True, create=True, unfinished=True) as filled,
+        progress("Copying", count_steps(source)) as step,
+    ):
+        copied = copy_store(source, filled, step)
+    return Listing(
+        key="parts",
+        items=copied,
+        columns=(
+            Column("part", "PART"),
+            Column("records", "RECORDS", right=True),
+            Column("checksum", "CHECKSUM"),
+        ),
+        ident=lambda part: part.part,
+        document=lambda part: CopiedPartDocument(**msgspec.structs.asdict(part)),
+        notes=lambda _: ["The copy is equal to the original. From now on, use only one of them."],
+    )
+
+
+app = command(
+    copy,
+    shared_options=opt.OUTPUT,
+    examples=(
+        "tokctl store copy tokctl.db 'postgresql://tokctl_owner@db.example/tokctl'",
+        "tokctl store copy 'postgresql://tokctl_owner@db.example/tokctl' tokctl.db",
+    ),
+)

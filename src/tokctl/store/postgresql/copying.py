@@ -1,0 +1,45 @@
+"""The content of a PostgreSQL store, to copy it from or to another store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import Raw
+
+from tokctl.errors import InputError
+from tokctl.model.tokens import NULL
+from tokctl.store.postgresql.batch import DERIVED_COLUMNS, derive_values
+from tokctl.store.postgresql.connection import UnstorableError
+from tokctl.store.postgresql.database import PostgreSQLDatabase
+from tokctl.store.protocol import Record
+from tokctl.store.sql.copying import SqlCopying
+
+_NUMBERED = {"instance": "pk", "token": "pk", "api_token": "id"}
+
+
+def _to_raw(json: str | None) -> Raw:
+    return NULL if json is None else Raw(json.encode())
+
+
+class PostgreSQLCopying(SqlCopying):
+    """Reads rows, and writes them by COPY."""
+
+    database: PostgreSQLDatabase
+
+    def _insert(self, table: str, columns: Sequence[str], records: Iterable[Record]) -> None:
+        if table == "token":
+            state, context, flows = map(columns.index, ("state", "execution_context", "flow_history"))
+            records = (
+                (*row, *derive_values(row[state], _to_raw(row[context]), _to_raw(row[flows]))) for row in records
+            )
+            columns = (*columns, *DERIVED_COLUMNS)
+        try:
+            self.database.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN", records)
+        except UnstorableError as error:
+            raise InputError(error.message, error.hint) from error
+
+    def _continue_numbers(self) -> None:
+        for table, column in _NUMBERED.items():
+            self.database.fetch(
+                f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), max({column})) FROM {table}"
+            )

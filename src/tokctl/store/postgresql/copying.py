@@ -11,7 +11,7 @@ from tokctl.model.tokens import NULL
 from tokctl.store.postgresql.batch import DERIVED_COLUMNS, derive_values
 from tokctl.store.postgresql.connection import UnstorableError
 from tokctl.store.postgresql.database import PostgreSQLDatabase
-from tokctl.store.protocol import Record
+from tokctl.store.protocol import Key, Record
 from tokctl.store.sql.copying import SqlCopying
 
 _NUMBERED = {"instance": "pk", "token": "pk", "api_token": "id"}
@@ -26,6 +26,12 @@ class PostgreSQLCopying(SqlCopying):
 
     database: PostgreSQLDatabase
 
+    def add(self, part: str, records: Sequence[Record], after: Key | None) -> None:
+        try:
+            super().add(part, records, after)
+        except UnstorableError as error:
+            raise InputError(error.message, "Remove the value from the original.") from error
+
     def _insert(self, table: str, columns: Sequence[str], records: Iterable[Record]) -> None:
         if table == "token":
             state, context, flows = map(columns.index, ("state", "execution_context", "flow_history"))
@@ -33,10 +39,7 @@ class PostgreSQLCopying(SqlCopying):
                 (*row, *derive_values(row[state], _to_raw(row[context]), _to_raw(row[flows]))) for row in records
             )
             columns = (*columns, *DERIVED_COLUMNS)
-        try:
-            self.database.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN", records)
-        except UnstorableError as error:
-            raise InputError(error.message, error.hint) from error
+        self.database.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN", records)
 
     def _continue_numbers(self) -> None:
         for table, column in _NUMBERED.items():

@@ -11,8 +11,10 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import keyring
@@ -27,6 +29,7 @@ from support.fake_strapi import FakeStrapi
 from support.fake_xiver import FakeXiver
 from support.keyrings import backends
 from support.paths import FIXTURES
+from support.postgresql_server import postgresql_is_there
 from support.serving import Served, grant
 from tokctl.__main__ import run
 from tokctl.simulation.demo import load_demo
@@ -37,6 +40,8 @@ from tokctl.store.sink import StoreSink
 DEMO_FILES = Path(sys.modules[load_demo.__module__].__file__).parent
 SERVERS = ("https://engine.example:27555", "http://127.0.0.1:27555", "http://localhost:27555")
 """What the pages call a server; the tests have a real one at another address."""
+DATABASE = "postgresql://tokctl_owner@db.example/tokctl?sslmode=verify-full"
+"""What the pages call a database; the tests have an empty one."""
 PROGRAMS = {
     "tokctl": f'exec {sys.executable} -m tokctl "$@"',
     "pass": f'if [ "$2" = cms ]; then echo "{PASSWORD}"; else echo "$SECRET"; fi',  # a password manager
@@ -121,8 +126,11 @@ def cms():
 class Reader:
     """Somebody who types the command lines of a page, one after the other."""
 
-    def __init__(self, url: str, monkeypatch: pytest.MonkeyPatch, cms: dict[str, str]) -> None:
+    def __init__(
+        self, url: str, monkeypatch: pytest.MonkeyPatch, cms: dict[str, str], new_database: Callable[[], str]
+    ) -> None:
         self.url = url
+        self.new_database = cache(new_database)
         self.monkeypatch = monkeypatch
         self.cms = cms
         self.started: list[subprocess.Popen] = []
@@ -133,6 +141,10 @@ class Reader:
             line = line._replace(text=line.text.replace(address, self.url))
         for address, url in self.cms.items():
             line = line._replace(text=line.text.replace(address, url))
+        if DATABASE in line.text:
+            if not postgresql_is_there():
+                return line.code, ""
+            line = line._replace(text=line.text.replace(DATABASE, self.new_database()))
         if any(word in MISSING for word in line.text.split()):
             return line.code, ""
         if assignment := re.fullmatch(r"(?:export )?(\w+)=(\$\(.*?\))( *#.*)?", line.text):
@@ -164,8 +176,8 @@ class Reader:
 
 
 @pytest.fixture
-def reader(server, cms, monkeypatch):
-    typing = Reader(server.url, monkeypatch, cms)
+def reader(server, cms, monkeypatch, request):
+    typing = Reader(server.url, monkeypatch, cms, lambda: request.getfixturevalue("postgresql").new_schema())
     yield typing
     typing.close()
 

@@ -45,6 +45,7 @@ api-tokens revoke 1 --yes
 api-tokens rotate 1 --save file:{folder}/secret
 store prune --completed-before 1d --yes
 store backup {folder}/copy.db
+store copy {folder}/own.db sqlite:{folder}/new.db
 """.strip().splitlines()
 
 
@@ -65,7 +66,8 @@ def test_a_damaged_store_is_reported(sound, tmp_path, tokctl, monkeypatch, seed)
     shutil.copy(sound, store)
     what = damage(store, seed)
     for words in random.Random(seed).sample(COMMANDS, COMMANDS_PER_CASE):
-        ran = tokctl(*words.format(folder=tmp_path).split(), "--store", store)
+        source = () if words.startswith("store copy") else ("--store", store)
+        ran = tokctl(*words.format(folder=tmp_path).split(), *source)
         assert ran.code in EXIT_CODES, (what, words, ran.err)
         assert "internal error" not in ran.err, (what, words, ran.err)
         assert "a bug" not in ran.out, (what, words, ran.out)

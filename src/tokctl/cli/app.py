@@ -206,12 +206,13 @@ class App:
             if name in said and (name != "context" or place == "server"):
                 raise UsageError(f"--{name} does not apply: this command works on a store.", "Use --store.")
 
-    def store(self, *, write: bool = False, create: bool = False) -> Store:
-        """Open the local store. Raises UsageError as ``require_store``."""
+    def store(self, url: str | None = None, *, write: bool = False, create: bool = False, **more: bool) -> Store:
+        """Open the store at a URL, or the local one. Raises UsageError as ``require_store``."""
         from tokctl.store import open_store
 
-        self.require_store()
-        store = open_store(self.settings.store_location, write=write, create=create)
+        if url is None:
+            self.require_store()
+        store = open_store(self.settings.store_location if url is None else url, write=write, create=create, **more)
         self._invocation.opened.append(store)
         return store
 

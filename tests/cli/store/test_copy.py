@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sqlite3
+from contextlib import closing
 
 import pytest
 
-from tokctl.store import open_store
+from support.conformity import check_conformity
+from tokctl.documents.store import CopyDocument
+from tokctl.store import STORES, open_store
 
 
 def test_the_parts_are_counted(tokctl, known, tmp_path):
@@ -14,6 +19,7 @@ def test_the_parts_are_counted(tokctl, known, tmp_path):
     assert (ran.code, ran.err) == (0, "")
     with open_store(str(known)) as store:
         facts = store.info()
+    check_conformity(json.loads(ran.out), CopyDocument)
     parts = {part["part"]: part["records"] for part in json.loads(ran.out)["parts"]}
     assert parts == {
         "definitions": facts.definitions,
@@ -44,3 +50,32 @@ def test_what_cannot_be_copied(tokctl, known, tmp_path, monkeypatch, original, t
     assert ran.err.count("\n") == 1
     assert "hidden" not in ran.err
     assert not list(tmp_path.glob("*.db"))
+
+
+UNREADABLE = (
+    "UPDATE token SET element_id = CAST(x'ff' AS TEXT) WHERE pk = 2",
+    "DELETE FROM identity",
+    "DELETE FROM revision",
+    "DELETE FROM instance WHERE pk = 1",
+)
+OF_OTHER_TYPES = (
+    "UPDATE token SET execution_context = x'00ff' WHERE pk = 2",
+    "UPDATE token SET created_at = 'x' WHERE pk = 2",
+)
+"""PostgreSQL refuses them. A copy in SQLite has the same damage as the original."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [*((kind, change) for kind in STORES for change in UNREADABLE), *(("postgresql", one) for one in OF_OTHER_TYPES)],
+)
+def test_a_damaged_original_is_an_error_of_one_line(tokctl, known, tmp_path, request, kind, change):
+    damaged = tmp_path / "damaged.db"
+    shutil.copy(known, damaged)
+    with closing(sqlite3.connect(damaged, isolation_level=None)) as connection:
+        connection.execute(change)
+    target = tmp_path / "copy.db" if kind == "sqlite" else request.getfixturevalue("postgresql").new_schema()
+    ran = tokctl("store", "copy", damaged, target)
+    assert (ran.code, ran.out) == (6, "")
+    assert ran.err.startswith("error: ")
+    assert ran.err.count("\n") == 1

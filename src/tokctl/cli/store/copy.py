@@ -12,12 +12,12 @@ from tokctl.cli.progress import progress
 from tokctl.documents.store import CopiedPartDocument
 from tokctl.errors import UsageError
 from tokctl.render.result import Column, Listing
-from tokctl.store import is_temporary, open_store
+from tokctl.store import is_temporary
 from tokctl.store.copying import copy_store, count_steps
 
 
 def copy(
-    app: App,  # noqa: ARG001 - both stores are arguments
+    app: App,
     original: Annotated[str, opt.argument("FROM", "Store to copy: a file, or a URL.", click_type=opt.FILE_NAME)],
     target: Annotated[
         str, opt.argument("TO", "Empty store to fill: a file, or a URL. It is created.", click_type=opt.FILE_NAME)
@@ -32,11 +32,9 @@ def copy(
     """
     if is_temporary(target):
         raise UsageError(f"the store {target} is deleted when the command ends.", "Name a file, or a URL.")
-    with (
-        open_store(original) as source,
-        open_store(target, write=True, create=True, unfinished=True) as filled,
-        progress("Copying", count_steps(source)) as step,
-    ):
+    source = app.store(original)
+    filled = app.store(target, write=True, create=True, unfinished=True)
+    with progress("Copying", count_steps(source)) as step:
         copied = copy_store(source, filled, step)
     return Listing(
         key="parts",

@@ -21,7 +21,7 @@ PAGE_RECORDS = 500
 
 
 class _Part(Struct, frozen=True):
-    """A table: its columns, of which the first ones are the key, and the kind of transactions that change it."""
+    """A table, its columns with the key first, and the kind of transactions that change it."""
 
     table: str
     columns: tuple[str, ...]

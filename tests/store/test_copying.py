@@ -147,11 +147,11 @@ def test_a_copy_that_is_killed_is_continued(new_place, tokctl, source_kind, targ
     assert "is an unfinished copy. Finish it" in ran.err
     with open_store(target, write=True, unfinished=True) as store:
         assert 0 < store.copying.count("tokens") < 1201
+    with open_store(source) as store:
+        stop_copy(source, target, count_steps(store) - 100)
     with open_store(source, write=True) as store:  # API tokens have no part in the revision of processes
         store.api_tokens.revoke(1, at(30), by=TESTER)
         store.api_tokens.touch({2: (at(31), LastUse())})
-    with open_store(source) as store:
-        stop_copy(source, target, count_steps(store) - 100)
     copied = tokctl("store", "copy", source, target, "-o", "json")
     assert (copied.code, copied.err) == (0, "")
     assert_equal(source, target)

@@ -64,7 +64,7 @@ def fill(url: str) -> str:
             for number in (3, 1, 2):
                 batch.put(
                     instance(f"i{number}", process_id="p", variables=raw({"n": number, "x": "\\N\t\n"})),
-                    tokens(400, f"i{number}", variables={"v": [1, 2.50]}, flow_history=[{"certainty": "ambiguous"}]),
+                    tokens(200, f"i{number}", variables={"v": [1, 2.50]}, flow_history=[{"certainty": "ambiguous"}]),
                 )
             failed = raw({"error": "no route", "duration_ms": 0.1, "entered_by": "unknown"})
             batch.put_tokens([token("f", "i1", state="FAILED", execution_context=failed)])
@@ -146,7 +146,7 @@ def test_a_copy_that_is_killed_is_continued(new_place, tokctl, source_kind, targ
     assert (ran.code, ran.out) == (6, "")
     assert "is an unfinished copy. Finish it" in ran.err
     with open_store(target, write=True, unfinished=True) as store:
-        assert 0 < store.copying.count("tokens") < 1201
+        assert 0 < store.copying.count("tokens") < 601
     with open_store(source) as store:
         stop_copy(source, target, count_steps(store) - 100)
     with open_store(source, write=True) as store:  # API tokens have no part in the revision of processes
@@ -276,6 +276,6 @@ def test_a_copied_api_token_is_accepted(new_place, tmp_path):
     copy(str(source), target)
     served = Served(target, secret=secret)
     try:
-        assert len(list(served.engine().tokens("i1", ALL_TOKENS, SortOrder("created")))) == 401
+        assert len(list(served.engine().tokens("i1", ALL_TOKENS, SortOrder("created")))) == 201
     finally:
         served.close()

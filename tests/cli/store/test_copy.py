@@ -11,7 +11,7 @@ import pytest
 
 from support.conformity import check_conformity
 from tokctl.documents.store import CopyDocument
-from tokctl.store import STORES, open_store
+from tokctl.store import open_store
 
 
 def test_the_parts_are_counted(tokctl, known, tmp_path):
@@ -67,7 +67,7 @@ OF_OTHER_TYPES = (
 
 @pytest.mark.parametrize(
     ("kind", "change"),
-    [*((kind, change) for kind in STORES for change in UNREADABLE), *(("postgresql", one) for one in OF_OTHER_TYPES)],
+    [*(("sqlite", one) for one in UNREADABLE), *(("postgresql", one) for one in (UNREADABLE[-1], *OF_OTHER_TYPES))],
 )
 def test_a_damaged_original_is_an_error_of_one_line(tokctl, known, tmp_path, request, kind, change):
     damaged = tmp_path / "damaged.db"

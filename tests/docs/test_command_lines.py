@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 
 import keyring
@@ -29,7 +28,6 @@ from support.fake_strapi import FakeStrapi
 from support.fake_xiver import FakeXiver
 from support.keyrings import backends
 from support.paths import FIXTURES
-from support.postgresql_server import postgresql_is_there
 from support.serving import Served, grant
 from tokctl.__main__ import run
 from tokctl.simulation.demo import load_demo
@@ -40,14 +38,15 @@ from tokctl.store.sink import StoreSink
 DEMO_FILES = Path(sys.modules[load_demo.__module__].__file__).parent
 SERVERS = ("https://engine.example:27555", "http://127.0.0.1:27555", "http://localhost:27555")
 """What the pages call a server; the tests have a real one at another address."""
-DATABASE = "postgresql://tokctl_owner@db.example/tokctl?sslmode=verify-full"
-"""What the pages call a database; the tests have an empty one."""
 PROGRAMS = {
     "tokctl": f'exec {sys.executable} -m tokctl "$@"',
     "pass": f'if [ "$2" = cms ]; then echo "{PASSWORD}"; else echo "$SECRET"; fi',  # a password manager
     "gh": "cat > /dev/null",  # something that takes a secret on stdin
     "nightly-report": 'test -n "$TOKCTL_API_KEY"',
 }
+
+DATABASE = r"postgresql://\w+@db\.example/tokctl\S*"
+"""What the pages call a database; the tests have a real one with the tables of a store."""
 
 MISSING = {name for name in ("curl", "jq") if not os.environ.get("CI") and not shutil.which(name)}
 """Programs without which some lines cannot run; on a CI server nothing may be left out."""
@@ -130,7 +129,7 @@ class Reader:
         self, url: str, monkeypatch: pytest.MonkeyPatch, cms: dict[str, str], new_database: Callable[[], str]
     ) -> None:
         self.url = url
-        self.new_database = cache(new_database)
+        self.new_database = new_database
         self.monkeypatch = monkeypatch
         self.cms = cms
         self.started: list[subprocess.Popen] = []
@@ -141,12 +140,11 @@ class Reader:
             line = line._replace(text=line.text.replace(address, self.url))
         for address, url in self.cms.items():
             line = line._replace(text=line.text.replace(address, url))
-        if DATABASE in line.text:
-            if not postgresql_is_there():
-                return line.code, ""
-            line = line._replace(text=line.text.replace(DATABASE, self.new_database()))
         if any(word in MISSING for word in line.text.split()):
             return line.code, ""
+        if literal := re.fullmatch(r"export (\w+)='([^']*)'", line.text):
+            self.monkeypatch.setenv(literal[1], re.sub(DATABASE, lambda _: self.new_database(), literal[2]))
+            return 0, ""
         if assignment := re.fullmatch(r"(?:export )?(\w+)=(\$\(.*?\))( *#.*)?", line.text):
             code, out, err = run_in_shell(f"printf %s {assignment[2]}")
             self.monkeypatch.setenv(assignment[1], out)
@@ -177,7 +175,13 @@ class Reader:
 
 @pytest.fixture
 def reader(server, cms, monkeypatch, request):
-    typing = Reader(server.url, monkeypatch, cms, lambda: request.getfixturevalue("postgresql").new_schema())
+    def new_database() -> str:
+        url = request.getfixturevalue("postgresql").new_schema()
+        open_store(url, write=True, create=True).close()
+        monkeypatch.setenv("TOKCTL_PEPPER", "the same pepper on every machine")
+        return url
+
+    typing = Reader(server.url, monkeypatch, cms, new_database)
     yield typing
     typing.close()
 

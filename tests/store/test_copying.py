@@ -142,9 +142,10 @@ def test_a_copy_that_is_killed_is_continued(new_place, tokctl, source_kind, targ
     stop_copy(source, target, 500)
     with pytest.raises(StoreError, match="is an unfinished copy"):
         open_store(target)
-    ran = tokctl("store", "info", "--store", target)
-    assert (ran.code, ran.out) == (6, "")
-    assert "is an unfinished copy. Finish it" in ran.err
+    for words in (("store", "info"), ("store", "migrate", "--dry-run"), ("api-tokens", "list")):
+        ran = tokctl(*words, "--store", target)
+        assert (ran.code, ran.out) == (6, "")
+        assert "is an unfinished copy. Finish it" in ran.err
     with open_store(target, write=True, unfinished=True) as store:
         assert 0 < store.copying.count("tokens") < 601
     with open_store(source) as store:

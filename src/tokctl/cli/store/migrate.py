@@ -23,8 +23,8 @@ def migrate(
     app.require_store()
     version, latest = schema_versions(app.settings.store_location)
     pending = list(range(version + 1, latest + 1))
-    if not dry_run:
-        app.store(write=True)
+    if not (dry_run and pending):  # opening upgrades; it also refuses what no command can use
+        app.store(write=not dry_run)
     if not pending:
         said = f"Nothing to do: the store has the latest schema, {latest}."
     else:

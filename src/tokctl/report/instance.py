@@ -92,14 +92,14 @@ class InstanceParts:
         """Return the elements in the order in which tokens reached them."""
         visits = self.flow.visits
         at: dict[str, list[int]] = {element: [] for element in self.targets}
-        for n in self.flow.by_begin:
+        for n in reversed(self.flow.by_begin):
             at[visits[n].element_id].append(n)
         sections = []
         for element, nodes in at.items():
-            ranked = sorted(nodes[::-1], key=lambda n: (visits[n].state != FAILED, not visits[n].live))
+            ranked = sorted(nodes, key=lambda n: (visits[n].state != FAILED, not visits[n].live))
             states = Counter(visits[n].state for n in nodes)
             rows = [self._token(self.report.tokens[n], n) for n in ranked[:MAX_TOKENS]]
-            first = visits[nodes[0]]
+            first = visits[nodes[-1]]
             sections.append(
                 ElementSection(
                     target=self.targets[element],

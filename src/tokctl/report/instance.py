@@ -29,7 +29,7 @@ _OPEN_BRANCHES, _NEXT_BRANCH, _CLOSE_BRANCHES = (
 )
 
 
-class TokenRow(NamedTuple):
+class TokenDetails(NamedTuple):
     """A token of an element."""
 
     token_id: str
@@ -52,7 +52,7 @@ class ElementSection(NamedTuple):
     name: str
     type: str
     states: str
-    tokens: list[TokenRow]
+    tokens: list[TokenDetails]
     omitted: str
 
 
@@ -113,7 +113,7 @@ class InstanceParts:
             )
         return sections
 
-    def _token(self, token: Token, n: int) -> TokenRow:
+    def _token(self, token: Token, n: int) -> TokenDetails:
         context = token.context
         history = [
             f"{CERTAINTY_SIGNS[hop.certainty]} {show_time(hop.timestamp)} from {hop.from_element or '?'} "
@@ -121,7 +121,7 @@ class InstanceParts:
             for hop in token.hops
         ]
         history += [f"{format_time(change.at)} {change.state}" for change in context.state_history or ()]
-        return TokenRow(
+        return TokenDetails(
             token_id=token.token_id,
             state=token.state + "~" * is_state_derived(token, context),
             created=show_time(token.created_at),
@@ -204,13 +204,17 @@ class InstanceParts:
         derived = sum(is_state_derived(token, token.context) for token in report.tokens)
         ends = len(flow.unknown_end.difference(flow.live))
         known = [
-            (hops[Certainty.RECONSTRUCTED], "step", "follow from times and model; the engine does not record them (≈)"),
-            (hops[Certainty.AMBIGUOUS], "step", "are unknown, because several ways are possible (?)"),
-            (derived, "state", "are derived (~)"),
-            (len(flow.unknown_begin), "begin", "of tokens are unknown"),
-            (ends, "end", "of tokens are unknown"),
-            (flow.ends_before_begin, "token", "end before they begin: clocks differ"),
-            (flow.impossible_links, "link", "between tokens are impossible, and not used"),
+            (
+                hops[Certainty.RECONSTRUCTED],
+                "step",
+                "not recorded; follows from the times and the model (≈)",
+            ),
+            (hops[Certainty.AMBIGUOUS], "step", "unknown, because several ways are possible (?)"),
+            (derived, "state", "derived (~)"),
+            (len(flow.unknown_begin), "begin", "unknown"),
+            (ends, "end", "unknown"),
+            (flow.ends_before_begin, "token", "ended before the begin, so clocks differ"),
+            (flow.impossible_links, "link", "between tokens impossible, and not used"),
         ]
         told = [f"{count(number, thing)}: {what}." for number, thing, what in known if number]
         if report.status.status_derived:

@@ -8,6 +8,8 @@ from hashlib import sha256
 from html.parser import HTMLParser
 
 HOSTILE = """"'></title></style></pre><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}{% raw %}\u202e&lt;"""
+MAX_DEPTH = 512
+"""Elements within elements: browsers flatten what is deeper."""
 VOID = {"br", "img", "input", "link", "meta"}
 TAGS = frozenset(
     """html head meta title style body a header h1 p nav ul ol li main section h2 h3 dl dt dd article code div details
@@ -29,6 +31,7 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.texts: list[tuple[str, str]] = []
         self.mismatches: list[str] = []
+        self.depth = 0
         self._open: list[str] = []
         self.feed(html)
         self.close()
@@ -39,6 +42,7 @@ class Page(HTMLParser):
         self.elements.append((tag, dict(attrs)))
         if tag not in VOID:
             self._open.append(tag)
+            self.depth = max(self.depth, len(self._open))
 
     def handle_startendtag(self, tag, attrs):
         self.handle_starttag(tag, attrs)
@@ -66,6 +70,7 @@ def check_page(html: str) -> Page:
     """Parse a report, and check what is so in each: only known elements, no request, no code that is not its own."""
     page = Page(html)
     assert not page.mismatches
+    assert page.depth < MAX_DEPTH
     assert {tag for tag, _ in page.elements} <= TAGS
     assert {name for _, attributes in page.elements for name in attributes} <= ATTRIBUTES
     ids, links = page.values("id"), page.values("href")

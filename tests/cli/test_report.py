@@ -38,6 +38,19 @@ def test_values_are_redacted(tokctl, known, tmp_path):
     assert "variables.nix" in (tmp_path / "a.html").read_text()
 
 
+def test_the_thresholds_are_those_of_the_configuration(tokctl, known, tmp_path, monkeypatch):
+    config = tmp_path / "config.yaml"
+    monkeypatch.setenv("TOKCTL_CONFIG", str(config))
+
+    def finds_long_running(limit: str) -> bool:
+        config.write_text(f"debug: {{long_running: {limit}}}")
+        assert tokctl("report", "--process", "*", "--store", known, "--out", tmp_path / "a.html").code == 0
+        return "LONG_RUNNING_TOKENS" in (tmp_path / "a.html").read_text()
+
+    assert finds_long_running("1s")
+    assert not finds_long_running("9999d")
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -110,10 +112,19 @@ def test_a_server_without_tls(calls):
 
 
 def test_a_server_without_tls_that_answers_nothing(calls):
-    with faulty_server.serving(faulty_server.raw(b"")) as server:
-        with pytest.raises(UnreachableError, match="closed the connection") as caught:
-            calls(f"https://127.0.0.1:{server.port}", retries=0).get(("x",))
-        assert caught.value.hint == f"If the server does not use TLS, use http://127.0.0.1:{server.port}."
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        def close_after_the_hello() -> None:
+            connection, _ = listener.accept()
+            connection.recv(65536)
+            connection.close()
+
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(close_after_the_hello)
+            with pytest.raises(UnreachableError, match="closed the connection") as caught:
+                calls(f"https://127.0.0.1:{port}", retries=0).get(("x",))
+    assert caught.value.hint == f"If the server does not use TLS, use http://127.0.0.1:{port}."
 
 
 PLAIN_HTTP_REFUSED = {

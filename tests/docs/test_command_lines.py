@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +44,9 @@ PROGRAMS = {
     "gh": "cat > /dev/null",  # something that takes a secret on stdin
     "nightly-report": 'test -n "$TOKCTL_API_KEY"',
 }
+
+DATABASE = r"postgresql://\w+@db\.example/tokctl\S*"
+"""What the pages call a database; the tests have a real one with the tables of a store."""
 
 MISSING = {name for name in ("curl", "jq") if not os.environ.get("CI") and not shutil.which(name)}
 """Programs without which some lines cannot run; on a CI server nothing may be left out."""
@@ -121,8 +125,11 @@ def cms():
 class Reader:
     """Somebody who types the command lines of a page, one after the other."""
 
-    def __init__(self, url: str, monkeypatch: pytest.MonkeyPatch, cms: dict[str, str]) -> None:
+    def __init__(
+        self, url: str, monkeypatch: pytest.MonkeyPatch, cms: dict[str, str], new_database: Callable[[], str]
+    ) -> None:
         self.url = url
+        self.new_database = new_database
         self.monkeypatch = monkeypatch
         self.cms = cms
         self.started: list[subprocess.Popen] = []
@@ -135,6 +142,9 @@ class Reader:
             line = line._replace(text=line.text.replace(address, url))
         if any(word in MISSING for word in line.text.split()):
             return line.code, ""
+        if literal := re.fullmatch(r"export (\w+)='([^']*)'", line.text):
+            self.monkeypatch.setenv(literal[1], re.sub(DATABASE, lambda _: self.new_database(), literal[2]))
+            return 0, ""
         if assignment := re.fullmatch(r"(?:export )?(\w+)=(\$\(.*?\))( *#.*)?", line.text):
             code, out, err = run_in_shell(f"printf %s {assignment[2]}")
             self.monkeypatch.setenv(assignment[1], out)
@@ -164,8 +174,14 @@ class Reader:
 
 
 @pytest.fixture
-def reader(server, cms, monkeypatch):
-    typing = Reader(server.url, monkeypatch, cms)
+def reader(server, cms, monkeypatch, request):
+    def new_database() -> str:
+        url = request.getfixturevalue("postgresql").new_schema()
+        open_store(url, write=True, create=True).close()
+        monkeypatch.setenv("TOKCTL_PEPPER", "the same pepper on every machine")
+        return url
+
+    typing = Reader(server.url, monkeypatch, cms, new_database)
     yield typing
     typing.close()
 

@@ -38,6 +38,8 @@ COMMANDS: dict[str, list[str]] = {
     "perf": [""],
     "flow": ["@latest"],
     "explain": ["srv1-token-aB3dEf9hK2mN"],
+    "diagram": ["@latest"],
+    "export": ["@latest --format csv"],
     "snapshot": ["@latest --to {folder}/taken.db"],
     "doctor": [""],
     "auth login": ["--stdin", "--stdin --email me@example.org", "--stdin --no-verify"],

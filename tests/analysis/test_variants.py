@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support.builders import at, token
+from tokctl.analysis.flow.token_links import TokenLinks
 from tokctl.analysis.variants import VariantCounter, order_elements
 from tokctl.model.visits import Visit
 
@@ -23,6 +24,7 @@ def visit(element: str, seconds: int | None, hops=(), **fields) -> Visit:
     [
         ([visit("b", 2), visit("a", 1), visit("c", 3)], ("a", "b", "c")),
         ([visit("b", 1), visit("a", 1)], ("a", "b")),
+        ([visit("a", 1, parent_token_id="z1"), visit("b", 1, parent_token_id="z1"), visit("z", 1)], ("z", "a", "b")),
         ([visit("a", 1), visit("a", 2)], ("a", "a")),
         ([visit("c", 0, [("a", 1, {}), ("b", 2, {})])], ("a", "b", "c")),
         ([visit("c", 0, [("a", 1, {})]), visit("d", 0, [("a", 1, {}), ("b", 2, {})])], ("a", "c", "b", "d")),
@@ -35,6 +37,7 @@ def visit(element: str, seconds: int | None, hops=(), **fields) -> Visit:
     ids=[
         "times",
         "same time",
+        "predecessor",
         "loop",
         "moved",
         "split",
@@ -46,15 +49,15 @@ def visit(element: str, seconds: int | None, hops=(), **fields) -> Visit:
     ],
 )
 def test_elements_are_in_the_order_of_time(visits, elements):
-    assert order_elements(visits) == elements
+    assert order_elements(TokenLinks(visits, at(99))) == elements
 
 
 def test_variants_are_counted_by_process_and_whether_they_are_over():
     counter = VariantCounter()
     for n in range(6):
-        counter.add(f"i{n}", "p", [visit("a", 1)], ended=n > 0)
-    counter.add("j", "q", [visit("a", 1)], ended=True)
-    counter.add("k", "p", [], ended=True)
+        counter.add(f"i{n}", "p", TokenLinks([visit("a", 1)], at(99)), ended=n > 0)
+    counter.add("j", "q", TokenLinks([visit("a", 1)], at(99)), ended=True)
+    counter.add("k", "p", TokenLinks([], at(99)), ended=True)
     first, second = counter.most_common(2)
     assert (first.process_id, first.elements, first.ended, first.instances, first.example) == (
         "p",

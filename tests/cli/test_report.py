@@ -22,6 +22,13 @@ def test_an_instance_and_all_instances_are_reported(tokctl, known, tmp_path):
         assert len(html) < 1_000_000
 
 
+def test_a_piped_response_is_reported_as_of_an_earlier_time(tokctl, orders, tmp_path):
+    words = ["--process", "*", "--file", "-", "--at", "10m", "--out", tmp_path / "a.html"]
+    assert tokctl("report", *words, stdin=orders.read_bytes()) == (0, "", "")
+    text = check_page((tmp_path / "a.html").read_text()).text()
+    assert "As of 2025-01-11T10:30:00.000Z, from standard input" in text
+
+
 def test_only_instances_with_problems_are_reported(tokctl, known, tmp_path):
     assert tokctl("report", "--troubled", "--store", known, "--out", tmp_path / "a.html").code == 0
     troubled = re.findall("instances? of ([\\d,]+) with problems", (tmp_path / "a.html").read_text())

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from datetime import datetime
 
 from msgspec import Struct
 
+from tokctl.analysis.flow.token_links import TokenLinks
 from tokctl.model.tokens import Certainty
-from tokctl.model.visits import Visit
 
 
 class Variant(Struct, frozen=True, kw_only=True):
@@ -35,9 +34,9 @@ class VariantCounter:
         self._counts: Counter[tuple[str | None, tuple[str, ...], bool]] = Counter()
         self._examples: dict[tuple[str | None, tuple[str, ...], bool], str] = {}
 
-    def add(self, instance_id: str, process_id: str | None, visits: Iterable[Visit], *, ended: bool) -> None:
-        """Count an instance; the visits have their flow histories."""
-        elements = order_elements(visits)
+    def add(self, instance_id: str, process_id: str | None, links: TokenLinks, *, ended: bool) -> None:
+        """Count an instance; its tokens have their flow histories."""
+        elements = order_elements(links)
         if elements is None:
             self.unordered += 1
             return
@@ -66,25 +65,29 @@ class VariantCounter:
         ]
 
 
-def order_elements(visits: Iterable[Visit]) -> tuple[str, ...] | None:
+def order_elements(links: TokenLinks) -> tuple[str, ...] | None:
     """Return the ids of the elements in the order in which tokens reached them; None if that is unknown.
 
     An element that a token only passed, in engines that move one token through many elements, is where the token left
-    it. Elements that were reached at the same time are in the order of their ids.
+    it. Of elements that were reached at the same time, those of predecessors come first; the others are in the order
+    of their ids, so that it does not matter in which order parallel branches are stored.
     """
-    known = list(visits)
-    stays = {visit.element_id for visit in known}
-    passed: set[tuple[datetime, str]] = set()  # tokens that were split have the history before that in common
-    reached: list[tuple[datetime, str]] = []
-    for visit in known:
+    visits = links.visits
+    stays = {visit.element_id for visit in visits}
+    passed: set[tuple[datetime, bool, int, str]] = set()  # tokens that were split have the history before in common
+    reached: list[tuple[datetime, bool, int, str]] = []
+    depths = [0] * len(visits)
+    for n in links.order:
+        depths[n] = 1 + max((depths[other] for other in links.predecessors(n)), default=0)
+    for n, visit in enumerate(visits):
         hops = visit.hops
         if visit.created_at is None or any(hop.certainty is Certainty.AMBIGUOUS for hop in hops):
             return None
         times = [hop.timestamp for hop in hops if hop.timestamp is not None]
-        reached.append((max([visit.created_at, *times]), visit.element_id))
-        for hop in hops:
+        reached.append((max([visit.created_at, *times]), True, depths[n], visit.element_id))
+        for number, hop in enumerate(hops):
             if hop.from_element is not None and hop.from_element not in stays:
                 if hop.timestamp is None:
                     return None
-                passed.add((hop.timestamp, hop.from_element))
-    return tuple(element for _, element in sorted([*reached, *passed])) or None
+                passed.add((hop.timestamp, False, number, hop.from_element))
+    return tuple(element for *_, element in sorted([*reached, *passed])) or None

@@ -12,6 +12,7 @@ from tokctl.cli.output_files import open_target
 from tokctl.cli.progress import progress, report_unread
 from tokctl.cli.selection import select_ids
 from tokctl.errors import UsageError
+from tokctl.input_files import input_name
 from tokctl.report.page import load_templates, render_report
 from tokctl.services.report import read_report
 from tokctl.store import is_store_file
@@ -68,13 +69,14 @@ def write_report(
     templates, redaction = load_templates(), Redactor(redact or ())
     ids = select_ids(app, instances, process, since, until, troubled=troubled)
     settings, engine = app.settings, app.engine
+    name = input_name("-") if settings.kind == "file" and settings.file == "-" else app.describe_source()
     app.stop_progress()
     with progress("Reading instances", len(ids)) as step:
         report = read_report(
             engine,
             ids,
             app.now,
-            source=(app.describe_source(), settings.kind),
+            source=(name, settings.kind),
             redaction=redaction,
             clock=app.clock,
             thresholds=settings.debug,

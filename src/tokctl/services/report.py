@@ -13,6 +13,7 @@ from msgspec import Struct
 from tokctl.analysis.debug.runner import DebugLimits, DebugReport
 from tokctl.analysis.explain.explanation import Explanation
 from tokctl.analysis.flow.critical_path import FlowAnalysis
+from tokctl.analysis.flow.token_links import TokenLinks
 from tokctl.analysis.redaction import Redactor
 from tokctl.analysis.tree.builder import build_forest
 from tokctl.analysis.tree.drawing import TreeLine, draw_forest
@@ -165,7 +166,7 @@ def _analyze_all(engine: Engine, now: datetime, query: DebugQuery) -> OverviewRe
     for status, visits in engine.all_visits(ALL_INSTANCES, flows=True):
         statuses.append(status)
         ended = is_final(status.status or "")
-        variants.add(status.instance.instance_id, status.instance.process_id, visits, ended=ended)
+        variants.add(status.instance.instance_id, status.instance.process_id, TokenLinks(visits, now), ended=ended)
     draw = partial(_draw, engine, now=now)
     processes = dict.fromkeys(status.instance.process_id for status in statuses)
     return OverviewReport(

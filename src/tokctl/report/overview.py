@@ -26,7 +26,7 @@ class InstanceRow(NamedTuple):
 
 
 class PerformanceRow(NamedTuple):
-    """The durations at an element, with bars for their range. ``target`` is its id within the page."""
+    """The durations at an element, with bars for their ``range``. ``target`` is its id within the page."""
 
     target: str
     process: str
@@ -39,6 +39,7 @@ class PerformanceRow(NamedTuple):
     p99: str
     max: str
     spent: str
+    range: str
     bars: list[Bar]
 
 
@@ -80,6 +81,7 @@ def list_performance(groups: list[VisitGroup]) -> list[PerformanceRow]:
             p99=show_statistic(group, "p99"),
             max=show_statistic(group, "max"),
             spent=show_milliseconds(group.spent),
+            range=f"p50 {show_milliseconds(group.stats.p50)}, p90 {show_milliseconds(group.stats.p90)}",
             bars=_plot(group, top),
         )
         for number, group in enumerate(groups, 1)

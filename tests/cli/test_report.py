@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from support.documented_server import DocumentedServer
 from support.report_pages import check_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -27,6 +28,31 @@ def test_a_piped_response_is_reported_as_of_an_earlier_time(tokctl, orders, tmp_
     assert tokctl("report", *words, stdin=orders.read_bytes()) == (0, "", "")
     text = check_page((tmp_path / "a.html").read_text()).text()
     assert "As of 2025-01-11T10:30:00.000Z, from standard input" in text
+
+
+class Incomplete(DocumentedServer):
+    """Cannot return the tokens of one instance."""
+
+    def _answer(self, store, path, given):
+        if path[3:] == ["ord-1002", "tokens"]:
+            raise ValueError("broken")
+        return super()._answer(store, path, given)
+
+
+def test_what_a_server_cannot_return_is_named(tokctl, known, tmp_path):
+    server, out = Incomplete(known), tmp_path / "a.html"
+    words = ("--server", server.url, "--engine-kind", "rest", "--out", out)
+    try:
+        ran = tokctl("report", "ord-1001", "ord-1002", *words)
+        assert (ran.code, ran.err.count("\n")) == (5, 1)
+        text = check_page(out.read_text()).text()
+        assert "Instance ord-1002 could not be read: " in text
+        assert f"from {server.url}" in text
+        out.unlink()
+        alone = tokctl("report", "ord-1002", *words)
+        assert (alone.code, alone.err.count("\n"), out.exists()) == (2, 1, False)
+    finally:
+        server.close()
 
 
 def test_only_instances_with_problems_are_reported(tokctl, known, tmp_path):

@@ -68,7 +68,7 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 $(OLDEST)/.installed-test: pyproject.toml
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install -q --disable-pip-version-check uv
-	$(OLDEST)/bin/uv --system-certs pip compile -q --no-deps --resolution lowest-direct --extra spiff --extra server --extra postgres --extra png \
+	$(OLDEST)/bin/uv --system-certs pip compile -q --no-deps --resolution lowest-direct --extra spiff --extra server --extra postgres --extra png --extra report \
 		--python $(OLDEST)/bin/python --output-file $(OLDEST)/oldest.txt pyproject.toml
 	$(OLDEST)/bin/uv --system-certs pip install -q --python $(OLDEST)/bin/python --constraint $(OLDEST)/oldest.txt -e '.[test]'
 	@touch $@

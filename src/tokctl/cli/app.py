@@ -261,7 +261,7 @@ class App:
         self.hide_progress()
         if self._reading is not None and isinstance(result, Listing) and isinstance(result.items, Iterator):
             result.items = self._reading.hide_before_each(result.items)
-        out, pager = replace(self.out, source=self._describe_source()), ""
+        out, pager = replace(self.out, source=self.describe_source()), ""
         if out.tty and not self.flags.get("no_pager") and os.environ.get("TERM", "dumb") != "dumb":
             from tokctl.cli.pager import choose_pager, page
 
@@ -288,7 +288,7 @@ class App:
 
         return shorten_token_id(self._opened_engine, token_id) if self._opened_engine else token_id
 
-    def _describe_source(self) -> str:
+    def describe_source(self) -> str:
         """Return the source: context, server address, name of the file or store; '' if nothing was read."""
         if not self._invocation.opened:
             return ""

@@ -81,6 +81,7 @@ COMMAND_TREE = CommandGroup(
         "flow": "tokctl.cli.flow",
         "explain": "tokctl.cli.explain",
         "diagram": "tokctl.cli.diagram",
+        "report": "tokctl.cli.report",
         "export": "tokctl.cli.export",
         "store": CommandGroup(
             "Import, export, check, back up, copy and prune stores.",

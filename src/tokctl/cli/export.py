@@ -12,16 +12,13 @@ from tokctl.analysis.redaction import Redactor
 from tokctl.cli import options as opt
 from tokctl.cli.app import INSPECT_PANEL, App, command
 from tokctl.cli.completion import complete_export_format, complete_instance
-from tokctl.cli.filters import check_patterns
 from tokctl.cli.output_files import open_target
 from tokctl.cli.progress import progress, report_unread
-from tokctl.engines.ids import resolve_instances
-from tokctl.errors import NotFoundError, UsageError
+from tokctl.cli.selection import select_ids
+from tokctl.errors import UsageError
 from tokctl.kinds import EXPORT_FORMATS
-from tokctl.model.filters import InstanceFilter
-from tokctl.model.time_expressions import parse_period
 from tokctl.render.text import count, escape_control_lines, escape_json_controls
-from tokctl.services.export import InstanceReading, select_instances
+from tokctl.services.export import InstanceReading
 from tokctl.store import is_store_file
 from tokctl.text import suggest
 
@@ -100,7 +97,7 @@ def export(
     chosen = _load_format(form)
     _check_target(app, form, out, endpoint, endpoint_credential)
     redaction = Redactor(redact or ())
-    ids = _select(app, instances, process, since, until, troubled=troubled)
+    ids = select_ids(app, instances, process, since, until, troubled=troubled)
     if chosen.is_single and len(ids) > 1:
         raise UsageError(f"{form} is for one instance, and {len(ids):,} match.", "Give one INSTANCE.")
     app.stop_progress()
@@ -145,31 +142,6 @@ def _check_target(
         raise UsageError("--out is empty.", "Give a path, or remove it to write to stdout.")
     if out is not None and app.settings.kind == "store" and is_store_file(app.settings.store_location, out):
         raise UsageError(f"--out {out} would overwrite the store.", "Name another file.")
-
-
-def _select(
-    app: App,
-    instances: list[str] | None,
-    process: list[str] | None,
-    since: str | None,
-    until: str | None,
-    *,
-    troubled: bool,
-) -> list[str]:
-    """Return the ids of the instances to export. Raises NotFoundError: none matches."""
-    has_filter = bool(process or since is not None or until is not None or troubled)
-    if not has_filter:
-        return resolve_instances(app.engine, instances or [None])
-    if instances:
-        raise UsageError(
-            "INSTANCE cannot be used with --process, --since, --until or --troubled.", "Use only one of them."
-        )
-    begin, end = parse_period(since, until, app.now)
-    where = InstanceFilter(processes=check_patterns(process, "--process"), since=begin, until=end)
-    ids = select_instances(app.engine, where, app.now, troubled=troubled, thresholds=app.settings.debug)
-    if not ids:
-        raise NotFoundError("no process instance matches.", "See 'tokctl instances list'.")
-    return ids
 
 
 class _Omitted:

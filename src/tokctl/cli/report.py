@@ -1,0 +1,113 @@
+"""``tokctl report``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from tokctl.analysis.redaction import Redactor
+from tokctl.cli import options as opt
+from tokctl.cli.app import INSPECT_PANEL, App, command
+from tokctl.cli.completion import complete_instance
+from tokctl.cli.output_files import open_target
+from tokctl.cli.progress import progress, report_unread
+from tokctl.cli.selection import select_ids
+from tokctl.errors import UsageError
+from tokctl.input_files import input_name
+from tokctl.report.page import load_templates, render_report
+from tokctl.services.report import read_report
+from tokctl.store import is_store_file
+
+
+def write_report(
+    app: App,
+    instances: Annotated[
+        list[str] | None,
+        opt.argument(
+            "[INSTANCE]...",
+            "Instance ids, beginnings of ids, or @latest. Optional if there is only one instance.",
+            complete=complete_instance,
+        ),
+    ] = None,
+    out: Annotated[str | None, opt.path("FILE", "File to write, .html (required).")] = None,
+    redact: Annotated[
+        list[str] | None,
+        opt.option(
+            "PATTERN",
+            "Remove the values at these paths, such as variables.*, variables.card.number or **.password (repeatable).",
+        ),
+    ] = None,
+    process: opt.Processes = None,
+    since: Annotated[
+        str | None,
+        opt.option(
+            "TIME",
+            "Only instances that changed since this time (RFC 3339, or an age such as 15m).",
+            panel=opt.FILTER_PANEL,
+        ),
+    ] = None,
+    until: Annotated[
+        str | None, opt.option("TIME", "Only instances that started before this time.", panel=opt.FILTER_PANEL)
+    ] = None,
+    troubled: Annotated[
+        bool,
+        opt.flag("--troubled", "Only instances in which 'tokctl debug' finds a problem.", panel=opt.FILTER_PANEL),
+    ] = False,
+) -> int:
+    """Write a report about instances as one HTML file, which opens in any browser without a network.
+
+    Use it to hand an incident over to others, or to keep it with a ticket.
+
+    The report of a single instance shows its problems, what it waits for, the diagram, the tokens of each element with
+    errors and variables, the time line with the critical path, the tree, and the durations. That of several shows their
+    problems, diagrams coloured by time, the commonest variants, and the durations. What is derived or unknown is
+    marked.
+
+    The report contains variables and error messages: remove what others must not see with --redact. It requires the
+    extra report. Exit code 5: some instances could not be read.
+    """
+    target = _check_target(app, out)
+    templates, redaction = load_templates(), Redactor(redact or ())
+    ids = select_ids(app, instances, process, since, until, troubled=troubled)
+    settings, engine = app.settings, app.engine
+    name = input_name("-") if settings.kind == "file" and settings.file == "-" else app.describe_source()
+    app.stop_progress()
+    with progress("Reading instances", len(ids)) as step:
+        report = read_report(
+            engine,
+            ids,
+            app.now,
+            source=(name, settings.kind),
+            redaction=redaction,
+            clock=app.clock,
+            thresholds=settings.debug,
+            step=step,
+        )
+    with open_target(target) as stream:
+        stream.write(render_report(report, templates).encode("utf-8", "replace"))
+    for pattern in redaction.patterns:
+        if not redaction.match_counts[pattern]:
+            app.notify(f"--redact '{pattern}' matches nothing.")
+    return report_unread(app, report)
+
+
+def _check_target(app: App, out: str | None) -> str:
+    """Return the file to write. Raises UsageError: it is invalid, or part of the store."""
+    if not out:
+        raise UsageError("a report needs a file to write to.", "Add --out FILE.html.")
+    if not out.lower().endswith((".html", ".htm")):
+        raise UsageError(f"cannot write a report to {out}.", "Use a name that ends in .html.")
+    if app.settings.kind == "store" and is_store_file(app.settings.store_location, out):
+        raise UsageError(f"--out {out} would overwrite the store.", "Name another file.")
+    return out
+
+
+app = command(
+    write_report,
+    shared_options=(*opt.ENGINE, *opt.AT),
+    panel=INSPECT_PANEL,
+    examples=(
+        "tokctl report @latest --out incident.html",
+        "tokctl report --troubled --out incidents.html --redact 'variables.*'",
+        "tokctl report --process order-processing --since 1d --out orders.html",
+    ),
+)

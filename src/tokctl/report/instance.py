@@ -1,0 +1,237 @@
+"""The parts of a report about a single instance: elements with their tokens, time line, tree, and what is unknown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+from tokctl.analysis.tree.drawing import UNICODE, TreeLine
+from tokctl.model.durations import format_milliseconds
+from tokctl.model.states import FAILED
+from tokctl.model.times import format_time
+from tokctl.model.tokens import Certainty, Token, is_state_derived
+from tokctl.render.text import CERTAINTY_SIGNS
+from tokctl.render.waterfall import Axis
+from tokctl.report.figures import Bar
+from tokctl.report.texts import show_duration, show_json, show_time, tell_omitted
+from tokctl.services.report import InstanceReport
+from tokctl.text import count
+
+MAX_TOKENS = 100
+"""Tokens that are shown for each element: FAILED ones first, then those that have not ended, then the latest."""
+MAX_BARS = 1_000
+MAX_NESTING = 60
+"""Lists within lists; browsers limit how deep elements are nested."""
+_OPEN_BRANCHES, _NEXT_BRANCH, _CLOSE_BRANCHES = (
+    "<ul><li><ol><li>",
+    "</li></ol></li><li><ol><li>",
+    "</li></ol></li></ul>",
+)
+
+
+class TokenDetails(NamedTuple):
+    """A token of an element."""
+
+    token_id: str
+    state: str
+    created: str
+    finished: str
+    took: str
+    worker: str
+    waiting_for: str
+    error: str
+    variables: str
+    history: list[str]
+
+
+class ElementSection(NamedTuple):
+    """An element with its tokens; ``target`` is its id within the page."""
+
+    target: str
+    element_id: str
+    name: str
+    type: str
+    states: str
+    tokens: list[TokenDetails]
+    omitted: str
+
+
+class TimeRow(NamedTuple):
+    """A token in the time line, with its bars."""
+
+    target: str
+    name: str
+    state: str
+    begin: str
+    took: str
+    critical: bool
+    bars: list[Bar]
+
+
+class TreeItem(NamedTuple):
+    """A line of the tree, and the tags of lists before and after it."""
+
+    before: str
+    after: str
+    target: str
+    name: str
+    state: str
+    token_id: str
+    notes: str
+
+
+class InstanceParts:
+    """Prepares the parts about an instance. ``targets`` has the id within the page of each element."""
+
+    def __init__(self, report: InstanceReport) -> None:
+        self.report, self.flow = report, report.flow
+        order = dict.fromkeys(self.flow.visits[n].element_id for n in self.flow.by_begin)
+        self.targets = {element: f"element-{number}" for number, element in enumerate(order, 1)}
+
+    def elements(self) -> list[ElementSection]:
+        """Return the elements in the order in which tokens reached them."""
+        visits = self.flow.visits
+        at: dict[str, list[int]] = {element: [] for element in self.targets}
+        for n in reversed(self.flow.by_begin):
+            at[visits[n].element_id].append(n)
+        sections = []
+        for element, nodes in at.items():
+            ranked = sorted(nodes, key=lambda n: (visits[n].state != FAILED, not visits[n].live))
+            states = Counter(visits[n].state for n in nodes)
+            rows = [self._token(self.report.tokens[n], n) for n in ranked[:MAX_TOKENS]]
+            first = visits[nodes[-1]]
+            sections.append(
+                ElementSection(
+                    target=self.targets[element],
+                    element_id=element,
+                    name=first.name,
+                    type=first.element_type or "type unknown",
+                    states=", ".join(f"{number:,} {state}" for state, number in states.items()),
+                    tokens=rows,
+                    omitted=tell_omitted(rows, len(nodes), "token"),
+                )
+            )
+        return sections
+
+    def _token(self, token: Token, n: int) -> TokenDetails:
+        context = token.context
+        history = [
+            f"{CERTAINTY_SIGNS[hop.certainty]} {show_time(hop.timestamp)} from {hop.from_element or '?'} "
+            f"via {hop.via_flow or '?'}".strip()
+            for hop in token.hops
+        ]
+        history += [f"{format_time(change.at)} {change.state}" for change in context.state_history or ()]
+        return TokenDetails(
+            token_id=token.token_id,
+            state=token.state + "~" * is_state_derived(token, context),
+            created=show_time(token.created_at),
+            finished="" if token.can_move else show_time(token.finished_at),
+            took=show_duration(self.flow.took(n), live=token.live),
+            worker=context.worker_id or "",
+            waiting_for=", ".join(context.waits_for or filter(None, (context.waiting_for,))) if token.live else "",
+            error=token.error or "",
+            variables=show_json(token.variables),
+            history=history,
+        )
+
+    def time_line(self) -> tuple[list[TimeRow], list[str]]:
+        """Return the tokens by their begin, and notes."""
+        flow = self.flow
+        timed = [n for n in flow.by_begin if n not in flow.untimed]
+        if not timed:
+            return [], ["No times are known."] if flow.visits else []
+        shown = timed[:MAX_BARS]
+        axis = Axis([time for n in timed for time in (flow.begins[n], flow.ends[n])], 100)
+        notes = [tell_omitted(shown, len(timed), "token")]
+        if axis.omitted:
+            notes.append(f"The hatched stretches, {format_milliseconds(axis.omitted / 1000)} in all, are cut short.")
+        if flow.untimed:
+            notes.append(f"{count(len(flow.untimed), 'token')} without any time not shown.")
+        return [self._time_row(n, axis) for n in shown], [note for note in notes if note]
+
+    def _time_row(self, n: int, axis: Axis) -> TimeRow:
+        flow, visit = self.flow, self.flow.visits[n]
+        left, right = axis.at(flow.begins[n]), axis.at(flow.ends[n])
+        kind = "bar-critical" if n in flow.critical_nodes else "bar-other"
+        width = max(right - left, 0.4)
+        bars = [Bar(round(min(left, 100 - width), 3), round(width, 3), kind)]
+        bars += [
+            Bar(round(piece.left, 3), round(piece.right - piece.left, 3), "bar-omitted")
+            for piece in axis.segments
+            if piece.omitted and flow.begins[n] <= piece.begin and piece.end <= flow.ends[n]
+        ]
+        unknown = n in flow.unknown_begin or (n in flow.unknown_end and not visit.live)
+        return TimeRow(
+            target=self.targets[visit.element_id],
+            name=visit.name,
+            state=visit.state,
+            begin=show_time(visit.created_at),
+            took="?" if unknown else show_duration(flow.took(n), live=visit.live),
+            critical=n in flow.critical_nodes,
+            bars=bars,
+        )
+
+    def tree(self) -> list[TreeItem]:
+        """Return the lines of the tree as nested lists: an ordered one for each sequence, in one of the branches."""
+        items, level = [], -1
+        for line in self.report.tree:
+            at = min(line.level, MAX_NESTING)
+            starts_branch = line.prefix.endswith((UNICODE.branch, UNICODE.last_branch))
+            if at > level:
+                before = _OPEN_BRANCHES
+            else:
+                before = (level - at) * _CLOSE_BRANCHES + (_NEXT_BRANCH if starts_branch else "</li><li>")
+            items.append(
+                TreeItem(
+                    before=before,
+                    after="",
+                    target=self.targets[line.token.element_id],
+                    name=line.token.name,
+                    state=line.token.state,
+                    token_id=line.token.token_id,
+                    notes=_describe_line(line),
+                )
+            )
+            level = at
+        if items:
+            items[-1] = items[-1]._replace(after=(level + 1) * _CLOSE_BRANCHES)
+        return items
+
+    def unknown(self) -> list[str]:
+        """Return sentences about what is derived or unknown."""
+        flow, report = self.flow, self.report
+        hops = Counter(hop.certainty for visit in flow.visits for hop in visit.hops)
+        derived = sum(is_state_derived(token, token.context) for token in report.tokens)
+        ends = len(flow.unknown_end.difference(flow.live))
+        known = [
+            (
+                hops[Certainty.RECONSTRUCTED],
+                "step",
+                "not recorded; follows from the times and the model (≈)",
+            ),
+            (hops[Certainty.AMBIGUOUS], "step", "unknown, because several ways are possible (?)"),
+            (derived, "state", "derived (~)"),
+            (len(flow.unknown_begin), "begin", "unknown"),
+            (ends, "end", "unknown"),
+            (flow.ends_before_begin, "token", "ended before the begin, so clocks differ"),
+            (flow.impossible_links, "link", "between tokens impossible, and not used"),
+        ]
+        told = [f"{count(number, thing)}: {what}." for number, thing, what in known if number]
+        if report.status.status_derived:
+            told.append("The status of the instance is derived from its tokens (~).")
+        if flow.path_break is not None:
+            told.append(f"The critical path begins with {flow.path_break.token_id}: {flow.path_break.reason}.")
+        told += [
+            f"Contradictions in the links of tokens: {number:,} {kind}."
+            for kind, number in report.contradictions.items()
+        ]
+        return told
+
+
+def _describe_line(line: TreeLine) -> str:
+    parts = [count(line.count, "equal token")] if line.count > 1 else []
+    if line.loop is not None and line.loop.passes > 1:
+        parts.append(f"step {line.loop.step + 1} of {line.loop.steps} in a loop of {line.loop.passes:,} passes")
+    if line.joins:
+        parts.append(f"joined from {', '.join(line.joins)}")
+    return "; ".join([*parts, *line.anomalies])

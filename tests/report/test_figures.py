@@ -1,0 +1,39 @@
+"""Diagrams within a page."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree as ET
+
+from support.diagrams import document, shape
+from tokctl.report.figures import DiagramEmbedding
+from tokctl.services.diagram import draw_model
+
+COLORS = 'bioc:stroke="#ff0000" bioc:fill="#00ff00"'
+XML = document('<task id="a" name="A"/><task id="b"/>', shape("a", more=COLORS) + shape("b", 200, more=COLORS))
+DRAWING = draw_model(XML.encode(), "model").drawing
+
+
+def test_colours_of_the_model_are_kept_without_inline_styles():
+    embedding = DiagramEmbedding()
+    first, second = embedding.embed(DRAWING, {}), embedding.embed(DRAWING, {})
+    assert first == second
+    assert not re.search("style", first)
+    rules = re.findall(r"\.diagram \.(own-\d+)\{(.*)!important\}", embedding.style_sheet())
+    assert {rule for _, rule in rules} == {"color:#ff0000", "fill:#00ff00", "fill:#000000"}  # the last: readable text
+    for name, rule in rules:
+        assert len(re.findall(rf"\b{name}\b", first)) == DRAWING.svg.count(f'style="{rule}"')
+
+
+def test_every_rule_applies_to_diagrams_alone():
+    lines = DiagramEmbedding().style_sheet().splitlines()
+    rules = [line for line in lines if not line.startswith("@media") and line != "}"]
+    assert len(rules) > 50
+    assert all(one.startswith(".diagram ") for rule in rules for one in rule.partition("{")[0].split(","))
+
+
+def test_only_elements_with_a_target_are_links():
+    root = ET.fromstring(DiagramEmbedding().embed(DRAWING, {"a": "x"}))
+    (link,) = root.iter("a")
+    assert link.attrib == {"href": "#x", "aria-label": "A · task · a"}
+    assert link[0].get("data-element-id") == "a"

@@ -40,7 +40,7 @@ COMMANDS: dict[str, list[str]] = {
     "explain": ["srv1-token-aB3dEf9hK2mN"],
     "diagram": ["@latest"],
     "export": ["@latest --format csv"],
-    "report": ["@latest"],
+    "report": ["@latest --out {folder}/report.html"],
     "snapshot": ["@latest --to {folder}/taken.db"],
     "doctor": [""],
     "auth login": ["--stdin", "--stdin --email me@example.org", "--stdin --no-verify"],

@@ -396,7 +396,7 @@ def test_a_flag_wins_over_the_environment():
         (
             tokctl.store,
             tokctl.store.STORES,
-            {"exporting", "importing", "new_store", "protocol", "seen_heads", "sink", "sql"},
+            {"copying", "exporting", "importing", "new_store", "protocol", "seen_heads", "sink", "sql"},
         ),
         (tokctl.exports, tokctl.kinds.EXPORT_FORMATS, {"export_format"}),
         (tokctl.render.formats, tokctl.kinds.FORMATS, {"junit", "layout", "mermaid", "plain", "sarif", "terminal"}),

@@ -116,8 +116,10 @@ def _convert(error: psycopg.Error, location: str) -> StoreError | UsageError:
             f"{location} has a table of another program: {error.diag.message_primary}.",
             "Use another database, or another schema.",
         )
-    if error.sqlstate is None and isinstance(error, psycopg.DataError):  # of psycopg itself, about a value
-        return UnstorableError(f"the store {location} cannot store a value: {error}.")
+    # About a value: an error of psycopg itself, or of the server where psycopg 3.2 sends a NUL to it.
+    if isinstance(error, psycopg.DataError) and error.sqlstate in {None, errors.CharacterNotInRepertoire.sqlstate}:
+        reason = error.diag.message_primary or error
+        return UnstorableError(f"the store {location} cannot store a value: {reason}.")
     if isinstance(error, psycopg.OperationalError) and (error.sqlstate or "57P")[:3] == "57P":
         return UnreachableStoreError(f"the connection to the store {location} was lost.", "Try again.")
     message = error.diag.message_primary or type(error).__name__

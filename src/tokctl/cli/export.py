@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from tokctl.analysis.redaction import Redactor
 from tokctl.cli import options as opt
 from tokctl.cli.app import INSPECT_PANEL, App, command
-from tokctl.cli.completion import complete_export_format, complete_instance
+from tokctl.cli.completion import complete_export_format
 from tokctl.cli.output_files import open_target
 from tokctl.cli.progress import progress, report_unread
 from tokctl.cli.selection import select_ids
@@ -30,14 +30,7 @@ _EXIT_INCOMPLETE = 5
 
 def export(
     app: App,
-    instances: Annotated[
-        list[str] | None,
-        opt.argument(
-            "[INSTANCE]...",
-            "Instance ids, beginnings of ids, or @latest. Optional if there is only one instance.",
-            complete=complete_instance,
-        ),
-    ] = None,
+    instances: opt.Instances = None,
     form: Annotated[
         str | None,
         opt.option("FORMAT", f"One of {', '.join(EXPORT_FORMATS)}.", "-f --format", complete=complete_export_format),
@@ -68,21 +61,9 @@ def export(
         ),
     ] = None,
     process: opt.Processes = None,
-    since: Annotated[
-        str | None,
-        opt.option(
-            "TIME",
-            "Only instances that changed since this time (RFC 3339, or an age such as 15m).",
-            panel=opt.FILTER_PANEL,
-        ),
-    ] = None,
-    until: Annotated[
-        str | None, opt.option("TIME", "Only instances that started before this time.", panel=opt.FILTER_PANEL)
-    ] = None,
-    troubled: Annotated[
-        bool,
-        opt.flag("--troubled", "Only instances in which 'tokctl debug' finds a problem.", panel=opt.FILTER_PANEL),
-    ] = False,
+    since: opt.ChangedSince = None,
+    until: opt.StartedBefore = None,
+    troubled: opt.Troubled = False,
 ) -> int:
     """Export instances for other tools: trace viewers, tracing systems, process mining, charts, spreadsheets.
 

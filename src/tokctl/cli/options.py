@@ -216,6 +216,14 @@ Instance = Annotated[
         complete=complete_instance,
     ),
 ]
+Instances = Annotated[
+    list[str] | None,
+    argument(
+        "[INSTANCE]...",
+        "Instance ids, beginnings of ids, or @latest. Optional if there is only one instance.",
+        complete=complete_instance,
+    ),
+]
 ConfigContext = Annotated[str, argument("CONTEXT", "Name of the context.", complete=complete_context)]
 ConfigKey = Annotated[
     str,
@@ -244,8 +252,28 @@ Save = Annotated[
 ]
 ShowSecret = Annotated[bool, flag("--show-secret", "Print the secret instead of saving it. It cannot be shown again.")]
 
+Redact = Annotated[
+    list[str] | None,
+    option(
+        "PATTERN",
+        "Remove the values at these paths, such as variables.*, variables.card.number or **.password (repeatable).",
+    ),
+]
+
 FILTER_PANEL = "Filters"
 
+ChangedSince = Annotated[
+    str | None,
+    option(
+        "TIME", "Only instances that changed since this time (RFC 3339, or an age such as 15m).", panel=FILTER_PANEL
+    ),
+]
+StartedBefore = Annotated[
+    str | None, option("TIME", "Only instances that started before this time.", panel=FILTER_PANEL)
+]
+Troubled = Annotated[
+    bool, flag("--troubled", "Only instances in which 'tokctl debug' finds a problem.", panel=FILTER_PANEL)
+]
 States = Annotated[
     list[str] | None,
     option(

@@ -7,7 +7,6 @@ from typing import Annotated
 from tokctl.analysis.redaction import Redactor
 from tokctl.cli import options as opt
 from tokctl.cli.app import INSPECT_PANEL, App, command
-from tokctl.cli.completion import complete_instance
 from tokctl.cli.output_files import open_target
 from tokctl.cli.progress import progress, report_unread
 from tokctl.cli.selection import select_ids
@@ -20,38 +19,13 @@ from tokctl.store import is_store_file
 
 def write_report(
     app: App,
-    instances: Annotated[
-        list[str] | None,
-        opt.argument(
-            "[INSTANCE]...",
-            "Instance ids, beginnings of ids, or @latest. Optional if there is only one instance.",
-            complete=complete_instance,
-        ),
-    ] = None,
+    instances: opt.Instances = None,
     out: Annotated[str | None, opt.path("FILE", "File to write, .html (required).")] = None,
-    redact: Annotated[
-        list[str] | None,
-        opt.option(
-            "PATTERN",
-            "Remove the values at these paths, such as variables.*, variables.card.number or **.password (repeatable).",
-        ),
-    ] = None,
+    redact: opt.Redact = None,
     process: opt.Processes = None,
-    since: Annotated[
-        str | None,
-        opt.option(
-            "TIME",
-            "Only instances that changed since this time (RFC 3339, or an age such as 15m).",
-            panel=opt.FILTER_PANEL,
-        ),
-    ] = None,
-    until: Annotated[
-        str | None, opt.option("TIME", "Only instances that started before this time.", panel=opt.FILTER_PANEL)
-    ] = None,
-    troubled: Annotated[
-        bool,
-        opt.flag("--troubled", "Only instances in which 'tokctl debug' finds a problem.", panel=opt.FILTER_PANEL),
-    ] = False,
+    since: opt.ChangedSince = None,
+    until: opt.StartedBefore = None,
+    troubled: opt.Troubled = False,
 ) -> int:
     """Write a report about instances as one HTML file, which opens in any browser without a network.
 

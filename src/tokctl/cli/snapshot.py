@@ -11,7 +11,6 @@ from tokctl.analysis.redaction import Redactor
 from tokctl.cli import options as opt
 from tokctl.cli import polling_options
 from tokctl.cli.app import STORE_PANEL, App, command
-from tokctl.cli.completion import complete_instance
 from tokctl.cli.progress import progress
 from tokctl.engines.ids import resolve_instances
 from tokctl.errors import UsageError
@@ -29,23 +28,10 @@ _EXIT_INCOMPLETE = 5
 
 def snapshot(
     app: App,
-    instances: Annotated[
-        list[str] | None,
-        opt.argument(
-            "[INSTANCE]...",
-            "Instance ids, beginnings of ids, or @latest. Optional if there is only one instance.",
-            complete=complete_instance,
-        ),
-    ] = None,
+    instances: opt.Instances = None,
     to: Annotated[str | None, opt.path("STORE", "Store to write to (default: the default store).")] = None,
     all_live: Annotated[bool, opt.flag("--all-live", "All instances that have not ended.")] = False,
-    redact: Annotated[
-        list[str] | None,
-        opt.option(
-            "PATTERN",
-            "Remove the values at these paths, such as variables.*, variables.card.number or **.password (repeatable).",
-        ),
-    ] = None,
+    redact: opt.Redact = None,
     watch: Annotated[bool, opt.flag("--watch", "Keep polling until the instances have ended.")] = False,
     interval: Annotated[
         str | None, opt.option("DURATION", f"Time between two polls (default: {DEFAULT_INTERVAL}).")

@@ -95,7 +95,6 @@ class ElementSpecs:
         called = self.model.execution_details(element.id).called_process
         process_id = None if called is None else _resolve_process(called, self.builder.models)
         if process_id is None:
-            self.builder.built.missing_calls[element.id] = called or ""
             what = (
                 f"calls '{called}', which is in none of the files"
                 if called

@@ -48,13 +48,12 @@ class BuiltModel:
     """The specs of the processes, by the name of the spec; and where the parts of a spec come from.
 
     ``graphs`` has the process of each spec, by its name; ``approximations`` what runs differently from the model, by
-    process and element; ``missing_calls`` the call activities whose process is not at hand.
+    process and element. ``process_names`` has the name of the spec of a process that begins at a start event.
     """
 
     specs: dict[str, BpmnProcessSpec] = field(default_factory=dict)
     graphs: dict[str, ProcessGraph] = field(default_factory=dict)
     approximations: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
-    missing_calls: dict[str, str] = field(default_factory=dict)
     process_names: dict[tuple[str, str | None], str] = field(default_factory=dict)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
@@ -18,7 +19,7 @@ SETTERS = frozenset(f"{name}.setVariable" for name in ("execution", "kcontext"))
 """Methods that read and set a process variable, of Camunda's kind of engines and of jBPM."""
 
 
-class NameLookup:
+class NameLookup(ABC):
     """The part of an evaluation that reads variables and what is in them."""
 
     def __init__(
@@ -31,9 +32,9 @@ class NameLookup:
         self.missing: list[str] = []
         """Why a value is null in FEEL: names and properties that are not defined."""
 
+    @abstractmethod
     def value(self, node: Node) -> Any:
         """Return the value of a part of an expression."""
-        raise NotImplementedError
 
     def variable(self, name: str) -> Any:
         """Return a variable; raises ``KeyError``."""

@@ -120,7 +120,7 @@ def _convert(error: psycopg.Error, location: str) -> StoreError | UsageError:
     if isinstance(error, psycopg.DataError) and error.sqlstate in {None, errors.CharacterNotInRepertoire.sqlstate}:
         reason = error.diag.message_primary or error
         return UnstorableError(f"the store {location} cannot store a value: {reason}.")
-    if isinstance(error, psycopg.OperationalError) and (error.sqlstate or "57P")[:3] == "57P":
+    if isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08").startswith(("08", "57P")):
         return UnreachableStoreError(f"the connection to the store {location} was lost.", "Try again.")
     message = error.diag.message_primary or type(error).__name__
     for kind, text, hint in _TEXTS:

@@ -42,6 +42,11 @@ def check_version(database: PostgreSQLDatabase) -> int:
     return version
 
 
+def is_current(version: int | None) -> bool:
+    """Return whether a store of this version needs no migration, and is not newer than this program."""
+    return version == SCHEMA_VERSION
+
+
 def read_version(database: PostgreSQLDatabase) -> int | None:
     """Return the version of the schema; None if there is no store."""
     # to_regclass may not see a table that another process has created since the transaction began.

@@ -176,7 +176,7 @@ class Application:
         Messages of the store contain file names, so they go to the log only.
         """
         if isinstance(error, StoreError):
-            self.services.live_store.close()
+            self.services.live_store.reset()
         found = error if isinstance(error, HTTPError) else to_http_error(error)
         if request.status:
             request.reason = found.reason or found.message
@@ -190,7 +190,7 @@ class Application:
             return
         lines = "".join(traceback.format_exception(error)).splitlines()
         self.log.log_event("fault", request_id=request.request_id, route=request.route, traceback=lines)
-        self.services.live_store.close()
+        self.services.live_store.reset()
         await self._send_error(request, HTTPError(500, "INTERNAL_ERROR", "Internal server error.", reason="fault"))
 
     async def _find_damage(self) -> StoreError | None:

@@ -21,8 +21,8 @@ from tokctl.model.networks import is_address_in
 from tokctl.server.callers import Caller, caller_from_token
 from tokctl.server.http_errors import REALM, HTTPError, forbidden, retry_later
 from tokctl.server.lifetimes import MaxLifetimes
+from tokctl.server.live_store import LiveStore
 from tokctl.server.settings import ServeSettings
-from tokctl.server.stores import LiveStore
 from tokctl.server.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -62,8 +62,10 @@ class Authenticator:
         self._callers: dict[tuple[int | str, str], Caller] = {}
         self._access = -1
 
-    def authenticate(self, headers: Mapping[bytes, bytes], client: str, now: datetime, *, accepts_jwt: bool) -> Caller:
-        """Return the caller behind the first valid credential of a request.
+    async def authenticate(
+        self, headers: Mapping[bytes, bytes], client: str, now: datetime, since: float, *, accepts_jwt: bool
+    ) -> Caller:
+        """Return the caller behind the first valid credential of a request, in a state not older than ``since``.
 
         Raises:
             HTTPError: no credential is valid, the API token must not be used from this address, or the address has
@@ -77,7 +79,7 @@ class Authenticator:
                 if caller is not None:
                     return caller
             else:
-                token, why = self.verify_secret(secret, now)
+                token, why = await self.verify_secret(secret, now, since)
                 if token is not None:
                     return self._get_caller(token, client)
             reason = why if reason == NO_CREDENTIAL else reason
@@ -116,35 +118,41 @@ class Authenticator:
             headers=((b"www-authenticate", challenge.encode()),),
         )
 
-    def verify_secret(self, secret: bytes, now: datetime) -> tuple[ApiToken | None, str]:
+    async def verify_secret(self, secret: bytes, now: datetime, since: float) -> tuple[ApiToken | None, str]:
         """Return the valid API token of a secret, or why there is none. Raises StoreError."""
         if not secret or len(secret) > MAX_CREDENTIAL_BYTES or b" " in secret:
             return None, MALFORMED
-        found = self.find_token(secret)
+        found = await self.find_token(secret, since)
         if found is None:
             return None, UNKNOWN
         state = found.state(now)
         return (found, "") if state == VALID else (None, state)
 
-    def find_token(self, secret: bytes) -> ApiToken | None:
-        """Return the API token of a secret in any state, with the expiry that applies here.
+    async def find_token(self, secret: bytes, since: float) -> ApiToken | None:
+        """Return the API token of a secret in any state not older than ``since``, with the expiry that applies here.
 
         It is cached until the store's API tokens change.
 
         The cache key is a keyed hash with a random key of this process: as strong as the digest, and faster.
         """
-        store = self.live_store.get_store()
-        if self.live_store.access != self._access:
+        live_store = self.live_store
+        await live_store.refresh(since)
+        if live_store.access != self._access:
             self._known.clear()
-            self._access = self.live_store.access
+            self._access = live_store.access
         hasher = self._hasher.copy()
         hasher.update(secret)
         mark = hasher.digest()
         token = self._known.get(mark)
         if token is None:
-            token = store.api_tokens.find_by_digest(digest(self.pepper.key, secret.decode("ascii", "surrogateescape")))
+            searched = digest(self.pepper.key, secret.decode("ascii", "surrogateescape"))
+            revision, token = await live_store.read(
+                lambda store: (store.revisions().access, store.api_tokens.find_by_digest(searched))
+            )
             if token is not None:
-                token = self._known[mark] = self.lifetimes.limit(token)
+                token = self.lifetimes.limit(token)
+                if revision == live_store.access_revision and live_store.access == self._access:
+                    self._known[mark] = token
         return token
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from time import perf_counter
 
 from tokctl.documents.errors import ChecksDocument, HealthDocument
 from tokctl.model.times import format_time
@@ -11,7 +12,7 @@ from tokctl.server.services import Services
 
 
 async def _get_health(services: Services, _query: Query) -> Response:
-    services.live_store.get_store()
+    await services.live_store.refresh(perf_counter())
     document = HealthDocument(
         status="healthy",
         service="tokctl",

@@ -63,7 +63,7 @@ class PostgreSQLStore(SqlStore):
         except StoreError:  # there are no tables, or other ones
             self.database.end()
             return False
-        facts = dict(rows)
+        facts: dict[str, int] = dict(rows)
         self.database.note_server_process(facts["process_id"])
         self._shown = [row for row in rows if row[0] not in {"schema", "process_id"}]
         is_usable = is_current(facts.get("schema")) and (unfinished or "copy" not in facts)
@@ -74,7 +74,7 @@ class PostgreSQLStore(SqlStore):
     def revisions(self) -> Revisions:
         if self._writes or not self.database.is_in_transaction:
             return super().revisions()
-        shown = dict(self._shown)
+        shown: dict[str, int] = dict(self._shown)
         return Revisions(process=shown["process"], access=shown["access"])
 
     def _batch(self) -> PostgreSQLBatch:

@@ -32,6 +32,10 @@ def serve(
         list[str] | None,
         opt.option("NETWORK", "Trust X-Forwarded-For from these proxies, such as 10.0.0.0/8 or unix (repeatable)."),
     ] = None,
+    metrics_from: Annotated[
+        list[str] | None,
+        opt.option("NETWORK", "Let clients in this network read /metrics without an API token (repeatable)."),
+    ] = None,
     access_log: Annotated[
         str | None, opt.path("FILE", "Log requests to this file, - for stderr, off for no log (default: -).")
     ] = None,
@@ -82,6 +86,7 @@ def serve(
         "tls_key": tls_key,
         "insecure_http": insecure_http or None,
         "trusted_proxies": tuple(trusted_proxy or ()),
+        "metrics_from": tuple(metrics_from or ()),
         "access_log": access_log,
         "jwt_secret_file": jwt_secret_file,
         "jwt_key_file": jwt_key_file,

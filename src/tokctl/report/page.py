@@ -6,7 +6,7 @@ script of the page, by their hashes, and no request.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tokctl.analysis.explain.explanation import VERDICTS
 from tokctl.errors import UsageError
@@ -52,8 +52,29 @@ def _escape_controls(value: object) -> object:
     return escape_control_lines(value) if type(value) is str else value
 
 
+class PreparedReport(NamedTuple):
+    """What the pages of a report are made of: the name of a template, its values, and the code that it needs."""
+
+    template: str
+    values: dict[str, Any]
+    style: str
+    script: str
+
+
 def render_report(report: Report, templates: Environment) -> str:
-    """Return a report as HTML."""
+    """Return a report as HTML: a page with everything in it."""
+    template, values, style, script = prepare_report(report)
+    policy = (
+        f"default-src 'none'; style-src {hash_source(style)}; script-src {hash_source(script)}; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    return templates.get_template(f"{template}.html.jinja").render(
+        values, style=style, script=script, policy=policy, version=__version__
+    )
+
+
+def prepare_report(report: Report) -> PreparedReport:
+    """Return what a page of a report is made of."""
     embedding = DiagramEmbedding()
     if isinstance(report.body, InstanceReport):
         name, title, parts = _prepare_instance(report.body, embedding)
@@ -61,20 +82,7 @@ def render_report(report: Report, templates: Environment) -> str:
         name, title, parts = _prepare_overview(report.body, embedding)
     style = read_asset(__package__, "report.css") + embedding.style_sheet()
     script = read_asset(__package__, "report.js")
-    policy = (
-        f"default-src 'none'; style-src {hash_source(style)}; script-src {hash_source(script)}; base-uri 'none'; "
-        "form-action 'none'"
-    )
-    return templates.get_template(f"{name}.html.jinja").render(
-        parts,
-        report=report,
-        body=report.body,
-        title=title,
-        style=style,
-        script=script,
-        policy=policy,
-        version=__version__,
-    )
+    return PreparedReport(name, parts | {"report": report, "body": report.body, "title": title}, style, script)
 
 
 def _prepare_instance(body: InstanceReport, embedding: DiagramEmbedding) -> tuple[str, str, dict[str, Any]]:

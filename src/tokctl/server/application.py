@@ -179,6 +179,9 @@ class Application:
         """
         if isinstance(error, StoreError):
             self.services.live_store.close()
+            self.services.metrics.count_store_error("read", error)
+        elif isinstance(error, HTTPError) and error.status == 503 and isinstance(error.__cause__, StoreError):
+            self.services.metrics.count_store_error("write", error.__cause__)
         found = error if isinstance(error, HTTPError) else to_http_error(error)
         if request.status:
             request.reason = found.reason or found.message

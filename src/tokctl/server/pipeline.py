@@ -13,8 +13,10 @@ from urllib.parse import unquote_to_bytes
 from msgspec.structs import replace
 
 from tokctl.model.api_tokens import SAFE_METHODS
+from tokctl.model.networks import is_address_in
 from tokctl.server.callers import Caller
 from tokctl.server.endpoint import Endpoint, Query, Resource, ResponseStats
+from tokctl.server.endpoints.service import METRICS
 from tokctl.server.http_errors import HTTPError, body_too_large, head_too_large, target_too_long
 from tokctl.server.parameters import read_query
 from tokctl.server.request import Request
@@ -34,6 +36,7 @@ class Pipeline:
         self.services = services
         self.limits = services.limits
         self.accepts_jwts = services.settings.accepts_jwts
+        self.metrics_from = services.settings.metrics_from
         self.responder = Responder(services)
 
     async def handle(self, request: Request, resource: Resource) -> None:
@@ -43,7 +46,10 @@ class Pipeline:
         if resource.is_page and method not in SAFE_METHODS:
             sessions.check_origin(request)
         endpoint = resource.get_endpoint(method)
-        caller = None if resource.is_open else self._authenticate(request)
+        is_open = resource.is_open or (
+            resource.path == METRICS.path and is_address_in(request.client, self.metrics_from)
+        )
+        caller = None if is_open else self._authenticate(request)
         if caller is not None and (endpoint is None or not endpoint.authorizes_itself):
             if caller.token is not None:
                 agent = request.headers.get(b"user-agent")

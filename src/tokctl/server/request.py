@@ -58,8 +58,8 @@ class ConnectionControl(Protocol):
 class ErrorPages(Protocol):
     """Makes the errors of web pages."""
 
-    def render_error(self, error: HTTPError, request: Request) -> tuple[Headers, bytes]:
-        """Return headers and HTML of an error response."""
+    def render_error(self, error: HTTPError, request: Request) -> tuple[int, Headers, bytes]:
+        """Return status, headers and HTML of an error response."""
 
 
 class Request:
@@ -174,14 +174,15 @@ class Request:
     async def send_error(self, error: HTTPError) -> None:
         """Send an error response; close the connection if the rest of the request is not read."""
         self.reason = error.reason or self.reason
+        status, own = error.status, [JSON]
         if self.pages is not None:
-            own, body = self.pages.render_error(error, self)
+            status, own, body = self.pages.render_error(error, self)
         else:
-            own, body = [JSON], error.body(self.request_id, api_tokens=self.is_api_tokens)
+            body = error.body(self.request_id, api_tokens=self.is_api_tokens)
         headers = [*own, NOSNIFF, NO_STORE, *error.headers]
         if error.closes_connection:
             headers.append((b"connection", b"close"))
-        await self.send(error.status, headers, body)
+        await self.send(status, headers, body)
 
     def abort(self) -> None:
         """Close the connection at once."""

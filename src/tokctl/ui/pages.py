@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
 from msgspec import Struct
 
 from tokctl.model.states import STATES
+from tokctl.report.page import prepare_report
 from tokctl.server import parameters as par
 from tokctl.server.authentication import NO_CREDENTIAL
 from tokctl.server.cache import Headers
@@ -18,8 +19,11 @@ from tokctl.server.request import Request
 from tokctl.server.services import Services
 from tokctl.server.whole_reading import read_whole
 from tokctl.services.debug import load_rules, resolve_thresholds
+from tokctl.services.report import InstanceReport, Report
+from tokctl.store.protocol import Store
 from tokctl.ui.instance_list import LISTS, OVERVIEW, PAGE_ROWS, read_sections
 from tokctl.ui.rendering import HTML, PageRenderer, make_link
+from tokctl.ui.reports import read_instance, read_process
 
 ROOT = "/ui/"
 PERMISSIONS = ("process",)
@@ -56,41 +60,45 @@ class Pages:
         """Return the endpoints, the most frequent ones first."""
         return (
             _page("", "The list of process instances.", self._show_list, parameters=_LIST_PARAMETERS),
-            _page("login", "The login.", self._show_login, permissions=()),
+            _page("instance", "A process instance.", self._show_instance, parameters=_ID),
+            _page("process", "A process: its latest instances.", self._show_process, parameters=_ID),
+            _page("login", "The login.", self._show_login, permissions=(), parameters=_NEXT),
             _page("login", "Log in.", self._login, "POST", permissions=(), body=LoginForm),
             _page("logout", "Log out.", self._logout, "POST", permissions=()),
             Endpoint(path="/ui", name="ui", text="The way to the pages.", schema="", is_page=True, handler=_redirect),
             _page("{rest:path}", "Any other page.", _find_nothing, permissions=()),
         )
 
-    def render_error(self, error: HTTPError, request: Request) -> tuple[Headers, bytes]:
-        """Return headers and HTML of an error response: the login if it is required, else a message."""
-        headers, html = self._render_error(error, request)
-        return [(b"content-type", HTML), *headers], html
-
-    def _render_error(self, error: HTTPError, request: Request) -> tuple[Headers, bytes]:
-        page = request.path.decode("latin-1").removeprefix(ROOT)
-        if error.status == 401:
-            follows_link = request.headers.get(b"sec-fetch-site") == b"cross-site" and error.reason == NO_CREDENTIAL
-            if follows_link and request.method == "GET":  # browsers send no SameSite=Strict cookie from other sites
-                return self.renderer.render("continue", None, title="One moment")
-            target = f"{page or './'}?{request.query.decode('latin-1')}"
-            message = "" if error.reason == NO_CREDENTIAL else error.message
-            return self._render_login(error.details.get("next", target), message)
-        return self.renderer.render(
-            "message",
-            request.token,
-            title=_TITLES.get(error.status, "Error"),
-            message=error.message,
-            request_id=request.request_id,
-            retry_after=error.details.get("retry_after"),
-        )
+    def render_error(self, error: HTTPError, request: Request) -> tuple[int, Headers, bytes]:
+        """Return status, headers and HTML of an error response: the way to the login, or a message."""
+        page, query = request.path.decode("latin-1").removeprefix(ROOT) or "./", request.query.decode("latin-1")
+        target = error.details.get("next", f"{page}?{query}")
+        status = error.status
+        if error.reason == NO_CREDENTIAL:
+            # Browsers send no SameSite=Strict cookie with a link on another site, but do when the page reloads itself.
+            if request.headers.get(b"sec-fetch-site") == b"cross-site":
+                status, (headers, html) = 200, self.renderer.render("continue", None, title="One moment")
+            else:
+                location = make_link("login", next=_check_target(target).removesuffix("./"))
+                status, headers, html = 303, [(b"location", location.encode())], b""
+        elif status == 401:
+            headers, html = self._render_login(target, error.message)
+        else:
+            headers, html = self.renderer.render(
+                "message",
+                request.token,
+                title=_TITLES.get(status, "Error"),
+                message=error.message,
+                request_id=request.request_id,
+                retry_after=error.details.get("retry_after"),
+            )
+        return status, [(b"content-type", HTML), *headers], html
 
     def _render_login(self, target: str, message: str) -> tuple[Headers, bytes]:
         return self.renderer.render("login", None, title="Log in", message=message, next=_check_target(target))
 
-    async def _show_login(self, _services: Services, _query: Query) -> Response:
-        return _to_response(self._render_login("", ""))
+    async def _show_login(self, _services: Services, query: Query) -> Response:
+        return _to_response(self._render_login(query.values["next"] or "", ""))
 
     async def _login(self, services: Services, query: Query) -> Response:
         form: LoginForm = query.body
@@ -110,13 +118,11 @@ class Pages:
         return _redirect_to("login", services.sessions.end(secure=query.is_secure))
 
     async def _show_list(self, services: Services, query: Query) -> Response:
-        token = query.authenticated.token
-
-        def make(store: Any) -> tuple[Headers, bytes]:
+        def make(store: Store) -> tuple[Headers, bytes]:
             sections = read_sections(store, query, self.thresholds)
             return self.renderer.render(
                 "list",
-                token,
+                query.authenticated.token,
                 title="Process instances",
                 sections=sections,
                 query=query.values,
@@ -125,7 +131,26 @@ class Pages:
                 page_rows=PAGE_ROWS,
             )
 
-        return _to_response(await read_whole(services.readers, services.limits, _get_owner(query), make))
+        return await _read(services, query, make)
+
+    async def _show_instance(self, services: Services, query: Query) -> Response:
+        def make(store: Store) -> tuple[Headers, bytes]:
+            report = read_instance(store, _get_id(query), query.now, self.configured)
+            return self._render_report(report, "", query)
+
+        return await _read(services, query, make)
+
+    async def _show_process(self, services: Services, query: Query) -> Response:
+        def make(store: Store) -> tuple[Headers, bytes]:
+            return self._render_report(*read_process(store, _get_id(query), query.now, self.configured), query)
+
+        return await _read(services, query, make)
+
+    def _render_report(self, report: Report, note: str, query: Query) -> tuple[Headers, bytes]:
+        template, values, style, script = prepare_report(report)
+        process = report.body.status.instance.process_id if isinstance(report.body, InstanceReport) else None
+        more = {"process": process, "note": note}
+        return self.renderer.render(template, query.authenticated.token, **values | more, style=style, script=script)
 
 
 _LIST_PARAMETERS = par.table(
@@ -135,6 +160,10 @@ _LIST_PARAMETERS = par.table(
     par.text("text", "Only instances with this text in their business keys; also ids that begin with it.", minimum=0),
     par.number("offset", "Number of instances to skip.", default=0),
 )
+
+
+_NEXT = par.table(par.text("next", "The page to show after the login.", minimum=0))
+_ID = par.table(par.text("id", "The id."))
 
 
 def _page(
@@ -187,6 +216,13 @@ def _check_target(target: str) -> str:
     return make_link(page, **{name: value for name, value in parse_qsl(query) if name in _LINKED[page]})
 
 
-def _get_owner(query: Query) -> tuple[str, str]:
+def _get_id(query: Query) -> str:
+    found: str | None = query.values["id"]
+    if found is None:
+        raise HTTPError(404, "NOT_FOUND", "The address has no id.")
+    return found
+
+
+async def _read(services: Services, query: Query, make: Callable[[Store], tuple[Headers, bytes]]) -> Response:
     actor = query.authenticated.actor
-    return actor.kind, actor.id
+    return _to_response(await read_whole(services.readers, services.limits, (actor.kind, actor.id), make))

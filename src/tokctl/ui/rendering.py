@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from jinja2 import ChoiceLoader, PackageLoader
+from jinja2 import ChoiceLoader, PackageLoader, PrefixLoader
 
 from tokctl.model.api_tokens import ApiToken
 from tokctl.report.page import load_templates
 from tokctl.report.policy import hash_source, read_asset
 from tokctl.server.cache import Headers
+from tokctl.text import one_line
 from tokctl.version import __version__
 
 HTML = b"text/html; charset=utf-8"
@@ -30,11 +31,12 @@ class PageRenderer:
 
     def __init__(self) -> None:
         """Load the templates. Raises UsageError: Jinja2 is not installed."""
-        base = load_templates()
-        loaders = [PackageLoader("tokctl.ui"), *([] if base.loader is None else [base.loader])]
-        self._templates = base.overlay(loader=ChoiceLoader(loaders))
-        self._templates.globals["link"] = make_link
-        self._style = read_asset("tokctl.report", "report.css") + read_asset("tokctl.ui", "ui.css")
+        report = PackageLoader("tokctl.report")
+        loader = ChoiceLoader([PackageLoader("tokctl.ui"), report, PrefixLoader({"report": report})])
+        self._templates = load_templates().overlay(loader=loader)
+        self._templates.globals |= {"link": make_link, "one_line": one_line}
+        self._report_style = read_asset("tokctl.report", "report.css")
+        self._style = read_asset("tokctl.ui", "ui.css")
 
     def render(
         self,
@@ -47,9 +49,9 @@ class PageRenderer:
     ) -> tuple[Headers, bytes]:
         """Return headers and HTML of a page for the holder of an API token, None if there is no session.
 
-        ``style`` and ``script`` are those that the page needs besides the usual style sheet.
+        ``style`` and ``script`` are those of a report, if the page is one.
         """
-        style = self._style + style
+        style = (style or self._report_style) + self._style
         hashes = {"style-src": style, "script-src": script}
         sources = "".join(f" {name} {hash_source(code)};" for name, code in hashes.items() if code)
         policy = f"default-src 'none';{sources} form-action 'self'; base-uri 'none'; frame-ancestors 'none'"

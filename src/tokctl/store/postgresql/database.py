@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -13,13 +11,13 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from tokctl.errors import StoreError
+from tokctl.errors import StoreError, StoreOutcomeUnknownError, UnreachableStoreError
 from tokctl.store.postgresql.connection import LOCK_TIMEOUT_SECONDS, connect, describe, translate_errors
 from tokctl.store.postgresql.dialect import POSTGRESQL
+from tokctl.store.postgresql.outcome import IDENTITY, TransactionIdentity, find_outcome
 from tokctl.store.sql.database import Database, Kind, Row, Values
 from tokctl.verbose_log import trace
 
-CANCEL_SECONDS = 2
 CHUNK_ROWS = 500  # of a result that are fetched at once
 _NOT_STORED = "\U0010fffe"  # a code point that is no character
 _PLACEHOLDER = re.compile(r"\?")
@@ -103,29 +101,19 @@ class PostgreSQLDatabase(Database):
         with suppress(psycopg.Error):
             self.connection.close()
 
-    def interrupt(self) -> None:
-        """Stop the current query from another thread; if the server does not answer, cut the connection."""
-        try:
-            self.connection.cancel_safe(timeout=CANCEL_SECONDS)
-        except psycopg.Error:
-            self.cut()
-
-    def cut(self) -> None:
-        """Cut the connection from another thread: what waits for the server there fails at once."""
-        with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(self.connection.fileno())) as connected:
-            connected.shutdown(socket.SHUT_RDWR)
-
     def begin(self, query: str) -> list[Row]:
         """Show the present moment from now on; returns the rows of a query, in one exchange with the server."""
         with translate_errors(self.location):
             self._moment += 1
             end = "COMMIT;" if self.is_in_transaction else ""
-            cursor = self.connection.execute(
-                f"{end} BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {self._limits()} {query}"
-            )
-            while cursor.nextset():
-                pass
-            return cursor.fetchall()
+            return self._fetch_last(f"{end} BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {self._limits()} {query}")
+
+    def _fetch_last(self, statements: str) -> list[Row]:
+        """Run several statements in one exchange with the server; returns the rows of the last one."""
+        cursor = self.connection.execute(statements)
+        while cursor.nextset():
+            pass
+        return cursor.fetchall()
 
     def end(self) -> None:
         """End the transaction of ``begin``, if there is one."""
@@ -188,13 +176,34 @@ class PostgreSQLDatabase(Database):
     @contextmanager
     def transaction(self, kind: Kind, *, keep: bool = True) -> Iterator[None]:
         locked = "use" if kind == "salts" else kind
-        with translate_errors(self.location), self.connection.transaction(force_rollback=not keep):
-            self._moment += 1
-            limits = self._limits()
-            if kind == "access":
-                limits += "SET LOCAL synchronous_commit = on;"  # must survive a power failure
-            self.connection.execute(f"{limits} SELECT number FROM revision WHERE kind = '{locked}' FOR UPDATE")
-            if locked == "use":
-                self.increment_revision(locked)
-            yield
+        to_commit: TransactionIdentity | None = None
+        limits = self._limits()
+        if kind == "access":
+            limits += "SET LOCAL synchronous_commit = on;"  # must survive a power failure
+        try:
+            with translate_errors(self.location), self.connection.transaction(force_rollback=not keep):
+                self._moment += 1
+                rows = self._fetch_last(f"{limits} SELECT {IDENTITY} FROM revision WHERE kind = '{locked}' FOR UPDATE")
+                if locked == "use":
+                    self.increment_revision(locked)
+                yield
+                to_commit = TransactionIdentity(*rows[0]) if keep and rows else None
+        except UnreachableStoreError:
+            if to_commit is None:
+                raise
+            self._find_outcome(to_commit)
         self._moment += 1
+
+    def _find_outcome(self, transaction: TransactionIdentity) -> None:
+        """Connect again after the answer to COMMIT was lost. Raises StoreError, except if the changes were saved."""
+        is_committed = find_outcome(self.url, transaction)
+        if is_committed is None:
+            raise StoreOutcomeUnknownError(
+                f"the connection to the store {self.location} was lost: it is unknown whether the change was saved.",
+                "Check that before you repeat the command.",
+            )
+        if not is_committed:
+            raise UnreachableStoreError(
+                f"the connection to the store {self.location} was lost. Nothing was changed.", "Try again."
+            )
+        self.reconnect()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
+
+import psycopg
 
 from tokctl.errors import InputError, StoreError, UnreachableStoreError
 from tokctl.store.postgresql.batch import PostgreSQLBatch
@@ -117,7 +119,8 @@ class PostgreSQLStore(SqlStore):
         self.database.set_limits(query_limit_ms=0 if seconds is None else max(int(seconds * 1000), 1))
 
     def interrupt(self) -> None:
-        self.database.interrupt()
+        with suppress(psycopg.Error):  # it has been closed
+            self.database.connection.cancel_safe()
 
     def _facts(self) -> tuple[str, int, int]:
         ((server,),) = self.database.fetch("SHOW server_version")

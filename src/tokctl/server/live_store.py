@@ -196,34 +196,34 @@ class DatabaseLiveStore(LiveStore):
                 if self._outage is not None and monotonic() < self._outage[1]:
                     raise self._outage[0]
                 self._question = asyncio.get_running_loop().create_task(self._ask())
-                self._question.add_done_callback(self._end_question)
+                # Every request that waits for it raises its error; there may be none any more.
+                self._question.add_done_callback(lambda question: question.cancelled() or question.exception())
             await asyncio.shield(self._question)
-
-    def _end_question(self, question: asyncio.Task[None]) -> None:
-        self._question = None
-        if not question.cancelled():
-            question.exception()  # every request that waits for it raises it
 
     async def _ask(self) -> None:
         began = perf_counter()
-        answer = asyncio.get_running_loop().run_in_executor(self._thread, self._read_current_state)
         try:
-            async with asyncio.timeout(SHORT_QUERY_SECONDS):
-                state = await asyncio.shield(answer)
-            self._outage = None
-        except TimeoutError:
-            answer.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-            error = UnreachableStoreError("the store does not answer.", "Try again later.")
-            self._outage = error, monotonic() + RETRY_SECONDS
-            if self._store is not None:
-                await asyncio.to_thread(self._store.interrupt)
-            raise error from None
+            state = await self._wait_for_state()
         except UnreachableStoreError as error:
             self._outage = error, monotonic() + RETRY_SECONDS
             raise
+        finally:
+            self._question = None
         self._adopt(state)
         self.moment = state.revisions.process
         self._as_of = began
+        self._outage = None
+
+    async def _wait_for_state(self) -> StoreState:
+        answer = asyncio.get_running_loop().run_in_executor(self._thread, self._read_current_state)
+        try:
+            async with asyncio.timeout(SHORT_QUERY_SECONDS):
+                return await asyncio.shield(answer)
+        except TimeoutError:
+            answer.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+            if self._store is not None:
+                await asyncio.to_thread(self._store.interrupt)
+            raise UnreachableStoreError("the store does not answer.", "Try again later.") from None
 
     def _read_current_state(self) -> StoreState:
         """Read the state over the open connection, or over a new one if the server has ended it; called in a thread."""

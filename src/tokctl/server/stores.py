@@ -20,8 +20,8 @@ from tokctl.store.protocol import Store, find_damage
 SHORT_QUERY_SECONDS = 5.0  # the maximum time of a short query; the expected one is a few milliseconds
 THREADS = 3
 PIECE_THREADS = 2
-SHORT_THREADS = 2
-MAX_IDLE_STORES = 4
+SHORT_THREADS = 4
+MAX_IDLE_STORES = 4  # besides the one for the state
 CLOSE_TIMEOUT_SECONDS = 5.0
 
 _Result = TypeVar("_Result")

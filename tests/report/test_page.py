@@ -32,7 +32,7 @@ def report(several, instances, model: str = "", *, name: str = "a.db", redact=()
         ids = [one.instance_id for one in instances]
         reader = ReportReader(store, now, source=(name, "store"), redaction=Redactor(redact), clock=lambda: now)
         made = reader.read_instance(ids[0]) if len(ids) == 1 else reader.read_instances(ids)
-    return render_report(made, TEMPLATES).html
+    return render_report(made, TEMPLATES)
 
 
 def hostile_token(number: int, instance_id: str, **fields):

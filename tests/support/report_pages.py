@@ -13,8 +13,8 @@ MAX_DEPTH = 512
 VOID = {"br", "img", "input", "link", "meta"}
 TAGS = frozenset(
     """html head meta title style body a header h1 p nav ul ol li main section h2 h3 dl dt dd article code div details
-    summary strong span pre table caption thead tbody tr th td svg g path rect circle line text tspan footer script br time
-    article h4 h5 h6 label input
+    summary strong span pre table caption thead tbody tr th td svg g path rect circle line text tspan footer script br
+    time h4 h5 h6 label input
     """.split()  # noqa: SIM905 - as a list it has a line for each
 )
 ATTRIBUTES = frozenset(

@@ -74,7 +74,7 @@ def write_report(
         is_single = len(ids) == 1 and base is None
         report = reader.read_instance(ids[0]) if is_single else reader.read_instances(ids, base=base)
     with open_target(target) as stream:
-        stream.write(render_report(report, templates).html.encode("utf-8", "replace"))
+        stream.write(render_report(report, templates).encode("utf-8", "replace"))
     for pattern in redaction.patterns:
         if not redaction.match_counts[pattern]:
             app.notify(f"--redact '{pattern}' matches nothing.")

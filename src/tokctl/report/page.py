@@ -6,14 +6,9 @@ script of the page, by their hashes, and no request.
 
 from __future__ import annotations
 
-import hashlib
-from base64 import b64encode
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any
-
-from msgspec import Struct
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tokctl.errors import UsageError
 from tokctl.render.text import escape_control_lines
@@ -29,6 +24,7 @@ from tokctl.report.overview import (
     tell_overview,
     tell_unknown,
 )
+from tokctl.report.policy import hash_source, read_asset
 from tokctl.report.texts import show_process, show_status, show_time, split_times
 from tokctl.services.report import InstanceReport, OverviewReport, Report, ReportBase, ReportDiagram
 from tokctl.text import count
@@ -38,22 +34,17 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-class Site(Struct, frozen=True, kw_only=True):
-    """The site that a page belongs to: its navigation as (text, address), and where the page of an instance is.
-
-    ``form_action`` is what the policy allows forms to do, such as ``'self'``.
-    """
-
-    navigation: tuple[tuple[str, str], ...] = ()
-    instance_address: Callable[[str], str]
-    form_action: str = "'none'"
+InstanceAddress = Callable[[str], str]
+"""Where the page of an instance is, by its id."""
 
 
-class RenderedPage(Struct, frozen=True):
-    """A page, and the Content-Security-Policy that it has in a ``meta`` element, too."""
+class PreparedReport(NamedTuple):
+    """What the page of a report is made of: the name of a template, its values, and the code that it needs."""
 
-    html: str
-    policy: str
+    template: str
+    values: dict[str, Any]
+    style: str
+    script: str
 
 
 def load_templates() -> Environment:
@@ -82,51 +73,32 @@ def _escape_controls(value: object) -> object:
     return escape_control_lines(value) if type(value) is str else value
 
 
-def render_report(report: Report, templates: Environment, site: Site | None = None) -> RenderedPage:
-    """Return a report as HTML: a file that needs no other, or a page of a site."""
+def render_report(report: Report, templates: Environment) -> str:
+    """Return a report as HTML: a page with everything in it."""
+    template, values, style, script = prepare_report(report)
+    policy = (
+        f"default-src 'none'; style-src {hash_source(style)}; script-src {hash_source(script)}; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    return templates.get_template(f"{template}.html.jinja").render(
+        values, style=style, script=script, policy=policy, version=__version__
+    )
+
+
+def prepare_report(report: Report, address: InstanceAddress | None = None) -> PreparedReport:
+    """Return what the page of a report is made of.
+
+    ``address`` is for a site in which each instance has a page; without it, links lead to the details in this one.
+    """
     embedding = DiagramEmbedding()
     if isinstance(report.body, InstanceReport):
         name, title = "instance", f"Instance {report.body.status.instance.instance_id}"
         parts = prepare_instance(report.body, report.now, embedding)
     else:
         name, title = "overview", count(len(report.body.statuses), "instance")
-        parts = _prepare_overview(report, report.body, embedding, site)
-    return render_page(
-        templates, f"{name}.html.jinja", {"report": report, "title": title} | parts, embedding=embedding, site=site
-    )
-
-
-def render_page(
-    templates: Environment,
-    name: str,
-    content: Mapping[str, Any],
-    *,
-    embedding: DiagramEmbedding | None = None,
-    site: Site | None = None,
-) -> RenderedPage:
-    """Fill a template that extends ``page.html.jinja``; ``content`` has its ``title``, and what it needs itself.
-
-    ``embedding`` is that of the diagrams in the content.
-    """
-    style = _read("report.css") + (embedding.style_sheet() if embedding else "")
-    script = _read("report.js")
-    action = site.form_action if site else "'none'"
-    policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'; "
-        f"form-action {action}"
-    )
-    html = templates.get_template(name).render(
-        content, style=style, script=script, policy=policy, version=__version__, site=site
-    )
-    return RenderedPage(html, policy)
-
-
-def _read(name: str) -> str:
-    return files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _hash(code: str) -> str:
-    return "sha256-" + b64encode(hashlib.sha256(code.encode()).digest()).decode()
+        parts = _prepare_overview(report, report.body, embedding, address)
+    style = read_asset(__package__, "report.css") + embedding.style_sheet()
+    return PreparedReport(name, parts | {"report": report, "title": title}, style, read_asset(__package__, "report.js"))
 
 
 def prepare_instance(
@@ -149,14 +121,14 @@ def prepare_instance(
 
 
 def _prepare_overview(
-    report: Report, body: OverviewReport, embedding: DiagramEmbedding, site: Site | None
+    report: Report, body: OverviewReport, embedding: DiagramEmbedding, address: InstanceAddress | None
 ) -> dict[str, Any]:
     places = {one.status.instance.instance_id: f"instance-{number}" for number, one in enumerate(body.details, 1)}
 
-    def address(instance_id: str) -> str:
-        if site is not None:
-            return site.instance_address(instance_id)
+    def find_details(instance_id: str) -> str:
         return f"#{places[instance_id]}" if instance_id in places else ""
+
+    address = address or find_details
 
     table = list_performance(body.performance.groups)
     targets = {(row.process, row.element_id): row.target for row in table.rows}

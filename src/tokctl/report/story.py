@@ -75,7 +75,9 @@ def _tell_prospects(known: Sequence[Explanation]) -> Iterator[str]:
     elif known:
         is_sure = all(one.can_continue for one in known)
         yield (
-            "It continues once the event that it waits for occurs." if is_sure else "Whether all tokens can continue is unknown."
+            "It continues once the event that it waits for occurs."
+            if is_sure
+            else "Whether all tokens can continue is unknown."
         )
 
 

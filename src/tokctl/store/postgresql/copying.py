@@ -11,6 +11,7 @@ from tokctl.model.tokens import NULL
 from tokctl.store.postgresql.batch import DERIVED_COLUMNS, derive_values
 from tokctl.store.postgresql.connection import UnstorableError
 from tokctl.store.postgresql.database import PostgreSQLDatabase
+from tokctl.store.postgresql.partitions import add_partitions
 from tokctl.store.protocol import Key, Record
 from tokctl.store.sql.copying import SqlCopying
 
@@ -33,7 +34,10 @@ class PostgreSQLCopying(SqlCopying):
             raise InputError(error.message, "Remove the value from the original.") from error
 
     def _insert(self, table: str, columns: Sequence[str], records: Iterable[Record]) -> None:
-        if table == "token":
+        if table == "instance":
+            records = list(records)
+            add_partitions(self.database, (pk for pk, *_ in records))
+        elif table == "token":
             state, context, flows = map(columns.index, ("state", "execution_context", "flow_history"))
             records = (
                 (*row, *derive_values(row[state], _to_raw(row[context]), _to_raw(row[flows]))) for row in records

@@ -95,8 +95,8 @@ class SqlCopying:
                     f"the store {database.location} is an unfinished copy of another store.", "Use an empty store."
                 )
             elif mark != [(revision,)]:
-                database.execute("DELETE FROM instance")
-                database.execute("DELETE FROM definition")
+                for table in ("token", "instance", "definition"):
+                    database.execute(f"DELETE FROM {table}")
             database.execute(
                 "INSERT INTO revision (kind, number) VALUES ('copy', ?)"
                 " ON CONFLICT (kind) DO UPDATE SET number = excluded.number",

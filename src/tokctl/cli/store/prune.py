@@ -27,8 +27,8 @@ def prune(
 
     On a terminal you are asked for confirmation. Without a terminal, use --yes; without --yes, only the totals are
     shown. Instances with live tokens are kept. Instances with an incident (a FAILED token) are kept, unless
-    --with-incidents is given. Other programs can write to the store in the meantime. If the command is interrupted, run it
-    again: it removes the rest.
+    --with-incidents is given. Other programs can write to the store in the meantime. If the command is interrupted, run
+    it again: it removes the rest.
     """
     moment = parse_time_or_age(completed_before, app.now)
     before = format_zoned_time(moment, app.now)

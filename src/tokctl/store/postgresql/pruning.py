@@ -85,14 +85,15 @@ class PostgreSQLPruning(Pruning):
                 with self.database.transaction("process"):
                     self.database.execute(f"SET LOCAL lock_timeout = {DROP_TIMEOUT_MS}")
                     self.database.fetch("SELECT drop_token_partition(?)", [month])
-                return
             except StoreError as error:
                 if not isinstance(error.__cause__, LockNotAvailable):
                     raise
-            if self._retries_left <= 0:
+                if self._retries_left <= 0:
+                    return
+                self._retries_left -= 1
+                time.sleep(PAUSE_SECONDS)
+            else:
                 return
-            self._retries_left -= 1
-            time.sleep(PAUSE_SECONDS)
 
     def _left_over(self, month: int) -> Iterator[list[int]]:
         """Yield the pks of removed instances whose tokens an interrupted run has left over."""

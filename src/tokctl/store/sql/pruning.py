@@ -39,8 +39,7 @@ class Pruning:
     def count(self) -> tuple[int, int]:
         """Return how many instances would be removed, and their tokens."""
         ((instances, tokens),) = self.database.fetch(
-            "SELECT count(*), CAST(coalesce(sum(total_tokens), 0) AS BIGINT)"
-            f" FROM instance WHERE {self.condition}",
+            f"SELECT count(*), CAST(coalesce(sum(total_tokens), 0) AS BIGINT) FROM instance WHERE {self.condition}",
             self.values,
         )
         return instances, tokens
@@ -65,7 +64,8 @@ class Pruning:
                 f" ORDER BY pk LIMIT {BATCH_INSTANCES}",
                 [last, *self.values],
             )
-            size, batch = 0, []
+            size = 0
+            batch: list[tuple[int, int]] = []
             for pk, tokens in found:
                 size += tokens
                 if batch and size > BATCH_TOKENS:

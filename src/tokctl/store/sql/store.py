@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tokctl.store.sql.audit import SqlAudit
     from tokctl.store.sql.copying import SqlCopying
 
+
 class SqlStore(TokenQueries):
     """A store in an SQL database."""
 

@@ -67,6 +67,22 @@ class Revisions(Struct, frozen=True, kw_only=True):
     access: int
 
 
+class StoreLevels(Struct, frozen=True, kw_only=True):
+    """What a monitoring system watches of a store. ``live_tokens`` include the FAILED ones.
+
+    ``next_expiry`` is when the next API token that is still accepted expires, None if none does.
+    """
+
+    schema_version: int
+    size_bytes: int
+    revisions: Revisions
+    open_instances: int
+    live_tokens: int
+    failed_tokens: int
+    api_tokens: int
+    next_expiry: datetime | None
+
+
 class Batch(Protocol):
     """One transaction. After an exception the store is unchanged."""
 
@@ -318,6 +334,10 @@ class Store(Engine):
     @abstractmethod
     def info(self) -> StoreInfo:
         """Return facts about the store."""
+
+    @abstractmethod
+    def levels(self, now: datetime) -> StoreLevels:
+        """Return what can be counted from small indexes, unlike in ``info``."""
 
     @abstractmethod
     def definitions(self) -> Iterator[Definition]:

@@ -115,6 +115,6 @@ class PostgreSQLStore(SqlStore):
         )
         if tokens:
             yield (
-                f"{tokens} tokens have no instance: an interrupted 'tokctl store prune' has left them over. They are not"
-                " shown, and the next one removes them"
+                f"{tokens} tokens have no instance: an interrupted 'tokctl store prune' has left them over."
+                " They are not shown, and the next one removes them"
             )

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from tokctl.model.times import from_micros
-from tokctl.store.protocol import StoreInfo, ignore_step
+from tokctl.store.protocol import StoreInfo, StoreLevels, ignore_step
 from tokctl.store.sql.batch import SqlBatch
 from tokctl.store.sql.database import Database
 from tokctl.store.sql.dialect import LIVE
@@ -88,6 +88,30 @@ class SqlStore(TokenQueries):
             definitions=definitions,
             oldest=from_micros(oldest),
             newest=from_micros(newest),
+        )
+
+    def levels(self, now: datetime) -> StoreLevels:
+        """Count in the partial indexes, whose conditions are repeated here."""
+        ((instances, live),) = self.database.fetch(
+            "SELECT count(*), CAST(coalesce(sum(live_tokens), 0) AS BIGINT) FROM instance WHERE live_tokens > 0"
+        )
+        ((failed,),) = self.database.fetch(
+            "SELECT CAST(coalesce(sum(failed_tokens), 0) AS BIGINT) FROM instance WHERE failed_tokens > 0"
+        )
+        ((expiry,),) = self.database.fetch(
+            "SELECT min(expires_at) FROM api_token WHERE revoked_at IS NULL AND disabled = 0 AND expires_at > ?",
+            [to_micros(now)],
+        )
+        _, version, size = self._facts()
+        return StoreLevels(
+            schema_version=version,
+            size_bytes=size,
+            revisions=self.revisions(),
+            open_instances=instances,
+            live_tokens=live,
+            failed_tokens=failed,
+            api_tokens=self.api_tokens.count(),
+            next_expiry=from_micros(expiry),
         )
 
     def find_problems(self) -> Iterator[str]:

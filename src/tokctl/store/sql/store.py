@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from tokctl.model.times import from_micros
+from tokctl.model.times import from_micros, to_micros
 from tokctl.store.protocol import StoreInfo, StoreLevels, ignore_step
 from tokctl.store.sql.batch import SqlBatch
 from tokctl.store.sql.database import Database

@@ -176,6 +176,6 @@ class PostgreSQLDatabase(Database):
             )
         if not is_committed:
             raise UnreachableStoreError(
-                f"the connection to the store {self.location} was lost. Nothing was changed.", "Try again."
+                f"the connection to the store {self.location} was lost: the change was not saved.", "Try again."
             )
         self.reconnect()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from tokctl.errors import StoreError
 from tokctl.model.times import to_micros
 from tokctl.store.sql.database import Database
 from tokctl.store.sql.dialect import FINAL
@@ -47,13 +48,17 @@ class Pruning:
     def run(self, step: Callable[[float], None]) -> tuple[int, int]:
         """Remove them; returns how many instances, and how many tokens they had."""
         last, instances, tokens = -1, 0, 0
-        while batch := self._remove_batch(last):
-            last = batch[-1][0]
-            instances += len(batch)
-            tokens += sum(size for _, size in batch)
-            step(len(batch))
-            self.pause()
-        self.finish()
+        try:
+            while batch := self._remove_batch(last):
+                last = batch[-1][0]
+                instances += len(batch)
+                tokens += sum(size for _, size in batch)
+                step(len(batch))
+                self.pause()
+            self.finish()
+        except StoreError as error:
+            message = f"{error.message} Instances removed before that: {instances}."
+            raise type(error)(message, "Run the same command again.") from error
         return instances, tokens
 
     def _remove_batch(self, last: int) -> list[tuple[int, int]]:

@@ -128,6 +128,17 @@ def test_left_over_tokens_are_not_shown_but_found_and_removed(store, monkeypatch
     assert not list(store.find_problems())
 
 
+def test_left_over_tokens_are_not_copied(store, tmp_path, monkeypatch):
+    put_three_months(store)
+    monkeypatch.setattr(pruning, "BATCH_INSTANCES", 2)
+    with pytest.raises(KeyboardInterrupt):
+        store.prune(at(99), step=stop)
+    with open_store(str(tmp_path / "a.db"), write=True, create=True, unfinished=True) as there:
+        copied = {one.part: one.records for one in copy_store(store, there, ignore_step)}
+        assert (copied["instances"], copied["tokens"]) == (3, 19)
+        assert not list(there.find_problems())
+
+
 def test_a_reader_keeps_what_it_sees(store, place, monkeypatch):
     monkeypatch.setattr(postgresql_pruning, "DROP_RETRIES", 1)
     put_three_months(store)

@@ -97,7 +97,7 @@ def test_no_request_waits_for_another_one(place):
     other, _ = make_secret(place, "other", "*", type_="full-access")
     with serving(place) as served, ThreadPoolExecutor(7) as threads, psycopg.connect(place) as locking:
         assert served.get(PATH, secret).status_code == 200  # and stays in the cache
-        locking.execute("LOCK TABLE token")
+        locking.execute("LOCK TABLE instance")
         held = [threads.submit(served.get, f"{PATH}?limit={n}", secret) for n in range(1, 8)]
         wait_until_locked(place, 7)
         for path in ("/health", PATH, "/api/api-tokens", "/api/api-tokens/audit"):
@@ -118,7 +118,7 @@ def test_connections_are_limited(place, tmp_path):
         ThreadPoolExecutor(8) as threads,
         psycopg.connect(place) as locking,
     ):
-        locking.execute("LOCK TABLE token")
+        locking.execute("LOCK TABLE instance")
         held = [threads.submit(served.get, f"{PATH}?limit={n}", secret) for n in range(1, 6)]
         wait_until_locked(place, 2)
         held.append(threads.submit(served.get, PATH, other))
@@ -148,7 +148,7 @@ def test_a_held_question_is_given_up(place):
 def wait_until_locked(place: str, count: int) -> None:
     deadline = time.monotonic() + 20
     with psycopg.connect(place, autocommit=True) as connection:
-        query = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = to_regclass('token')"
+        query = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = to_regclass('instance')"
         while connection.execute(query).fetchone() != (count,):
             assert time.monotonic() < deadline
             time.sleep(0.02)

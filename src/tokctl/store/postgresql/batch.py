@@ -12,6 +12,7 @@ from tokctl.bpmn.entries import EnteredBy
 from tokctl.model.tokens import NULL, Token, decode_context
 from tokctl.store.postgresql.database import PostgreSQLDatabase
 from tokctl.store.postgresql.dialect import POSTGRESQL
+from tokctl.store.postgresql.schema import SCHEMA_VERSION
 from tokctl.store.sql.batch import SqlBatch, update_conflict
 from tokctl.store.sql.database import Values
 from tokctl.store.sql.rows import TOKEN_COLUMNS, token_row
@@ -20,20 +21,21 @@ MAX_SINGLE_TOKENS = 5  # of a chunk that are written one by one: a staging table
 
 DERIVED_COLUMNS = ("error_message", "is_running", "waits_for_event", "hops", "certainty", "entry_is_unknown")
 _COLUMNS = ("instance", *TOKEN_COLUMNS, *DERIVED_COLUMNS)
-_STAGE = f"""CREATE TEMP TABLE IF NOT EXISTS staged_token ON COMMIT DELETE ROWS AS
+_STAGED = f"staged_token_{SCHEMA_VERSION}"  # a pooler may keep sessions, and so temporary tables, of another version
+_STAGE = f"""CREATE TEMP TABLE IF NOT EXISTS {_STAGED} ON COMMIT DELETE ROWS AS
     SELECT 0 AS round, 0 AS position, {", ".join(_COLUMNS)} FROM token WITH NO DATA"""
 _CONFLICT = update_conflict(POSTGRESQL, "token", "token_id, instance", (*TOKEN_COLUMNS, *DERIVED_COLUMNS))
-_COPY = f"COPY staged_token (round, position, {', '.join(_COLUMNS)}) FROM STDIN"
+_COPY = f"COPY {_STAGED} (round, position, {', '.join(_COLUMNS)}) FROM STDIN"
 
 
 def _counted(source: str) -> str:
-    """Return the statement that inserts or updates rows; it returns how many are above a pk, all, the highest pk."""
+    """Return the statement that inserts or updates rows; it returns how many are new, and how many changed."""
     return f"""WITH written AS (INSERT INTO token ({", ".join(_COLUMNS)}) {source} {_CONFLICT} RETURNING pk)
-        SELECT count(*) FILTER (WHERE pk > ?), count(*), coalesce(max(pk), 0) FROM written"""
+        SELECT count(*) FILTER (WHERE pk > (SELECT coalesce(max(pk), 0) FROM token)), count(*) FROM written"""
 
 
 _PUT = _counted(f"VALUES ({', '.join('?' * len(_COLUMNS))})")
-_MERGE = _counted(f"SELECT {', '.join(_COLUMNS)} FROM staged_token WHERE round = ? ORDER BY position")
+_MERGE = _counted(f"SELECT {', '.join(_COLUMNS)} FROM {_STAGED} WHERE round = ? ORDER BY position")
 
 
 def derive_values(state: str, execution_context: Raw, flow_history: Raw) -> tuple[Any, ...]:
@@ -72,11 +74,11 @@ class PostgreSQLBatch(SqlBatch):
     database: PostgreSQLDatabase
     has_stage = False
 
-    def write_tokens(self, tokens: Sequence[tuple[int, Token]], last: int) -> tuple[int, int]:
+    def write_tokens(self, tokens: Sequence[tuple[int, Token]]) -> tuple[int, int]:
         if len(tokens) <= MAX_SINGLE_TOKENS:
-            return self._merge(_PUT, [_row(pk, one) for pk, one in tokens], last)
+            return self._merge(_PUT, [_row(pk, one) for pk, one in tokens])
         if self.has_stage:
-            self.database.execute("TRUNCATE staged_token")
+            self.database.execute(f"TRUNCATE {_STAGED}")
         else:
             self.database.execute(_STAGE)
             self.has_stage = True
@@ -89,15 +91,12 @@ class PostgreSQLBatch(SqlBatch):
                 yield rounds[key], position, *_row(pk, token)
 
         self.database.copy(_COPY, rows())
-        return self._merge(_MERGE, [(one,) for one in range(max(rounds.values()) + 1)], last)
+        return self._merge(_MERGE, [(one,) for one in range(max(rounds.values()) + 1)])
 
-    def _merge(self, statement: str, several: Iterable[Values], last: int) -> tuple[int, int]:
+    def _merge(self, statement: str, several: Iterable[Values]) -> tuple[int, int]:
         """Run a statement with several rows of values; returns the sums of what it counts."""
-        added = changed = 0
-        for values in several:
-            ((new, all_, highest),) = self.database.fetch(statement, (*values, last))
-            added, changed, last = added + new, changed + all_, max(last, highest)
-        return added, changed
+        counts = [self.database.fetch(statement, values)[0] for values in several]
+        return sum(added for added, _ in counts), sum(changed for _, changed in counts)
 
     def add_instances(self, instance_ids: Collection[str]) -> None:
         ids = list(instance_ids)

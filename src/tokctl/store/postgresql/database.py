@@ -102,11 +102,17 @@ class PostgreSQLDatabase(Database):
             self.connection.close()
 
     def begin(self, query: str) -> list[Row]:
-        """Show the present moment from now on; returns the rows of a query, in one exchange with the server."""
+        """Show the present moment from now on; returns the rows of a query, in one exchange with the server.
+
+        The lock keeps the partitions whose instances the moment shows: they are removed by dropping tables.
+        """
         with translate_errors(self.location):
             self._moment += 1
             end = "COMMIT;" if self.is_in_transaction else ""
-            return self._fetch_last(f"{end} BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {self._limits()} {query}")
+            lock = "LOCK TABLE ONLY token IN ACCESS SHARE MODE;"
+            return self._fetch_last(
+                f"{end} BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {self._limits()} {lock} {query}"
+            )
 
     def _fetch_last(self, statements: str) -> list[Row]:
         """Run several statements in one exchange with the server; returns the rows of the last one."""
@@ -204,6 +210,6 @@ class PostgreSQLDatabase(Database):
             )
         if not is_committed:
             raise UnreachableStoreError(
-                f"the connection to the store {self.location} was lost. Nothing was changed.", "Try again."
+                f"the connection to the store {self.location} was lost: the change was not saved.", "Try again."
             )
         self.reconnect()

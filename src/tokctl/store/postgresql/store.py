@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -22,6 +23,7 @@ from tokctl.store.sql.store import SqlStore
 
 if TYPE_CHECKING:
     from tokctl.store.postgresql.copying import PostgreSQLCopying
+    from tokctl.store.postgresql.pruning import PostgreSQLPruning
 
 _REVISIONS = "SELECT kind, number FROM revision ORDER BY kind"
 _OPENING = """SELECT kind, number FROM revision UNION ALL SELECT 'schema', schema_version FROM tokctl_store
@@ -82,6 +84,11 @@ class PostgreSQLStore(SqlStore):
     def _batch(self) -> PostgreSQLBatch:
         return PostgreSQLBatch(self.database)
 
+    def _pruning(self, moment: datetime, *, incidents: bool) -> PostgreSQLPruning:
+        from tokctl.store.postgresql.pruning import PostgreSQLPruning
+
+        return PostgreSQLPruning(self.database, moment, incidents=incidents)
+
     @property
     def copying(self) -> PostgreSQLCopying:
         from tokctl.store.postgresql.copying import PostgreSQLCopying
@@ -136,3 +143,14 @@ class PostgreSQLStore(SqlStore):
         for table, condition in SINGLE_ROWS:
             if not self.database.fetch(f"SELECT 1 FROM {table} WHERE {condition}"):
                 yield f"{table} lacks the row {condition}"
+
+    def find_problems(self) -> Iterator[str]:
+        yield from super().find_problems()
+        ((tokens,),) = self.database.fetch(
+            "SELECT count(*) FROM token WHERE NOT EXISTS (SELECT FROM instance WHERE pk = instance)"
+        )
+        if tokens:
+            yield (
+                f"{tokens} tokens have no instance: an interrupted 'tokctl store prune' has left them over."
+                " They are not shown, and the next one removes them"
+            )

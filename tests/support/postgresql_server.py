@@ -81,9 +81,9 @@ class PostgreSQLServer:
         log = str(self.data / "log")
         self._run("pg_ctl", "start", "-D", str(self.data), "-l", log, "-w", "-t", "60")
 
-    def stop(self) -> None:
+    def stop(self, mode: str = "immediate") -> None:
         with suppress(AssertionError):  # it has been stopped
-            self._run("pg_ctl", "stop", "-D", str(self.data), "-m", "immediate", "-w")
+            self._run("pg_ctl", "stop", "-D", str(self.data), "-m", mode, "-w")
 
     def remove(self) -> None:
         """Stop the server, and delete its data."""

@@ -85,6 +85,10 @@ class PostgreSQLServer:
         with suppress(AssertionError):  # it has been stopped
             self._run("pg_ctl", "stop", "-D", str(self.data), "-m", mode, "-w")
 
+    def restart(self, mode: str = "immediate") -> None:
+        self.stop(mode)
+        self.start()
+
     def remove(self) -> None:
         """Stop the server, and delete its data."""
         self.stop()

@@ -271,4 +271,5 @@ SERVE: Mapping[str, SettingSpec] = {
     "jwt_issuer": _TEXT,
     "jwt_audience": _TEXT,
     "max_lifetimes": SettingSpec(text_list),  # of API tokens, such as full-access=30d
+    "ui": _BOOLEAN,
 }

@@ -6,10 +6,7 @@ script of the page, by their hashes, and no request.
 
 from __future__ import annotations
 
-import hashlib
-from base64 import b64encode
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tokctl.analysis.explain.explanation import VERDICTS
 from tokctl.errors import UsageError
@@ -17,6 +14,7 @@ from tokctl.render.text import escape_control_lines
 from tokctl.report.figures import DiagramEmbedding
 from tokctl.report.instance import InstanceParts
 from tokctl.report.overview import list_instances, list_performance
+from tokctl.report.policy import hash_source, read_asset
 from tokctl.report.texts import show_milliseconds, show_status, show_time, tell_omitted
 from tokctl.services.report import InstanceReport, OverviewReport, Report, ReportDiagram
 from tokctl.text import count
@@ -54,37 +52,37 @@ def _escape_controls(value: object) -> object:
     return escape_control_lines(value) if type(value) is str else value
 
 
+class PreparedReport(NamedTuple):
+    """What the pages of a report are made of: the name of a template, its values, and the code that it needs."""
+
+    template: str
+    values: dict[str, Any]
+    style: str
+    script: str
+
+
 def render_report(report: Report, templates: Environment) -> str:
-    """Return a report as HTML."""
+    """Return a report as HTML: a page with everything in it."""
+    template, values, style, script = prepare_report(report)
+    policy = (
+        f"default-src 'none'; style-src {hash_source(style)}; script-src {hash_source(script)}; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    return templates.get_template(f"{template}.html.jinja").render(
+        values, style=style, script=script, policy=policy, version=__version__
+    )
+
+
+def prepare_report(report: Report) -> PreparedReport:
+    """Return what a page of a report is made of."""
     embedding = DiagramEmbedding()
     if isinstance(report.body, InstanceReport):
         name, title, parts = _prepare_instance(report.body, embedding)
     else:
         name, title, parts = _prepare_overview(report.body, embedding)
-    style = _read("report.css") + embedding.style_sheet()
-    script = _read("report.js")
-    policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'; "
-        "form-action 'none'"
-    )
-    return templates.get_template(f"{name}.html.jinja").render(
-        parts,
-        report=report,
-        body=report.body,
-        title=title,
-        style=style,
-        script=script,
-        policy=policy,
-        version=__version__,
-    )
-
-
-def _read(name: str) -> str:
-    return files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _hash(code: str) -> str:
-    return "sha256-" + b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    style = read_asset(__package__, "report.css") + embedding.style_sheet()
+    script = read_asset(__package__, "report.js")
+    return PreparedReport(name, parts | {"report": report, "body": report.body, "title": title}, style, script)
 
 
 def _prepare_instance(body: InstanceReport, embedding: DiagramEmbedding) -> tuple[str, str, dict[str, Any]]:

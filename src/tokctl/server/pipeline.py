@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from msgspec.structs import replace
 
+from tokctl.model.api_tokens import SAFE_METHODS
 from tokctl.model.networks import is_address_in
 from tokctl.server.callers import Caller
 from tokctl.server.endpoint import Endpoint, Query, Resource, ResponseStats
@@ -41,7 +42,9 @@ class Pipeline:
     async def handle(self, request: Request, resource: Resource) -> None:
         """Handle a request. Raises HTTPError, TokctlError, ClientDisconnected."""
         self._check_limits(request)
-        method = request.method
+        method, sessions = request.method, self.services.sessions
+        if resource.is_page and method not in SAFE_METHODS:
+            sessions.check_origin(request)
         endpoint = resource.get_endpoint(method)
         is_open = resource.is_open or (
             resource.path == METRICS.path and is_address_in(request.client, self.metrics_from)
@@ -65,8 +68,9 @@ class Pipeline:
         body = None
         if endpoint.body is not None:
             body = await read_body(request, endpoint.body, endpoint.form, self.limits)
-            caller = self._authenticate(request)  # the API token may have changed while the body arrived
-            self._authorize(caller, endpoint, method)
+            if caller is not None:
+                caller = self._authenticate(request)  # the API token may have changed while the body arrived
+                self._authorize(caller, endpoint, method)
         query = Query(
             ids=tuple(map(_decode, request.path_parameters.values())),
             values=values,
@@ -77,6 +81,7 @@ class Pipeline:
             body=body,
             if_match=request.headers.get(b"if-match"),
             idempotency_key=request.headers.get(b"idempotency-key"),
+            is_secure=resource.is_page and sessions.is_secure(request),
         )
         await self._call(request, endpoint, query)
 
@@ -119,9 +124,12 @@ class Pipeline:
     def _authenticate(self, request: Request) -> Caller:
         """Return the caller, and record it for the access log. Raises HTTPError, StoreError."""
         request.token, request.user = None, ""
-        caller = self.services.authenticator.authenticate(
-            request.headers, request.client, request.now, accepts_jwt=self.accepts_jwts and request.is_api_tokens
-        )
+        if request.pages is not None:
+            caller = self.services.sessions.authenticate(request)
+        else:
+            caller = self.services.authenticator.authenticate(
+                request.headers, request.client, request.now, accepts_jwt=self.accepts_jwts and request.is_api_tokens
+            )
         request.token = caller.token
         request.user = caller.actor.id if caller.token is None else ""
         return caller

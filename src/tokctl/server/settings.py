@@ -61,6 +61,7 @@ class ServeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
     max_lifetimes: tuple[str, ...] = ()  # of API tokens, such as full-access=30d
+    ui: bool = False
     limits: Limits = Limits()
 
     @property

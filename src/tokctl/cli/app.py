@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -258,19 +259,25 @@ class App:
         from tokctl.render import emit
         from tokctl.render.result import Listing
 
-        self.hide_progress()
         if self._reading is not None and isinstance(result, Listing) and isinstance(result.items, Iterator):
             result.items = self._reading.hide_before_each(result.items)
+        with self.open_output() as out:
+            emit(result, out)
+
+    @contextmanager
+    def open_output(self) -> Iterator[Output]:
+        """Yield the output; what is written to it goes through a pager if it is longer than the terminal."""
+        self.hide_progress()
         out, pager = replace(self.out, source=self.describe_source()), ""
         if out.tty and not self.flags.get("no_pager") and os.environ.get("TERM", "dumb") != "dumb":
             from tokctl.cli.pager import choose_pager, page
 
             pager = choose_pager(os.environ)
         if not pager:
-            emit(result, out)
+            yield out
             return
         with page(sys.stdout, pager, os.environ) as stream:
-            emit(result, replace(out, stream=stream))
+            yield replace(out, stream=stream)
 
     @property
     def _shortens_ids(self) -> bool:

@@ -74,7 +74,9 @@ class _Level:
         self.attached, self.nodes, self.host, self.flows = level.attached, level.nodes, level.host, level.flows
         self.sizes = {key: self._size(one) for key, one in self.nodes.items()}
         leaving = Counter(flow.source for flow in self.flows)
-        self.names = {one.id: one.name for one in level.members if one.id in self.host or _is_split(one, leaving[one.id])}
+        self.names = {
+            one.id: one.name for one in level.members if one.id in self.host or _is_split(one, leaving[one.id])
+        }
         self.bounds: dict[str, Bounds] = {}
         self.routes: list[Edge] = []
         self.width = self.height = 0.0

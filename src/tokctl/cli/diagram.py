@@ -9,7 +9,7 @@ from typing import Annotated
 from msgspec.structs import replace
 
 from tokctl.cli import options as opt
-from tokctl.cli.app import INSPECT_PANEL, App, command
+from tokctl.cli.app import INSPECT_PANEL, NON_TERMINAL_WIDTH, App, command
 from tokctl.cli.completion import complete_instance
 from tokctl.cli.filters import build_token_filter, check_patterns
 from tokctl.cli.output_files import open_target
@@ -148,12 +148,12 @@ def _choose_format(form: str | None, out: str | None) -> str:
 def _write_text(app: App, facts: DiagramFacts, out: str | None) -> None:
     from tokctl.render.views.diagram import PIPE_WIDTH, write_drawing
 
+    width = PIPE_WIDTH if app.out.width == NON_TERMINAL_WIDTH else app.out.width
     if out is None:
         with app.open_output() as output:
-            write_drawing(facts, output, min(output.width, PIPE_WIDTH if not output.tty else output.width))
+            write_drawing(facts, output, width)
     else:
         text = io.StringIO()
-        width = min(app.out.width, PIPE_WIDTH)
         write_drawing(facts, replace(app.out, stream=text, tty=False, color=False, unicode=True), width)
         with open_target(out) as stream:
             stream.write(text.getvalue().encode())

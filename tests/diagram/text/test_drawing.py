@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from support.drawn_text import check
+from support.diagrams import document
+from support.drawn_text import check, draw, text_of
 from support.paths import MODELS
 from tokctl.bpmn.parser import read_root
 from tokctl.diagram.elements import FLOW_NODES, DiagramElement, read_elements
@@ -65,3 +66,64 @@ def test_arbitrary_models_are_drawn(data):
                 id=f"f{n}", kind="sequenceFlow", name=label, parent=source.parent, source=source.id, target=target.id
             )
     check_all(elements, data.draw(st.sampled_from(WIDTHS)))
+
+
+def chain(n: int) -> str:
+    tasks = "".join(f'<task id="t{k}" name="Step {k}"/>' for k in range(n))
+    flows = "".join(f'<sequenceFlow id="f{k}" sourceRef="t{k}" targetRef="t{k + 1}"/>' for k in range(n - 1))
+    return tasks + flows
+
+
+def test_a_sequence_is_a_row_until_the_width_is_used_up():
+    lines = text_of(draw(document(chain(9)), 80)).splitlines()
+    assert lines[1].count("▶") == 5
+    assert "▼" in lines[4]
+
+
+def test_pools_are_below_each_other_and_message_flows_are_listed():
+    around = (
+        '<collaboration id="c"><participant id="one" name="Buyer" processRef="p"/>'
+        '<participant id="two" processRef="q"/><participant id="box" name="Bank"/>'
+        '<messageFlow id="m" name="order" sourceRef="a" targetRef="b"/>'
+        '<messageFlow id="n" sourceRef="b" targetRef="box"/></collaboration>'
+        '<process id="q" name="Selling"><task id="b" name="Sell"/></process>'
+    )
+    lines = text_of(draw(document('<task id="a" name="Buy"/>', around=around))).splitlines()
+    assert [line for line in lines if line.startswith("Pool")] == ["Pool: Selling", "Pool: Buyer"]
+    assert lines[-3:] == ["Message flows", "  Buy ▶ Sell: order", "  Sell ▶ Bank"]
+
+
+def test_lanes_are_named():
+    lanes = '<laneSet><lane id="l" name="Sales"><flowNodeRef>a</flowNodeRef></lane></laneSet>'
+    assert "task Sales" in text_of(draw(document(f'<task id="a"/>{lanes}')))
+
+
+def test_flows_without_room_are_listed():
+    steps = [(a, b) for a in range(12) for b in range(12) if a != b]
+    flows = "".join(f'<sequenceFlow id="f{a}-{b}" sourceRef="t{a}" targetRef="t{b}"/>' for a, b in steps)
+    xml = document("".join(f'<task id="t{n}" name="T{n}"/>' for n in range(12)) + flows)
+    drawing = draw(xml, 40)
+    check(drawing, read_elements(read_root(xml)))
+    assert drawing.omitted
+    listed = text_of(drawing).partition("Flows without a line\n")[2].splitlines()
+    assert len(listed) == len(drawing.omitted)
+
+
+def test_flows_that_bpmn_does_not_allow_are_listed():
+    inner = '<task id="a" name="A"/><subProcess id="s"><task id="b" name="B"/></subProcess>'
+    drawing = draw(document(f'{inner}<sequenceFlow id="f" sourceRef="a" targetRef="b"/>'))
+    assert text_of(drawing).endswith("Flows without a line\n  A ▶ B")
+
+
+def test_deep_sub_processes_are_collapsed():
+    depth = 60
+    names = [f"s{n}" for n in range(depth)]
+    xml = document("".join(f'<subProcess id="{name}" name="{name}">' for name in names) + "</subProcess>" * depth)
+    drawing = draw(xml, 80)
+    assert 10 < len(drawing.places) < 20
+    assert "sub-process +" in text_of(drawing)
+
+
+def test_only_one_process_is_drawn():
+    xml = document('<task id="a"/>', around='<process id="q"><task id="b"/></process>')
+    assert draw(xml, process="q").places.keys() == {"b"}

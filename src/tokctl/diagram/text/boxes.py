@@ -105,7 +105,7 @@ def make_box(
         *(cell_len(name) + 2 for name in names),
         2 * arriving + cell_len(title) + 1,
         2 * leaving + _length(marks) + 1,
-        *(cell_len(event.text) + _length(event.marks) + 3 for event in events),
+        *(cell_len(event.text) + _length(event.marks) + 2 for event in events),
         0 if inner is None else inner.width + 2,
     ]
     return Box(

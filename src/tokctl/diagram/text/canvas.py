@@ -30,6 +30,12 @@ _NAMES = {
     (False, True, True, True): "DOWN AND HORIZONTAL",
     (True, True, True, True): "VERTICAL AND HORIZONTAL",
 }
+_ASCII_SIGNS = {
+    ("VERTICAL", False): "|",
+    ("VERTICAL", True): ":",
+    ("HORIZONTAL", False): "-",
+    ("HORIZONTAL", True): ".",
+}
 
 
 class Span(NamedTuple):
@@ -69,13 +75,11 @@ class Glyphs(Struct, frozen=True):
 @lru_cache(maxsize=256)
 def _line_sign(arms: tuple[int, int, int, int], unicode: bool) -> str:
     north, south, west, east = map(bool, arms)
+    if sum((north, south, west, east)) == 1:  # the end of a line
+        north, south, west, east = north or south, north or south, west or east, west or east
+    name = _NAMES[north, south, west, east]
     if not unicode:
-        if north + south + west + east > 2 or (north or south) == (west or east):
-            return "+"
-        return (":" if max(arms) == DASHED else "|") if north else "." if max(arms) == DASHED else "-"
-    name = _NAMES.get((north, south, west, east))
-    if name is None:
-        return "│" if north or south else "─"
+        return _ASCII_SIGNS.get((name, max(arms) == DASHED), "+")
     if max(arms) == DASHED and name in {"VERTICAL", "HORIZONTAL"}:
         return "┆" if name == "VERTICAL" else "┄"
     heavy = all(weight == HEAVY for weight in arms if weight)

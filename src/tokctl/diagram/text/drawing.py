@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
+from rich.cells import cell_len
 
 from tokctl.analysis.flow.model_activity import ModelActivity
 from tokctl.diagram.activity_marks import Heat, MarkedModel
@@ -66,9 +67,15 @@ def draw_text(
         drawing.omitted.extend(picture.omitted)
         for key, place in picture.places.items():
             drawing.places[key] = Place(place.x, place.y + top, place.width, place.height)
+    for flow in elements.values():  # BPMN does not allow them
+        if flow.kind == "sequenceFlow" and drawing.places.keys() >= {flow.source, flow.target}:
+            ends = {elements[key or ""].parent for key in (flow.source, flow.target)}
+            drawing.omitted.extend([flow] * (len(ends | {flow.parent}) > 1))
     messages = [one for one in elements.values() if one.kind == "messageFlow" and (process is None or pools)]
-    _list_flows("Message flows", messages, elements, pen, drawing)
-    _list_flows("Flows without a line", drawing.omitted, elements, pen, drawing)
+    for title, flows in (("Message flows", messages), ("Flows without a line", drawing.omitted)):
+        if flows:
+            drawing.lines.extend([[], [Span(title, TITLE)]])
+            drawing.lines.extend(_describe_flow(flow, elements, pen, width, drawing.marked) for flow in flows)
     return drawing
 
 
@@ -79,21 +86,13 @@ def _find_shown(container: str, context: LevelContext, depth: int = 0) -> Iterat
             yield from _find_shown(one.id, context, depth + 1)
 
 
-def _list_flows(
-    title: str,
-    flows: list[DiagramElement],
-    elements: Mapping[str, DiagramElement],
-    pen: Pen,
-    drawing: TextDrawing,
-) -> None:
-    """Write flows as a list below the drawing."""
-    if not flows:
-        return
-    drawing.lines.extend([[], [Span(title, TITLE)]])
-    for flow in flows:
-        ends = (elements.get(key or "") for key in (flow.source, flow.target))
-        source, target = (pen.text((one.name or one.id) if one else "?", 60) for one in ends)
-        name = f": {pen.text(flow.name, 60)}" if flow.name else ""
-        count = drawing.marked.flow_count(flow.id) if drawing.marked else ""
-        text = f"  {source} {pen.glyphs.arrows[0]} {target}{name}"
-        drawing.lines.append([Span(text, ""), *([Span(f" {pen.clean(count)}", COUNT)] if count else [])])
+def _describe_flow(
+    flow: DiagramElement, elements: Mapping[str, DiagramElement], pen: Pen, width: int, marked: MarkedModel | None
+) -> list[Span]:
+    """Return a line for a flow without a line in the drawing."""
+    ends = (elements.get(key or "") for key in (flow.source, flow.target))
+    source, target = (pen.text((one.name or one.id) if one else "?", 60) for one in ends)
+    name = f": {pen.text(flow.name, 60)}" if flow.name else ""
+    count = pen.clean(marked.flow_count(flow.id)) if marked else ""
+    text = pen.glyphs.fit(f"  {source} {pen.glyphs.arrows[0]} {target}{name}", width - cell_len(count) - 1)
+    return [Span(text, ""), *([Span(f" {count}", COUNT)] if count else [])]

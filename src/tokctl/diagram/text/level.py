@@ -294,8 +294,8 @@ class _LevelDrawing:
             top = self.region_tops[region]
             row = top if above else top + self.routes.heights[region] - 1
             beside = self._find_blank(label.x + 1, row, wanted + 1)
-            if len(beside) > len(best):
-                best, y = beside[: max(len(beside) - 1, 1)], row
+            if len(beside) - 1 > len(best):
+                best, y = beside[1:], row
             elif (region, above) not in self.routes.blanks:
                 self.crowded.add((region, above))
         x = best.start + max(len(best) - wanted, 0) // 2

@@ -34,13 +34,16 @@ class Net(Struct, eq=False):
 
 
 def bundle(connections: Iterable[Connection], all_connections: Sequence[Connection]) -> list[Net]:
-    """Return the nets of some flows: those from one element, or to one element if more of all flows lead there."""
+    """Return the nets of some flows: those from one element, or to one element if more of all flows lead there.
+
+    There is room for one line beside a boundary event, so its flows are always one net.
+    """
     leaving = Counter(one.flow.source for one in all_connections)
     arriving = Counter(one.target for one in all_connections)
     nets: dict[tuple[bool, str], Net] = {}
     for one in connections:
         source = one.flow.source or ""
-        into = arriving[one.target] >= leaving[source]
+        into = arriving[one.target] >= leaving[source] and not (one.from_event and leaving[source] > 1)
         net = nets.setdefault((into, one.target if into else source), Net([], [], []))
         net.connections.append(one)
         net.leaves += [source] * (source not in net.leaves)
@@ -95,7 +98,8 @@ class Routes:
             for one in placed:
                 key, left, right = one.box.element.id, one.x, one.x + one.box.width
                 first = left + 1 + (left + 1) % 2  # even
-                for k, n in enumerate(arriving[key]):
+                labelled_last = sorted(arriving[key], key=lambda n: len(self.all_nets[n].arrives) > 1)
+                for k, n in enumerate(labelled_last):
                     self.ports[n].append(Port(row, first + 2 * k, leaves=False, key=key))
                 last = right - 2 - (right - 1) % 2  # odd
                 for k, n in enumerate(leaving[key]):

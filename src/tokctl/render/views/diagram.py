@@ -32,8 +32,7 @@ _STYLES = {
 
 def write_drawing(facts: DiagramFacts, out: Output, columns: int) -> None:
     """Write the drawing of a model in so many columns, with its captions and the meaning of its signs."""
-    clean = str if out.unicode else to_ascii
-    pen = Pen(Glyphs(out.unicode), clean, lambda state: state_cell(state).sign)
+    pen = Pen(Glyphs(out.unicode), str if out.unicode else to_ascii, _find_sign if out.unicode else "{}:".format)
     drawing = draw_text(
         facts.model.elements, pen, columns, process=facts.process_id, activity=facts.activity, heat=facts.heat
     )
@@ -50,6 +49,10 @@ def write_drawing(facts: DiagramFacts, out: Output, columns: int) -> None:
         writer.line(legend)
 
 
+def _find_sign(state: str) -> str:
+    return state_cell(state).sign
+
+
 def find_style(role: str) -> str:
     """Return the Rich style of a role."""
     return state_style(role.removeprefix("state:")) if role.startswith("state:") else _STYLES.get(role, "")
@@ -63,7 +66,7 @@ def describe_signs(drawing: TextDrawing, out: Output) -> Iterator[Cell]:
     dashed, heavy = ("┄┄", "━━") if out.unicode else ("..", "--")
     roles = {role for line in drawing.lines for _, role in line}
     states = dict.fromkeys(state for marks in marked.marks.values() for state, _ in marks.live)
-    for state in states:
+    for state in states if out.unicode else ():
         cell = state_cell(state)
         yield Cell(f"{cell.signed}  ", cell.style)
     for role, sign, meaning in ((UNREACHED, dashed, "not reached"), (CRITICAL, heavy, "critical path")):

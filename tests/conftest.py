@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from keyring.backends import fail
 
+from support.browser import browser, shared_browser  # noqa: F401 - fixtures
 from support.builders import DOCUMENTED
 from support.paths import TESTS
 from support.postgresql_server import postgresql  # noqa: F401 - fixtures
@@ -59,7 +60,7 @@ SLOW_PATHS = tuple(
         "test_structure.py",
     )
 )
-SLOW_FIXTURES = {"shell", "doctor", "lent"}
+SLOW_FIXTURES = {"shell", "doctor", "lent", "browser"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -111,6 +111,10 @@ class UnreachableStoreError(StoreError):
     exit_code = 5
 
 
+class StoreOutcomeUnknownError(UnreachableStoreError):
+    """The connection to the server of a store was lost while a change was saved: it may have been saved."""
+
+
 class MissingStoreError(StoreError):
     """There is no store at this place."""
 

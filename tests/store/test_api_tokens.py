@@ -34,6 +34,29 @@ def new(name: str = "ci", **fields) -> NewApiToken:
     return NewApiToken(**{"name": name, "token": "xvc_a1b2...", "created_at": at(0)} | fields)
 
 
+def test_levels(store: Store):
+    with store.write() as batch:
+        batch.put_tokens([token("a", state="ACTIVE"), token("b", state="FAILED"), token("c", "i2", state="COMPLETED")])
+    assert store.levels(at(0)).next_expiry is None
+    for name, fields in {
+        "expired": {"expires_at": at(-1)},
+        "next": {"expires_at": at(5)},
+        "later": {"expires_at": at(9)},
+        "never": {},
+        "disabled": {"expires_at": at(1)},
+        "revoked": {"expires_at": at(2)},
+    }.items():
+        made = store.api_tokens.create(new(name, **fields), name.encode().ljust(32), "p1", by=TESTER)
+        if name == "disabled":
+            store.api_tokens.update(int(made.id), {"disabled": True}, at(0), by=TESTER)
+    store.api_tokens.revoke(int(made.id), at(0), by=TESTER)
+    levels = store.levels(at(0))
+    assert (levels.open_instances, levels.live_tokens, levels.failed_tokens) == (1, 2, 1)
+    assert (levels.api_tokens, levels.next_expiry) == (5, at(5))
+    assert levels.revisions == store.revisions()
+    assert (levels.schema_version, levels.size_bytes) == (store.info().schema_version, store.info().size_bytes)
+
+
 def test_a_token_comes_back_as_it_was_created(store: Store):
     made = store.api_tokens.create(new(), b"1" * 32, "p1", by=TESTER)
     full = new(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tokctl.cli import options as opt
 from tokctl.cli.app import SERVER_PANEL, App, command
 from tokctl.config import config_section
 from tokctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from tokctl.server.endpoint import WebPages
 
 
 def serve(
@@ -27,6 +31,10 @@ def serve(
     trusted_proxy: Annotated[
         list[str] | None,
         opt.option("NETWORK", "Trust X-Forwarded-For from these proxies, such as 10.0.0.0/8 or unix (repeatable)."),
+    ] = None,
+    metrics_from: Annotated[
+        list[str] | None,
+        opt.option("NETWORK", "Let clients in this network read /metrics without an API token (repeatable)."),
     ] = None,
     access_log: Annotated[
         str | None, opt.path("FILE", "Log requests to this file, - for stderr, off for no log (default: -).")
@@ -47,6 +55,7 @@ def serve(
             "Maximum lifetime of API tokens with this type or scope, or of all, such as full-access=30d (repeatable).",
         ),
     ] = None,
+    ui: Annotated[bool, opt.flag("--ui", "Serve web pages at /ui/, too; requires the extra report.")] = False,
 ) -> int:
     """Serve the store over HTTP to clients with an API token.
 
@@ -77,6 +86,7 @@ def serve(
         "tls_key": tls_key,
         "insecure_http": insecure_http or None,
         "trusted_proxies": tuple(trusted_proxy or ()),
+        "metrics_from": tuple(metrics_from or ()),
         "access_log": access_log,
         "jwt_secret_file": jwt_secret_file,
         "jwt_key_file": jwt_key_file,
@@ -84,12 +94,34 @@ def serve(
         "jwt_issuer": jwt_issuer,
         "jwt_audience": jwt_audience,
         "max_lifetimes": tuple(max_lifetime or ()),
+        "ui": ui or None,
     }
     section = config_section("serve", os.environ)
     location = section.pop("store", None)
     if location is None or app.settings.origins.get("store", "").startswith(("flag", "environment")):
         location = app.settings.store_location
-    return run(location, load_pepper(os.environ), serve_settings(flags, section), app.notify)
+    settings = serve_settings(flags, section)
+    load_pages = _prepare_pages(app.settings.debug) if settings.ui else None
+    return run(location, load_pepper(os.environ), settings, app.notify, load_pages)
+
+
+def _prepare_pages(thresholds: Mapping[str, Any]) -> Callable[[], WebPages]:
+    """Return the function that makes the web pages. Raises UsageError: they cannot be made.
+
+    Only workers may call it, because it imports prometheus-client (see ``server.workers``).
+    """
+    from tokctl.report.page import load_templates
+    from tokctl.services.debug import load_rules, resolve_thresholds
+
+    load_templates()
+    resolve_thresholds(load_rules(), {}, thresholds)
+
+    def load() -> WebPages:
+        from tokctl.ui.pages import Pages
+
+        return Pages(thresholds)
+
+    return load
 
 
 app = command(

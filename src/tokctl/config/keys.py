@@ -264,10 +264,12 @@ SERVE: Mapping[str, SettingSpec] = {
     "insecure_http": _BOOLEAN,
     "access_log": _TEXT,  # -, off or a file
     "trusted_proxies": SettingSpec(text_list),  # networks
+    "metrics_from": SettingSpec(text_list),  # networks
     "jwt_secret_file": _PATH,
     "jwt_key_file": _PATH,  # PEM
     "jwt_jwks_file": _PATH,
     "jwt_issuer": _TEXT,
     "jwt_audience": _TEXT,
     "max_lifetimes": SettingSpec(text_list),  # of API tokens, such as full-access=30d
+    "ui": _BOOLEAN,
 }

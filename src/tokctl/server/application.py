@@ -24,7 +24,7 @@ from tokctl.errors import StoreError, TokctlError
 from tokctl.model.times import format_time
 from tokctl.server.access_log import AccessLog, format_now, redact_secrets, redact_target
 from tokctl.server.client_address import UNIX
-from tokctl.server.endpoint import Endpoint, Resource, group_by_path
+from tokctl.server.endpoint import Endpoint, Resource, WebPages, group_by_path
 from tokctl.server.endpoints import ENDPOINTS
 from tokctl.server.http_errors import HTTPError, to_http_error
 from tokctl.server.metrics import UNMATCHED
@@ -43,7 +43,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
 class Application:
     """The HTTP API of a store as an ASGI application.
 
-    ``on_startup`` is called when the server is about to accept connections.
+    ``on_startup`` is called when the server is about to accept connections. ``pages`` are served in addition.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Application:
         log: AccessLog,
         on_startup: Callable[[], object] = lambda: None,
         endpoints: tuple[Endpoint, ...] = ENDPOINTS,
+        pages: WebPages | None = None,
     ) -> None:
         self.services = Services(store, pepper, settings, log)
         self.services.openapi = make_openapi_document(endpoints)
@@ -64,10 +65,11 @@ class Application:
         self._damage: StoreError | None = None  # what was found in the store after an unexpected exception
         self._damage_expires_at = 0.0
         pipeline = Pipeline(self.services)
+        resources = group_by_path(endpoints if pages is None else (*endpoints, *pages.endpoints))
         self._router = Router(
-            [Route(one.path, _ResourceApp(pipeline, one)) for one in group_by_path(endpoints)],
+            [Route(one.path, _ResourceApp(pipeline, one, pages)) for one in resources],
             redirect_slashes=False,
-            default=_ResourceApp(pipeline, Resource("", {})),
+            default=_ResourceApp(pipeline, Resource("", {}), None),
             lifespan=self._lifespan,
         )
 
@@ -177,6 +179,9 @@ class Application:
         """
         if isinstance(error, StoreError):
             self.services.live_store.close()
+            self.services.metrics.count_store_error("read", error)
+        elif isinstance(error, HTTPError) and error.status == 503 and isinstance(error.__cause__, StoreError):
+            self.services.metrics.count_store_error("write", error.__cause__)
         found = error if isinstance(error, HTTPError) else to_http_error(error)
         if request.status:
             request.reason = found.reason or found.message
@@ -208,13 +213,15 @@ class Application:
 class _ResourceApp:
     """The ASGI application of a path: passes requests to the pipeline."""
 
-    def __init__(self, pipeline: Pipeline, resource: Resource) -> None:
+    def __init__(self, pipeline: Pipeline, resource: Resource, pages: WebPages | None) -> None:
         self.pipeline = pipeline
         self.resource = resource
+        self.pages = pages if resource.is_page else None
         self.parameters = resource.parameters
 
     async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
         request: Request = scope[_REQUEST]
         request.route, request.known_parameters = self.resource.path, self.parameters
+        request.pages = self.pages
         request.path_parameters = scope.get("path_params", {})
         await self.pipeline.handle(request, self.resource)

@@ -8,7 +8,7 @@ get the same response; only the access log has the reason. The response to a dis
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from tokctl.server.lifetimes import MaxLifetimes
 from tokctl.server.settings import ServeSettings
 from tokctl.server.stores import LiveStore
 from tokctl.server.throttle import Throttle
+from tokctl.store.protocol import ApiTokenTable
 
 if TYPE_CHECKING:
     from tokctl.server.jwts import JWTVerifier
@@ -58,7 +59,7 @@ class Authenticator:
         self.lifetimes = lifetimes
         self.jwts = create_jwt_verifier(settings)
         self._hasher = blake2b(key=secrets.token_bytes(32), digest_size=32)
-        self._known: dict[bytes, ApiToken] = {}
+        self._known: dict[bytes | int, ApiToken] = {}
         self._callers: dict[tuple[int | str, str], Caller] = {}
         self._access = -1
 
@@ -79,11 +80,12 @@ class Authenticator:
             else:
                 token, why = self.verify_secret(secret, now)
                 if token is not None:
-                    return self._get_caller(token, client)
+                    return self.get_caller(token, client)
             reason = why if reason == NO_CREDENTIAL else reason
         raise self.reject(reason, client)
 
-    def _get_caller(self, token: ApiToken, client: str) -> Caller:
+    def get_caller(self, token: ApiToken, client: str) -> Caller:
+        """Return the caller for an API token and an address. Raises HTTPError: it must not be used from there."""
         caller = self._callers.get((token.id, client))
         if caller is None or caller.token is not token:
             if token.allowed_cidrs and not is_address_in(client, token.allowed_cidrs):
@@ -133,16 +135,25 @@ class Authenticator:
 
         The cache key is a keyed hash with a random key of this process: as strong as the digest, and faster.
         """
+        hasher = self._hasher.copy()
+        hasher.update(secret)
+        return self._find(
+            hasher.digest(),
+            lambda table: table.find_by_digest(digest(self.pepper.key, secret.decode("ascii", "surrogateescape"))),
+        )
+
+    def find_by_id(self, token_id: int) -> ApiToken | None:
+        """Return the API token with an id in any state, as ``find_token`` does."""
+        return self._find(token_id, lambda table: table.by_id(token_id))
+
+    def _find(self, mark: bytes | int, read: Callable[[ApiTokenTable], ApiToken | None]) -> ApiToken | None:
         store = self.live_store.get_store()
         if self.live_store.access != self._access:
             self._known.clear()
             self._access = self.live_store.access
-        hasher = self._hasher.copy()
-        hasher.update(secret)
-        mark = hasher.digest()
         token = self._known.get(mark)
         if token is None:
-            token = store.api_tokens.find_by_digest(digest(self.pepper.key, secret.decode("ascii", "surrogateescape")))
+            token = read(store.api_tokens)
             if token is not None:
                 token = self._known[mark] = self.lifetimes.limit(token)
         return token

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -12,7 +12,7 @@ from tokctl.documents.base import Document
 from tokctl.server.cache import Headers
 from tokctl.server.callers import Caller
 from tokctl.server.parameters import Parameter
-from tokctl.server.request import is_api_tokens_path
+from tokctl.server.request import ErrorPages, is_api_tokens_path
 from tokctl.server.services import Services
 from tokctl.server.usage import Use
 from tokctl.store.protocol import Store
@@ -31,6 +31,7 @@ class Query(Struct, frozen=True, kw_only=True):
 
     ``ids`` are the path parameters, ``values`` the query parameters by name, ``applied`` the names of those in the
     request. ``use`` is when and from where the request came, ``caller`` is None for endpoints that need no credential.
+    ``is_secure`` tells whether the browser that shows a web page uses TLS.
     """
 
     ids: tuple[str, ...] = ()
@@ -42,6 +43,7 @@ class Query(Struct, frozen=True, kw_only=True):
     body: Any = None
     if_match: bytes | None = None
     idempotency_key: bytes | None = None
+    is_secure: bool = False
 
     @property
     def now(self) -> datetime:
@@ -70,10 +72,12 @@ class DocumentResponse(Struct, frozen=True):
 
 
 class RawResponse(Struct, frozen=True):
-    """Bytes of any content type."""
+    """Bytes of any content type; ``status`` replaces that of the endpoint."""
 
     body: bytes
     content_type: bytes
+    headers: Headers = []
+    status: int | None = None
 
 
 class StoreResponse(Struct, frozen=True, kw_only=True):
@@ -105,7 +109,8 @@ class Endpoint(Struct, frozen=True, kw_only=True, eq=False):
     One of ``permissions`` is enough; if there are none, no credential is needed. With ``authorizes_itself`` the handler
     checks permissions and records the use of API tokens, because both depend on the body. ``body`` is the type of the
     JSON body, ``form`` the type of the same body as a form. ``status`` and ``schema`` describe the response ("" for
-    plain text), ``errors`` are the statuses that not every endpoint has.
+    plain text), ``errors`` are the statuses that not every endpoint has. ``is_page``: it is for browsers; the
+    credential is the cookie of a session, and errors are HTML.
     """
 
     path: str
@@ -116,6 +121,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, eq=False):
     status: int = 200
     permissions: tuple[str, ...] = ()
     authorizes_itself: bool = False
+    is_page: bool = False
     parameters: Mapping[str, Parameter] = {}
     errors: tuple[int, ...] = ()
     body: type[Struct] | None = None
@@ -136,13 +142,15 @@ class Endpoint(Struct, frozen=True, kw_only=True, eq=False):
 class Resource:
     """A path, and its endpoints by method.
 
-    ``is_open``: no credential is needed. ``parameters`` are the query parameters of all the endpoints.
+    ``is_open``: no credential is needed. ``is_page``: the endpoints are web pages. ``parameters`` are the query
+    parameters of all the endpoints.
     """
 
     def __init__(self, path: str, endpoints: dict[str, Endpoint]) -> None:
         self.path = path
         self.endpoints = endpoints
         self.is_open = bool(endpoints) and not any(endpoint.permissions for endpoint in endpoints.values())
+        self.is_page = any(endpoint.is_page for endpoint in endpoints.values())
         self.parameters = {name: one for endpoint in endpoints.values() for name, one in endpoint.parameters.items()}
 
     def get_endpoint(self, method: str) -> Endpoint | None:
@@ -154,6 +162,14 @@ class Resource:
         """The allowed methods."""
         methods = [*self.endpoints]
         return [*methods[:1], *(["HEAD"] if "GET" in methods else []), *methods[1:], "OPTIONS"]
+
+
+class WebPages(ErrorPages, Protocol):
+    """Web pages: their endpoints, and their errors."""
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Return the endpoints of the pages."""
 
 
 def group_by_path(endpoints: tuple[Endpoint, ...]) -> list[Resource]:

@@ -10,12 +10,17 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
+from tokctl.errors import MissingStoreError, StoreError, UnreachableStoreError, WrongStoreError
+from tokctl.server.store_collector import StoreCollector
 from tokctl.server.workers import METRICS_FOLDER
+from tokctl.store.protocol import StoreLevels
 from tokctl.version import __version__
 
 UNMATCHED = "unmatched"
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+_STORE_ERRORS = {UnreachableStoreError: "unreachable", MissingStoreError: "missing", WrongStoreError: "wrong"}
 
 
 class Metrics:
@@ -44,6 +49,12 @@ class Metrics:
         )
         self._refused = Counter("tokctl_auth_failures", "Failed authentications.", ("reason",), **kept)
         self._throttled = Counter("tokctl_auth_throttled", "Failed authentications that were throttled.", **kept)
+        self._store_errors = Counter(
+            "tokctl_store_errors", "Requests that failed because of the store.", ("operation", "kind"), **kept
+        )
+        for operation in ("read", "write"):  # from zero on: Prometheus sees the first error as an increase
+            for kind in (*_STORE_ERRORS.values(), "other"):
+                self._store_errors.labels(operation, kind)
         self._tokens = Counter("tokctl_tokens_sent", "Process tokens in responses.", **kept)
         self._bytes = Counter("tokctl_http_response_bytes", "Size of response bodies in bytes.", **kept)
         Gauge("tokctl_build_info", "Version of tokctl.", ("version",), multiprocess_mode="max", **kept).labels(
@@ -74,6 +85,11 @@ class Metrics:
         """Count a failed authentication that was throttled."""
         self._throttled.inc()
 
+    def count_store_error(self, operation: str, error: StoreError) -> None:
+        """Count a request that failed because the store could not be read or written."""
+        kind = next((kind for type_, kind in _STORE_ERRORS.items() if isinstance(error, type_)), "other")
+        self._store_errors.labels(operation, kind).inc()
+
     def flush(self) -> None:
         """Pass the counts to prometheus-client."""
         for (route, method, status), number in self._counts.items():
@@ -84,11 +100,15 @@ class Metrics:
         self._added.clear()
         self._in_flight.set(self.in_flight)
 
-    def render(self) -> bytes:
-        """Return the metrics of all workers in the Prometheus text format."""
+    def render(self, levels: StoreLevels | None) -> bytes:
+        """Return the metrics of all workers, and those of the store, in the Prometheus text format.
+
+        ``levels`` is None if the store cannot be read.
+        """
         self.flush()
-        if self._folder is None:
-            return generate_latest(self._registry)
         together = CollectorRegistry()
+        together.register(StoreCollector(levels))
+        if self._folder is None:
+            return generate_latest(self._registry) + generate_latest(together)
         multiprocess.MultiProcessCollector(together, path=self._folder)  # type: ignore[no-untyped-call]
         return generate_latest(together)

@@ -12,8 +12,11 @@ from urllib.parse import unquote_to_bytes
 
 from msgspec.structs import replace
 
+from tokctl.model.api_tokens import SAFE_METHODS
+from tokctl.model.networks import is_address_in
 from tokctl.server.callers import Caller
 from tokctl.server.endpoint import Endpoint, Query, Resource, ResponseStats
+from tokctl.server.endpoints.service import METRICS
 from tokctl.server.http_errors import HTTPError, body_too_large, head_too_large, target_too_long
 from tokctl.server.parameters import read_query
 from tokctl.server.request import Request
@@ -33,14 +36,20 @@ class Pipeline:
         self.services = services
         self.limits = services.limits
         self.accepts_jwts = services.settings.accepts_jwts
+        self.metrics_from = services.settings.metrics_from
         self.responder = Responder(services)
 
     async def handle(self, request: Request, resource: Resource) -> None:
         """Handle a request. Raises HTTPError, TokctlError, ClientDisconnected."""
         self._check_limits(request)
-        method = request.method
+        method, sessions = request.method, self.services.sessions
+        if resource.is_page and method not in SAFE_METHODS:
+            sessions.check_origin(request)
         endpoint = resource.get_endpoint(method)
-        caller = None if resource.is_open else self._authenticate(request)
+        is_open = resource.is_open or (
+            resource.path == METRICS.path and is_address_in(request.client, self.metrics_from)
+        )
+        caller = None if is_open else self._authenticate(request)
         if caller is not None and (endpoint is None or not endpoint.authorizes_itself):
             if caller.token is not None:
                 agent = request.headers.get(b"user-agent")
@@ -59,8 +68,9 @@ class Pipeline:
         body = None
         if endpoint.body is not None:
             body = await read_body(request, endpoint.body, endpoint.form, self.limits)
-            caller = self._authenticate(request)  # the API token may have changed while the body arrived
-            self._authorize(caller, endpoint, method)
+            if caller is not None:
+                caller = self._authenticate(request)  # the API token may have changed while the body arrived
+                self._authorize(caller, endpoint, method)
         query = Query(
             ids=tuple(map(_decode, request.path_parameters.values())),
             values=values,
@@ -71,6 +81,7 @@ class Pipeline:
             body=body,
             if_match=request.headers.get(b"if-match"),
             idempotency_key=request.headers.get(b"idempotency-key"),
+            is_secure=resource.is_page and sessions.is_secure(request),
         )
         await self._call(request, endpoint, query)
 
@@ -113,9 +124,12 @@ class Pipeline:
     def _authenticate(self, request: Request) -> Caller:
         """Return the caller, and record it for the access log. Raises HTTPError, StoreError."""
         request.token, request.user = None, ""
-        caller = self.services.authenticator.authenticate(
-            request.headers, request.client, request.now, accepts_jwt=self.accepts_jwts and request.is_api_tokens
-        )
+        if request.pages is not None:
+            caller = self.services.sessions.authenticate(request)
+        else:
+            caller = self.services.authenticator.authenticate(
+                request.headers, request.client, request.now, accepts_jwt=self.accepts_jwts and request.is_api_tokens
+            )
         request.token = caller.token
         request.user = caller.actor.id if caller.token is None else ""
         return caller

@@ -55,11 +55,19 @@ class ConnectionControl(Protocol):
         """Close at once and drop unsent data."""
 
 
+class ErrorPages(Protocol):
+    """Makes the errors of web pages."""
+
+    def render_error(self, error: HTTPError, request: Request) -> tuple[int, Headers, bytes]:
+        """Return status, headers and HTML of an error response."""
+
+
 class Request:
     """An HTTP request, and how much of its response has been sent.
 
     ``client`` is the address of the client, ``route`` the path template of the endpoint, ``known_parameters``
-    the names of its query parameters. ``status`` is 0 until the response starts; ``size`` counts the bytes of its body.
+    the names of its query parameters. ``pages`` makes its errors if it is for a web page; None for the APIs. ``status``
+    is 0 until the response starts; ``size`` counts the bytes of its body.
     """
 
     def __init__(
@@ -89,6 +97,8 @@ class Request:
         self.tokens = 0
         self.reason = ""
         self.is_disconnected = False
+        self.pages: ErrorPages | None = None
+        self.added_headers: Headers = []  # of the response, besides those of the endpoint
         self.asks_for_upgrade = b"upgrade" in headers
 
     @property
@@ -118,6 +128,7 @@ class Request:
         expires_at = None if self.token is None else self.token.expires_at
         if expires_at is not None and expires_at - self.now <= EXPIRY_NOTICE:
             headers = [*headers, (_EXPIRES, (format_time(expires_at) or "").encode())]  # others may share the list
+        headers += self.added_headers
         headers.append((b"x-request-id", self.request_id.encode()))
         if self.asks_for_upgrade:  # not supported, and the HTTP server reads nothing after such a request
             headers.append((b"connection", b"close"))
@@ -163,10 +174,15 @@ class Request:
     async def send_error(self, error: HTTPError) -> None:
         """Send an error response; close the connection if the rest of the request is not read."""
         self.reason = error.reason or self.reason
-        headers = [JSON, NOSNIFF, NO_STORE, *error.headers]
+        status, own = error.status, [JSON]
+        if self.pages is not None:
+            status, own, body = self.pages.render_error(error, self)
+        else:
+            body = error.body(self.request_id, api_tokens=self.is_api_tokens)
+        headers = [*own, NOSNIFF, NO_STORE, *error.headers]
         if error.closes_connection:
             headers.append((b"connection", b"close"))
-        await self.send(error.status, headers, error.body(self.request_id, api_tokens=self.is_api_tokens))
+        await self.send(status, headers, body)
 
     def abort(self) -> None:
         """Close the connection at once."""

@@ -50,6 +50,7 @@ MEMBER_RULES = {
     "token": "a text",
     "token_type_hint": "a text",
     "use": "true or false",
+    "next": "a text",
 }
 """What a member has to be, for error messages."""
 _CHOICES: Mapping[str, Sequence[str]] = {"type": API_TOKEN_TYPES, "scopes": PERMISSIONS}

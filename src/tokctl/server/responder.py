@@ -32,8 +32,8 @@ class Responder:
         if isinstance(response, StoreResponse):
             await self._send_from_store(request, query, response)
         elif isinstance(response, RawResponse):
-            headers = [(b"content-type", response.content_type), NOSNIFF, NO_STORE]
-            await request.send(status, headers, response.body)
+            headers = [(b"content-type", response.content_type), NOSNIFF, NO_STORE, *response.headers]
+            await request.send(response.status or status, headers, response.body)
         else:
             await self._send_document(request, response, status)
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -26,6 +27,9 @@ from tokctl.server.workers import METRICS_FOLDER, Workers, get_end_signals
 from tokctl.store import open_store
 from tokctl.store.seen_heads import find_rollback, remember_head
 
+if TYPE_CHECKING:
+    from tokctl.server.endpoint import WebPages  # imports prometheus-client: METRICS_FOLDER must be set
+
 SWITCH_INTERVAL_SECONDS = 0.001  # after this time a thread that makes a long response yields to the event loop
 REPEATED_SIGNAL_SECONDS = 0.5  # within this time it is the same signal: terminals and systemd signal parent and workers
 EXIT_SOFTWARE_ERROR = 70
@@ -34,8 +38,16 @@ _LEGACY_METRICS_FOLDER = "prometheus_multiproc_dir"  # prometheus-client still r
 Notify = Callable[[str], object]
 
 
-def serve(store: str, pepper: Pepper, settings: ServeSettings, notify: Notify) -> int:
+def serve(
+    store: str,
+    pepper: Pepper,
+    settings: ServeSettings,
+    notify: Notify,
+    load_pages: Callable[[], WebPages] | None = None,
+) -> int:
     """Serve a store until a signal; returns the exit code. ``notify`` gets the address and warnings.
+
+    ``load_pages`` returns pages to serve in addition to the APIs; each worker calls it.
 
     Raises:
         TokctlError: the server cannot start.
@@ -65,7 +77,7 @@ def serve(store: str, pepper: Pepper, settings: ServeSettings, notify: Notify) -
             notify(f"warning: the store {store}: {rollback.message} {rollback.advice}")
 
     def work(ready: Callable[[], object]) -> int:
-        return _run_worker(store, pepper, settings, sock, ready)
+        return _run_worker(store, pepper, settings, sock, ready, load_pages)
 
     try:
         return work(announce) if settings.workers == 1 else Workers(settings.workers, work, announce).run()
@@ -85,7 +97,12 @@ def _warn_if_locked_out(pepper: Pepper, peppers: set[str], settings: ServeSettin
 
 
 def _run_worker(
-    store: str, pepper: Pepper, settings: ServeSettings, sock: socket.socket, ready: Callable[[], object]
+    store: str,
+    pepper: Pepper,
+    settings: ServeSettings,
+    sock: socket.socket,
+    ready: Callable[[], object],
+    load_pages: Callable[[], WebPages] | None,
 ) -> int:
     from tokctl.server.application import Application  # imports prometheus-client: METRICS_FOLDER must be set
     from tokctl.server.connection import guard_connections
@@ -95,7 +112,7 @@ def _run_worker(
         ready()
 
     log = AccessLog(settings.access_log)
-    app = Application(store, pepper, settings, log, on_startup)
+    app = Application(store, pepper, settings, log, on_startup, pages=load_pages and load_pages())
     config = _make_config(app, settings)
     config.http_protocol_class = guard_connections(
         config.http_protocol_class, settings.limits, app.log_refusal, app.services.proxies.trusts

@@ -12,6 +12,7 @@ from tokctl.server.client_address import TrustedProxies
 from tokctl.server.lifetimes import MaxLifetimes
 from tokctl.server.metrics import Metrics
 from tokctl.server.salts import SaltRemover
+from tokctl.server.sessions import Sessions
 from tokctl.server.settings import ServeSettings
 from tokctl.server.stores import LiveStore, ReaderPool, ResponseSlots
 from tokctl.server.throttle import Throttle
@@ -41,6 +42,7 @@ class Services:
         self.lifetimes = MaxLifetimes(settings.max_lifetimes)
         throttle = Throttle(monotonic, burst=self.limits.failures, shares=settings.workers)
         self.authenticator = Authenticator(pepper, self.live_store, throttle, self.metrics, self.lifetimes, settings)
+        self.sessions = Sessions(pepper, self.authenticator, self.proxies)
         self.usage = UsageRecorder(store, log.log_event)
         self.salts = SaltRemover(store, log.log_event)
         self.openapi = b""

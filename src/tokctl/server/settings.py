@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tokctl.errors import InputError, UsageError
+from tokctl.model.networks import validate_networks
 from tokctl.server.throttle import MAX_FREE_FAILURES
 
 PORT = 27555
@@ -52,6 +53,7 @@ class ServeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tls_key: str | None = None
     insecure_http: bool = False
     trusted_proxies: tuple[str, ...] = ()
+    metrics_from: tuple[str, ...] = ()  # networks whose clients get the metrics without an API token
     access_log: str = "-"
     jwt_secret_file: str | None = None
     jwt_key_file: str | None = None
@@ -59,6 +61,7 @@ class ServeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
     max_lifetimes: tuple[str, ...] = ()  # of API tokens, such as full-access=30d
+    ui: bool = False
     limits: Limits = Limits()
 
     @property
@@ -85,6 +88,7 @@ def serve_settings(flags: Mapping[str, Any], section: Mapping[str, Any]) -> Serv
 
 
 def _check(settings: ServeSettings) -> None:
+    validate_networks(settings.metrics_from)
     keys = (settings.jwt_secret_file, settings.jwt_key_file, settings.jwt_jwks_file)
     if len([key for key in keys if key is not None]) > 1:
         raise UsageError(

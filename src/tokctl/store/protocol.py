@@ -6,7 +6,7 @@ A kind of store is a package in ``store.STORES``; nothing here depends on where 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -65,6 +65,22 @@ class Revisions(Struct, frozen=True, kw_only=True):
 
     process: int
     access: int
+
+
+class StoreLevels(Struct, frozen=True, kw_only=True):
+    """What a monitoring system watches of a store. ``live_tokens`` include the FAILED ones.
+
+    ``next_expiry`` is when the next API token that is still accepted expires, None if none does.
+    """
+
+    schema_version: int
+    size_bytes: int
+    revisions: Revisions
+    open_instances: int
+    live_tokens: int
+    failed_tokens: int
+    api_tokens: int
+    next_expiry: datetime | None
 
 
 class Batch(Protocol):
@@ -253,6 +269,10 @@ class CopyTable(Protocol):
         """Adopt the revisions and the end of the audit of the original: from now on, this is a store like any other."""
 
 
+def ignore_step(_size: float) -> None:
+    """Take no note of a step."""
+
+
 class Store(Engine):
     """A database of process instances and API tokens. Leaving it as a context closes it."""
 
@@ -316,6 +336,10 @@ class Store(Engine):
         """Return facts about the store."""
 
     @abstractmethod
+    def levels(self, now: datetime) -> StoreLevels:
+        """Return what can be counted from small indexes, unlike in ``info``."""
+
+    @abstractmethod
     def definitions(self) -> Iterator[Definition]:
         """Yield every definition, by process id and version."""
 
@@ -332,10 +356,14 @@ class Store(Engine):
         """Return how many instances ``prune`` would remove, and their tokens."""
 
     @abstractmethod
-    def prune(self, moment: datetime, *, incidents: bool = False) -> tuple[int, int]:
+    def prune(
+        self, moment: datetime, *, incidents: bool = False, step: Callable[[float], None] = ignore_step
+    ) -> tuple[int, int]:
         """Remove the instances that ended before a moment; return how many, and how many tokens they had.
 
-        With ``incidents``, also instances with FAILED tokens that have ended according to their source.
+        With ``incidents``, also instances with FAILED tokens that have ended according to their source. It works in
+        short transactions, and calls ``step`` with the number of instances that each has removed. If it is interrupted,
+        each instance is there with all its tokens, or is not found any more; the next run removes what is left over.
         """
 
 

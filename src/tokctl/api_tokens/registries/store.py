@@ -13,11 +13,17 @@ from msgspec.structs import replace
 from tokctl.api_tokens.audit import Actor, AuditEntry, ChainHead
 from tokctl.api_tokens.pepper import Pepper, load_pepper
 from tokctl.api_tokens.registries.capabilities import OWN_CAPABILITIES, RegistryCapabilities
-from tokctl.api_tokens.registries.protocol import ApiTokenSpec, CreatedToken, Registry, VerificationResult
+from tokctl.api_tokens.registries.protocol import (
+    ApiTokenSpec,
+    CreatedToken,
+    CreationOutcomeUnknownError,
+    Registry,
+    VerificationResult,
+)
 from tokctl.api_tokens.secrets import digest, generate, mask
 from tokctl.capabilities import Capability, Support
 from tokctl.config import Settings
-from tokctl.errors import NotFoundError, StoreError, UsageError
+from tokctl.errors import NotFoundError, StoreError, StoreOutcomeUnknownError, UsageError
 from tokctl.model.api_tokens import UNKNOWN, ApiToken, CreatedBy, NewApiToken
 from tokctl.model.scopes import DEFAULT_SCOPES
 from tokctl.store import is_temporary, open_store, store_file
@@ -137,9 +143,12 @@ class StoreRegistry(Registry):
             expires_at=spec.expires_at,
         )
         replaces = None if spec.replaces is None else _parse_token_id(spec.replaces)
-        made = self.store.api_tokens.create(
-            token, digest(pepper.key, secret), pepper.id, by=self._actor, replaces=replaces
-        )
+        try:
+            made = self.store.api_tokens.create(
+                token, digest(pepper.key, secret), pepper.id, by=self._actor, replaces=replaces
+            )
+        except StoreOutcomeUnknownError as error:
+            raise CreationOutcomeUnknownError(error.message, error.hint) from error
         remember_head(self.store)
         return CreatedToken(made, secret)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from tokctl.documents.errors import ChecksDocument, HealthDocument
+from tokctl.errors import StoreError
 from tokctl.model.times import format_time
 from tokctl.server.endpoint import DocumentResponse, Endpoint, Query, RawResponse, Response
 from tokctl.server.services import Services
+from tokctl.store.protocol import Store, StoreLevels
 
 
 async def _get_health(services: Services, _query: Query) -> Response:
@@ -26,7 +28,16 @@ async def _get_openapi(services: Services, _query: Query) -> Response:
 
 
 async def _get_metrics(services: Services, _query: Query) -> Response:
-    return RawResponse(services.metrics.render(), b"text/plain; version=0.0.4; charset=utf-8")
+    """Return the metrics of the server, and those of the store if it can be read."""
+    try:
+        levels = await services.readers.read(_read_levels)
+    except StoreError:
+        levels = None
+    return RawResponse(services.metrics.render(levels), b"text/plain; version=0.0.4; charset=utf-8")
+
+
+def _read_levels(store: Store) -> StoreLevels:
+    return store.levels(datetime.now(UTC))
 
 
 HEALTH = Endpoint(

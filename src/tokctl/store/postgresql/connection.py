@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -13,7 +14,10 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tokctl.errors import StoreError, UnreachableStoreError, UsageError, WrongStoreError
+from tokctl.store.postgresql.liveness import KEEPALIVES, WatchedConnection, watch
 from tokctl.verbose_log import trace
+
+logging.getLogger("psycopg").addHandler(logging.NullHandler())  # its warnings are our errors
 
 CONNECT_TIMEOUT_SECONDS = 5  # as for other servers
 LOCK_TIMEOUT_SECONDS = 30
@@ -42,8 +46,12 @@ def connect(url: str) -> psycopg.Connection:
         location, own = describe(url), {"client_encoding": "UTF8", "fallback_application_name": "tokctl"}
         if "connect_timeout" not in conninfo_to_dict(url) and not os.environ.get("PGCONNECT_TIMEOUT"):
             own["connect_timeout"] = str(CONNECT_TIMEOUT_SECONDS)
+        given = conninfo_to_dict(url)
+        own |= {name: value for name, value in KEEPALIVES.items() if name not in given}
         trace("the store %s: connecting", location)
-        return psycopg.connect(make_conninfo(url, **own), autocommit=True, cursor_factory=psycopg.RawCursor)
+        connection = WatchedConnection.connect(
+            make_conninfo(url, **own), autocommit=True, cursor_factory=psycopg.RawCursor
+        )
     except psycopg.ProgrammingError as error:
         raise UsageError(
             f"the URL of the store is invalid: {_one_line(error)}.",
@@ -51,6 +59,8 @@ def connect(url: str) -> psycopg.Connection:
         ) from None
     except psycopg.OperationalError as error:
         raise _connection_error(error, location) from error
+    watch(connection)
+    return connection
 
 
 def describe(url: str) -> str:
@@ -120,7 +130,7 @@ def _convert(error: psycopg.Error, location: str) -> StoreError | UsageError:
     if isinstance(error, psycopg.DataError) and error.sqlstate in {None, errors.CharacterNotInRepertoire.sqlstate}:
         reason = error.diag.message_primary or error
         return UnstorableError(f"the store {location} cannot store a value: {reason}.")
-    if isinstance(error, psycopg.OperationalError) and (error.sqlstate or "57P")[:3] == "57P":
+    if isinstance(error, psycopg.OperationalError) and (error.sqlstate or "57P").startswith(("57P", "08")):
         return UnreachableStoreError(f"the connection to the store {location} was lost.", "Try again.")
     message = error.diag.message_primary or type(error).__name__
     for kind, text, hint in _TEXTS:

@@ -11,9 +11,10 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from tokctl.errors import StoreError
+from tokctl.errors import StoreError, StoreOutcomeUnknownError, UnreachableStoreError
 from tokctl.store.postgresql.connection import LOCK_TIMEOUT_SECONDS, connect, describe, translate_errors
 from tokctl.store.postgresql.dialect import POSTGRESQL
+from tokctl.store.postgresql.outcome import IDENTITY, TransactionIdentity, find_outcome
 from tokctl.store.sql.database import Database, Kind, Row, Values
 
 CHUNK_ROWS = 500  # of a result that are fetched at once
@@ -76,11 +77,15 @@ class PostgreSQLDatabase(Database):
             self.connection.close()
 
     def begin(self, query: str) -> list[Row]:
-        """Show the present moment from now on; returns the rows of a query, in one exchange with the server."""
+        """Show the present moment from now on; returns the rows of a query, in one exchange with the server.
+
+        The lock keeps the partitions whose instances the moment shows: they are removed by dropping tables.
+        """
         with translate_errors(self.location):
             self._moment += 1
             end = "" if self.connection.info.transaction_status is TransactionStatus.IDLE else "COMMIT;"
-            cursor = self.connection.execute(f"{end} BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {query}")
+            lock = "LOCK TABLE ONLY token IN ACCESS SHARE MODE"
+            cursor = self.connection.execute(f"{end} BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {lock}; {query}")
             while cursor.nextset():
                 pass
             return cursor.fetchall()
@@ -144,12 +149,33 @@ class PostgreSQLDatabase(Database):
     @contextmanager
     def transaction(self, kind: Kind, *, keep: bool = True) -> Iterator[None]:
         locked = "use" if kind == "salts" else kind
-        with translate_errors(self.location), self.connection.transaction(force_rollback=not keep):
-            self._moment += 1
-            if kind == "access":
-                self.connection.execute("SET LOCAL synchronous_commit = on")  # must survive a power failure
-            self.fetch("SELECT number FROM revision WHERE kind = ? FOR UPDATE", [locked])
-            if locked == "use":
-                self.increment_revision(locked)
-            yield
+        to_commit: TransactionIdentity | None = None
+        try:
+            with translate_errors(self.location), self.connection.transaction(force_rollback=not keep):
+                self._moment += 1
+                if kind == "access":
+                    self.connection.execute("SET LOCAL synchronous_commit = on")  # must survive a power failure
+                rows = self.fetch(f"SELECT {IDENTITY} FROM revision WHERE kind = ? FOR UPDATE", [locked])
+                if locked == "use":
+                    self.increment_revision(locked)
+                yield
+                to_commit = TransactionIdentity(*rows[0]) if keep and rows else None
+        except UnreachableStoreError:
+            if to_commit is None:
+                raise
+            self._find_outcome(to_commit)
         self._moment += 1
+
+    def _find_outcome(self, transaction: TransactionIdentity) -> None:
+        """Connect again after the answer to COMMIT was lost. Raises StoreError, except if the changes were saved."""
+        is_committed = find_outcome(self.url, transaction)
+        if is_committed is None:
+            raise StoreOutcomeUnknownError(
+                f"the connection to the store {self.location} was lost: it is unknown whether the change was saved.",
+                "Check that before you repeat the command.",
+            )
+        if not is_committed:
+            raise UnreachableStoreError(
+                f"the connection to the store {self.location} was lost: the change was not saved.", "Try again."
+            )
+        self.reconnect()

@@ -1,0 +1,109 @@
+"""Ends waiting for a server that does not answer any more: a network can lose everything without a word.
+
+A query may take long, so that a limit for its answer says little. If an answer takes long, the server is asked over
+another connection whether it is there; if it is not, the connection that waits is ended.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import threading
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+from weakref import WeakSet
+
+import psycopg
+
+PROBE_SECONDS = 10.0
+"""Seconds of waiting for an answer after which the server is probed, and between two probes."""
+ANSWER_SECONDS = 5.0
+"""Seconds that a server has to answer a probe."""
+CANCEL_SECONDS = 1.0
+"""Seconds that a server has to accept the cancellation of a query, as by Ctrl-C."""
+KEEPALIVES = {
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+"""Parameters of a connection: TCP detects within about a minute that the server cannot be reached any more."""
+
+_TICK_SECONDS = 0.5
+_SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # every server answers it before it knows who asks
+
+_connections: WeakSet[WatchedConnection] = WeakSet()
+_lock = threading.Lock()
+_watchers: set[int] = set()  # the process with a thread that watches: a fork has none
+
+
+class WatchedConnection(psycopg.Connection[Any]):
+    """A connection that does not wait forever for a server that does not answer any more."""
+
+    waiting_since: float | None = None
+
+    def wait(self, *args: Any, **more: Any) -> Any:
+        """Wait for an answer, as psycopg does."""
+        self.waiting_since = monotonic()
+        try:
+            return super().wait(*args, **more)
+        finally:
+            self.waiting_since = None
+
+    def cancel_safe(self, *, timeout: float = CANCEL_SECONDS) -> None:
+        """Cancel the query; if the server does not accept that in time, end the connection."""
+        try:
+            super().cancel_safe(timeout=min(timeout, CANCEL_SECONDS))
+        except psycopg.Error:
+            self.disconnect()
+
+    def disconnect(self) -> None:
+        """End the connection without a word to the server; a thread that waits for it gets an error."""
+        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self.fileno())) as duplicate:
+            duplicate.shutdown(socket.SHUT_RDWR)
+
+
+def watch(connection: WatchedConnection) -> None:
+    """Watch a connection over a network from now on, for as long as it is used."""
+    if connection.info.host.startswith(("/", "@")):
+        return
+    with _lock:
+        _connections.add(connection)
+        if os.getpid() not in _watchers:
+            _watchers.clear()
+            _watchers.add(os.getpid())
+            threading.Thread(target=_watch, daemon=True, name="database-liveness").start()
+
+
+def _watch() -> None:
+    probed: dict[int, float] = {}  # when a connection was probed, by its id
+    tick = threading.Event()
+    while not tick.wait(_TICK_SECONDS):
+        with _lock:
+            overdue = [one for one in _connections if _is_overdue(one, probed.get(id(one), 0.0))]
+        for connection in overdue:
+            since = connection.waiting_since
+            if not is_alive(connection.info.hostaddr or connection.info.host, connection.info.port) and (
+                since is not None and connection.waiting_since == since
+            ):
+                connection.disconnect()
+        probed = {id(one): monotonic() for one in overdue} | {
+            number: at for number, at in probed.items() if monotonic() - at < PROBE_SECONDS
+        }
+
+
+def _is_overdue(connection: WatchedConnection, probed: float) -> bool:
+    since = connection.waiting_since
+    return since is not None and monotonic() - max(since, probed) > PROBE_SECONDS
+
+
+def is_alive(host: str, port: int) -> bool:
+    """Tell whether a PostgreSQL server, or a pooler, answers at an address."""
+    try:
+        with socket.create_connection((host, port), timeout=ANSWER_SECONDS) as probe:
+            probe.sendall(_SSL_REQUEST)
+            return bool(probe.recv(1))
+    except OSError:
+        return False

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -264,20 +264,12 @@ class App:
         with self.open_output() as out:
             emit(result, out)
 
-    @contextmanager
-    def open_output(self) -> Iterator[Output]:
-        """Yield the output; what is written to it goes through a pager if it is longer than the terminal."""
-        self.hide_progress()
-        out, pager = replace(self.out, source=self.describe_source()), ""
-        if out.tty and not self.flags.get("no_pager") and os.environ.get("TERM", "dumb") != "dumb":
-            from tokctl.cli.pager import choose_pager, page
+    def open_output(self) -> AbstractContextManager[Output]:
+        """Return the output; what is written to it goes through a pager if it is longer than the terminal."""
+        from tokctl.cli.pager import open_paged
 
-            pager = choose_pager(os.environ)
-        if not pager:
-            yield out
-            return
-        with page(sys.stdout, pager, os.environ) as stream:
-            yield replace(out, stream=stream)
+        self.hide_progress()
+        return open_paged(replace(self.out, source=self.describe_source()), wanted=not self.flags.get("no_pager"))
 
     @property
     def _shortens_ids(self) -> bool:

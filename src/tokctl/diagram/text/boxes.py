@@ -183,7 +183,7 @@ def describe_marks(key: str, pen: Pen, marked: MarkedModel | None) -> tuple[Span
 
 
 def wrap_name(name: str, width: int, glyphs: Glyphs) -> list[str]:
-    """Break a name into at most two lines of so many cells, if possible between words; … shows that it was cut."""
+    """Break a name into at most two lines of ``width`` cells, if possible between words; … shows that it was cut."""
     lines: list[str] = []
     rest = name
     while rest and len(lines) < NAME_LINES - 1 and cell_len(rest) > width:
@@ -194,7 +194,7 @@ def wrap_name(name: str, width: int, glyphs: Glyphs) -> list[str]:
 
 
 def _last_break(text: str, width: int) -> int:
-    """Return where to break a text whose beginning has to fit into so many cells: after a space or a hyphen."""
+    """Return where to break a text whose beginning has to fit into ``width`` cells: after a space or a hyphen."""
     end = cells = 0
     for n, sign in enumerate(text):
         cells += cell_len(sign)

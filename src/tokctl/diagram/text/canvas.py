@@ -65,7 +65,7 @@ class Glyphs(Struct, frozen=True):
         return _line_sign(arms, self.unicode)
 
     def fit(self, text: str, cells: int) -> str:
-        """Return a text that is at most so many cells wide, with an ellipsis if it is cut."""
+        """Return a text cut to a width in cells, with an ellipsis if anything is missing."""
         if cell_len(text) <= cells:
             return text
         room = cells - len(self.ellipsis)

@@ -39,7 +39,7 @@ def draw_text(
     activity: ModelActivity | None = None,
     heat: Heat | None = None,
 ) -> TextDrawing:
-    """Draw a process, or all processes, in so many columns, with what happened on the model if that is given.
+    """Draw a process, or all processes, in ``width`` columns, with what happened on it if that is known.
 
     A drawing is wider if the box of an element is. Data, artifacts and pools without a process are not drawn.
     """

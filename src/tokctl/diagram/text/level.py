@@ -14,7 +14,7 @@ from tokctl.diagram.levels import LevelElements
 from tokctl.diagram.text.boxes import Box, Pen, draw_box, make_box
 from tokctl.diagram.text.canvas import COUNT, DASHED, FLOW, HEAVY, PLAIN, ROLES, Canvas, Span
 from tokctl.diagram.text.nets import TRACK, Net, Port, Routes, bundle, count_ports, limit_ports
-from tokctl.diagram.text.rows import GAP, Connection, PlacedBox, Rows
+from tokctl.diagram.text.rows import GAP, PlacedBox, RoutedFlow, Rows
 
 BORDERS = 4
 """Cells beside what is inside a sub-process."""
@@ -78,7 +78,7 @@ def draw_level(container: str, context: LevelContext, room: int, depth: int = 0)
 
 
 def is_expanded(one: DiagramElement, context: LevelContext, depth: int) -> bool:
-    """Tell whether the elements of an activity are drawn, if it is in so many sub-processes."""
+    """Tell whether the elements of an activity are drawn, if ``depth`` sub-processes are around it."""
     room = context.width - BORDERS * (depth + 1)
     return one.is_container and bool(context.children.get(one.id)) and room >= MIN_ROOM
 
@@ -90,7 +90,7 @@ class _Arrangement:
     """
 
     def __init__(
-        self, contents: LevelElements, connections: Sequence[Connection], context: LevelContext, room: int
+        self, contents: LevelElements, connections: Sequence[RoutedFlow], context: LevelContext, room: int
     ) -> None:
         self.contents, self.connections, self.context, self.room = contents, connections, context, room
         self.arriving, self.leaving = count_ports(bundle(connections, connections))
@@ -126,7 +126,7 @@ class _Arrangement:
             tracks = routes.tracks
 
 
-def _connect(flow: DiagramElement, contents: LevelElements, context: LevelContext) -> Connection:
+def _connect(flow: DiagramElement, contents: LevelElements, context: LevelContext) -> RoutedFlow:
     source, target = flow.source or "", flow.target or ""
     weight, label, pen, marked = PLAIN, [], context.pen, context.marked
     if marked is not None:
@@ -136,7 +136,7 @@ def _connect(flow: DiagramElement, contents: LevelElements, context: LevelContex
         label.append(Span(pen.glyphs.fit(name, pen.name_width), FLOW))
     if marked is not None and (count := marked.flow_count(flow.id)):
         label.append(Span(pen.clean(count), COUNT))
-    return Connection(
+    return RoutedFlow(
         flow=flow,
         source=contents.host.get(source, source),
         target=contents.host.get(target, target),
@@ -213,7 +213,7 @@ class _LevelDrawing:
         omitted += [flow for level in self.inner.values() for flow in level.omitted]
         return LevelPicture(self.canvas, places, omitted)
 
-    def _draw_direct(self, row: int, placed: PlacedBox, flow: Connection) -> None:
+    def _draw_direct(self, row: int, placed: PlacedBox, flow: RoutedFlow) -> None:
         """Draw the flow to a box from the one to its left."""
         _, before = self.boxes[flow.source]
         y, start, end = self.row_tops[row] + 1, self.left + before.x + before.box.width - 1, self.left + placed.x
@@ -315,7 +315,7 @@ class _LevelDrawing:
                 room -= cell_len(text) + 1
 
     def _find_blank(self, x: int, y: int, most: int) -> range:
-        """Return the blank cells from one to the right, at most so many."""
+        """Return the blank cells from one to the right, at most ``most``."""
         end = next((column for column in range(x, x + most) if not self.canvas.is_blank(column, y)), x + most)
         return range(x, end)
 

@@ -15,7 +15,7 @@ from itertools import groupby
 
 from msgspec import Struct
 
-from tokctl.diagram.text.rows import Connection, PlacedBox
+from tokctl.diagram.text.rows import PlacedBox, RoutedFlow
 
 TRACK = 2
 """Cells from one track to the next."""
@@ -27,13 +27,13 @@ class Net(Struct, eq=False):
     ``leaves`` and ``arrives`` are the keys of the ends: of a boundary event, or of an element.
     """
 
-    connections: list[Connection]
+    connections: list[RoutedFlow]
     leaves: list[str] = []
     arrives: list[str] = []
     track: int | None = None
 
 
-def bundle(connections: Iterable[Connection], all_connections: Sequence[Connection]) -> list[Net]:
+def bundle(connections: Iterable[RoutedFlow], all_connections: Sequence[RoutedFlow]) -> list[Net]:
     """Return the nets of some flows: those from one element, or to one element if more of all flows lead there.
 
     There is room for one line beside a boundary event, so its flows are always one net.
@@ -165,8 +165,8 @@ def count_ports(nets: Sequence[Net]) -> tuple[Counter[str], Counter[str]]:
     return Counter(key for net in nets for key in net.arrives), Counter(key for net in nets for key in net.leaves)
 
 
-def limit_ports(connections: Sequence[Connection], most: int) -> tuple[list[Connection], list[Connection]]:
-    """Return the connections that have a port if an element has at most so many on a side, and the others."""
+def limit_ports(connections: Sequence[RoutedFlow], most: int) -> tuple[list[RoutedFlow], list[RoutedFlow]]:
+    """Return the connections that have a port if an element has at most ``most`` on a side, and the others."""
     ports: dict[tuple[bool, str], set[tuple[bool, str]]] = defaultdict(set)
     kept, left = [], []
     for net in bundle(connections, connections):

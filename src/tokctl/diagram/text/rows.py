@@ -15,10 +15,10 @@ from tokctl.diagram.text.canvas import Span
 GAP = 3
 """Cells between two boxes."""
 MAX_SIDE_BRANCH = 2
-"""Elements of a branch that is placed before the flow goes on in the next row."""
+"""Elements of a branch that is placed before the flow continues in the next row."""
 
 
-class Connection(Struct, frozen=True, kw_only=True):
+class RoutedFlow(Struct, frozen=True, kw_only=True):
     """A flow of a level: the elements at its ends, whose boxes they are in, its label and its weight."""
 
     flow: DiagramElement
@@ -38,7 +38,7 @@ class PlacedBox(Struct):
 
     box: Box
     x: int
-    direct: Connection | None = None
+    direct: RoutedFlow | None = None
 
 
 class Rows:
@@ -47,7 +47,7 @@ class Rows:
     def __init__(
         self,
         boxes: Mapping[str, Box],
-        connections: Sequence[Connection],
+        connections: Sequence[RoutedFlow],
         room: int,
         exits: Mapping[str, int],
         gaps: Mapping[str, int],
@@ -57,9 +57,9 @@ class Rows:
         ends = {one.flow.id: (one.source, one.target) for one in connections}
         flows = [one.flow for one in connections]
         _, turned = order_elements([*boxes], flows, ends)
-        self.after: dict[str, list[Connection]] = defaultdict(list)
+        self.after: dict[str, list[RoutedFlow]] = defaultdict(list)
         self.waits: dict[str, int] = defaultdict(int)
-        self.before: dict[str, list[Connection]] = defaultdict(list)
+        self.before: dict[str, list[RoutedFlow]] = defaultdict(list)
         for one in connections:
             self.before[one.target].append(one)
             if one.flow.id not in turned:
@@ -96,8 +96,8 @@ class Rows:
                 if not self.waits[one.target]:
                     pending.append(one.target)
 
-    def _choose_next(self, key: str, ready: set[str]) -> Connection | None:
-        """Return the flow along which the row goes on: to the branch with more to come, else the first."""
+    def _choose_next(self, key: str, ready: set[str]) -> RoutedFlow | None:
+        """Return the flow along which the row continues: to the branch with more to come, else the first."""
         found = [one for one in self.after[key] if one.target in ready and not one.from_event]
         return min(found, key=lambda one: self._is_side_branch(one.target), default=None)
 
@@ -114,7 +114,7 @@ class Rows:
                 return True
         return False
 
-    def _fits(self, key: str, direct: Connection | None) -> bool:
+    def _fits(self, key: str, direct: RoutedFlow | None) -> bool:
         """Tell whether a box can be the next one of the row: no line has to lead up again from a box before it."""
         last, present = self.rows[-1][-1], {placed.box.element.id for placed in self.rows[-1]}
         if any(one.source in present and one is not direct for one in self.before[key]):
@@ -122,14 +122,14 @@ class Rows:
         x = self._end(last) + (self.gap(direct) if direct else GAP + 1)
         return x + self.boxes[key].width + self.exits.get(key, 0) <= self.room
 
-    def gap(self, direct: Connection) -> int:
+    def gap(self, direct: RoutedFlow) -> int:
         """Return the cells for the line between two boxes with its label."""
         return self.gaps.get(direct.flow.id, GAP)
 
     def _end(self, placed: PlacedBox) -> int:
         return placed.x + placed.box.width + self.exits.get(placed.box.element.id, 0)
 
-    def _put(self, key: str, direct: Connection | None) -> None:
+    def _put(self, key: str, direct: RoutedFlow | None) -> None:
         box = self.boxes[key]
         if self.rows and (direct is not None or (self._is_side_branch(key) and self._fits(key, None))):
             x = self._end(self.rows[-1][-1]) + (self.gap(direct) if direct else GAP + 1)

@@ -31,7 +31,7 @@ _STYLES = {
 
 
 def write_drawing(facts: DiagramFacts, out: Output, columns: int) -> None:
-    """Write the drawing of a model in so many columns, with its captions and the meaning of its signs."""
+    """Write the drawing of a model in a number of columns, with its captions and the meaning of its signs."""
     pen = Pen(Glyphs(out.unicode), str if out.unicode else to_ascii, _find_sign if out.unicode else "{}:".format)
     drawing = draw_text(
         facts.model.elements, pen, columns, process=facts.process_id, activity=facts.activity, heat=facts.heat

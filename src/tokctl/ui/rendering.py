@@ -34,7 +34,7 @@ class PageRenderer:
         report = PackageLoader("tokctl.report")
         loader = ChoiceLoader([PackageLoader("tokctl.ui"), report, PrefixLoader({"report": report})])
         self._templates = load_templates().overlay(loader=loader)
-        self._templates.globals |= {"link": make_link, "one_line": one_line}
+        self._templates.globals.update(link=make_link, one_line=one_line)
         self._report_style = read_asset("tokctl.report", "report.css")
         self._style = read_asset("tokctl.ui", "ui.css")
 

@@ -81,9 +81,13 @@ class PostgreSQLServer:
         log = str(self.data / "log")
         self._run("pg_ctl", "start", "-D", str(self.data), "-l", log, "-w", "-t", "60")
 
-    def stop(self) -> None:
+    def stop(self, mode: str = "immediate") -> None:
         with suppress(AssertionError):  # it has been stopped
-            self._run("pg_ctl", "stop", "-D", str(self.data), "-m", "immediate", "-w")
+            self._run("pg_ctl", "stop", "-D", str(self.data), "-m", mode, "-w")
+
+    def restart(self, mode: str = "immediate") -> None:
+        self.stop(mode)
+        self.start()
 
     def remove(self) -> None:
         """Stop the server, and delete its data."""

@@ -13,12 +13,14 @@ MAX_DEPTH = 512
 VOID = {"br", "img", "input", "link", "meta"}
 TAGS = frozenset(
     """html head meta title style body a header h1 p nav ul ol li main section h2 h3 dl dt dd article code div details
-    summary strong span pre table caption thead tbody tr th td svg g path rect circle text tspan footer script br
+    summary strong span pre table caption thead tbody tr th td svg g path rect circle line text tspan footer script br
+    time h4 h5 h6 label input
     """.split()  # noqa: SIM905 - as a list it has a line for each
 )
 ATTRIBUTES = frozenset(
     """lang charset http-equiv content name class href id tabindex aria-label aria-labelledby role scope viewbox
-    preserveaspectratio x y width height rx cx cy r d transform xmlns data-element-id
+    x y x1 x2 y1 y2 width height rx cx cy r d transform xmlns data-element-id data-target data-class datetime title
+    type autocomplete hidden
     """.split()  # noqa: SIM905
 )
 

@@ -37,7 +37,7 @@ class StoreKind:
         try:
             yield store
         finally:
-            for table in ("instance", "definition"):
+            for table in ("token", "instance", "definition"):
                 store.database.execute(f"DELETE FROM {table}")
             self._idle.append(store)
 

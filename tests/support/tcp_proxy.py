@@ -18,15 +18,16 @@ class TcpProxy:
     """Listens on loopback, and forwards each connection to the address that ``backend`` returns at the time.
 
     ``rule`` gets what a client sends, and may return what to do with it: "drop" resets the connection in its place,
-    "lose" forwards it and resets the connection at the answer, "half" after the first bytes of the answer.
+    "lose" forwards it and resets the connection at the answer, "half" after the first bytes of the answer; at
+    "silence" the proxy falls silent.
     """
 
     def __init__(self, backend: Callable[[], Path | tuple[str, int]]) -> None:
         self.backend = backend
         self.rule: Callable[[bytes], str | None] = lambda _data: None
         self.delay = 0.0  # seconds before each answer
-        self.silent_since = threading.Event()
-        """Set when something was swallowed since the proxy fell silent."""
+        self.swallowed = threading.Event()
+        """Set when something was sent since the proxy fell silent."""
         self._speaks = threading.Event()
         self._speaks.set()
         self._is_refusing = False
@@ -59,16 +60,24 @@ class TcpProxy:
         finally:
             self._is_refusing = False
 
+    def fall_silent(self) -> None:
+        """Accept connections and what they send from now on, and answer nothing."""
+        self._speaks.clear()
+
+    def speak(self) -> None:
+        """Serve new connections again; those that there are get resets."""
+        self.reset_all()
+        self.swallowed.clear()
+        self._speaks.set()
+
     @contextmanager
     def silent(self) -> Iterator[None]:
-        """Accept connections and what they send, and answer nothing; when it ends, connections are reset."""
-        self.silent_since.clear()
-        self._speaks.clear()
+        """Be silent for a while."""
+        self.fall_silent()
         try:
             yield
         finally:
-            self.reset_all()
-            self._speaks.set()
+            self.speak()
 
     @contextmanager
     def slow(self, seconds: float) -> Iterator[None]:
@@ -113,7 +122,7 @@ class TcpProxy:
     def hold(self, pair: _Pair) -> None:
         """Wait while the proxy is silent."""
         if not self._speaks.is_set():
-            self.silent_since.set()
+            self.swallowed.set()
             self._speaks.wait()
             pair.reset()
 
@@ -148,6 +157,9 @@ class _Pair:
                 self.proxy.hold(self)
                 if (verdict := self.proxy.rule(data)) == "drop":
                     break
+                if verdict == "silence":
+                    self.proxy.fall_silent()
+                    self.proxy.hold(self)
                 self.verdict = self.verdict or verdict
                 self.server.sendall(data)
         except OSError:

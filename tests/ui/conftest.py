@@ -2,37 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from support.builders import at, instance, tokens
-from support.running_server import ENDED, SMALL, Served, make_secret, make_store, serving
+from support.builders import instance, tokens
+from support.running_server import SMALL, Served, make_secret, make_store, serving
 from support.web_visits import Visitor
 from tokctl.store import STORES, open_store
 
 
-@pytest.fixture(scope="session", params=sorted(STORES))
-def site(request, tmp_path_factory) -> Served:
-    """A server with the pages that throttles late, behind a proxy on this machine, for each kind of store."""
-    config = tmp_path_factory.mktemp("site") / "config.yaml"
+@contextmanager
+def serving_site(store: str, folder: Path) -> Iterator[Served]:
+    """Run a server with the pages that throttles late, behind a proxy on this machine."""
+    config = folder / "config.yaml"
     config.write_text("serve: {ui: true, limits: {failures: 1000}}", encoding="utf-8")
-    if request.param == "sqlite":
-        store = str(make_store(config.with_name("site.db")))
-    else:
-        store = request.getfixturevalue("postgresql").new_schema()
-        with open_store(store, write=True, create=True) as opened, opened.write() as batch:
-            batch.put(instance(SMALL, process_id="p", status="ACTIVE", version=1), tokens(3, SMALL))
-            batch.put(instance(ENDED, process_id="p", status="COMPLETED", completed_at=at(9)), tokens(5, ENDED))
-    make_secret(store, "first", "process")
     with serving(store, "--trusted-proxy", "127.0.0.1", env={"TOKCTL_CONFIG": str(config)}) as served:
         yield served
 
 
+@pytest.fixture(scope="session")
+def site(tmp_path_factory) -> Iterator[Served]:
+    """A server of a store in a file."""
+    folder = tmp_path_factory.mktemp("site")
+    with serving_site(str(make_store(folder / "site.db")), folder) as served:
+        yield served
+
+
 @pytest.fixture
-def visitor(site) -> Visitor:
-    """Someone without a session."""
+def visitor(site) -> Iterator[Visitor]:
+    """A browser without a session."""
     with (found := Visitor(site)).client:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def postgresql_site(postgresql, tmp_path_factory) -> Iterator[Served]:
+    """A server of a store in PostgreSQL."""
+    store = postgresql.new_schema()
+    with open_store(store, write=True, create=True) as opened, opened.write() as batch:
+        batch.put(instance(SMALL, process_id="p", status="ACTIVE", version=1), tokens(3, SMALL))
+    with serving_site(store, tmp_path_factory.mktemp("site")) as served:
+        yield served
+
+
+@pytest.fixture(params=sorted(STORES))
+def any_visitor(request) -> Iterator[Visitor]:
+    """A browser without a session, at a server of a store of each kind."""
+    with (found := Visitor(request.getfixturevalue({"sqlite": "site"}.get(request.param, "postgresql_site")))).client:
         yield found
 
 

@@ -32,7 +32,8 @@ def now() -> datetime:
 # --- the life of a session ---
 
 
-def test_a_login_leads_to_the_pages_until_logout(visitor, site):
+def test_a_login_leads_to_the_pages_until_logout(any_visitor):
+    visitor, site = any_visitor, any_visitor.served
     secret, number = grant(site)
     asked = visitor.get(INSTANCE)
     assert asked.status_code == 303
@@ -98,7 +99,8 @@ def test_only_a_trusted_proxy_tells_of_tls(pages, pages_store):
     ],
     ids=["revoked", "disabled", "expired", "scopes", "networks"],
 )
-def test_a_session_has_the_rights_of_its_api_token_at_each_request(visitor, site, change, status):
+def test_a_session_has_the_rights_of_its_api_token_at_each_request(any_visitor, change, status):
+    visitor, site = any_visitor, any_visitor.served
     secret, number = grant(site)
     visitor.log_in(secret)
     assert visitor.get().status_code == 200
@@ -138,7 +140,8 @@ def test_use_prolongs_a_session_but_not_beyond_its_maximum(site):
     assert "set-cookie" not in visit(site, value).headers
 
 
-def test_every_server_of_a_store_accepts_a_session(visitor, site):
+def test_every_server_of_a_store_accepts_a_session(any_visitor):
+    visitor, site = any_visitor, any_visitor.served
     secret, _ = grant(site)
     visitor.log_in(secret)
     with serving(site.store, "--ui", "--workers", "2") as other:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from tokctl.errors import StoreError
-from tokctl.store.protocol import COPIED_PARTS, CopyTable, Record, Store
+from tokctl.store.protocol import COPIED_PARTS, CopyTable, Record, Store, ignore_step
 
 
 class CopiedPart(Struct, frozen=True, kw_only=True):
@@ -54,7 +54,7 @@ def _copy_part(part: str, source: CopyTable, target: CopyTable, step: Callable[[
 
 
 def _compare(part: str, source: CopyTable, target: CopyTable, step: Callable[[float], None]) -> CopiedPart:
-    wanted, found = (_summarize(part, table, move) for table, move in ((source, step), (target, _ignore)))
+    wanted, found = (_summarize(part, table, move) for table, move in ((source, step), (target, ignore_step)))
     if wanted != found:
         raise StoreError(
             f"the copy differs from the original: {found.records} {part}, checksum {found.checksum}, instead of"
@@ -79,7 +79,3 @@ def _pages(part: str, table: CopyTable) -> Iterator[Sequence[Record]]:
     while records := table.page(part, after):
         yield records
         after = table.key(part, records[-1])
-
-
-def _ignore(_size: float) -> None:
-    """Take no note of a step."""

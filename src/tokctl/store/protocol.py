@@ -6,7 +6,7 @@ A kind of store is a package in ``store.STORES``; nothing here depends on where 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -269,6 +269,10 @@ class CopyTable(Protocol):
         """Adopt the revisions and the end of the audit of the original: from now on, this is a store like any other."""
 
 
+def ignore_step(_size: float) -> None:
+    """Take no note of a step."""
+
+
 class Store(Engine):
     """A database of process instances and API tokens. Leaving it as a context closes it."""
 
@@ -352,10 +356,14 @@ class Store(Engine):
         """Return how many instances ``prune`` would remove, and their tokens."""
 
     @abstractmethod
-    def prune(self, moment: datetime, *, incidents: bool = False) -> tuple[int, int]:
+    def prune(
+        self, moment: datetime, *, incidents: bool = False, step: Callable[[float], None] = ignore_step
+    ) -> tuple[int, int]:
         """Remove the instances that ended before a moment; return how many, and how many tokens they had.
 
-        With ``incidents``, also instances with FAILED tokens that have ended according to their source.
+        With ``incidents``, also instances with FAILED tokens that have ended according to their source. It works in
+        short transactions, and calls ``step`` with the number of instances that each has removed. If it is interrupted,
+        each instance is there with all its tokens, or is not found any more; the next run removes what is left over.
         """
 
 

@@ -14,7 +14,7 @@ MANY = bool(os.environ.get("TOKCTL_TEST_KILLS"))
 STRIDE = 1 if MANY else 6
 """The usual run cuts some of the messages, other ones each time."""
 COMMANDS = sorted(name.removeprefix("_case_") for name in dir(Scene) if name.startswith("_case_"))
-CONTINUED = {"copy", "migrate", "rotate"}
+CONTINUED = {"copy", "migrate", "prune", "rotate"}
 """Commands of several transactions: the same command does the rest."""
 
 

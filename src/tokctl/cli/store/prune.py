@@ -6,6 +6,7 @@ from typing import Annotated
 
 from tokctl.cli import options as opt
 from tokctl.cli.app import App, command
+from tokctl.cli.progress import progress
 from tokctl.cli.prompts import confirm, is_interactive
 from tokctl.documents.store import PruneDocument
 from tokctl.model.time_expressions import parse_time_or_age
@@ -26,7 +27,8 @@ def prune(
 
     On a terminal you are asked for confirmation. Without a terminal, use --yes; without --yes, only the totals are
     shown. Instances with live tokens are kept. Instances with an incident (a FAILED token) are kept, unless
-    --with-incidents is given.
+    --with-incidents is given. Other programs can write to the store in the meantime. If the command is interrupted, run
+    it again: it removes the rest.
     """
     moment = parse_time_or_age(completed_before, app.now)
     before = format_zoned_time(moment, app.now)
@@ -40,7 +42,8 @@ def prune(
     if asks and instances:
         yes = confirm(f"Remove {describe()}?")
     if yes:
-        instances, tokens = store.prune(moment, incidents=with_incidents)
+        with progress("Removing instances", instances) as step:
+            instances, tokens = store.prune(moment, incidents=with_incidents, step=step)
     if not instances:
         kind = "instance" if with_incidents else "instance without FAILED tokens"
         said = f"No {kind} ended before {before}: nothing to remove."

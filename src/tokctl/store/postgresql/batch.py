@@ -27,9 +27,9 @@ _COPY = f"COPY staged_token (round, position, {', '.join(_COLUMNS)}) FROM STDIN"
 
 
 def _counted(source: str) -> str:
-    """Return the statement that inserts or updates rows; it returns how many are above a pk, all, the highest pk."""
+    """Return the statement that inserts or updates rows; it returns how many are new, and how many changed."""
     return f"""WITH written AS (INSERT INTO token ({", ".join(_COLUMNS)}) {source} {_CONFLICT} RETURNING pk)
-        SELECT count(*) FILTER (WHERE pk > ?), count(*), coalesce(max(pk), 0) FROM written"""
+        SELECT count(*) FILTER (WHERE pk > (SELECT coalesce(max(pk), 0) FROM token)), count(*) FROM written"""
 
 
 _PUT = _counted(f"VALUES ({', '.join('?' * len(_COLUMNS))})")
@@ -72,9 +72,9 @@ class PostgreSQLBatch(SqlBatch):
     database: PostgreSQLDatabase
     has_stage = False
 
-    def write_tokens(self, tokens: Sequence[tuple[int, Token]], last: int) -> tuple[int, int]:
+    def write_tokens(self, tokens: Sequence[tuple[int, Token]]) -> tuple[int, int]:
         if len(tokens) <= MAX_SINGLE_TOKENS:
-            return self._merge(_PUT, [_row(pk, one) for pk, one in tokens], last)
+            return self._merge(_PUT, [_row(pk, one) for pk, one in tokens])
         if self.has_stage:
             self.database.execute("TRUNCATE staged_token")
         else:
@@ -89,15 +89,12 @@ class PostgreSQLBatch(SqlBatch):
                 yield rounds[key], position, *_row(pk, token)
 
         self.database.copy(_COPY, rows())
-        return self._merge(_MERGE, [(one,) for one in range(max(rounds.values()) + 1)], last)
+        return self._merge(_MERGE, [(one,) for one in range(max(rounds.values()) + 1)])
 
-    def _merge(self, statement: str, several: Iterable[Values], last: int) -> tuple[int, int]:
+    def _merge(self, statement: str, several: Iterable[Values]) -> tuple[int, int]:
         """Run a statement with several rows of values; returns the sums of what it counts."""
-        added = changed = 0
-        for values in several:
-            ((new, all_, highest),) = self.database.fetch(statement, (*values, last))
-            added, changed, last = added + new, changed + all_, max(last, highest)
-        return added, changed
+        counts = [self.database.fetch(statement, values)[0] for values in several]
+        return sum(added for added, _ in counts), sum(changed for _, changed in counts)
 
     def add_instances(self, instance_ids: Collection[str]) -> None:
         ids = list(instance_ids)

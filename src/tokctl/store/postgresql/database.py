@@ -77,11 +77,15 @@ class PostgreSQLDatabase(Database):
             self.connection.close()
 
     def begin(self, query: str) -> list[Row]:
-        """Show the present moment from now on; returns the rows of a query, in one exchange with the server."""
+        """Show the present moment from now on; returns the rows of a query, in one exchange with the server.
+
+        The lock keeps the partitions whose instances the moment shows: they are removed by dropping tables.
+        """
         with translate_errors(self.location):
             self._moment += 1
             end = "" if self.connection.info.transaction_status is TransactionStatus.IDLE else "COMMIT;"
-            cursor = self.connection.execute(f"{end} BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {query}")
+            lock = "LOCK TABLE ONLY token IN ACCESS SHARE MODE"
+            cursor = self.connection.execute(f"{end} BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {lock}; {query}")
             while cursor.nextset():
                 pass
             return cursor.fetchall()
@@ -172,6 +176,6 @@ class PostgreSQLDatabase(Database):
             )
         if not is_committed:
             raise UnreachableStoreError(
-                f"the connection to the store {self.location} was lost. Nothing was changed.", "Try again."
+                f"the connection to the store {self.location} was lost: the change was not saved.", "Try again."
             )
         self.reconnect()

@@ -56,9 +56,13 @@ def read_version(database: PostgreSQLDatabase) -> int | None:
 
 
 def _migrate(database: PostgreSQLDatabase) -> None:
-    connection = database.connection
-    with translate_errors(database.location), connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext(current_schema()), $1)", [_LOCK])
-        for step in MIGRATIONS[read_version(database) or 0 :]:  # another process may have run some of them
-            connection.execute(step)
-        connection.execute(f"UPDATE tokctl_store SET schema_version = greatest(schema_version, {SCHEMA_VERSION})")
+    for number, step in enumerate(MIGRATIONS):
+        transactions = (step,) if isinstance(step, str) else step
+        for statements in transactions:
+            with translate_errors(database.location), database.connection.transaction():
+                database.connection.execute("SELECT pg_advisory_xact_lock(hashtext(current_schema()), $1)", [_LOCK])
+                if (read_version(database) or 0) > number:
+                    break  # another process has run it
+                database.connection.execute(statements)
+                if statements is transactions[-1]:
+                    database.connection.execute(f"UPDATE tokctl_store SET schema_version = {number + 1}")

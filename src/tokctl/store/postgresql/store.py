@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -21,6 +22,7 @@ from tokctl.store.sql.store import SqlStore
 
 if TYPE_CHECKING:
     from tokctl.store.postgresql.copying import PostgreSQLCopying
+    from tokctl.store.postgresql.pruning import PostgreSQLPruning
 
 _REVISIONS = "SELECT kind, number FROM revision ORDER BY kind"
 
@@ -44,6 +46,11 @@ class PostgreSQLStore(SqlStore):
 
     def _batch(self) -> PostgreSQLBatch:
         return PostgreSQLBatch(self.database)
+
+    def _pruning(self, moment: datetime, *, incidents: bool) -> PostgreSQLPruning:
+        from tokctl.store.postgresql.pruning import PostgreSQLPruning
+
+        return PostgreSQLPruning(self.database, moment, incidents=incidents)
 
     @property
     def copying(self) -> PostgreSQLCopying:
@@ -100,3 +107,14 @@ class PostgreSQLStore(SqlStore):
         for table, condition in SINGLE_ROWS:
             if not self.database.fetch(f"SELECT 1 FROM {table} WHERE {condition}"):
                 yield f"{table} lacks the row {condition}"
+
+    def find_problems(self) -> Iterator[str]:
+        yield from super().find_problems()
+        ((tokens,),) = self.database.fetch(
+            "SELECT count(*) FROM token WHERE NOT EXISTS (SELECT FROM instance WHERE pk = instance)"
+        )
+        if tokens:
+            yield (
+                f"{tokens} tokens have no instance: an interrupted 'tokctl store prune' has left them over."
+                " They are not shown, and the next one removes them"
+            )

@@ -71,10 +71,10 @@ class SqlBatch(ABC):
         self._put_instance = f"INSERT INTO instance {row} {conflict} RETURNING pk"
 
     @abstractmethod
-    def write_tokens(self, tokens: Sequence[tuple[int, Token]], last: int) -> tuple[int, int]:
+    def write_tokens(self, tokens: Sequence[tuple[int, Token]]) -> tuple[int, int]:
         """Write tokens with the pks of their instances, in order; returns how many are new, and how many changed.
 
-        New tokens get pks above ``last``, the highest one so far. The changed ones include the new ones.
+        The changed ones include the new ones.
         """
 
     @abstractmethod
@@ -104,7 +104,7 @@ class SqlBatch(ABC):
         while chunk := list(islice(tokens, TOKENS_PER_CHUNK)):
             self._note_instances(dict.fromkeys(token.instance_id for token in chunk))
             rows = [(self.pks[token.instance_id], token) for token in chunk]
-            added, changed = self.write_tokens(rows, self.last_token())
+            added, changed = self.write_tokens(rows)
             if changed:
                 self.touched.update(pk for pk, _ in rows)
             self.report.added += added
@@ -120,11 +120,6 @@ class SqlBatch(ABC):
         unknown = [instance_id for instance_id in instance_ids if instance_id not in self.pks]
         if unknown:
             self.add_instances(unknown)
-
-    def last_token(self) -> int:
-        """Return the highest pk of a token; 0 if there is none."""
-        ((pk,),) = self.database.fetch("SELECT coalesce(max(pk), 0) FROM token")
-        return int(pk)
 
     def finish(self) -> None:
         """Update the columns that are derived from tokens."""

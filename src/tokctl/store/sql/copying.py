@@ -62,16 +62,21 @@ class SqlCopying:
         self.database = database
 
     def count(self, part: str) -> int:
-        ((number,),) = self.database.fetch(f"SELECT count(*) FROM {PARTS[part].table}")
+        ((number,),) = self.database.fetch(f"SELECT count(*) FROM {self._source(PARTS[part].table)}")
         return int(number)
 
     def page(self, part: str, after: Key | None) -> Sequence[Record]:
         about = PARTS[part]
         behind = "" if after is None else f"WHERE ({about.key}) > ({', '.join('?' * len(after))})"
         return self.database.fetch(
-            f"SELECT {', '.join(about.columns)} FROM {about.table} {behind} ORDER BY {about.key} LIMIT {PAGE_RECORDS}",
+            f"SELECT {', '.join(about.columns)} FROM {self._source(about.table)} {behind}"
+            f" ORDER BY {about.key} LIMIT {PAGE_RECORDS}",
             after or (),
         )
+
+    def _source(self, table: str) -> str:
+        """Return what to read of a table, if a part of it is not shown to users."""
+        return table
 
     def key(self, part: str, record: Record) -> Key:
         return record[: PARTS[part].key_size]
@@ -95,8 +100,8 @@ class SqlCopying:
                     f"the store {database.location} is an unfinished copy of another store.", "Use an empty store."
                 )
             elif mark != [(revision,)]:
-                database.execute("DELETE FROM instance")
-                database.execute("DELETE FROM definition")
+                for table in ("token", "instance", "definition"):
+                    database.execute(f"DELETE FROM {table}")
             database.execute(
                 "INSERT INTO revision (kind, number) VALUES ('copy', ?)"
                 " ON CONFLICT (kind) DO UPDATE SET number = excluded.number",

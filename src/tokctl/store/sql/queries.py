@@ -313,10 +313,11 @@ class TokenQueries(InstanceQueries):
             yield VisitBatch(*zip(*chunk, strict=True))
 
     def count_tokens(self, instance_id: str | None, where: TokenFilter) -> int:
-        table, pk = (
-            (self._all_tokens_table(where), None) if instance_id is None else ("token", self.find(instance_id)[0])
-        )
-        sql = self.conditions.tokens(pk, where)
+        if instance_id is None:
+            table, sql = self._all_tokens_table(where), self.conditions.tokens(None, where)
+            sql.add("EXISTS (SELECT 1 FROM instance WHERE pk = token.instance)")  # it may have been removed before them
+        else:
+            table, sql = "token", self.conditions.tokens(self.find(instance_id)[0], where)
         ((count,),) = self.database.fetch(f"SELECT count(*) FROM {table}{sql}", sql.values)
         return int(count)
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from tokctl.model.times import from_micros, to_micros
-from tokctl.store.protocol import StoreInfo, StoreLevels
+from tokctl.store.protocol import StoreInfo, StoreLevels, ignore_step
 from tokctl.store.sql.batch import SqlBatch
 from tokctl.store.sql.database import Database
-from tokctl.store.sql.dialect import FINAL, LIVE
+from tokctl.store.sql.dialect import LIVE
+from tokctl.store.sql.pruning import Pruning
 from tokctl.store.sql.queries import TokenQueries
 from tokctl.store.sql.variables import find_stale_variables
 
@@ -20,15 +21,6 @@ if TYPE_CHECKING:
     from tokctl.store.sql.api_tokens import PageStarts, SqlApiTokens
     from tokctl.store.sql.audit import SqlAudit
     from tokctl.store.sql.copying import SqlCopying
-
-_FINISHED = (
-    "(live_tokens = 0 AND coalesce(completed_at, cancelled_at, end_at) < ?"
-    f" AND coalesce(status, derived_status, 'COMPLETED') IN ({FINAL}))"  # without a status, an end is enough
-)
-_FAILED = (
-    "(failed_tokens > 0 AND live_tokens = failed_tokens AND coalesce(completed_at, cancelled_at) < ?"
-    f" AND coalesce(status, 'FAILED') IN ({FINAL}, 'FAILED'))"
-)
 
 
 class SqlStore(TokenQueries):
@@ -41,6 +33,10 @@ class SqlStore(TokenQueries):
     @abstractmethod
     def _batch(self) -> SqlBatch:
         """Return a batch of the transaction that has begun."""
+
+    @abstractmethod
+    def _pruning(self, moment: datetime, *, incidents: bool) -> Pruning:
+        """Return what removes the instances that ended before a moment."""
 
     @abstractmethod
     def _facts(self) -> tuple[str, int, int]:
@@ -139,22 +135,10 @@ class SqlStore(TokenQueries):
         for instance_id in find_stale_variables(self.database):
             yield f"instance {instance_id}: the searchable variables differ from its variables"
 
-    def _prunable(self, moment: datetime, *, incidents: bool) -> tuple[str, list[int]]:
-        """Return the condition on instances to be removed, and its values."""
-        conditions = [_FINISHED, _FAILED] if incidents else [_FINISHED]
-        return " OR ".join(conditions), [to_micros(moment)] * len(conditions)
-
     def count_prunable(self, moment: datetime, *, incidents: bool = False) -> tuple[int, int]:
-        where, values = self._prunable(moment, incidents=incidents)
-        ((instances, tokens),) = self.database.fetch(
-            f"SELECT count(*), CAST(coalesce(sum(total_tokens), 0) AS BIGINT) FROM instance WHERE {where}", values
-        )
-        return instances, tokens
+        return self._pruning(moment, incidents=incidents).count()
 
-    def prune(self, moment: datetime, *, incidents: bool = False) -> tuple[int, int]:
-        with self.database.transaction("process"):
-            counted = self.count_prunable(moment, incidents=incidents)
-            self.database.increment_revision("process")
-            where, values = self._prunable(moment, incidents=incidents)
-            self.database.execute(f"DELETE FROM instance WHERE {where}", values)
-        return counted
+    def prune(
+        self, moment: datetime, *, incidents: bool = False, step: Callable[[float], None] = ignore_step
+    ) -> tuple[int, int]:
+        return self._pruning(moment, incidents=incidents).run(step)

@@ -27,17 +27,22 @@ class SQLiteBatch(SqlBatch):
 
     database: SQLiteDatabase
 
-    def write_tokens(self, tokens: Sequence[tuple[int, Token]], last: int) -> tuple[int, int]:
+    def write_tokens(self, tokens: Sequence[tuple[int, Token]]) -> tuple[int, int]:
         connection = self.database.connection
         rows = [(pk, *token_row(token)) for pk, token in tokens]
-        before = connection.total_changes
+        last, before = self._last_token(), connection.total_changes
         for start in range(0, len(rows), ROWS_PER_STATEMENT):
             part = rows[start : start + ROWS_PER_STATEMENT]
             if len(part) == ROWS_PER_STATEMENT:
                 self.database.execute(_PUT_TOKENS, list(chain.from_iterable(part)))
             else:
                 self.database.execute_many(_PUT_TOKEN, part)
-        return self.last_token() - last, connection.total_changes - before
+        return self._last_token() - last, connection.total_changes - before
+
+    def _last_token(self) -> int:
+        """Return the highest pk of a token: new ones get higher ones."""
+        ((pk,),) = self.database.fetch("SELECT coalesce(max(pk), 0) FROM token")
+        return int(pk)
 
     def add_instances(self, instance_ids: Collection[str]) -> None:
         for instance_id in instance_ids:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tokctl.errors import StoreError
 from tokctl.model.filters import InstanceFilter, TokenFilter, asks_for_live
@@ -28,6 +29,9 @@ from tokctl.store.sqlite.connection import (
 )
 from tokctl.store.sqlite.database import SQLiteDatabase
 from tokctl.store.sqlite.migration import find_schema_changes
+
+if TYPE_CHECKING:
+    from tokctl.store.sqlite.pruning import SQLitePruning
 
 
 class SQLiteQueries(SqlStore):
@@ -71,6 +75,11 @@ class SQLiteStore(SQLiteQueries):
 
     def _batch(self) -> SQLiteBatch:
         return SQLiteBatch(self.database)
+
+    def _pruning(self, moment: datetime, *, incidents: bool) -> SQLitePruning:
+        from tokctl.store.sqlite.pruning import SQLitePruning
+
+        return SQLitePruning(self.database, moment, incidents=incidents)
 
     def close(self) -> None:
         self.connection.close()
@@ -174,9 +183,3 @@ class SQLiteStore(SQLiteQueries):
             raise StoreError(f"cannot write the backup {target}: {error.strerror}.") from None
         finally:
             partial.unlink(missing_ok=True)
-
-    def prune(self, moment: datetime, *, incidents: bool = False) -> tuple[int, int]:
-        counted = super().prune(moment, incidents=incidents)
-        with translate_errors(str(self.path)), suppress(sqlite3.OperationalError):
-            self.connection.executescript("PRAGMA incremental_vacuum")  # execute would free a single page
-        return counted

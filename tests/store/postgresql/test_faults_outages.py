@@ -1,0 +1,302 @@
+"""Outages of a database: one clear line and the right exit code, and each command works again afterwards."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from itertools import count
+
+import psycopg
+import pytest
+
+from support.builders import ndjson, tokens
+from support.commandline import clean_environment
+from support.database_faults import PEPPER, Scene, socket_of, strike_at
+from support.postgresql_server import USER, PostgreSQLServer, temporary_server
+from support.tcp_proxy import TcpProxy, proxied
+from tokctl.store import open_store
+from tokctl.store.postgresql import connection, database, liveness, outcome
+
+CONNECTIONS = 12
+WRITES = ["copy", "create", "import", "migrate", "prune", "revoke", "rotate"]
+COMMANDS = ["read", *WRITES]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgreSQLServer]:
+    """A server that tests may stop; what it has committed survives that."""
+    with temporary_server(synchronous_commit="on", max_connections=str(CONNECTIONS)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def proxy(server) -> Iterator[TcpProxy]:
+    with proxied(socket_of(server)) as running:
+        yield running
+
+
+@pytest.fixture
+def scene(server, proxy, tokctl, tmp_path, monkeypatch) -> Scene:
+    monkeypatch.setenv("TOKCTL_PEPPER", PEPPER)
+    monkeypatch.setenv("TOKCTL_STATE_DIR", str(tmp_path / "state"))
+    return Scene(tmp_path, tokctl, server.new_schema, proxy.url)
+
+
+@pytest.fixture
+def impatient(monkeypatch) -> None:
+    """Seconds, instead of many, until a server that does not answer is given up."""
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT_SECONDS", 2)
+    monkeypatch.setattr(liveness, "PROBE_SECONDS", 0.3)
+    monkeypatch.setattr(liveness, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(outcome, "FIND_OUT_SECONDS", 0.5)
+
+
+def admin(server: PostgreSQLServer, *statements: str) -> None:
+    """Run statements as the administrator."""
+    with psycopg.connect(server.url(options="-cdefault_transaction_read_only=off"), autocommit=True) as opened:
+        for statement in statements:
+            opened.execute(statement)
+
+
+# --- restarts ---
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+@pytest.mark.parametrize("command", ["read", "import", "create"])
+def test_a_restart_during_a_command(scene, proxy, server, command, mode):
+    case = scene.cases()[command]()
+    numbers, is_restarted = count(), threading.Event()
+
+    def rule(_data: bytes) -> None:
+        if next(numbers) == 9:
+            server.restart(mode)
+            is_restarted.set()
+
+    with proxy.ruled(rule):
+        ran = scene.run(*case.words)
+        assert is_restarted.wait(60)
+    assert (ran.code, "was lost" in ran.err) == (5, True), ran
+    assert case.is_done() in {False, None}
+    assert scene.run(*case.words).code == 0
+    assert case.is_done() in {True, None}
+
+
+@pytest.mark.parametrize("command", ["import", "create", "revoke", "prune"])
+def test_a_crash_before_the_answer_to_a_commit(scene, proxy, server, command):
+    case = scene.cases()[command]()
+    is_restarted = threading.Event()
+
+    def rule(data: bytes) -> str | None:
+        if b"COMMIT\0" not in data:
+            return None
+        server.restart()
+        is_restarted.set()
+        return "drop"
+
+    with proxy.ruled(rule):
+        ran = scene.run(*case.words)
+        assert is_restarted.wait(60)
+    assert (ran.code, case.is_done()) == (5, False), ran
+    assert "was lost" in ran.err
+    assert scene.run(*case.words).code == 0
+    assert case.is_done()
+
+
+def test_a_server_that_is_stopped(scene, server):
+    server.stop("fast")
+    try:
+        for command in COMMANDS:
+            words = {"create": ["api-tokens", "create", "a"], "read": ["tokens", "list", "i1"]}.get(command)
+            if words is not None:
+                ran = scene.run(*words, *scene.where)
+                assert (ran.code, "cannot connect to the store" in ran.err) == (5, True), ran
+    finally:
+        server.start()
+
+
+# --- networks ---
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(("command", "step"), [("read", 0), ("read", 9), ("import", 15), ("create", 17), ("prune", 6)])
+def test_a_server_that_does_not_answer(scene, proxy, command, step):
+    case = scene.cases()[command]()
+    with proxy.ruled(strike_at(step, "silence")):
+        ran = scene.run(*case.words)
+    proxy.speak()
+    assert ran.code == 5, ran
+    assert case.is_done() in {False, None}
+    assert scene.run(*case.words).code == 0
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("command", ["import", "create", "revoke"])
+def test_a_commit_that_is_not_answered_is_said_to_be_unknown(scene, proxy, command):
+    case = scene.cases()[command]()
+    with proxy.ruled(lambda data: "silence" if b"COMMIT\0" in data else None):
+        ran = scene.run(*case.words)
+    proxy.speak()
+    assert (ran.code, "unknown whether" in ran.err) == (5, True), ran
+    assert case.is_done() is False
+    assert scene.run(*case.words).code == 0
+    scene.check_api_tokens()
+
+
+@pytest.mark.parametrize("step", [0, 9])
+def test_ctrl_c_ends_waiting_for_a_server_that_does_not_answer(scene, proxy, step):
+    with proxy.ruled(strike_at(step, "silence")):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tokctl", "tokens", "list", "i1", *scene.where],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=clean_environment(),
+        )
+        assert proxy.swallowed.wait(30)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=30)
+    proxy.speak()
+    assert (process.returncode, *said) == (130, "", "tokctl: interrupted.\n")
+
+
+def test_a_slow_network(scene, proxy):
+    with proxy.slow(0.003):
+        for prepare in scene.cases().values():
+            assert scene.run(*prepare().words).code == 0
+
+
+# --- a server that refuses ---
+
+
+@pytest.mark.parametrize("user", ["postgres", "modest"])
+def test_a_server_without_a_free_connection(scene, server, proxy, user):
+    admin(server, "DROP ROLE IF EXISTS modest", "CREATE ROLE modest LOGIN")
+    url = scene.url.replace("postgres@", f"{user}@")
+    with ExitStack() as opened:
+        with suppress(psycopg.OperationalError):
+            while True:
+                opened.enter_context(psycopg.connect(server.url(user=user)))
+        for words in (["tokens", "list", "i1"], ["api-tokens", "create", "a"]):
+            ran = scene.run(*words, "--store", url)
+            assert (ran.code, "refuses the connection" in ran.err) == (5, True), ran
+            assert "Try again later" in ran.err
+    assert scene.run("tokens", "list", "i1", *scene.where).code == 0
+
+
+def test_a_user_who_is_dropped_or_locked_out(scene, server, proxy):
+    admin(server, "DROP ROLE IF EXISTS leaving", "CREATE ROLE leaving LOGIN SUPERUSER")
+    words = ["tokens", "list", "i1", "--store", scene.url.replace("postgres@", "leaving@")]
+    assert scene.run(*words).code == 0
+    numbers = count()
+
+    def rule(_data: bytes) -> None:
+        if next(numbers) == 9:
+            admin(
+                server,
+                "ALTER ROLE leaving NOLOGIN",
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'leaving'",
+            )
+
+    with proxy.ruled(rule):
+        ran = scene.run(*words)
+    assert (ran.code, "was lost" in ran.err) == (5, True)
+    ran = scene.run(*words)
+    assert (ran.code, "not permitted to log in" in ran.err) == (6, True)
+    admin(server, "DROP ROLE leaving")
+    ran = scene.run(*words)
+    assert (ran.code, 'role "leaving" does not exist' in ran.err) == (6, True)
+    assert "Check user, password and database" in ran.err
+
+
+@pytest.mark.parametrize("command", ["read", "import", "prune", "create", "revoke"])
+def test_a_permission_that_is_revoked(scene, server, command):
+    schema = scene.place.rpartition("%3D")[2]
+    case = scene.cases()[command]()
+    admin(
+        server,
+        "DROP ROLE IF EXISTS limited",
+        "CREATE ROLE limited LOGIN",
+        f"GRANT USAGE ON SCHEMA {schema} TO limited",
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO limited",
+        f"REVOKE SELECT ON {schema}.token FROM limited",
+    )
+    try:
+        words = [str(word).replace("postgres@", "limited@") for word in case.words]
+        ran = scene.run(*words)
+        assert (ran.code, "does not allow this: permission denied" in ran.err) == (6, True), ran
+        assert case.is_done() in {False, None}
+    finally:
+        admin(server, "DROP OWNED BY limited", "DROP ROLE limited")
+    assert scene.run(*case.words).code == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_read_only_database(scene, server, command):
+    case = scene.cases()[command]()
+    admin(server, "ALTER DATABASE tests SET default_transaction_read_only = on")
+    try:
+        ran = scene.run(*case.words)
+    finally:
+        admin(server, "ALTER DATABASE tests RESET default_transaction_read_only")
+    if command == "read":
+        assert ran.code == 0
+    else:
+        assert (ran.code, "read-only" in ran.err) == (6, True), ran
+        assert case.is_done() in {False, None}
+    assert scene.run(*case.words).code == 0
+    scene.check_api_tokens()
+
+
+@pytest.mark.parametrize("command", ["read", "import", "prune", "create", "rotate", "revoke"])
+def test_a_table_that_is_locked(scene, server, monkeypatch, command):
+    case = scene.cases()[command]()
+    monkeypatch.setattr(database, "LOCK_TIMEOUT_SECONDS", 0.1)
+    schema = scene.place.rpartition("%3D")[2]
+    with psycopg.connect(server.url()) as other:
+        other.execute(f"LOCK TABLE {schema}.token, {schema}.instance, {schema}.api_token IN ACCESS EXCLUSIVE MODE")
+        ran = scene.run(*case.words)
+    assert (ran.code, "is locked" in ran.err) == (6, True), ran
+    assert case.is_done() in {False, None}
+    assert scene.run(*case.words).code == 0
+
+
+# --- storage ---
+
+
+def test_a_full_disk(scene, server, tmp_path):
+    """A file system of a few megabytes, on which the database of a store is."""
+    folder = server.folder / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=11m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("needs the permission to mount a file system")
+    shutil.chown(folder, USER)
+    try:
+        with psycopg.connect(server.url(), autocommit=True) as opened:
+            opened.execute(f"CREATE TABLESPACE small LOCATION '{folder}'")
+            opened.execute("CREATE DATABASE small TEMPLATE template0 TABLESPACE small")
+        url = server.url("small")
+        file = tmp_path / "many.ndjson"
+        file.write_bytes(ndjson(tokens(20, "i1")))
+        assert scene.run("store", "import", file, "--store", url).code == 0
+        file.write_bytes(ndjson(tokens(12000, "i2", variables={"text": "x" * 500})))
+        ran = scene.run("store", "import", file, "--store", url)
+        assert (ran.code, "the disk is full" in ran.err) == (6, True), ran
+        with open_store(url) as store:
+            assert (store.info().instances, store.info().tokens) == (1, 20)
+        assert scene.run("tokens", "list", "i1", "--store", url).code == 0
+        subprocess.run(["mount", "-o", "remount,size=200m", str(folder)], check=True)
+        assert scene.run("store", "import", file, "--store", url).code == 0
+        with psycopg.connect(server.url(), autocommit=True) as opened:
+            opened.execute("DROP DATABASE small")
+            opened.execute("DROP TABLESPACE small")
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)

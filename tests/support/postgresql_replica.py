@@ -1,0 +1,74 @@
+"""A PostgreSQL server with a replica that follows it, and takes its place when it is promoted."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+
+from support.postgresql_server import DATABASE, USER, PostgreSQLServer, temporary_server
+
+
+class Replica(PostgreSQLServer):
+    """A hot standby: it can be read from, and be promoted."""
+
+    def follow(self, primary: PostgreSQLServer) -> None:
+        """Copy the data of a server, and follow it from then on."""
+        self.folder.chmod(0o755)
+        if self.folder.owner() != primary.data.owner():
+            shutil.chown(self.folder, USER)
+        source = f"host={primary.folder} port={primary.port} user={USER} dbname=postgres"
+        self._run("pg_basebackup", "-d", source, "-D", str(self.data), "-R", "-X", "stream", "-c", "fast", "--no-sync")
+        with (self.data / "postgresql.auto.conf").open("a", encoding="ascii") as file:
+            file.write(f"unix_socket_directories = '{self.folder}'\nsynchronous_standby_names = ''\n")
+        self.start()
+
+    def promote(self) -> None:
+        """Make it a primary."""
+        self._run("pg_ctl", "promote", "-D", str(self.data), "-w")
+
+
+class ReplicatedServers:
+    """A primary and its replica; each commit waits until the replica has it."""
+
+    def __init__(self, primary: PostgreSQLServer, replica: Replica) -> None:
+        self.primary = primary
+        self.replica = replica
+
+    def url(self, attributes: str = "read-write", **parameters: str) -> str:
+        """Return the URL of the database on the one of them that is the primary."""
+        words = {
+            "host": f"{self.primary.folder},{self.replica.folder}",
+            "port": f"{self.primary.port},{self.replica.port}",
+            "user": USER,
+            "target_session_attrs": attributes,
+        } | parameters
+        return f"postgresql:///{DATABASE}?" + "&".join(f"{name}={quote(value)}" for name, value in words.items())
+
+    def fail_over(self) -> None:
+        """Kill the primary, and promote the replica."""
+        self.primary.stop()
+        self.replica.promote()
+
+
+@contextmanager
+def replicated_servers() -> Iterator[ReplicatedServers]:
+    """Run a primary and a replica with synchronous replication."""
+    with temporary_server(synchronous_commit="on") as primary:
+        replica = Replica(Path(tempfile.mkdtemp(prefix="tokctl-pg-")))
+        try:
+            replica.follow(primary)
+            with psycopg.connect(primary.url(), autocommit=True) as connection:
+                connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+                connection.execute("SELECT pg_reload_conf()")
+                replicas = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
+                while connection.execute(replicas).fetchone() != (1,):
+                    connection.execute("SELECT pg_sleep(0.01)")
+            yield ReplicatedServers(primary, replica)
+        finally:
+            replica.remove()

@@ -58,7 +58,11 @@ class Sessions:
         values = read_cookies(request.headers.get(b"cookie", b""), _name_cookie(secure=secure))
         if not values:
             raise self.authenticator.reject(NO_CREDENTIAL, request.client)
-        token, started, renewed = await self._verify(values, request, since)
+        try:
+            token, started, renewed = await self._verify(values, request, since)
+        except HTTPError:
+            request.added_headers.append(self.end(secure=secure))
+            raise
         if request.now - renewed > RENEWAL_INTERVAL:
             request.added_headers.append(self._make_cookie(token, started, request.now, secure=secure))
         return self.authenticator.get_caller(token, request.client)

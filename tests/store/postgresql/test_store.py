@@ -285,7 +285,7 @@ def test_a_restart_of_the_server_is_noticed_and_survived():
 
 def test_the_roles_of_the_documentation():
     """What each may do, and not more."""
-    create, grant = re.findall(r"```sql\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL)
+    create, grant = re.findall(r"```sql[^\n]*\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL)
     with temporary_server() as server:
         with psycopg.connect(server.url(), autocommit=True) as connection:
             for statement in create.split(";")[:-1]:

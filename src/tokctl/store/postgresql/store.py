@@ -48,18 +48,20 @@ class PostgreSQLStore(SqlStore):
 
     def _open(self, *, create: bool = False, unfinished: bool = False) -> None:
         """Check the store, in one exchange with the server if it is up to date. Raises as ``prepare``."""
-        if not self._writes:
-            self.database.query_limit_ms = int(QUERY_LIMIT_SECONDS * 1000)
+        query_limit_ms = 0 if self._writes else int(QUERY_LIMIT_SECONDS * 1000)
+        self.database.query_limit_ms = query_limit_ms
         if not self._read_opening(unfinished=unfinished):
+            self.database.end()
             self.database.detect_pooler()
             self.database.set_limits(query_limit_ms=0)
             prepare(self.database, create=create, unfinished=unfinished)
-            self._open(unfinished=unfinished)
-        elif self._writes:
+            self.database.query_limit_ms = query_limit_ms
+            self._read_opening(unfinished=unfinished)
+        if self._writes:
             self.database.set_limits()
 
     def _read_opening(self, *, unfinished: bool) -> bool:
-        """Read what has to be known before a store is used, and show that moment; returns whether it can be used."""
+        """Read what has to be known before a store is used, and show that moment; returns whether that is enough."""
         try:
             rows = self.database.fetch(_OPENING) if self._writes else self.database.begin(_OPENING)
         except UnreachableStoreError:
@@ -70,10 +72,7 @@ class PostgreSQLStore(SqlStore):
         facts: dict[str, int] = dict(rows)
         self.database.note_server_process(facts["process_id"])
         self._shown = [row for row in rows if row[0] not in {"schema", "process_id"}]
-        is_usable = is_current(facts.get("schema")) and (unfinished or "copy" not in facts)
-        if not is_usable:
-            self.database.end()
-        return is_usable
+        return is_current(facts.get("schema")) and (unfinished or "copy" not in facts)
 
     def revisions(self) -> Revisions:
         if self._writes or not self.database.is_in_transaction:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from itertools import chain
 
-from tokctl.model.tokens import Token
+from tokctl.model.tokens import Token, decode_context
 from tokctl.store.sql.batch import SqlBatch, update_conflict
 from tokctl.store.sql.rows import TOKEN_COLUMNS, token_row
 from tokctl.store.sqlite.database import SQLiteDatabase
@@ -29,7 +29,7 @@ class SQLiteBatch(SqlBatch):
 
     def write_tokens(self, tokens: Sequence[tuple[int, Token]]) -> tuple[int, int]:
         connection = self.database.connection
-        rows = [(pk, *token_row(token)) for pk, token in tokens]
+        rows = [(pk, *token_row(token, decode_context(token.execution_context))) for pk, token in tokens]
         last, before = self._last_token(), connection.total_changes
         for start in range(0, len(rows), ROWS_PER_STATEMENT):
             part = rows[start : start + ROWS_PER_STATEMENT]

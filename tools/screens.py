@@ -48,10 +48,11 @@ SCREENS = {
     "explain": "explain JOIN",
     "flow": "flow @latest",
     "perf": "perf --limit 10",
+    "diagram": "diagram @latest",
 }
 DIAGRAMS = {
-    "diagram-instance": "diagram @latest",
-    "diagram-process": "diagram --process order-processing --heat time",
+    "diagram-instance": "diagram @latest --format svg",
+    "diagram-process": "diagram --process order-processing --heat time --format svg",
 }
 """Commands that draw pictures themselves."""
 ALL_SCREENS = {
@@ -66,6 +67,7 @@ ALL_SCREENS = {
     "debug-by-error": "debug --by error",
     "debug-rules": "debug --list-rules",
     "explain-instance": "explain @latest",
+    "diagram-process": "diagram --process order-processing --heat time",
     "perf-by-worker": "perf --by worker --limit 10",
     "store-info": "store info",
     "store-check": "store check",

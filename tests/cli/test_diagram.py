@@ -24,6 +24,7 @@ PICTURES = {
     "diagram-process": ["--process", "order-processing", "--heat", "time"],
     "diagram-model": ["--model", MODEL],
 }
+WIDTHS = (40, 80, 200)
 NOTE = "The model has no diagram: the elements are laid out automatically.\n"
 
 
@@ -37,19 +38,53 @@ def demo(tmp_path_factory):
     return path
 
 
+def compare(name, text):
+    """See ``tests/render/formats/test_table.py``."""
+    path = GOLDEN / name
+    if os.environ.get("TOKCTL_GOLDEN") == "write":
+        path.write_text(text)
+    assert text == path.read_text()
+
+
 @pytest.mark.parametrize("name", PICTURES)
 def test_pictures_are_as_they_were(tokctl, demo, name):
-    """See ``tests/render/formats/test_table.py``."""
-    ran = tokctl("diagram", *PICTURES[name], "--store", demo, now=NOW)
+    ran = tokctl("diagram", *PICTURES[name], "--store", demo, "--format", "svg", now=NOW)
     assert (ran.code, ran.err) == (0, NOTE)
-    path = GOLDEN / f"{name}.svg"
-    if os.environ.get("TOKCTL_GOLDEN") == "write":
-        path.write_text(ran.out)
-    assert ran.out == path.read_text()
+    compare(f"{name}.svg", ran.out)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", PICTURES)
+def test_drawings_are_as_they_were(tokctl, demo, name, width):
+    ran = tokctl("diagram", *PICTURES[name], "--store", demo, "--utc", now=NOW, width=width)
+    assert (ran.code, ran.err) == (0, "")
+    compare(f"{name}-{width}.txt", ran.out)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("colour", {"tty": True}), ("ascii", {"tty": True, "encoding": "ascii"})],
+)
+def test_drawings_on_terminals_are_as_they_were(tokctl, demo, name, options):
+    words = ["--color", "always" if name == "colour" else "never", "--no-pager", "--utc"]
+    ran = tokctl("diagram", *PICTURES["diagram-process"], "--store", demo, *words, now=NOW, **options)
+    assert ran.code == 0
+    compare(f"diagram-{name}.txt", ran.out)
+
+
+def test_a_pipe_has_80_columns(tokctl, demo, monkeypatch):
+    ran = tokctl("diagram", "@latest", "--store", demo, now=NOW, width="")
+    assert ran.out == tokctl("diagram", "@latest", "--store", demo, now=NOW, width=80).out
+
+
+def test_a_failed_token_is_seen(tokctl, demo):
+    ran = tokctl("diagram", "-p", "order-processing", "--store", demo, now=NOW, width=80)
+    assert "✗1" in ran.out
+    assert "✗ FAILED" in ran.out
 
 
 def test_the_format_follows_from_the_name(tokctl, tmp_path):
-    for name, start in (("a.svg", b"<svg"), ("b.PNG", b"\x89PNG")):
+    for name, start in (("a.svg", b"<svg"), ("b.PNG", b"\x89PNG"), ("c.txt", "╭─start".encode())):
         ran = tokctl("diagram", "--model", MODEL, "--out", tmp_path / name, "--quiet")
         assert ran == (0, "", "")
         assert (tmp_path / name).read_bytes().startswith(start)
@@ -57,21 +92,26 @@ def test_the_format_follows_from_the_name(tokctl, tmp_path):
 
 def test_only_a_period_is_drawn(tokctl, demo):
     def drawn(*options):
-        ran = tokctl("diagram", "--process", "order-processing", "--store", demo, *options, now=NOW)
+        ran = tokctl("diagram", "--process", "order-processing", "--store", demo, "-f", "svg", *options, now=NOW)
         return sum("unreached" in group.get("class") for group in groups(ET.fromstring(ran.out)).values())
 
     assert drawn() < drawn("--since", "5m")
 
 
 def test_an_earlier_state_is_drawn(tokctl, demo):
-    ran = tokctl("diagram", "@latest", "--store", demo, "--at", "5m", now=NOW)
+    ran = tokctl("diagram", "@latest", "--store", demo, "--at", "5m", "--utc", now=NOW)
     assert "as of 2025-06-02T11:55:00.000Z" in ran.out
 
 
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["--out", "x.gif"], 2, "cannot tell the format of --out x.gif. Use a name that ends in .svg or .png."),
+        (
+            ["--out", "x.gif"],
+            2,
+            "cannot tell the format of --out x.gif. Use a name that ends in .svg, .png or .txt, or --format.",
+        ),
+        (["--format", "svgg"], 2, "invalid --format 'svgg' (did you mean 'svg'?). Valid: text, svg, png."),
         (["--heat", "tme"], 2, "invalid --heat 'tme' (did you mean 'time'?). Valid: time, visits."),
         (["i", "--process", "p"], 2, "INSTANCE cannot be used with --process. Remove one of them."),
         (["--process", ""], 2, "--process is empty. Give it a pattern, or remove it."),

@@ -23,7 +23,7 @@ def test_a_piped_response_is_reported_as_of_an_earlier_time(tokctl, orders, tmp_
     words = ["--process", "*", "--file", "-", "--at", "10m", "--out", tmp_path / "a.html"]
     assert tokctl("report", *words, stdin=orders.read_bytes()) == (0, "", "")
     text = check_page((tmp_path / "a.html").read_text()).text()
-    assert "As of 2025-01-11T10:30:00.000Z, from standard input" in text
+    assert "State at 2025-01-11 10:30:00 UTC, from standard input" in text
 
 
 class Incomplete(DocumentedServer):

@@ -8,13 +8,14 @@ from support.builders import at, instance, token, tokens
 from tokctl.analysis.redaction import Redactor
 from tokctl.engines.file import FileEngine
 from tokctl.errors import NotFoundError
-from tokctl.services.report import MAX_TREE_LINES, InstanceReport, OverviewReport, read_report
+from tokctl.services.report import MAX_TREE_LINES, InstanceReport, OverviewReport, ReportReader
 
 NOW = at(3600)
 
 
 def read(engine, ids, *, redact=()):
-    return read_report(engine, ids, NOW, source=("a.json", "file"), redaction=Redactor(redact), clock=lambda: NOW)
+    reader = ReportReader(engine, NOW, source=("a.json", "file"), redaction=Redactor(redact), clock=lambda: NOW)
+    return reader.read_instance(ids[0]) if len(ids) == 1 else reader.read_instances(ids)
 
 
 def make_engine(*records):

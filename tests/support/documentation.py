@@ -61,14 +61,18 @@ def fences(page: Path) -> list[Fence]:
 
 def command_lines(page: Path) -> list[CommandLine]:
     """The lines behind ``$`` in a page's ``console`` fences, those that go on in the next line joined."""
+    return [line for fence in fences(page) for line in command_lines_of(fence, page.name)]
+
+
+def command_lines_of(fence: Fence, page: str) -> list[CommandLine]:
+    """The command lines of one fence; none if it is not a ``console`` fence."""
+    if fence.language != "console":
+        return []
     found = []
-    for fence in fences(page):
-        if fence.language != "console":
-            continue
-        joined = re.sub(r"\\\n\s*", lambda match: "\0" * match[0].count("\n"), fence.text)
-        for offset, line in enumerate(joined.splitlines()):
-            if line.startswith("$ "):
-                code = re.search(r"#.*exit code (\d+)", line)
-                text = line[2:].replace("\0", "")
-                found.append(CommandLine(f"{page.name}:{fence.line + offset}", text, int(code[1]) if code else 0))
+    joined = re.sub(r"\\\n\s*", lambda match: "\0" * match[0].count("\n"), fence.text)
+    for offset, line in enumerate(joined.splitlines()):
+        if line.startswith("$ "):
+            code = re.search(r"#.*exit code (\d+)", line)
+            text = line[2:].replace("\0", "")
+            found.append(CommandLine(f"{page}:{fence.line + offset}", text, int(code[1]) if code else 0))
     return found

@@ -49,16 +49,23 @@ class VariantCounter:
         """The number of different variants."""
         return len(self._counts)
 
+    def count(self, process_id: str | None, elements: tuple[str, ...], *, ended: bool) -> int:
+        """Return the number of instances of a variant."""
+        return self._counts[process_id, elements, ended]
+
+    def share(self, process_id: str | None, elements: tuple[str, ...], *, ended: bool) -> float:
+        """Return the part of the instances whose order is known, 0 to 1, that a variant has."""
+        return self.count(process_id, elements, ended=ended) / (self._counts.total() or 1)
+
     def most_common(self, limit: int) -> list[Variant]:
         """Return the commonest variants, equally common ones in the order in which they were added."""
-        total = self._counts.total()
         return [
             Variant(
                 process_id=key[0],
                 elements=key[1],
                 ended=key[2],
                 instances=instances,
-                share=instances / total,
+                share=self.share(key[0], key[1], ended=key[2]),
                 example=self._examples[key],
             )
             for key, instances in self._counts.most_common(limit)

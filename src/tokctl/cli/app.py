@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -258,19 +259,17 @@ class App:
         from tokctl.render import emit
         from tokctl.render.result import Listing
 
-        self.hide_progress()
         if self._reading is not None and isinstance(result, Listing) and isinstance(result.items, Iterator):
             result.items = self._reading.hide_before_each(result.items)
-        out, pager = replace(self.out, source=self.describe_source()), ""
-        if out.tty and not self.flags.get("no_pager") and os.environ.get("TERM", "dumb") != "dumb":
-            from tokctl.cli.pager import choose_pager, page
-
-            pager = choose_pager(os.environ)
-        if not pager:
+        with self.open_output() as out:
             emit(result, out)
-            return
-        with page(sys.stdout, pager, os.environ) as stream:
-            emit(result, replace(out, stream=stream))
+
+    def open_output(self) -> AbstractContextManager[Output]:
+        """Return the output; what is written to it goes through a pager if it is longer than the terminal."""
+        from tokctl.cli.pager import open_paged
+
+        self.hide_progress()
+        return open_paged(replace(self.out, source=self.describe_source()), wanted=not self.flags.get("no_pager"))
 
     @property
     def _shortens_ids(self) -> bool:

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Annotated
 
+from msgspec.structs import replace
+
 from tokctl.cli import options as opt
-from tokctl.cli.app import INSPECT_PANEL, App, command
+from tokctl.cli.app import INSPECT_PANEL, NON_TERMINAL_WIDTH, App, command
 from tokctl.cli.completion import complete_instance
 from tokctl.cli.filters import build_token_filter, check_patterns
 from tokctl.cli.output_files import open_target
 from tokctl.cli.progress import report_unread
 from tokctl.diagram.activity_marks import Heat
+from tokctl.diagram.model import read_model
 from tokctl.engines.ids import resolve_instance
 from tokctl.engines.projection import Projection
 from tokctl.errors import UsageError
 from tokctl.input_files import input_name, read_chunks
 from tokctl.model.filters import ALL_TOKENS
-from tokctl.services.diagram import DiagramQuery, DrawnDiagram, convert_to_png, draw_activity, draw_model
+from tokctl.services.diagram import DiagramFacts, DiagramQuery, DrawnDiagram, convert_to_png, read_activity
 from tokctl.text import suggest
+
+FORMATS = {"text": "txt", "svg": "svg", "png": "png"}
+"""Format → the end of the names of its files."""
+
+
+def _complete_format(incomplete: str) -> list[str]:
+    return [form for form in FORMATS if form.startswith(incomplete.lower())]
 
 
 def _complete_heat(incomplete: str) -> list[str]:
@@ -53,22 +65,37 @@ def draw_diagram(
             "BPMN file to draw (default: the model that the source has). Without INSTANCE, it is all that is drawn.",
         ),
     ] = None,
-    out: Annotated[str | None, opt.path("FILE", "File to write, .svg or .png (default: an SVG to stdout).")] = None,
+    form: Annotated[
+        str | None,
+        opt.option(
+            "FORMAT",
+            "text, svg or png (default: by the name of --out, else text).",
+            "-f --format",
+            complete=_complete_format,
+        ),
+    ] = None,
+    out: Annotated[
+        str | None, opt.path("FILE", "File to write, such as a.svg, a.png or a.txt (default: stdout).")
+    ] = None,
 ) -> int:
-    """Draw the BPMN diagram of an instance, or of all instances of a process, as SVG or PNG.
+    """Draw the BPMN diagram of an instance, or of all instances of a process: as text, SVG or PNG.
 
     Use it to see where tokens are, which way they took, and what they never reached.
 
-    Visited elements are tinted, flows that tokens took are bold, and the rest is pale. Badges count the live tokens in
-    each state. A count such as ×3 is the number of visits or of tokens that took a flow; it is shown if there were
-    several, and always for --process. ≈ marks flows that are not recorded but follow from the times and the model,
-    ? and ≥ flows that further tokens may have taken. The diagram of a single instance shows its critical path, as
-    'tokctl flow' does. --heat colours elements by the time that tokens spent in them, or by visits.
+    In a picture, visited elements are tinted, flows that tokens took are bold, and the rest is pale. Badges count the
+    live tokens in each state. A count such as ×3 is the number of visits or of tokens that took a flow; it is shown if
+    there were several, and always for --process. ≈ marks flows that are not recorded but follow from the times and the
+    model, ? and ≥ flows that further tokens may have taken. The diagram of a single instance shows its critical path,
+    as 'tokctl flow' does. --heat colours elements by the time that tokens spent in them, or by visits.
 
-    A model without a diagram is laid out automatically, without lanes, data and artifacts. PNG requires the extra
-    png.
+    As text, the elements are boxes in rows that fit the terminal, or 80 columns in a pipe. What tokens did not reach is
+    dashed, the critical path is heavy. Where lines cross, the vertical one passes over the other. Flows that have no
+    room are listed below, and so are message flows.
+
+    A picture of a model without a diagram is laid out automatically, without lanes, data and artifacts. PNG requires
+    the extra png.
     """
-    is_png = _check_target(out)
+    form = _choose_format(form, out)
     if heat is not None and heat not in set(Heat):
         raise UsageError(f"invalid --heat '{heat}'{suggest(heat, Heat)}.", f"Valid: {', '.join(Heat)}.")
     if process is not None and instance is not None:
@@ -81,7 +108,7 @@ def draw_diagram(
     if file is not None and instance is None and process is None:
         if since or until or heat:
             raise UsageError("--since, --until and --heat need INSTANCE or --process.", "Add one, or remove them.")
-        drawn = draw_model(file[1], file[0], dark=not is_png)
+        facts = DiagramFacts(model=read_model(file[1], file[0]))
     else:
         where = build_token_filter(app, since=since, until=until) if since or until else ALL_TOKENS
         engine = app.open_engine(Projection.VISITS_WITH_FLOWS)
@@ -93,21 +120,48 @@ def draw_diagram(
             heat=None if heat is None else Heat(heat),
             model=file,
         )
-        drawn = draw_activity(engine, query, app.now, dark=not is_png)
+        facts = read_activity(engine, query, app.now)
         exit_code = report_unread(app, engine)
-    _write(app, drawn, out, is_png=is_png)
+    if form == "text":
+        _write_text(app, facts, out)
+    else:
+        _write_picture(app, facts.draw(dark=form == "svg"), out, is_png=form == "png")
     return exit_code
 
 
-def _check_target(out: str | None) -> bool:
-    """Return whether the picture is a PNG. Raises UsageError: the name is that of another format."""
-    ending = "" if out is None else out.lower().rpartition(".")[2]
-    if out is not None and ending not in {"svg", "png"}:
-        raise UsageError(f"cannot tell the format of --out {out}.", "Use a name that ends in .svg or .png.")
-    return ending == "png"
+def _choose_format(form: str | None, out: str | None) -> str:
+    """Return the format. Raises UsageError: it is unknown, does not fit the name of the file, or to a terminal."""
+    if form is not None and form not in FORMATS:
+        raise UsageError(f"invalid --format '{form}'{suggest(form, FORMATS)}.", f"Valid: {', '.join(FORMATS)}.")
+    if out is not None and form is None:
+        ending = out.lower().rpartition(".")[2]
+        form = next((name for name, known in FORMATS.items() if known == ending), None)
+        if form is None:
+            raise UsageError(
+                f"cannot tell the format of --out {out}.", "Use a name that ends in .svg, .png or .txt, or --format."
+            )
+    if form == "png" and out is None and sys.stdout.isatty():
+        raise UsageError("a PNG cannot be written to the terminal.", "Name a file with --out.")
+    return form or "text"
 
 
-def _write(app: App, drawn: DrawnDiagram, out: str | None, *, is_png: bool) -> None:
+def _write_text(app: App, facts: DiagramFacts, out: str | None) -> None:
+    from tokctl.render.views.diagram import PIPE_WIDTH, write_drawing
+
+    width = PIPE_WIDTH if app.out.width == NON_TERMINAL_WIDTH else app.out.width
+    if out is None:
+        with app.open_output() as output:
+            write_drawing(facts, output, width)
+    else:
+        text = io.StringIO()
+        write_drawing(facts, replace(app.out, stream=text, tty=False, color=False, unicode=True), width)
+        with open_target(out) as stream:
+            stream.write(text.getvalue().encode())
+    for note in facts.notes:
+        app.notify(note)
+
+
+def _write_picture(app: App, drawn: DrawnDiagram, out: str | None, *, is_png: bool) -> None:
     data = convert_to_png(drawn.drawing) if is_png else drawn.drawing.svg.encode()
     with open_target(out) as stream:
         stream.write(data)
@@ -120,6 +174,7 @@ app = command(
     shared_options=(*opt.ENGINE, *opt.AT),
     panel=INSPECT_PANEL,
     examples=(
+        "tokctl diagram @latest",
         "tokctl diagram @latest --out order.svg",
         "tokctl diagram --process order-processing --since 1d --heat time --out order.png",
         "tokctl diagram --model order.bpmn --out order.svg",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import shlex
 import shutil
@@ -11,7 +12,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import IO, TextIO, cast
 
+from msgspec.structs import replace
+
 from tokctl.render.formats.layout import width
+from tokctl.render.result import Output
 
 DEFAULT_PAGER = "less"
 LESS_FLAGS = "FRX"  # quit if it fits on one screen, show colours, leave the text on the screen
@@ -24,6 +28,17 @@ def choose_pager(environ: Mapping[str, str]) -> str:
         if name in environ:
             return "" if environ[name].strip() in {"", "cat"} else environ[name]
     return DEFAULT_PAGER if shutil.which(DEFAULT_PAGER) else ""
+
+
+@contextmanager
+def open_paged(out: Output, *, wanted: bool) -> Iterator[Output]:
+    """Yield an output; if a pager is ``wanted``, text that is longer than the terminal goes through it."""
+    pager = choose_pager(os.environ) if wanted and out.tty and os.environ.get("TERM", "dumb") != "dumb" else ""
+    if not pager:
+        yield out
+        return
+    with page(out.stream, pager, os.environ) as stream:
+        yield replace(out, stream=stream)
 
 
 @contextmanager

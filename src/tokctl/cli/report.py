@@ -9,11 +9,12 @@ from tokctl.cli import options as opt
 from tokctl.cli.app import INSPECT_PANEL, App, command
 from tokctl.cli.output_files import open_target
 from tokctl.cli.progress import progress, report_unread
-from tokctl.cli.selection import select_ids
+from tokctl.cli.selection import build_instance_filter, select_ids
 from tokctl.errors import UsageError
 from tokctl.input_files import input_name
 from tokctl.report.page import load_templates, render_report
-from tokctl.services.report import read_report
+from tokctl.services.export import select_compared
+from tokctl.services.report import ReportReader
 from tokctl.store import is_store_file
 
 
@@ -22,7 +23,12 @@ def write_report(
     instances: opt.Instances = None,
     out: Annotated[str | None, opt.path("FILE", "File to write, .html (required).")] = None,
     redact: opt.Redact = None,
+    compare_with: Annotated[
+        str | None,
+        opt.option("BASE", "Show a version (v3, order:3) or a period (8d..1d) beside the instances.", "--compare"),
+    ] = None,
     process: opt.Processes = None,
+    version: Annotated[int | None, opt.option("N", "Only this version of the process.", panel=opt.FILTER_PANEL)] = None,
     since: opt.ChangedSince = None,
     until: opt.StartedBefore = None,
     troubled: opt.Troubled = False,
@@ -31,24 +37,33 @@ def write_report(
 
     Use it to hand an incident over to others, or to keep it with a ticket.
 
-    The report of a single instance shows its problems, what it waits for, the diagram, the tokens of each element with
-    errors and variables, the time line with the critical path, the tree, and the durations. That of several shows their
-    problems, diagrams coloured by time, the commonest variants, and the durations. What is derived or unknown is
-    marked.
+    The report of a single instance shows what happened and why, the diagram, the tokens of each element with errors
+    and variables, the time line with the critical path, the tree, and the durations. That of several shows their
+    problems, diagrams coloured by time, the commonest variants, the durations, and the details of the worst. What is
+    derived or unknown is marked.
+
+    --compare adds other instances of the process and shows both sides: their problems, diagrams, variants and
+    durations. The base has to match the other filters, too. Instances that match both are not part of the base.
 
     The report contains variables and error messages: remove what others must not see with --redact. It requires the
     extra report. Exit code 5: some instances could not be read.
     """
     target = _check_target(app, out)
     templates, redaction = load_templates(), Redactor(redact or ())
-    ids = select_ids(app, instances, process, since, until, troubled=troubled)
+    base = None
+    if compare_with is None:
+        ids = select_ids(app, instances, process, since, until, troubled=troubled, version=version)
+    elif instances or troubled:
+        raise UsageError("--compare cannot be used with INSTANCE or --troubled.", "Use --process.")
+    else:
+        where = build_instance_filter(app, process, since, until, version)
+        ids, base = select_compared(app.engine, where, compare_with, app.now)
     settings, engine = app.settings, app.engine
     name = input_name("-") if settings.kind == "file" and settings.file == "-" else app.describe_source()
     app.stop_progress()
-    with progress("Reading instances", len(ids)) as step:
-        report = read_report(
+    with progress("Reading instances", len(ids) + (len(base[1]) if base else 0)) as step:
+        reader = ReportReader(
             engine,
-            ids,
             app.now,
             source=(name, settings.kind),
             redaction=redaction,
@@ -56,6 +71,8 @@ def write_report(
             thresholds=settings.debug,
             step=step,
         )
+        is_single = len(ids) == 1 and base is None
+        report = reader.read_instance(ids[0]) if is_single else reader.read_instances(ids, base=base)
     with open_target(target) as stream:
         stream.write(render_report(report, templates).encode("utf-8", "replace"))
     for pattern in redaction.patterns:
@@ -83,5 +100,6 @@ app = command(
         "tokctl report @latest --out incident.html",
         "tokctl report --troubled --out incidents.html --redact 'variables.*'",
         "tokctl report --process order-processing --since 1d --out orders.html",
+        "tokctl report --process order-processing --since 1d --compare 8d..1d --out orders.html",
     ),
 )

@@ -33,7 +33,8 @@ class DiagramElement(Struct, frozen=True, kw_only=True):
     ``kind`` is the name of its XML element, ``parent`` the process, sub-process or collaboration that contains it.
     ``events`` are the kinds of its event definitions. ``source`` and ``target`` are the ends of a flow; ``default`` and
     ``conditional`` tell how a sequence flow starts. ``loop`` is ``parallel``, ``sequential`` or ``loop``.
-    ``process`` is the process of a pool. ``direction`` is that of an association: ``None``, ``One`` or ``Both``.
+    ``process`` is the process of a pool, ``members`` are the flow nodes of a lane. ``direction`` is that of an
+    association: ``None``, ``One`` or ``Both``.
     """
 
     id: str
@@ -55,6 +56,7 @@ class DiagramElement(Struct, frozen=True, kw_only=True):
     conditional: bool = False
     process: str | None = None
     direction: str = "None"
+    members: tuple[str, ...] = ()
 
     @property
     def is_container(self) -> bool:
@@ -153,6 +155,7 @@ def _read_element(node: XmlElement, parent: str | None) -> DiagramElement:
         conditional="conditionExpression" in texts,
         process=_reference(node.get("processRef")) or None,
         direction=node.get("associationDirection", "None"),
+        members=tuple(_reference(child.text) for child in node if _local_name(child) == "flowNodeRef"),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from statistics import median
 from typing import Protocol
@@ -47,6 +48,40 @@ class LevelToPlace(Protocol):
         """Put boundary events at the activities that have a place."""
 
 
+def order_elements(
+    keys: list[str], flows: Sequence[DiagramElement], ends: Mapping[str, tuple[str, str]]
+) -> tuple[list[str], set[str]]:
+    """Return the elements, each after those that lead to it, and the flows that this ignores: they close a cycle.
+
+    This is a search in depth, first from the elements that nothing leads to. ``ends`` are the source and the target of
+    each flow.
+    """
+    leaving: dict[str, list[str]] = defaultdict(list)
+    for flow in flows:
+        leaving[ends[flow.id][0]].append(flow.id)
+    entered = {target for _, target in ends.values()}
+    found: set[str] = set()
+    done: dict[str, None] = {}
+    turned: set[str] = set()
+    for start in sorted(keys, key=lambda key: key in entered):
+        pending = [] if start in found else [(start, iter(leaving[start]))]
+        found.add(start)
+        while pending:
+            key, rest = pending[-1]
+            for flow_id in rest:
+                target = ends[flow_id][1]
+                if target not in found:
+                    found.add(target)
+                    pending.append((target, iter(leaving[target])))
+                    break
+                if target not in done:
+                    turned.add(flow_id)
+            else:
+                done[key] = None
+                pending.pop()
+    return list(done)[::-1], turned
+
+
 class Layers:
     """Connected elements of a level: their layers, and the lines between them."""
 
@@ -54,7 +89,7 @@ class Layers:
         self, level: LevelToPlace, keys: list[str], flows: list[DiagramElement], ends: dict[str, tuple[str, str]]
     ) -> None:
         self.level, self.flows, self.ends = level, flows, ends
-        order, turned = self._search(keys)
+        order, turned = order_elements(keys, flows, ends)
         forward = [flow for flow in flows if flow.id not in turned]
         targets: dict[str, list[str]] = defaultdict(list)
         for flow in forward:
@@ -82,36 +117,6 @@ class Layers:
         self._order()
         self.drops: dict[str, int] = defaultdict(int)
         self.width = self.bottom = 0.0
-
-    def _search(self, keys: list[str]) -> tuple[list[str], set[str]]:
-        """Return the elements, each after those that lead to it, and the flows that this ignores: they close a cycle.
-
-        This is a search in depth, first from the elements that nothing leads to.
-        """
-        leaving: dict[str, list[str]] = defaultdict(list)
-        for flow in self.flows:
-            leaving[self.ends[flow.id][0]].append(flow.id)
-        entered = {target for _, target in self.ends.values()}
-        found: set[str] = set()
-        done: dict[str, None] = {}
-        turned: set[str] = set()
-        for start in sorted(keys, key=lambda key: key in entered):
-            pending = [] if start in found else [(start, iter(leaving[start]))]
-            found.add(start)
-            while pending:
-                key, rest = pending[-1]
-                for flow_id in rest:
-                    target = self.ends[flow_id][1]
-                    if target not in found:
-                        found.add(target)
-                        pending.append((target, iter(leaving[target])))
-                        break
-                    if target not in done:
-                        turned.add(flow_id)
-                else:
-                    done[key] = None
-                    pending.pop()
-        return list(done)[::-1], turned
 
     def _order(self) -> None:
         for sweep in range(SWEEPS):

@@ -9,24 +9,22 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
-from tokctl.diagram.elements import FLOW_NODES, DiagramElement
+from tokctl.diagram.elements import DiagramElement
 from tokctl.diagram.interchange import Bounds, Edge, Plane, Point, Shape
 from tokctl.diagram.labels import SMALL_FONT_SIZE, text_width
 from tokctl.diagram.layers import EVENT, GATEWAY, LABEL_ROOM, ROW_GAP, Layers
+from tokctl.diagram.levels import LevelElements, group_by_parent
 from tokctl.diagram.shapes import BAND, LABEL_WIDTH
 
 TASK = 100, 80
 PADDING = 30
-_LINES = {"sequenceFlow", "association"}  # an association leads from a compensation event to its handler
 MAX_DEPTH = 50
 """Sub-processes, one in the other, that are drawn expanded."""
 
 
 def lay_out(elements: Mapping[str, DiagramElement], process: str | None = None) -> Plane:
     """Return a diagram of a process, or of all processes, in pools if the model has a collaboration."""
-    children: dict[str | None, list[DiagramElement]] = defaultdict(list)
-    for element in elements.values():
-        children[element.parent].append(element)
+    children = group_by_parent(elements)
     pools = {one.process: one for one in elements.values() if one.kind == "participant" and one.process}
     processes = [one.id for one in elements.values() if one.kind == "process" and process in {None, one.id}]
     shapes: list[Shape] = []
@@ -70,22 +68,15 @@ class _Level:
     """The elements of one process or sub-process, from (0, 0) on. ``bounds`` are those of its own elements by id."""
 
     def __init__(self, container: str, children: Mapping[str | None, list[DiagramElement]], depth: int = 0) -> None:
-        members = [one for one in children[container] if one.kind in FLOW_NODES]
-        filled = [one.id for one in members if one.is_container and children[one.id] and depth < MAX_DEPTH]
+        level = LevelElements(container, children)
+        filled = [one.id for one in level.members if one.is_container and children[one.id] and depth < MAX_DEPTH]
         self.inner = {key: _Level(key, children, depth + 1) for key in filled}
-        hosts = {one.id for one in members if one.kind != "boundaryEvent"}
-        self.attached: dict[str, list[DiagramElement]] = defaultdict(list)
-        for one in members:
-            if one.kind == "boundaryEvent" and one.attached_to in hosts:
-                self.attached[one.attached_to].append(one)
-        on_border = {one.id for several in self.attached.values() for one in several}
-        self.nodes = {one.id: one for one in members if one.id not in on_border}
+        self.attached, self.nodes, self.host, self.flows = level.attached, level.nodes, level.host, level.flows
         self.sizes = {key: self._size(one) for key, one in self.nodes.items()}
-        self.host = {event.id: key for key, events in self.attached.items() for event in events}
-        ends = self.nodes.keys() | self.host.keys()
-        self.flows = [one for one in children[container] if one.kind in _LINES and {one.source, one.target} <= ends]
         leaving = Counter(flow.source for flow in self.flows)
-        self.names = {one.id: one.name for one in members if one.id in on_border or _is_split(one, leaving[one.id])}
+        self.names = {
+            one.id: one.name for one in level.members if one.id in self.host or _is_split(one, leaving[one.id])
+        }
         self.bounds: dict[str, Bounds] = {}
         self.routes: list[Edge] = []
         self.width = self.height = 0.0

@@ -28,7 +28,7 @@ _UTC_TIME = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NOT_ASCII = re.compile("[^\x00-\x7f]")
 _ASCII_SUBSTITUTES = str.maketrans(
-    {"…": "...", "→": "->", "×": "x", "—": "-", "⋯": "~", "≥": ">=", "≈": "~"}
+    {"…": "...", "→": "->", "×": "x", "—": "-", "⋯": "~", "≥": ">=", "≈": "~", "·": "-"}
     | dict(zip("●◌‖✓⊘✗▲▼◆▪│├└─", "*o=+-x^v*-||`-", strict=True))  # states, severities, branches
     | dict(zip("▁▂▃▄▅▆▇█", ".:-=+*%#", strict=True))  # levels
     | dict.fromkeys("▏▎▍▌▋▊▉", "#")  # bars

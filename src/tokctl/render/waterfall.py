@@ -81,6 +81,17 @@ class Axis:
                 return left + (right - left) * (time - begin) / (end - begin) if end > begin else left
         return float(self.cells)
 
+    def ticks(self, distance: float = _MIN_TICK_DISTANCE) -> list[tuple[float, int]]:
+        """Return the places of ticks, at least ``distance`` cells apart, with the time since the begin (µs)."""
+        step = next((step for step in _TICK_STEPS_US if step * self._scale >= distance), None)
+        found: list[tuple[float, int]] = []
+        for piece in self.segments:
+            for offset in () if piece.omitted else self._ticks(piece, step):
+                place = self.at(self.begin + offset)
+                if not found or place - found[-1][0] >= distance:
+                    found.append((place, offset))
+        return found
+
     def text(self, signs: BarGlyphs) -> str:
         """Return the axis as a line: ticks with the time since the begin."""
         line = [" "] * self.cells

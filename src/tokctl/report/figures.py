@@ -1,4 +1,4 @@
-"""Pictures within a page: diagrams whose elements are links, and bars.
+"""Pictures within a page: diagrams whose elements are links, bars in time, and plots of durations.
 
 A page allows no inline styles, so that nothing from the data can become one. The style sheet of diagrams becomes part
 of the page's own, and the colours that a modeller has chosen become classes.
@@ -6,18 +6,27 @@ of the page's own, and the colours that a modeller has chosen become classes.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
+from tokctl.analysis.performance.statistics import DurationStatistics
 from tokctl.diagram.drawing import Drawing
 from tokctl.diagram.style import style_sheet
+from tokctl.model.durations import format_milliseconds
 from tokctl.text import one_line
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _SCOPE = ".diagram"
 _COLOR = re.compile(r"(?:color|fill):[#\w(), ]+")
+_SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
+_TICKS = (
+    *(1, 10, 100, _SECOND, 10 * _SECOND, _MINUTE, 10 * _MINUTE, _HOUR, 6 * _HOUR, _DAY, 7 * _DAY, 30 * _DAY),
+    *(365 * _DAY * 10**n for n in range(6)),
+)
+"""Durations in ms that are marked on a scale."""
 
 
 class Bar(NamedTuple):
@@ -26,6 +35,46 @@ class Bar(NamedTuple):
     left: float
     width: float
     kind: str
+
+
+class Tick(NamedTuple):
+    """A mark on an axis: its place in percent of the width, and its text."""
+
+    at: float
+    text: str
+
+
+class DurationScale:
+    """A logarithmic scale of durations (ms), as those of one process differ by orders of magnitude."""
+
+    def __init__(self, several: Iterable[DurationStatistics]) -> None:
+        values = [value for one in several for value in (one.min, one.max) if value is not None and value > 0]
+        low, high = max(min(values, default=1.0), 1.0), max(max(values, default=1.0), 10.0)
+        below = [tick for tick in _TICKS if tick <= low]
+        above = [tick for tick in _TICKS if tick >= high]
+        self._low, self._high = math.log(below[-1]), math.log(above[0] if above else high)
+        if self._high <= self._low:
+            self._high = self._low + 1.0
+        self.ticks = [Tick(self.at(tick), format_milliseconds(tick)) for tick in _TICKS if below[-1] <= tick <= high]
+
+    def at(self, ms: float) -> float:
+        """Return the place of a duration, in percent; one that is too short for the scale is at its begin."""
+        place = (math.log(max(ms, 1e-9)) - self._low) / (self._high - self._low)
+        return round(100 * min(max(place, 0.0), 1.0), 2)
+
+    def plot(self, stats: DurationStatistics) -> list[Bar]:
+        """Return the range of durations, in it the part from the median to p90, and marks of the median and of p99."""
+        low, high = stats.min, stats.max
+        if low is None or high is None or stats.p50 is None or stats.p90 is None or stats.p99 is None:
+            return []
+        p50, p90, p99 = self.at(stats.p50), self.at(stats.p90), self.at(stats.p99)
+        first, last = self.at(low), self.at(high)
+        return [
+            Bar(first, round(last - first, 2), "plot-range"),
+            Bar(p50, round(p90 - p50, 2), "plot-box"),
+            Bar(p99, 0, "plot-p99"),
+            Bar(p50, 0, "plot-p50"),
+        ]
 
 
 class DiagramEmbedding:
@@ -57,7 +106,7 @@ class DiagramEmbedding:
         return ET.tostring(root, encoding="unicode")
 
     def style_sheet(self) -> str:
-        """Return the CSS of the diagrams, which applies to them alone."""
+        """Return the CSS of the diagrams, which applies to them alone. Printed, they are light."""
         lines = [_limit_to_diagrams(line) for line in style_sheet().splitlines()]
         lines += [f"{_SCOPE} .{name}{{{style}!important}}" for style, name in self._colors.items()]
         return "\n".join(lines)
@@ -76,5 +125,5 @@ def _limit_to_diagrams(line: str) -> str:
     """Return a line of the style sheet, which is a rule or the border of a block, for elements in diagrams."""
     selectors, brace, declarations = line.partition("{")
     if not declarations:
-        return line
+        return line.replace("@media (", "@media screen and (")
     return ",".join(f"{_SCOPE} {one}" for one in selectors.split(",")) + brace + declarations

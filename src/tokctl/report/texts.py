@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterator
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
 from tokctl.analysis.performance.groups import VisitGroup
-from tokctl.model.durations import Duration, format_milliseconds
+from tokctl.model.durations import Duration, format_milliseconds, format_timedelta
 from tokctl.model.instance_status import InstanceStatus
-from tokctl.model.times import format_time
+from tokctl.model.times import LAST, format_time
 from tokctl.model.tokens import NULL
 from tokctl.text import count, shorten
 
 MAX_JSON = 20_000
 """Characters of the variables of a token."""
 UNKNOWN = "?"
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)")
 
 
-def show_time(time: datetime | None) -> str:
-    """Return a time in RFC 3339, UTC; ``?`` if it is unknown."""
-    return format_time(time) or UNKNOWN
+class TextPart(NamedTuple):
+    """A part of a text: a time as it is shown, with its exact value, or else words, with none."""
+
+    text: str
+    exact: str = ""
+
+
+def show_time(time: datetime | None) -> TextPart:
+    """Return a time in UTC to the second, with its exact value (RFC 3339); ``?`` if it is unknown."""
+    exact = format_time(time)
+    return TextPart(UNKNOWN) if exact is None else _shorten_time(exact)
+
+
+def split_times(text: str) -> Iterator[TextPart]:
+    """Yield the parts of a sentence that may contain times in RFC 3339."""
+    for number, part in enumerate(_TIME.split(text)):
+        if number % 2:
+            yield _shorten_time(part)
+        elif part:
+            yield TextPart(part)
+
+
+def _shorten_time(exact: str) -> TextPart:
+    return TextPart(f"{exact[:10]} {exact[11:19]}", exact)
+
+
+def show_age(time: datetime | None, now: datetime) -> str:
+    """Return how long ago a time was; nothing if that is unknown or not over."""
+    return "" if time is None or time == LAST or time > now else f"{format_timedelta(now - time)} ago"
 
 
 def show_duration(took: Duration | None, *, live: bool = False) -> str:
@@ -45,6 +74,12 @@ def show_statistic(group: VisitGroup, name: str) -> str:
 def show_status(status: InstanceStatus) -> str:
     """Return the status of an instance: ``~`` marks a derived one, ``?`` an unknown one."""
     return UNKNOWN if status.status is None else status.status + "~" * status.status_derived
+
+
+def show_process(status: InstanceStatus) -> str:
+    """Return the process of an instance, with its version if that is known."""
+    instance = status.instance
+    return (instance.process_id or UNKNOWN) + ("" if instance.version is None else f" v{instance.version}")
 
 
 def show_json(raw: msgspec.Raw) -> str:

@@ -49,14 +49,41 @@ class DrawnDiagram(Struct, frozen=True):
     notes: tuple[str, ...]
 
 
+class DiagramFacts(Struct, frozen=True, kw_only=True):
+    """What a drawing shows: the model of one process or of all, and what happened on it, with captions and notes."""
+
+    model: DrawableModel
+    process_id: str | None = None
+    activity: ModelActivity | None = None
+    heat: Heat | None = None
+    captions: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def draw(self, *, dark: bool = True) -> DrawnDiagram:
+        """Return the diagram as a picture."""
+        drawing = draw(
+            self.model.planes,
+            self.model.elements,
+            captions=self.captions,
+            activity=self.activity,
+            heat=self.heat,
+            dark=dark,
+        )
+        return DrawnDiagram(drawing, (*self.model.notes, *self.notes))
+
+
 def draw_model(xml: bytes, source: str, *, dark: bool = True) -> DrawnDiagram:
     """Draw the diagrams of a BPMN document. Raises InputError: it is not one, or there is nothing to draw."""
-    model = read_model(xml, source)
-    return DrawnDiagram(draw(model.planes, model.elements, dark=dark), model.notes)
+    return DiagramFacts(model=read_model(xml, source)).draw(dark=dark)
 
 
 def draw_activity(engine: Engine, query: DiagramQuery, now: datetime, *, dark: bool = True) -> DrawnDiagram:
-    """Draw a model with what happened on it; live tokens count until ``now``.
+    """Draw a model with what happened on it; see ``read_activity``."""
+    return read_activity(engine, query, now).draw(dark=dark)
+
+
+def read_activity(engine: Engine, query: DiagramQuery, now: datetime) -> DiagramFacts:
+    """Read a model and what happened on it; live tokens count until ``now``.
 
     Raises:
         NotFoundError: there is no such instance, no instance of the process, or its model is unknown.
@@ -88,8 +115,14 @@ def draw_activity(engine: Engine, query: DiagramQuery, now: datetime, *, dark: b
         facts.append(" ".join(f"{word} {format_time(time)}" for word, time in _bounds(where) if time))
     title = f"{definition.name or definition.process_id} ({definition.process_id}, version {definition.version})"
     captions = (title, " · ".join(facts))
-    drawing = draw(model.planes, model.elements, captions=captions, activity=activity, heat=query.heat, dark=dark)
-    return DrawnDiagram(drawing, (*model.notes, *_describe_differences(activity, versions, definition)))
+    return DiagramFacts(
+        model=model,
+        process_id=definition.process_id,
+        activity=activity,
+        heat=query.heat,
+        captions=captions,
+        notes=tuple(_describe_differences(activity, versions, definition)),
+    )
 
 
 def _bounds(where: TokenFilter) -> tuple[tuple[str, datetime | None], ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from glob import escape
 from typing import Any
 
 from msgspec import Struct
@@ -12,12 +13,13 @@ from msgspec.structs import replace
 
 from tokctl.analysis.redaction import Redactor
 from tokctl.engines.protocol import MAX_CONSECUTIVE_FAILURES, Engine, UnreadInstance
-from tokctl.errors import StoreError, TokctlError
+from tokctl.errors import NotFoundError, StoreError, TokctlError, UsageError
 from tokctl.model.definitions import Definition
 from tokctl.model.filters import InstanceFilter, SortOrder
 from tokctl.model.instance_status import InstanceStatus
 from tokctl.model.tokens import is_state_derived
 from tokctl.model.visits import Visit
+from tokctl.services.comparison_base import ComparedVersion, parse_base
 from tokctl.services.inspection import find_definition
 from tokctl.services.snapshot.writer import Observation, read_observations
 
@@ -58,6 +60,43 @@ def select_instances(
     report = run_debug(engine, None, now, query, limits=DebugLimits(matches=1, tokens_per_instance=1), prefix=None)
     found = {one.status.instance.instance_id for one in report.worst}
     return [instance_id for instance_id in ids if instance_id in found]
+
+
+def select_compared(
+    engine: Engine, where: InstanceFilter, given: str, now: datetime
+) -> tuple[list[str], tuple[str, list[str]]]:
+    """Return the ids of the instances that match without those of the base, and the base: a name, and its ids.
+
+    The base has to match, too, except for its version or period. An instance that belongs to both periods is not part
+    of the base.
+
+    Raises:
+        NotFoundError: no instance matches, or none of the base.
+        UsageError: the base is invalid, or a single instance.
+    """
+    base = parse_base(engine, given, now)
+    if isinstance(base, str):
+        raise UsageError(f"cannot compare with the instance {base}.", "Use a version (v3) or a period (8d..1d).")
+    if isinstance(base, ComparedVersion):
+        processes = where.processes if base.process_id is None else (escape(base.process_id),)
+        others = select_instances(engine, replace(where, processes=processes, version=base.version), now)
+        left_out = set(others)
+        ids = [one for one in select_instances(engine, where, now) if one not in left_out]
+    else:
+        if where.since is None and where.until is None:
+            # The time after the base; before it, if the base extends to the present.
+            where = replace(where, since=base.end, until=base.begin if base.end is None else None)
+        ids = select_instances(engine, where, now)
+        taken = set(ids)
+        period = replace(where, since=base.begin, until=base.end)
+        others = [one for one in select_instances(engine, period, now) if one not in taken]
+    if not ids:
+        raise NotFoundError("no process instance matches.", "See 'tokctl instances list'.")
+    if not others:
+        raise NotFoundError(
+            f"no baseline to compare with: no instance of {base.name} matches.", "See 'tokctl instances list'."
+        )
+    return ids, (base.name, others)
 
 
 class InstanceReading:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import datetime
 from glob import escape
@@ -13,17 +12,15 @@ from msgspec.structs import replace
 from tokctl.analysis.performance.comparison import compare, find_groups_only_in
 from tokctl.analysis.performance.durations import Performance
 from tokctl.analysis.performance.groups import VisitGroup
-from tokctl.engines.ids import resolve_instance
 from tokctl.engines.protocol import Engine
 from tokctl.errors import NotFoundError, UsageError
 from tokctl.model.filters import ALL_TOKENS, InstanceFilter, SortOrder, TokenFilter
 from tokctl.model.instances import Instance
-from tokctl.model.time_expressions import parse_period
+from tokctl.services.comparison_base import ComparedPeriod, ComparedVersion, parse_base
 from tokctl.text import count
 
 SORT_KEYS = ("total", "visits", "live", "mean", "p50", "p90", "p99", "max", "name", "change")
 DEFAULT_ORDER = SortOrder("total", descending=True)
-_VERSION = re.compile(r"(?:(?P<process>.+):)?v?(?P<version>\d+)")
 
 
 class PerformanceQuery(Struct, frozen=True, kw_only=True):
@@ -160,12 +157,11 @@ def _split_comparison(
     engine: Engine, selection: _Selection, given: str, now: datetime
 ) -> tuple[_Selection, _Selection]:
     """Return the two sides of a comparison: the selection without the base, and the base."""
-    known = engine.instance_ids(given, 1) == [given] if given else False
-    if not known and ".." in given:
-        return _split_by_period(engine, selection, given, now)
-    if not known and (match := _VERSION.fullmatch(given)):
-        return _split_by_version(engine, selection, match["process"], int(match["version"]))
-    base = resolve_instance(engine, given)
+    base = parse_base(engine, given, now)
+    if isinstance(base, ComparedPeriod):
+        return _split_by_period(engine, selection, base)
+    if isinstance(base, ComparedVersion):
+        return _split_by_version(engine, selection, base)
     if selection.instances == base:
         raise UsageError(f"cannot compare '{given}' with itself.", "Give another instance.")
     return (
@@ -187,10 +183,9 @@ def _base_candidates(engine: Engine, selection: _Selection) -> tuple[InstanceFil
     return InstanceFilter(processes=(escape(process),) if process else ()), excludes
 
 
-def _split_by_version(
-    engine: Engine, selection: _Selection, process: str | None, version: int
-) -> tuple[_Selection, _Selection]:
+def _split_by_version(engine: Engine, selection: _Selection, base: ComparedVersion) -> tuple[_Selection, _Selection]:
     among, excludes = _base_candidates(engine, selection)
+    process, version = base.process_id, base.version
     if process is not None:
         among, excludes = InstanceFilter(processes=(escape(process),)), selection.excludes
 
@@ -199,18 +194,14 @@ def _split_by_version(
         return found and isinstance(selection.instances, InstanceFilter)
 
     among = replace(among, version=version)
-    named = f"{process} version {version}" if process else f"version {version}"
     return (
         replace(selection, excludes=is_in_base),
-        replace(selection, instances=among, excludes=excludes, words=named),
+        replace(selection, instances=among, excludes=excludes, words=base.name),
     )
 
 
-def _split_by_period(engine: Engine, selection: _Selection, given: str, now: datetime) -> tuple[_Selection, _Selection]:
-    first, _, last = given.partition("..")
-    if not first.strip() and not last.strip():
-        raise UsageError("--compare: the period is empty.", "Use a period such as 7d..1d or 2025-01-01..2025-01-08.")
-    begin, end = parse_period(first if first.strip() else None, last if last.strip() else None, now)
+def _split_by_period(engine: Engine, selection: _Selection, base: ComparedPeriod) -> tuple[_Selection, _Selection]:
+    begin, end = base.begin, base.end
     among, excludes = _base_candidates(engine, selection)
     where = selection.where
     if isinstance(selection.instances, InstanceFilter) and where.since is None and where.until is None:
@@ -222,7 +213,7 @@ def _split_by_period(engine: Engine, selection: _Selection, given: str, now: dat
             selection,
             instances=among,
             excludes=excludes,
-            words=given.strip(),
+            words=base.name,
             where=replace(selection.where, since=begin, until=end),
         ),
     )

@@ -34,6 +34,7 @@ _TITLES = {
     403: "Not allowed",
     404: "Not found",
     405: "Not allowed",
+    422: "Too large",
     429: "Too many attempts",
     503: "Not available",
 }
@@ -147,7 +148,7 @@ class Pages:
         return await _read(services, query, make)
 
     def _render_report(self, report: Report, note: str, query: Query) -> tuple[Headers, bytes]:
-        template, values, style, script = prepare_report(report)
+        template, values, style, script = prepare_report(report, lambda one: make_link("instance", id=one))
         process = report.body.status.instance.process_id if isinstance(report.body, InstanceReport) else None
         more = {"process": process, "note": note}
         return self.renderer.render(template, query.authenticated.token, **values | more, style=style, script=script)

@@ -12,7 +12,7 @@ from tokctl.errors import NotFoundError
 from tokctl.model.filters import SortOrder
 from tokctl.model.instance_status import InstanceStatus
 from tokctl.server.http_errors import HTTPError, instance_not_found
-from tokctl.services.report import Report, read_report
+from tokctl.services.report import Report, ReportReader
 from tokctl.store.protocol import Store
 from tokctl.text import count
 
@@ -37,7 +37,7 @@ def read_instance(store: Store, instance_id: str, now: datetime, thresholds: Map
             f"This page shows at most {count(MAX_TOKENS, 'token')}, and the instance has {status.total_tokens:,}. "
             "Use 'tokctl report'.",
         )
-    return _read(store, [instance_id], now, thresholds)
+    return _make_reader(store, now, thresholds).read_instance(instance_id)
 
 
 def read_process(store: Store, process_id: str, now: datetime, thresholds: Mapping[str, Any]) -> tuple[Report, str]:
@@ -55,7 +55,7 @@ def read_process(store: Store, process_id: str, now: datetime, thresholds: Mappi
     if not ids:
         raise HTTPError(422, "UNPROCESSABLE_CONTENT", f"Each instance has more than {count(MAX_TOKENS, 'token')}.")
     note = f"The page shows {len(ids):,} of {count(total, 'instance')}, the latest ones." if total > len(ids) else ""
-    return _read(store, ids, now, thresholds), note
+    return _make_reader(store, now, thresholds).read_instances(ids, details=False), note
 
 
 def _select(latest: Iterable[InstanceStatus]) -> list[str]:
@@ -68,6 +68,6 @@ def _select(latest: Iterable[InstanceStatus]) -> list[str]:
     return ids
 
 
-def _read(store: Store, ids: list[str], now: datetime, thresholds: Mapping[str, Any]) -> Report:
+def _make_reader(store: Store, now: datetime, thresholds: Mapping[str, Any]) -> ReportReader:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)  # noqa: E731
-    return read_report(store, ids, now, source=SOURCE, redaction=Redactor(()), clock=clock, thresholds=thresholds)
+    return ReportReader(store, now, source=SOURCE, redaction=Redactor(()), clock=clock, thresholds=thresholds)

@@ -452,6 +452,8 @@ def test_no_screen_is_left_over():
     names |= {f"{name}-colour.txt" for name in COLOURED} | {f"{name}-ascii.txt" for name in IN_ASCII}
     names |= {f"explain-{place}-{room}.txt" for place in ("waits", "blocker", "incident", "dead") for room in (80, 120)}
     names |= {f"watch-{room}.txt" for room in (80, 120)}
-    names |= {f"diagram-{what}.svg" for what in ("instance", "process", "model")}
+    endings = (".svg", *(f"-{room}.txt" for room in (40, 80, 200)))
+    names |= {f"diagram-{what}{ending}" for what in ("instance", "process", "model") for ending in endings}
+    names |= {"diagram-colour.txt", "diagram-ascii.txt"}
     assert {path.name for path in GOLDEN.iterdir()} == names
     assert (FIXTURES / "orders.ndjson").is_file()

@@ -14,9 +14,10 @@ demo: $(VENV)/.installed            ## run a real process in a real engine and l
 test: $(VENV)/.installed-dev        ## all tests, in random order; repeat one with ARGS=--randomly-seed=N
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-test-kills: $(VENV)/.installed-dev  ## interruptions of commands about API tokens at every step, and 300 kills at random moments
+test-kills: $(VENV)/.installed-dev  ## interruptions of commands at every step and message, and hundreds of kills at random moments
 	TOKCTL_TEST_KILLS=150 $(BIN)/python -m pytest -n 2 --timeout 3600 tests/api_tokens/custody/test_interrupted.py \
-		tests/api_tokens/custody/test_random_kills.py tests/services/api_tokens/test_regeneration.py $(ARGS)
+		tests/api_tokens/custody/test_random_kills.py tests/services/api_tokens/test_regeneration.py \
+		tests/store/postgresql/test_faults_*.py tests/server/test_serve_database_*.py $(ARGS)
 
 test-fast: $(VENV)/.installed-dev   ## the tests that start no servers and programs: about a minute
 	$(BIN)/python -m pytest -n 2 --dist worksteal --hypothesis-profile=fast -m "not slow" $(ARGS)

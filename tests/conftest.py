@@ -47,7 +47,18 @@ atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 # remembers its first choice.
 keyring.set_keyring(fail.Keyring())
 
-SLOW_FOLDERS = {"client", "custody", "docs", "engines", "recorder", "registries", "server", "simulation", "vaults"}
+SLOW_FOLDERS = {
+    "client",
+    "custody",
+    "docs",
+    "engines",
+    "recorder",
+    "registries",
+    "server",
+    "simulation",
+    "ui",
+    "vaults",
+}
 SLOW_PATHS = tuple(
     TESTS / path
     for path in (

@@ -66,6 +66,7 @@ class Clients:
         self.answered = dict.fromkeys(range(3), 0)
         self.fed: list[str] = []
         self.failures: list[str] = []
+        self.outages = 0  # visits in which no server accepted a change
         self.pause = threading.Lock()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -78,9 +79,11 @@ class Clients:
             with self.pause:
                 if visit % 10 == 0:
                     self._feed()
+                before = sum(self.answered.values())
                 for number, server in enumerate(self.servers):
                     with suppress(httpx.HTTPError):  # it is not there
                         self._visit(number, server)
+                self.outages += sum(self.answered.values()) == before
 
     def _feed(self) -> None:
         name = f"fed-{len(self.fed)}"
@@ -207,11 +210,14 @@ class Situation:
         self.site, self.clients, self.inbox = site, clients, inbox
         self.before = {
             ("Maintenance", 0): self.check_move,
-            ("Disaster drills", 0): self.end_clients,
+            ("Upgrade without downtime", 0): self.begin_upgrade,
+            ("Upgrade without downtime", 1): lambda: self.install_next_version(SERVERS[0]),
+            ("Upgrade without downtime", 3): lambda: self.install_next_version(SERVERS[1]),
+            ("Disaster drills", 0): self.end_upgrade,
             ("An API token has leaked", 0): self.make_api_tokens,
             ("A certificate has expired", 0): self.let_certificate_expire,
-            ("The schema is newer than the program", 0): lambda: self.set_schema("schema_version + 100"),
-            ("The schema is newer than the program", 1): lambda: self.set_schema("schema_version - 100"),
+            ("The schema is newer than the program", 0): lambda: self.change_schema(100),
+            ("The schema is newer than the program", 1): lambda: self.change_schema(-100),
             ("Instances were pruned by mistake", 4): self.check_pruned,
             ("Instances were pruned by mistake", 6): self.check_rescued,
         }
@@ -243,7 +249,25 @@ class Situation:
                 assert {ask_status(server, secret) for secret in self.clients.accepted.values()} == {200}
                 assert {ask_status(server, secret) for secret in self.clients.revoked.values()} <= {401, 429}
 
-    def end_clients(self) -> None:
+    def install_next_version(self, name: str) -> None:
+        """Before that, both servers continue to serve: the older version with the newer schema, too."""
+        self.wait_for_both_servers()
+        self.site.machines[name].install_next_version()
+
+    def wait_for_both_servers(self) -> None:
+        with self.clients.pause:
+            before = dict(self.clients.answered)
+        wait_until(lambda: all(self.clients.answered[number] > before[number] for number in (1, 2)))
+
+    def begin_upgrade(self) -> None:
+        self.wait_for_both_servers()
+        self.clients.outages = 0
+        self.old.install_next_version()
+
+    def end_upgrade(self) -> None:
+        """While it was upgraded, there was always a server that accepted changes."""
+        self.wait_for_both_servers()
+        assert self.clients.outages == 0
         self.clients.close()
 
     def make_api_tokens(self) -> None:
@@ -263,9 +287,10 @@ class Situation:
             shutil.copy(path, machine.home / f"new-{file}.pem")
             path.write_bytes(expired)
 
-    def set_schema(self, version: str) -> None:
+    def change_schema(self, by: int) -> None:
+        columns = (f"{name} = {name} + {by}" for name in ("schema_version", "compatible_version"))
         with psycopg.connect(self.site.database.url("tokctl"), autocommit=True) as connection:
-            connection.execute(f"UPDATE tokctl_store SET schema_version = {version}")
+            connection.execute(f"UPDATE tokctl_store SET {', '.join(columns)}")
 
     def check_pruned(self) -> None:
         assert "before-1\n" not in self.ask("instances list -o id --limit 0")

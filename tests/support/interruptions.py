@@ -60,7 +60,7 @@ class Runs:
     ) -> Ended:
         """Run a command line, to which ``what`` happens before its step ``at``, which is after the one before that.
 
-        It is killed ``after`` so many seconds, wherever it is then; never if that is 0.
+        It is killed ``after`` so many seconds, wherever it is then, or gets the signal ``what``; never if that is 0.
         """
         asked = {"words": [str(word) for word in words], "at": at, "what": what, "env": env, "stdin": stdin}
         asked["after"] = after
@@ -174,7 +174,8 @@ def _child(asked: dict[str, Any], folder: Path) -> None:
     _watch(asked, steps)
     if asked["after"]:
         # The alarm ends the process as SIGKILL does: nothing of Python runs any more.
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        number = SIGNALS.get(asked["what"])
+        signal.signal(signal.SIGALRM, signal.SIG_DFL if number is None else lambda *_: os.kill(os.getpid(), number))
         signal.setitimer(signal.ITIMER_REAL, asked["after"])
     from tokctl.__main__ import run
 

@@ -1,4 +1,4 @@
-"""What is in the HTML of a report, as a browser would parse it; and data that tries to become markup."""
+"""Reports, what is in their HTML as a browser would parse it, and data that tries to become markup."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ import re
 from base64 import b64encode
 from hashlib import sha256
 from html.parser import HTMLParser
+from xml.sax.saxutils import quoteattr
+
+from support.builders import at, token
+from support.diagrams import document, edge, shape
+from tokctl.analysis.redaction import Redactor
+from tokctl.bpmn.parser import read_definitions
+from tokctl.report.page import load_templates, render_report
+from tokctl.services.report import ReportReader
+from tokctl.store import open_store
 
 HOSTILE = """"'></title></style></pre><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}{% raw %}\u202e&lt;"""
 MAX_DEPTH = 512
@@ -22,6 +31,52 @@ ATTRIBUTES = frozenset(
     x y x1 x2 y1 y2 width height rx cx cy r d transform xmlns data-element-id data-target data-class datetime title
     type autocomplete hidden
     """.split()  # noqa: SIM905
+)
+
+
+NOW = at(3600)
+TEMPLATES = load_templates()
+
+
+def make_report(several, instances, model: str = "", *, name: str = "a.db", redact=(), now=NOW, base=None) -> str:
+    """Return the HTML of a report about instances; ``base`` has the ids of those that the others are compared with."""
+    with open_store(":memory:", write=True, create=True) as store:
+        with store.write() as batch:
+            for definition in read_definitions(model.encode(), "model") if model else ():
+                batch.put_definition(definition)
+            for one in instances:
+                batch.put(one, [token for token in several if token.instance_id == one.instance_id])
+        ids = [one.instance_id for one in instances if one.instance_id not in (base or ())]
+        reader = ReportReader(store, now, source=(name, "store"), redaction=Redactor(redact), clock=lambda: now)
+        against = None if base is None else ("the base", base)
+        is_single = len(ids) == 1 and base is None
+        made = reader.read_instance(ids[0]) if is_single else reader.read_instances(ids, base=against)
+    return render_report(made, TEMPLATES)
+
+
+def make_hostile_token(number: int, instance_id: str, **fields):
+    values = {
+        "element_id": HOSTILE,
+        "element_type": HOSTILE,
+        "element_name": HOSTILE,
+        "created_at": at(number),
+        "variables": {HOSTILE: [HOSTILE]},
+        "execution_context": {
+            "error_message": HOSTILE,
+            "worker_id": HOSTILE,
+            "waiting_for": f"message:{HOSTILE}",
+            "retries_left": 0,
+            "retries_used": 9,
+        },
+        "flow_history": [{"from_element": HOSTILE, "via_flow": HOSTILE, "timestamp": "2025-01-01T00:00:00Z"}],
+    }
+    return token(f"{number}{HOSTILE}", instance_id, **values | fields)
+
+
+HOSTILE_MODEL = document(
+    f'<task id="a" name={quoteattr(HOSTILE)}/><task id="b" name="b"/>'
+    f'<sequenceFlow id="f" name={quoteattr(HOSTILE)} sourceRef="a" targetRef="b"/>',
+    shape("a", more='bioc:stroke="#ff0000" bioc:fill="#00ff00"') + shape("b", 200) + edge("f", (100, 40), (200, 40)),
 )
 
 

@@ -30,7 +30,7 @@ class Forwarded(NamedTuple):
 
 
 class ReverseProxy(ThreadingHTTPServer):
-    """Forwards GET requests below the paths of ``mounts`` to the paths that they stand for; all else is 404."""
+    """Forwards GET and POST requests below the paths of ``mounts`` to those that they stand for; all else is 404."""
 
     daemon_threads = True
 
@@ -62,9 +62,12 @@ class _Handler(BaseHTTPRequestHandler):
                 return
         self.answer(404, {"Content-Type": "text/html"}, self.error_page)
 
+    do_POST = do_GET  # noqa: N815 - the name is that of the library
+
     def forward(self, target: str) -> None:
         sent = {name: value for name, value in self.headers.items() if name.lower() not in NOT_FORWARDED}
-        answer = self.server.client.get(target, headers=sent)
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        answer = self.server.client.request(self.command, target, headers=sent, content=body)
         asked = httpx.Headers(self.headers.items())
         seen = Forwarded(target, asked, answer.status_code, answer.headers, len(answer.content))
         self.server.forwarded.append(seen)

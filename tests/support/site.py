@@ -48,6 +48,15 @@ _PROGRAMS = {
 }
 """Programs that do here what they do on machines of their own. The user tokctl does not exist here."""
 
+_NEXT_VERSION = """
+import sys
+from tokctl.store.postgresql import schema
+schema.MIGRATIONS += ("ALTER TABLE instance ADD COLUMN note TEXT",)
+schema.SCHEMA_VERSION += 1
+from tokctl.__main__ import main
+sys.exit(main())
+"""
+
 
 class Machine:
     """A machine: its files, its services, and the environment of somebody who is logged in there."""
@@ -62,6 +71,7 @@ class Machine:
         shutil.copy(site.ca_file, self.home / ".postgresql/root.crt")
         shutil.copy(site.ca_file, self.root / "etc/tokctl/ca.pem")
         self.environment = self.make_environment()
+        self.tokctl = [sys.executable, "-m", "tokctl"]
 
     def make_environment(self) -> dict[str, str]:
         """What every program on the machine inherits: it finds the database by its name."""
@@ -140,6 +150,15 @@ class Machine:
             self.services[name] = Service(self, name)
         return 0
 
+    def install_next_version(self) -> None:
+        """Install a version of tokctl that has a schema of its own: with one column more."""
+        program = self.root / "bin/tokctl"
+        program.parent.mkdir()
+        program.write_text(f"#!{sys.executable}\n{_NEXT_VERSION}")
+        program.chmod(0o755)
+        self.environment["PATH"] = f"{program.parent}:{self.environment['PATH']}"
+        self.tokctl = [str(program)]
+
     def close(self) -> None:
         for service in self.services.values():
             service.stop()
@@ -160,7 +179,7 @@ class Service:
                 environment |= dict([value.split("=", 1)])
         command = shlex.split(dict(settings)["ExecStart"])
         if command[0].endswith("/tokctl"):
-            command[:1] = [sys.executable, "-m", "tokctl"]
+            command[:1] = machine.tokctl
         self._command = [machine.address if word == "0.0.0.0" else word for word in command]
         self._environment = environment
         self._restarts = dict(settings).get("Restart") == "on-failure"

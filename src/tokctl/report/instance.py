@@ -28,6 +28,8 @@ _OPEN_BRANCHES, _NEXT_BRANCH, _CLOSE_BRANCHES = (
     "</li></ol></li><li><ol><li>",
     "</li></ol></li></ul>",
 )
+_TICK_DISTANCE = 15
+"""Percent of the width."""
 _STATE_BARS = {COMPLETED: "bar-completed", CANCELLED: "bar-cancelled", FAILED: "bar-failed", ACTIVE: "bar-active"}
 
 
@@ -209,7 +211,7 @@ class InstanceParts:
             notes.append(f"The hatched stretches, {format_milliseconds(axis.omitted / 1000)} in all, are cut short.")
         if flow.untimed:
             notes.append(f"{count(len(flow.untimed), 'token')} without any time not shown.")
-        ticks = [Tick(round(at, 2), format_milliseconds(offset / 1000)) for at, offset in axis.ticks()]
+        ticks = [Tick(round(at, 2), format_milliseconds(offset / 1000)) for at, offset in axis.ticks(_TICK_DISTANCE)]
         return TimeLine([self._time_row(n, axis) for n in shown], ticks, [note for note in notes if note])
 
     def _choose_bars(self, timed: list[int]) -> list[int]:
@@ -231,7 +233,7 @@ class InstanceParts:
     def _time_row(self, n: int, axis: Axis) -> TimeRow:
         flow, visit = self.flow, self.flow.visits[n]
         left, right = axis.at(flow.begins[n]), axis.at(flow.ends[n])
-        width = max(right - left, 0.4)
+        width = max(right - left, 0.7)
         left = round(min(left, 100 - width), 3)
         bars = [Bar(left, round(width, 3), _STATE_BARS.get(visit.state, "bar-waiting"))]
         if n in flow.critical_nodes:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from tokctl.analysis.debug.rules.base import SEVERITIES
 from tokctl.analysis.debug.runner import TroubledInstance
 from tokctl.analysis.performance.groups import VisitGroup
 from tokctl.analysis.performance.statistics import DurationStatistics, compute_statistics
@@ -25,6 +26,7 @@ from tokctl.services.report import MAX_VARIANTS, OverviewReport, ReportBase
 from tokctl.text import count
 
 MAX_ROWS = 2_000
+MAX_INCIDENTS = 50
 
 
 class InstanceRow(NamedTuple):
@@ -41,6 +43,18 @@ class InstanceRow(NamedTuple):
     finding: str
     element: str
     problem: str
+
+
+class IncidentSummary(NamedTuple):
+    """Incidents with the same error at the same element; the example is the oldest one."""
+
+    element: str
+    error: str
+    incidents: int
+    instances: int
+    since: datetime | None
+    example: str
+    address: str
 
 
 class PerformanceRow(NamedTuple):
@@ -109,8 +123,8 @@ class ChangeRow(NamedTuple):
 VERDICT_TEXTS = {
     "slower": "slower",
     "faster": "faster",
-    "same": "no difference that matters",
-    "few": "too few visits to tell",
+    "same": "none that matters",
+    "few": "too few visits",
     "new": "not in the base",
     "gone": "only in the base",
 }
@@ -150,6 +164,23 @@ def _tell_worst(found: TroubledInstance | None) -> tuple[str, str, str, str]:
         return "", "", "", ""
     token = found.tokens[0]
     return token.severity, token.finding, token.match.visit.name, token.match.text
+
+
+def list_incidents(report: OverviewReport, address: Address) -> tuple[list[IncidentSummary], str]:
+    """Return the incidents, the commonest first, and a sentence about those left out."""
+    rows = [
+        IncidentSummary(
+            element=element,
+            error=group.value or UNKNOWN,
+            incidents=group.incidents,
+            instances=group.instances,
+            since=group.since,
+            example=group.instance_id,
+            address=address(group.instance_id),
+        )
+        for element, group in report.incidents[:MAX_INCIDENTS]
+    ]
+    return rows, tell_omitted(rows, len(report.incidents), "group")
 
 
 def list_performance(groups: Sequence[VisitGroup], prefix: str = "") -> PerformanceTable:
@@ -214,12 +245,12 @@ def list_variants(report: OverviewReport, base: ReportBase | None, address: Addr
 
 def list_facts(body: OverviewReport, base: OverviewReport, now: datetime) -> list[FactRow]:
     """Return figures of the instances and of the base, side by side."""
-    sides = [_measure(one, now) for one in (body, base)]
-    names = dict.fromkeys(name for side in sides for name in side)
-    return [FactRow(name, *(side.get(name, "0") for side in sides)) for name in names]
+    statuses = Counter(show_status(status) for one in (body, base) for status in one.statuses)
+    sides = [_measure(one, now, [name for name, _ in statuses.most_common()]) for one in (body, base)]
+    return [FactRow(name, value, sides[1][name]) for name, value in sides[0].items()]
 
 
-def _measure(body: OverviewReport, now: datetime) -> dict[str, str]:
+def _measure(body: OverviewReport, now: datetime, named: Sequence[str]) -> dict[str, str]:
     total = len(body.statuses)
     ended = [status for status in body.statuses if is_final(status.status or "")]
     times = [one.total_seconds() * 1000 for status in ended if (one := status.elapsed(now)) is not None]
@@ -235,7 +266,7 @@ def _measure(body: OverviewReport, now: datetime) -> dict[str, str]:
         "Started": f"{_day(min(starts))} to {_day(max(starts))}" if starts else UNKNOWN,
         "With problems": share(body.debug.troubled_instances),
         "With FAILED tokens": share(sum(status.failed_tokens > 0 for status in body.statuses)),
-        **{f"Status {name}": share(number) for name, number in statuses.most_common()},
+        **{f"Status {name}": share(statuses[name]) for name in named},
         "Median time of ended instances": show_milliseconds(took.p50) or "-",
         "p90 of ended instances": show_milliseconds(took.p90) or "-",
         "Longest ended instance": show_milliseconds(took.max) or "-",
@@ -302,7 +333,9 @@ def tell_overview(report: OverviewReport) -> list[str]:
     told = [f"{count(len(report.statuses), 'instance')}: {listed}."]
     if debug.troubled_instances:
         of = f"{count(debug.troubled_instances, 'instance')} of {debug.instances:,} with problems"
-        severities = ", ".join(f"{number:,} {name}" for name, number in debug.severities.items())
+        severities = ", ".join(
+            f"{debug.severities[name]:,} {name}" for name in reversed(SEVERITIES) if name in debug.severities
+        )
         told.append(f"{of}, by the worst: {severities}.")
     else:
         told.append(f"No problems found ({count(len(debug.rules), 'rule')} checked).")

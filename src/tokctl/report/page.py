@@ -18,6 +18,7 @@ from tokctl.report.overview import (
     VERDICT_TEXTS,
     list_changes,
     list_facts,
+    list_incidents,
     list_instances,
     list_performance,
     list_variants,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
+MAX_DETAIL_DIAGRAMS = 400_000
+"""Characters of the diagrams of instances in a page about several; the others have none."""
 InstanceAddress = Callable[[str], str]
 """Where the page of an instance is, by its id."""
 
@@ -132,22 +135,36 @@ def _prepare_overview(
 
     table = list_performance(body.performance.groups)
     targets = {(row.process, row.element_id): row.target for row in table.rows}
-    instances, omitted = list_instances(body, address, report.now)
+    instances, omitted_instances = list_instances(body, address, report.now)
+    incidents, omitted_incidents = list_incidents(body, address)
     return {
         "body": body,
         "summary": tell_overview(body),
         "diagrams": _embed_all(body, embedding, targets),
         "instances": instances,
-        "omitted_instances": omitted,
+        "omitted_instances": omitted_instances,
+        "incidents": incidents,
+        "omitted_incidents": omitted_incidents,
         "variants": list_variants(body, report.base, address),
         "performance": table,
         "comparison": None if report.base is None else _prepare_comparison(report, body, report.base, embedding),
-        "details": [
-            prepare_instance(one, report.now, embedding, prefix=f"{place}-", limits=DETAIL_LIMITS) | {"place": place}
-            for one, place in zip(body.details, places.values(), strict=True)
-        ],
+        "details": _prepare_details(report, body, embedding, places),
         "unknown": tell_unknown(body),
     }
+
+
+def _prepare_details(
+    report: Report, body: OverviewReport, embedding: DiagramEmbedding, places: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Return what the templates show of each instance; the first ones have diagrams."""
+    details, size = [], 0
+    for one, place in zip(body.details, places.values(), strict=True):
+        shown = prepare_instance(one, report.now, embedding, prefix=f"{place}-", limits=DETAIL_LIMITS)
+        size += len(shown["diagram"]["svg"])
+        if size > MAX_DETAIL_DIAGRAMS:
+            shown["diagram"] |= {"svg": "", "problem": "left out of a report about several instances."}
+        details.append(shown | {"place": place})
+    return details
 
 
 def _prepare_comparison(

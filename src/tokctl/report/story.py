@@ -40,11 +40,12 @@ def summarize(report: InstanceReport, now: datetime) -> list[str]:
 
 def _tell_status(status: InstanceStatus, now: datetime) -> str:
     took = status.elapsed(now)
-    about = f"The instance of {show_process(status)} is {show_status(status)}"
+    about = f"This instance of {show_process(status)} is {show_status(status)}"
     if took is None:
         return f"{about}; how long it took is unknown."
-    so_far = "" if status.ended_at is not None else " so far"
-    return f"{about} after {format_timedelta(took)}{so_far}."
+    if status.ended_at is not None:
+        return f"{about}. It took {format_timedelta(took)}."
+    return f"{about}, {format_timedelta(took)} after its start."
 
 
 def _tell_problems(report: InstanceReport, now: datetime) -> Iterator[str]:
@@ -106,7 +107,7 @@ def _tell_visit(visit: Visit, took: str) -> tuple[int, str, str]:
     """Return how much a token matters to the story, what it did, and the class of its state."""
     context = visit.context
     retries = f" after {count(context.retries_used, 'retry', 'retries')}" if context.retries_used else ""
-    worker = f" by {context.worker_id}" if context.worker_id else ""
+    worker = f" ({context.worker_id})" if context.worker_id else ""
     if visit.state == FAILED:
         error = context.error
         return 2, f"failed{retries}{worker}: {_cut(error) if error else 'the error is unknown.'}", FAILED

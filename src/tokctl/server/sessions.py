@@ -56,7 +56,11 @@ class Sessions:
         values = read_cookies(request.headers.get(b"cookie", b""), _name_cookie(secure=secure))
         if not values:
             raise self.authenticator.reject(NO_CREDENTIAL, request.client)
-        token, started, renewed = self._verify(values, request)
+        try:
+            token, started, renewed = self._verify(values, request)
+        except HTTPError:
+            request.added_headers.append(self.end(secure=secure))
+            raise
         if request.now - renewed > RENEWAL_INTERVAL:
             request.added_headers.append(self._make_cookie(token, started, request.now, secure=secure))
         return self.authenticator.get_caller(token, request.client)

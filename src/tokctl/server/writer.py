@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from tokctl.api_tokens.audit import ChainHead
-from tokctl.errors import StoreError
+from tokctl.errors import StoreError, StoreOutcomeUnknownError
 from tokctl.model.api_tokens import ApiToken
 from tokctl.server.http_errors import RETRY_SECONDS, retry_later
 from tokctl.store import open_store
@@ -62,6 +62,8 @@ class Writer:
             raise
         except StoreError as error:
             message = "The store cannot be written. Try again later."
+            if isinstance(error, StoreOutcomeUnknownError):
+                message = "It is unknown whether the change was saved. Check that before you repeat the request."
             raise retry_later(
                 503, "STORE_UNAVAILABLE", message, RETRY_SECONDS, str(error.__cause__ or error)
             ) from error

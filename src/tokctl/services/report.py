@@ -23,15 +23,17 @@ from tokctl.analysis.tree.builder import build_forest
 from tokctl.analysis.tree.drawing import TreeLine, draw_forest
 from tokctl.analysis.variants import VariantCounter
 from tokctl.diagram.activity_marks import Heat
+from tokctl.engines.projection import Projection
 from tokctl.engines.protocol import ALL_INSTANCES, Engine, UnreadInstance
 from tokctl.errors import InputError, NotFoundError
-from tokctl.model.filters import ALL_TOKENS, SortOrder
+from tokctl.model.filters import ALL_TOKENS, RECORDED_ORDER, SortOrder, TokenFilter
 from tokctl.model.instance_status import InstanceStatus
-from tokctl.model.states import is_final
+from tokctl.model.states import FAILED, is_final
 from tokctl.model.tokens import Token
 from tokctl.model.visits import Visit
 from tokctl.services.debug import DebugQuery, run_debug
 from tokctl.services.diagram import DiagramQuery, DrawnDiagram, draw_activity
+from tokctl.services.incidents import Incident, IncidentGroup, create_incident, group_incidents
 from tokctl.services.inspection import explain_instance
 from tokctl.services.performance import PerformanceQuery, PerformanceReport, analyze_performance
 from tokctl.services.snapshot.run import SnapshotRun
@@ -44,7 +46,7 @@ MAX_TREE_LINES = 2_000
 MAX_PROBLEMS = 50
 """Tokens with problems that are kept of each instance."""
 MAX_VARIANTS = 10
-MAX_DETAILS = 50
+MAX_DETAILS = 25
 """Instances with details in a report about several: the worst ones."""
 MAX_DETAIL_TOKENS = 20_000
 """Tokens that these instances have together."""
@@ -95,11 +97,13 @@ class OverviewReport(Struct, frozen=True, kw_only=True):
     """The analyses of several instances: a diagram for each process, and the commonest variants of all.
 
     ``statuses`` are ordered: those with problems first, the worst before the others. ``details`` are about the first
-    of them, as far as MAX_DETAILS and MAX_DETAIL_TOKENS permit.
+    of them, as far as MAX_DETAILS and MAX_DETAIL_TOKENS permit. ``incidents`` are the FAILED tokens with the name of
+    their element, grouped by their errors; the largest groups come first.
     """
 
     statuses: Sequence[InstanceStatus]
     debug: DebugReport
+    incidents: Sequence[tuple[str, IncidentGroup]]
     diagrams: Sequence[ReportDiagram]
     variants: VariantCounter
     performance: PerformanceReport
@@ -264,6 +268,7 @@ def _analyze_all(engine: Engine, now: datetime, query: DebugQuery, *, details: b
     found = OverviewReport(
         statuses=[statuses[instance_id] for instance_id in worst_first],
         debug=debug,
+        incidents=_group_incidents(engine),
         diagrams=[draw(one, DiagramQuery(process_id=one, heat=Heat.TIME)) for one in processes],
         variants=variants,
         performance=analyze_performance(engine, PerformanceQuery(by=("process", "element")), now),
@@ -272,6 +277,15 @@ def _analyze_all(engine: Engine, now: datetime, query: DebugQuery, *, details: b
         return found
     chosen = _choose_details(found.statuses)
     return replace(found, details=[_analyze_instance(engine, one, now, debug) for one in chosen])
+
+
+def _group_incidents(engine: Engine) -> list[tuple[str, IncidentGroup]]:
+    failed = TokenFilter(states=(FAILED,))
+    at: dict[str, list[Incident]] = {}
+    for token in engine.tokens(None, failed, SortOrder(RECORDED_ORDER), projection=Projection.VISITS):
+        at.setdefault(token.name, []).append(create_incident(token))
+    groups = [(name, group) for name, incidents in at.items() for group in group_incidents(incidents, "error")]
+    return sorted(groups, key=lambda one: (-one[1].incidents, one[0]))
 
 
 def _choose_details(statuses: Sequence[InstanceStatus]) -> list[str]:

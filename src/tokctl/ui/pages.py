@@ -34,6 +34,7 @@ _TITLES = {
     403: "Not allowed",
     404: "Not found",
     405: "Not allowed",
+    422: "Too large",
     429: "Too many attempts",
     503: "Not available",
 }

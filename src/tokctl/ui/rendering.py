@@ -35,6 +35,8 @@ class PageRenderer:
         loader = ChoiceLoader([PackageLoader("tokctl.ui"), report, PrefixLoader({"report": report})])
         self._templates = load_templates().overlay(loader=loader)
         self._templates.globals.update(link=make_link, one_line=one_line)
+        for name in self._templates.list_templates(extensions=["jinja"]):
+            self._templates.get_template(name)  # compiling one would delay other requests
         self._report_style = read_asset("tokctl.report", "report.css")
         self._style = read_asset("tokctl.ui", "ui.css")
 

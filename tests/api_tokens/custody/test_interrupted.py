@@ -192,6 +192,13 @@ def store(tmp_path_factory) -> Registered:
     )
 
 
+@pytest.fixture(scope="module")
+def database(postgresql) -> Registered:
+    """A store in PostgreSQL."""
+    url = postgresql.new_schema()
+    return Registered(["--store", url], {}, lambda: StoreRegistry(open_store(url, write=True, create=True), url, now))
+
+
 def on_server(url: str, credential: str) -> Registered:
     connection = Connection(url=url, credential=lambda: credential)
     kind = find_registry(connection, warn=print, fresh=True).server_kind
@@ -238,8 +245,9 @@ def all_steps(place: Place, *words: str) -> list[str]:
 HAPPENS = [*(("server", what) for what in ("KILL", "TERM", "INT", *FAULTS)), ("cms", "KILL"), ("store", "disk")]
 MANY = "TOKCTL_TEST_KILLS" in os.environ
 """Whether all faults are tried everywhere, as ``make test-kills`` does."""
+DIRECT = [("store", "KILL"), ("database", "KILL"), ("database", "TERM")]
 FEW = [("store", "KILL"), ("server", "network")]
-MORE = [("cms", "network"), ("store", "KILL"), ("store", "HUP")]
+MORE = [("cms", "network"), ("store", "KILL"), ("store", "HUP"), ("database", "KILL")]
 
 
 @pytest.mark.parametrize(("places", "what"), [*HAPPENS, *MORE], indirect=["places"])
@@ -264,7 +272,7 @@ def begun(places: Callable[[], Place]) -> tuple[Place, str]:
     return place, number
 
 
-@pytest.mark.parametrize(("places", "what"), HAPPENS, indirect=["places"])
+@pytest.mark.parametrize(("places", "what"), [*HAPPENS, *DIRECT] if MANY else HAPPENS, indirect=["places"])
 def test_rotate(places, what):
     place, number = begun(places)
     steps = all_steps(place, "rotate", number)
@@ -312,7 +320,7 @@ def all_steps_of_rotation(place: Place, number: str) -> list[str]:
     return ended.steps
 
 
-@pytest.mark.parametrize(("places", "what"), [*HAPPENS, ("store", "KILL")] if MANY else FEW, indirect=["places"])
+@pytest.mark.parametrize(("places", "what"), [*HAPPENS, *DIRECT] if MANY else FEW, indirect=["places"])
 def test_apply(places, what):
     """Creates two, updates one, rotates one, revokes one; after an interruption the next run does what is left."""
     place = places(Declared)
@@ -338,7 +346,7 @@ def test_apply(places, what):
         assert same.code == 0, (steps[at], same)
 
 
-@pytest.mark.parametrize(("places", "what"), HAPPENS if MANY else FEW, indirect=["places"])
+@pytest.mark.parametrize(("places", "what"), [*HAPPENS, *DIRECT] if MANY else FEW, indirect=["places"])
 def test_revoke(places, what):
     place, number = begun(places)
     steps = all_steps(place, "revoke", number, "--yes")

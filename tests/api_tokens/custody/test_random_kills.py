@@ -41,7 +41,9 @@ STANDING = "test"  # what ``grant`` calls the one of the administrator
 class Scene:
     """A registry, a keyring and files of one's own, in which commands are killed."""
 
-    def __init__(self, folder: Path, runs: Runs, store: Path, where: list[str], env: dict[str, str], pepper: Pepper):
+    def __init__(
+        self, folder: Path, runs: Runs, store: Path | str, where: list[str], env: dict[str, str], pepper: Pepper
+    ):
         self.folder, self.runs, self.store, self.where, self.pepper = folder, runs, store, where, pepper
         self.numbers = iter(range(10_000))
         self.env = (
@@ -128,10 +130,12 @@ def runs(tmp_path_factory) -> Iterator[Runs]:
         yield standing_by
 
 
-@pytest.fixture(params=["store", "server"])
+@pytest.fixture(params=["store", "server", "postgresql"])
 def scene(request, runs, tmp_path) -> Iterator[Scene]:
     store = tmp_path / "s.db"
-    if request.param == "store":
+    if request.param == "postgresql":
+        store = request.getfixturevalue("postgresql").new_schema()
+    if request.param != "server":
         pepper = load_pepper({"TOKCTL_PEPPER": PEPPER})
         yield Scene(tmp_path, runs, store, ["--store", str(store)], {"TOKCTL_PEPPER": PEPPER}, pepper)
         return

@@ -11,7 +11,7 @@ from support.database_faults import PEPPER, Scene, socket_of, steps_of, strike_a
 from support.tcp_proxy import proxied
 
 MANY = bool(os.environ.get("TOKCTL_TEST_KILLS"))
-STRIDE = 1 if MANY else 6
+STRIDE = 1 if MANY else 16
 """The usual run cuts some of the messages, other ones each time."""
 COMMANDS = sorted(name.removeprefix("_case_") for name in dir(Scene) if name.startswith("_case_"))
 CONTINUED = {"copy", "migrate", "prune", "rotate"}

@@ -9,6 +9,7 @@ const select = (moves) => {
   document.querySelectorAll(".filtered").forEach((one) => showAll(one));
   document.querySelectorAll('.diagram a[href="#' + CSS.escape(target.id) + '"]').forEach((one) => one.classList.add("selected"));
   const list = target.parentElement;
+  let place = target;
   if (list.classList.contains("elements") && list.children.length > 1) {
     target.classList.add("selected");
     list.classList.add("filtered");
@@ -20,9 +21,10 @@ const select = (moves) => {
     bar.className = "chosen";
     bar.append(button);
     list.before(bar);
+    place = bar;
   }
   if (moves) {
-    target.scrollIntoView({ block: target.tagName === "DETAILS" ? "start" : "nearest" });
+    place.scrollIntoView({ block: place === target ? "start" : "center" }); // the diagram stays in sight
     (target.tagName === "DETAILS" ? target.querySelector("summary") : target).focus({ preventScroll: true });
   }
 };

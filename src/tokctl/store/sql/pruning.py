@@ -57,8 +57,10 @@ class Pruning:
                 self.pause()
             self.finish()
         except StoreError as error:
+            if not instances:
+                raise
             message = f"{error.message} Instances removed before that: {instances}."
-            raise type(error)(message, "Run the same command again.") from error
+            raise type(error)(message, error.hint or "Run the same command again.") from error
         return instances, tokens
 
     def _remove_batch(self, last: int) -> list[tuple[int, int]]:

@@ -113,7 +113,7 @@ def _read_answers(terminal: int, seconds: float) -> tuple[TerminalAnswers, bytes
 
 
 def parse_answers(read: bytes) -> TerminalAnswers:
-    """Return what a terminal said. What is not an answer is ignored."""
+    """Return what a terminal answered. Everything else is ignored."""
     answers = TerminalAnswers()
     for match in _ANSWER.finditer(read):
         found = {name: value for name, value in match.groupdict().items() if value is not None}

@@ -45,7 +45,7 @@ class InstanceRow(NamedTuple):
     problem: str
 
 
-class IncidentRow(NamedTuple):
+class IncidentSummary(NamedTuple):
     """Incidents with the same error at the same element; the example is the oldest one."""
 
     element: str
@@ -166,10 +166,10 @@ def _tell_worst(found: TroubledInstance | None) -> tuple[str, str, str, str]:
     return token.severity, token.finding, token.match.visit.name, token.match.text
 
 
-def list_incidents(report: OverviewReport, address: Address) -> tuple[list[IncidentRow], str]:
+def list_incidents(report: OverviewReport, address: Address) -> tuple[list[IncidentSummary], str]:
     """Return the incidents, the commonest first, and a sentence about those left out."""
     rows = [
-        IncidentRow(
+        IncidentSummary(
             element=element,
             error=group.value or UNKNOWN,
             incidents=group.incidents,

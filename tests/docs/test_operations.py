@@ -66,6 +66,7 @@ class Clients:
         self.answered = dict.fromkeys(range(3), 0)
         self.fed: list[str] = []
         self.failures: list[str] = []
+        self.outages = 0  # visits in which no server accepted a change
         self.pause = threading.Lock()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -78,9 +79,11 @@ class Clients:
             with self.pause:
                 if visit % 10 == 0:
                     self._feed()
+                before = sum(self.answered.values())
                 for number, server in enumerate(self.servers):
                     with suppress(httpx.HTTPError):  # it is not there
                         self._visit(number, server)
+                self.outages += sum(self.answered.values()) == before
 
     def _feed(self) -> None:
         name = f"fed-{len(self.fed)}"
@@ -187,8 +190,7 @@ def install_on_one_machine(old: Machine, inbox: Path) -> str:
     options = "--type full-access --scope '*' --expires never --show-secret"
     code, secret = old.run(f"{environment} tokctl api-tokens create manager {options} 2> /dev/null")
     assert code == 0, secret
-    assert old.systemctl("start", "tokctl") == 0
-    assert old.systemctl("start", "tokctl-import") == 0
+    old.systemctl("start", "tokctl", "tokctl-import")
     return secret.strip()
 
 
@@ -203,15 +205,21 @@ def site() -> Iterator[Site]:
 class Situation:
     """What the page takes for granted before a fence, by heading and the number of the fence below it."""
 
-    def __init__(self, site: Site, clients: Clients, inbox: Path) -> None:
-        self.site, self.clients, self.inbox = site, clients, inbox
+    def __init__(self, site: Site, inbox: Path, manager: str) -> None:
+        self.clients: Clients | None = None
+        self.site, self.inbox, self.manager = site, inbox, manager
         self.before = {
+            ("One machine", 1): lambda: self.make_api_tokens("recent"),
+            ("Create the database", 0): self.begin_clients,
             ("Maintenance", 0): self.check_move,
-            ("Disaster drills", 0): self.end_clients,
-            ("An API token has leaked", 0): self.make_api_tokens,
+            ("Upgrade without downtime", 0): self.begin_upgrade,
+            ("Upgrade without downtime", 1): lambda: self.install_next_version(SERVERS[0]),
+            ("Upgrade without downtime", 3): lambda: self.install_next_version(SERVERS[1]),
+            ("Disaster drills", 0): self.end_upgrade,
+            ("An API token has leaked", 0): lambda: self.make_api_tokens("leaked", "admin", "doomed"),
             ("A certificate has expired", 0): self.let_certificate_expire,
-            ("The schema is newer than the program", 0): lambda: self.set_schema("schema_version + 100"),
-            ("The schema is newer than the program", 1): lambda: self.set_schema("schema_version - 100"),
+            ("The schema is newer than the program", 0): lambda: self.change_schema(100),
+            ("The schema is newer than the program", 1): lambda: self.change_schema(-100),
             ("Instances were pruned by mistake", 4): self.check_pruned,
             ("Instances were pruned by mistake", 6): self.check_rescued,
         }
@@ -243,11 +251,36 @@ class Situation:
                 assert {ask_status(server, secret) for secret in self.clients.accepted.values()} == {200}
                 assert {ask_status(server, secret) for secret in self.clients.revoked.values()} <= {401, 429}
 
-    def end_clients(self) -> None:
-        self.clients.close()
+    def install_next_version(self, name: str) -> None:
+        """Before that, both servers continue to serve: the older version with the newer schema, too."""
+        self.wait_for_both_servers()
+        self.site.machines[name].install_next_version()
 
-    def make_api_tokens(self) -> None:
-        for name in ("leaked", "admin", "doomed"):
+    def wait_for_both_servers(self) -> None:
+        with self.clients.pause:
+            before = dict(self.clients.answered)
+        wait_until(lambda: all(self.clients.answered[number] > before[number] for number in (1, 2)))
+
+    def begin_upgrade(self) -> None:
+        self.wait_for_both_servers()
+        self.clients.outages = 0
+        self.old.install_next_version()
+
+    def end_upgrade(self) -> None:
+        """While it was upgraded, there was always a server that accepted changes."""
+        self.wait_for_both_servers()
+        assert self.clients.outages == 0
+        self.end_clients()
+
+    def end_clients(self) -> None:
+        if self.clients is not None:
+            self.clients.close()
+
+    def begin_clients(self) -> None:
+        self.clients = Clients(self.site, self.inbox, self.manager)
+
+    def make_api_tokens(self, *names: str) -> None:
+        for name in names:
             code, output = self.old.run(f"tokctl api-tokens create {name} --save file:{name}.key")
             assert code == 0, output
 
@@ -263,9 +296,10 @@ class Situation:
             shutil.copy(path, machine.home / f"new-{file}.pem")
             path.write_bytes(expired)
 
-    def set_schema(self, version: str) -> None:
+    def change_schema(self, by: int) -> None:
+        columns = (f"{name} = {name} + {by}" for name in ("schema_version", "compatible_version"))
         with psycopg.connect(self.site.database.url("tokctl"), autocommit=True) as connection:
-            connection.execute(f"UPDATE tokctl_store SET schema_version = {version}")
+            connection.execute(f"UPDATE tokctl_store SET {', '.join(columns)}")
 
     def check_pruned(self) -> None:
         assert "before-1\n" not in self.ask("instances list -o id --limit 0")
@@ -294,17 +328,15 @@ def test_the_page_can_be_followed_from_top_to_bottom(site):
         site.machines[name].write("/etc/systemd/system/tokctl.service", unit("Several servers"))
     write_importer(site.machines[SERVERS[0]], inbox, "EnvironmentFile=/etc/tokctl/environment")
     manager = install_on_one_machine(site.machines[OLD], inbox)
-    clients = Clients(site, inbox, manager)
-    situation, operator = Situation(site, clients, inbox), Operator(site)
+    situation, operator = Situation(site, inbox, manager), Operator(site)
     numbers: Counter[str] = Counter()
     try:
         for heading, fence in steps(PAGE):
-            prepare = situation.before.pop((heading, numbers[heading]), None)
-            if prepare is not None:
+            if prepare := situation.before.pop((heading, numbers[heading]), None):
                 prepare()
             operator.follow(fence)
             numbers[heading] += 1
     finally:
-        clients.close()
-    assert clients.failures == []
+        situation.end_clients()
+    assert situation.clients.failures == []
     assert situation.before == {}

@@ -48,6 +48,15 @@ _PROGRAMS = {
 }
 """Programs that do here what they do on machines of their own. The user tokctl does not exist here."""
 
+_NEXT_VERSION = """
+import sys
+from tokctl.store.postgresql import schema
+schema.MIGRATIONS += ("ALTER TABLE instance ADD COLUMN note TEXT",)
+schema.SCHEMA_VERSION += 1
+from tokctl.__main__ import main
+sys.exit(main())
+"""
+
 
 class Machine:
     """A machine: its files, its services, and the environment of somebody who is logged in there."""
@@ -62,6 +71,7 @@ class Machine:
         shutil.copy(site.ca_file, self.home / ".postgresql/root.crt")
         shutil.copy(site.ca_file, self.root / "etc/tokctl/ca.pem")
         self.environment = self.make_environment()
+        self.tokctl = [sys.executable, "-m", "tokctl"]
 
     def make_environment(self) -> dict[str, str]:
         """What every program on the machine inherits: it finds the database by its name."""
@@ -101,7 +111,9 @@ class Machine:
         """Run a command line; returns the exit code and the output. What it exports stays for the next ones."""
         words = shlex.split(line, comments=True)
         if words[:2] == ["sudo", "systemctl"]:
-            return self.systemctl(*(word for word in words[2:] if word != "--now")), ""
+            options = {"--now", "-s", "KILL"}
+            self.systemctl(*(word for word in words[2:] if word not in options))
+            return 0, ""
         exported = self.root / "exported"
         script = f"{self.localize(line)}\ncode=$?\nenv -0 > {exported}\nexit $code"
         done = subprocess.run(
@@ -120,25 +132,31 @@ class Machine:
             self.environment = {name: value for name, _, value in pairs if name not in {"_", "SHLVL", "PWD"}}
         return done.returncode, done.stdout + done.stderr
 
-    def systemctl(self, action: str, *words: str) -> int:
-        """Do what systemctl does with a service."""
-        name = words[-1]
-        if name == "postgresql":
-            database = self.site.database
-            if action in {"stop", "restart", "kill"}:
-                database.stop("immediate" if action == "kill" else "fast")
-            if action in {"start", "restart"}:
-                database.start()
-            return 0
-        service = self.services.get(name)
+    def systemctl(self, action: str, *words: str) -> None:
+        """Do what systemctl does with services."""
+        for name in words:
+            if name == "postgresql":
+                self.site.control_database(action)
+            else:
+                self._control(action, name)
+
+    def _control(self, action: str, name: str) -> None:
         if action == "kill":
-            service.kill()
-            return 0
-        if service is not None and action in {"stop", "restart"}:
+            self.services[name].kill()
+            return
+        if action in {"stop", "restart"} and name in self.services:
             self.services.pop(name).stop()
         if action in {"start", "restart", "enable"}:
             self.services[name] = Service(self, name)
-        return 0
+
+    def install_next_version(self) -> None:
+        """Install a version of tokctl that has a schema of its own: with one column more."""
+        program = self.root / "bin/tokctl"
+        program.parent.mkdir()
+        program.write_text(f"#!{sys.executable}\n{_NEXT_VERSION}")
+        program.chmod(0o755)
+        self.environment["PATH"] = f"{program.parent}:{self.environment['PATH']}"
+        self.tokctl = [str(program)]
 
     def close(self) -> None:
         for service in self.services.values():
@@ -160,7 +178,7 @@ class Service:
                 environment |= dict([value.split("=", 1)])
         command = shlex.split(dict(settings)["ExecStart"])
         if command[0].endswith("/tokctl"):
-            command[:1] = [sys.executable, "-m", "tokctl"]
+            command[:1] = machine.tokctl
         self._command = [machine.address if word == "0.0.0.0" else word for word in command]
         self._environment = environment
         self._restarts = dict(settings).get("Restart") == "on-failure"
@@ -265,6 +283,13 @@ class Site:
             connection.execute("DROP DATABASE tests")
         database.stop()
         database.start()
+
+    def control_database(self, action: str) -> None:
+        """Do what systemctl does with the service of PostgreSQL."""
+        if action in {"stop", "restart", "kill"}:
+            self.database.stop("immediate" if action == "kill" else "fast")
+        if action in {"start", "restart"}:
+            self.database.start()
 
     def close(self) -> None:
         for machine in self.machines.values():

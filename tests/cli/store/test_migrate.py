@@ -59,7 +59,9 @@ def test_a_newer_schema_is_refused(tokctl, place, store_kind, words):
             with closing(sqlite3.connect(store.path)) as connection:
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
         else:
-            store.database.execute("UPDATE tokctl_store SET schema_version = schema_version + 1")
+            store.database.execute(
+                "UPDATE tokctl_store SET schema_version = schema_version + 1, compatible_version = schema_version + 1"
+            )
     ran = tokctl("store", "migrate", "--store", place, *words)
     assert (ran.code, ran.out) == (6, "")
     assert "written by a newer tokctl" in ran.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import sys
 
@@ -42,9 +43,49 @@ def test_processes_that_begin_together_create_one_store(postgresql):
 def test_a_newer_store_is_refused(postgresql, write):
     place = postgresql.new_schema()
     with open_store(place, write=True, create=True) as store:
-        store.database.execute("UPDATE tokctl_store SET schema_version = ?", [SCHEMA_VERSION + 1])
+        store.database.execute("UPDATE tokctl_store SET schema_version = ?", [SCHEMA_VERSION + 2])
+    with open_store(place, write=write) as store:  # as long as it is compatible
+        assert store.info().schema_version == SCHEMA_VERSION + 2
+    with open_store(place, write=True) as store:
+        store.database.execute("UPDATE tokctl_store SET compatible_version = ?", [SCHEMA_VERSION + 1])
     with pytest.raises(WrongStoreError, match=r"newer tokctl.*Upgrade tokctl"):
         open_store(place, write=write)
+
+
+@pytest.mark.parametrize("oldest", [SCHEMA_VERSION, SCHEMA_VERSION + 1])
+def test_a_step_says_whether_older_programs_can_go_on(postgresql, monkeypatch, oldest):
+    place = postgresql.new_schema()
+    open_store(place, write=True, create=True).close()
+    with monkeypatch.context() as newer:
+        newer.setattr(migration, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+        newer.setattr(migration, "COMPATIBLE_VERSION", oldest)
+        newer.setattr(migration, "MIGRATIONS", (*MIGRATIONS, "ALTER TABLE token ADD COLUMN zone TEXT"))
+        open_store(place, write=True).close()
+    if oldest > SCHEMA_VERSION:
+        with pytest.raises(WrongStoreError, match="newer tokctl"):
+            open_store(place)
+    else:
+        open_store(place).close()
+
+
+def test_only_the_owner_upgrades(postgresql, monkeypatch):
+    place = postgresql.new_schema()
+    open_store(place, write=True, create=True).close()
+    role = f"writer_{secrets.token_hex(4)}"
+    with psycopg.connect(place, autocommit=True) as connection:
+        connection.execute(
+            f"CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA {connection.execute('SHOW search_path').fetchone()[0]}"
+            f" TO {role}; GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA"
+            f" {connection.execute('SHOW search_path').fetchone()[0]} TO {role}"
+        )
+    monkeypatch.setattr(migration, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    monkeypatch.setattr(migration, "MIGRATIONS", (*MIGRATIONS, "ALTER TABLE token ADD COLUMN zone TEXT"))
+    try:
+        with pytest.raises(StoreError, match=r"has schema \d+; this tokctl needs \d+.*store migrate.* as the owner"):
+            open_store(place.replace("user=postgres", f"user={role}"))
+    finally:
+        with psycopg.connect(place, autocommit=True) as connection:
+            connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 @pytest.mark.parametrize("write", [False, True])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from psycopg.errors import InsufficientPrivilege
+
 from tokctl.errors import MissingStoreError, StoreError, WrongStoreError
 from tokctl.store.postgresql.connection import translate_errors
 from tokctl.store.postgresql.database import PostgreSQLDatabase
-from tokctl.store.postgresql.schema import MIGRATIONS, SCHEMA_VERSION
+from tokctl.store.postgresql.schema import COMPATIBLE_VERSION, MIGRATIONS, SCHEMA_VERSION
 from tokctl.store.sql.dialect import FIND_COPY, unfinished_copy_error
 
 _LOCK = 0x746F6B63  # "tokc", of the lock on migrations
@@ -21,7 +25,7 @@ def prepare(database: PostgreSQLDatabase, *, create: bool, unfinished: bool = Fa
     """
     version = 0 if create and read_version(database) is None else check_version(database)
     if version < SCHEMA_VERSION:
-        _migrate(database)
+        _migrate(database, version)
     if not unfinished and database.fetch(FIND_COPY):
         raise unfinished_copy_error(database.location)
 
@@ -33,13 +37,19 @@ def check_version(database: PostgreSQLDatabase) -> int:
         raise MissingStoreError(
             f"no store found at {database.location}.", "Fill one with 'tokctl store import' or 'tokctl simulate'."
         )
-    if version > SCHEMA_VERSION:
+    if version > SCHEMA_VERSION and not _is_compatible(database):
         raise WrongStoreError(
             f"the store {database.location} was written by a newer tokctl"
             f" (schema {version}, supported: {SCHEMA_VERSION}).",
             "Upgrade tokctl.",
         )
     return version
+
+
+def _is_compatible(database: PostgreSQLDatabase) -> bool:
+    """Return whether this program can use a store that a newer one has upgraded."""
+    ((oldest,),) = database.fetch("SELECT compatible_version FROM tokctl_store")
+    return int(oldest) <= SCHEMA_VERSION
 
 
 def read_version(database: PostgreSQLDatabase) -> int | None:
@@ -55,14 +65,27 @@ def read_version(database: PostgreSQLDatabase) -> int | None:
     return int(rows[0][0])
 
 
-def _migrate(database: PostgreSQLDatabase) -> None:
-    for number, step in enumerate(MIGRATIONS):
-        transactions = (step,) if isinstance(step, str) else step
-        for statements in transactions:
-            with translate_errors(database.location), database.connection.transaction():
-                database.connection.execute("SELECT pg_advisory_xact_lock(hashtext(current_schema()), $1)", [_LOCK])
-                if (read_version(database) or 0) > number:
-                    break  # another process has run it
-                database.connection.execute(statements)
-                if statements is transactions[-1]:
-                    database.connection.execute(f"UPDATE tokctl_store SET schema_version = {number + 1}")
+def _migrate(database: PostgreSQLDatabase, version: int) -> None:
+    try:
+        for number, step in enumerate(MIGRATIONS):
+            _run_step(database, number, (step,) if isinstance(step, str) else step)
+    except StoreError as error:
+        if version and isinstance(error.__cause__, InsufficientPrivilege):
+            raise StoreError(
+                f"the store {database.location} has schema {version}; this tokctl needs {SCHEMA_VERSION}.",
+                "Run 'tokctl store migrate' as the owner of its tables.",
+            ) from error
+        raise
+
+
+def _run_step(database: PostgreSQLDatabase, number: int, transactions: Sequence[str]) -> None:
+    for statements in transactions:
+        with translate_errors(database.location), database.connection.transaction():
+            database.connection.execute("SELECT pg_advisory_xact_lock(hashtext(current_schema()), $1)", [_LOCK])
+            if (read_version(database) or 0) > number:
+                return  # another process has run it
+            database.connection.execute(statements)
+            if statements is transactions[-1]:
+                version = number + 1
+                oldest = f", compatible_version = {version}" if version == COMPATIBLE_VERSION else ""
+                database.connection.execute(f"UPDATE tokctl_store SET schema_version = {version}{oldest}")

@@ -265,6 +265,7 @@ MIGRATIONS: tuple[str | tuple[str, ...], ...] = (
         EXECUTE FUNCTION audit_is_only_added_to();
     """,
     (_CHECK_RANGE, "ALTER TABLE token VALIDATE CONSTRAINT token_0_range", _PARTITION),
+    "ALTER TABLE tokctl_store ADD COLUMN compatible_version INTEGER NOT NULL DEFAULT 3",
 )
 """Step n brings a store of schema version n to n + 1: in one transaction, or in several.
 
@@ -273,3 +274,11 @@ the step is run again from its first transaction.
 """
 
 SCHEMA_VERSION = len(MIGRATIONS)
+
+COMPATIBLE_VERSION = 3
+"""The oldest version of the schema whose programs can read and write a store of SCHEMA_VERSION.
+
+So servers can be upgraded one after the other while the others run. A step that older programs cannot work with, such
+as one that removes or renames something, raises this to its own version: add what is new in one release of tokctl,
+and remove what was replaced in a later one.
+"""

@@ -290,10 +290,10 @@ def test_a_full_disk(scene, server, tmp_path):
         file.write_bytes(ndjson(tokens(12000, "i2", variables={"text": "x" * 500})))
         ran = scene.run("store", "import", file, "--store", url)
         assert (ran.code, "the disk is full" in ran.err) == (6, True), ran
+        subprocess.run(["mount", "-o", "remount,size=200m", str(folder)], check=True)
         with open_store(url) as store:
             assert (store.info().instances, store.info().tokens) == (1, 20)
         assert scene.run("tokens", "list", "i1", "--store", url).code == 0
-        subprocess.run(["mount", "-o", "remount,size=200m", str(folder)], check=True)
         assert scene.run("store", "import", file, "--store", url).code == 0
         with psycopg.connect(server.url(), autocommit=True) as opened:
             opened.execute("DROP DATABASE small")

@@ -37,13 +37,13 @@ class Services:
         self.readers = ReaderPool(
             store, ResponseSlots(self.limits.long_answers, self.limits.token_answers), self.limits.answer_seconds
         )
-        self.writer = Writer(store, log.log_event)
+        self.writer = Writer(store, log.log_event, read_only=settings.read_only)
         self.cache = ResponseCache(self.limits.cache)
         self.lifetimes = MaxLifetimes(settings.max_lifetimes)
         throttle = Throttle(monotonic, burst=self.limits.failures, shares=settings.workers)
         self.authenticator = Authenticator(pepper, self.live_store, throttle, self.metrics, self.lifetimes, settings)
         self.sessions = Sessions(pepper, self.authenticator, self.proxies)
-        self.usage = UsageRecorder(store, log.log_event)
+        self.usage = UsageRecorder(store, log.log_event, read_only=settings.read_only)
         self.salts = SaltRemover(store, log.log_event)
         self.openapi = b""
 

@@ -22,10 +22,14 @@ _Result = TypeVar("_Result")
 
 
 class Writer:
-    """Writes API tokens to a store. ``log_event`` gets the end of the audit after each change."""
+    """Writes API tokens to a store. ``log_event`` gets the end of the audit after each change.
 
-    def __init__(self, url: str, log_event: Callable[..., Any]) -> None:
+    With ``read_only`` every change is rejected.
+    """
+
+    def __init__(self, url: str, log_event: Callable[..., Any], *, read_only: bool = False) -> None:
         self.url = url
+        self.read_only = read_only
         self.log_event = log_event
         self._head: ChainHead | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
@@ -38,6 +42,8 @@ class Writer:
             CallerChangedError: ``token`` has been changed or revoked since it was authenticated.
             ChangedError, RepeatedCreationError, and the errors of the function.
         """
+        if self.read_only:
+            raise retry_later(503, "READ_ONLY", "The server is read-only. Try again later.", RETRY_SECONDS, "read-only")
         deadline = monotonic() + WRITE_TIMEOUT_SECONDS
         result, head = await asyncio.get_running_loop().run_in_executor(
             self._thread, self._change, token, function, deadline

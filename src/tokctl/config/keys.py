@@ -251,6 +251,7 @@ LIMITS: Mapping[str, SettingSpec] = {
     "failures": _POSITIVE,  # failed attempts before an address has to wait
     "long_answers": _POSITIVE,  # concurrent
     "token_answers": _POSITIVE,  # concurrent, for one API token
+    "store_connections": _POSITIVE,  # concurrent, for responses from a database
     "cache": _COUNT,  # bytes of cached responses
 }
 SERVE: Mapping[str, SettingSpec] = {

@@ -26,7 +26,9 @@ _TICKS = (
     *(1, 10, 100, _SECOND, 10 * _SECOND, _MINUTE, 10 * _MINUTE, _HOUR, 6 * _HOUR, _DAY, 7 * _DAY, 30 * _DAY),
     *(365 * _DAY * 10**n for n in range(6)),
 )
-"""Durations in ms that are marked on a scale."""
+"""Durations in ms that may be marked on a scale."""
+_TICK_DISTANCE = 15
+"""Percent of the width."""
 
 
 class Bar(NamedTuple):
@@ -55,7 +57,12 @@ class DurationScale:
         self._low, self._high = math.log(below[-1]), math.log(above[0] if above else high)
         if self._high <= self._low:
             self._high = self._low + 1.0
-        self.ticks = [Tick(self.at(tick), format_milliseconds(tick)) for tick in _TICKS if below[-1] <= tick <= high]
+        self.ticks: list[Tick] = []
+        for tick in _TICKS:
+            place = self.at(tick)
+            is_apart = not self.ticks or place - self.ticks[-1].at >= _TICK_DISTANCE
+            if below[-1] <= tick <= high and is_apart:
+                self.ticks.append(Tick(place, format_milliseconds(tick)))
 
     def at(self, ms: float) -> float:
         """Return the place of a duration, in percent; one that is too short for the scale is at its begin."""

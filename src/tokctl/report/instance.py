@@ -28,7 +28,7 @@ _OPEN_BRANCHES, _NEXT_BRANCH, _CLOSE_BRANCHES = (
     "</li></ol></li><li><ol><li>",
     "</li></ol></li></ul>",
 )
-_TICK_DISTANCE = 15
+_TICK_DISTANCE = 20
 """Percent of the width."""
 _STATE_BARS = {COMPLETED: "bar-completed", CANCELLED: "bar-cancelled", FAILED: "bar-failed", ACTIVE: "bar-active"}
 
@@ -208,7 +208,7 @@ class InstanceParts:
         if len(shown) < len(timed):
             notes.append("Those of the critical path and live ones come first, then the longest.")
         if axis.omitted:
-            notes.append(f"The hatched stretches, {format_milliseconds(axis.omitted / 1000)} in all, are cut short.")
+            notes.append(f"The pale stretches, {format_milliseconds(axis.omitted / 1000)} in all, are cut short.")
         if flow.untimed:
             notes.append(f"{count(len(flow.untimed), 'token')} without any time not shown.")
         ticks = [Tick(round(at, 2), format_milliseconds(offset / 1000)) for at, offset in axis.ticks(_TICK_DISTANCE)]

@@ -39,6 +39,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     failures: Count = MAX_FREE_FAILURES  # failed authentications of an address before it has to wait
     long_answers: Count = 32  # at the same time
     token_answers: Count = 8  # of these, for one API token
+    store_connections: Count = 16  # for responses from a database, at the same time
     cache: Annotated[int, Meta(ge=0)] = 64 << 20
 
 

@@ -12,6 +12,7 @@ from tokctl.api_tokens.audit import ChainHead
 from tokctl.errors import StoreError, StoreOutcomeUnknownError
 from tokctl.model.api_tokens import ApiToken
 from tokctl.server.http_errors import RETRY_SECONDS, retry_later
+from tokctl.server.stores import ObserveStore, ignore_time
 from tokctl.store import open_store
 from tokctl.store.protocol import ApiTokenTable, CallerChangedError, ChangedError, RepeatedCreationError
 from tokctl.store.seen_heads import remember_head
@@ -27,8 +28,16 @@ class Writer:
     With ``read_only`` every change is rejected.
     """
 
-    def __init__(self, url: str, log_event: Callable[..., Any], *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        log_event: Callable[..., Any],
+        observe: ObserveStore = ignore_time,
+        *,
+        read_only: bool = False,
+    ) -> None:
         self.url = url
+        self.observe = observe
         self.read_only = read_only
         self.log_event = log_event
         self._head: ChainHead | None = None
@@ -56,7 +65,8 @@ class Writer:
     def _change(
         self, token: ApiToken | None, function: Callable[[ApiTokenTable], _Result], deadline: float
     ) -> tuple[_Result, ChainHead | None]:
-        left = max(deadline - monotonic(), 0)  # earlier changes may have used it up
+        began = monotonic()
+        left = max(deadline - began, 0)  # earlier changes may have used it up
         try:
             with open_store(self.url, write=True) as store:
                 store.set_busy_timeout(int(left * 1000))
@@ -73,6 +83,8 @@ class Writer:
             raise retry_later(
                 503, "STORE_UNAVAILABLE", message, RETRY_SECONDS, str(error.__cause__ or error)
             ) from error
+        finally:
+            self.observe("write", monotonic() - began)
 
     def close(self) -> None:
         """Stop the thread."""

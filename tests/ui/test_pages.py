@@ -152,7 +152,8 @@ def test_what_is_too_large_for_a_page_is_refused(crowded):
     assert f"at most {MAX_TOKENS:,} tokens, and the instance has {MAX_TOKENS + 1000:,}" in answer.text
     assert crowded.get("/ui/process?id=p").status_code == 422
     page = Page(crowded.get("/ui/process?id=order").text)
-    assert f"The page shows {MAX_INSTANCES} of 250 instances, the latest ones." in page.text("p")
+    assert f"The latest {MAX_INSTANCES} of 250 instances." in page.text("p")
+    assert "./?show=all&process=order" in page.values("href")
 
 
 def test_hostile_data_stays_text(crowded):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from glob import escape
+from time import perf_counter
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -19,7 +21,7 @@ from tokctl.server.request import Request
 from tokctl.server.services import Services
 from tokctl.server.whole_reading import read_whole
 from tokctl.services.debug import load_rules, resolve_thresholds
-from tokctl.services.report import InstanceReport, Report
+from tokctl.services.report import Report
 from tokctl.store.protocol import Store
 from tokctl.ui.instance_list import LISTS, OVERVIEW, PAGE_ROWS, read_sections
 from tokctl.ui.rendering import HTML, PageRenderer, make_link
@@ -104,7 +106,7 @@ class Pages:
     async def _login(self, services: Services, query: Query) -> Response:
         form: LoginForm = query.body
         authenticator, client = services.authenticator, query.use.address
-        token, reason = authenticator.verify_secret(form.token.strip().encode(), query.now)
+        token, reason = await authenticator.verify_secret(form.token.strip().encode(), query.now, perf_counter())
         if token is None:
             error = authenticator.reject(reason, client)
             error.details["next"] = form.next
@@ -130,27 +132,30 @@ class Pages:
                 lists=[(OVERVIEW, "Problems first"), *LISTS.items()],
                 statuses=[("", "any"), *((status, status) for status in STATES)],
                 page_rows=PAGE_ROWS,
+                now=query.now,
             )
 
         return await _read(services, query, make)
 
     async def _show_instance(self, services: Services, query: Query) -> Response:
         def make(store: Store) -> tuple[Headers, bytes]:
-            report = read_instance(store, _get_id(query), query.now, self.configured)
-            return self._render_report(report, "", query)
+            report, process = read_instance(store, _get_id(query), query.now, self.configured)
+            return self._render_report(report, query, process=process)
 
         return await _read(services, query, make)
 
     async def _show_process(self, services: Services, query: Query) -> Response:
         def make(store: Store) -> tuple[Headers, bytes]:
-            return self._render_report(*read_process(store, _get_id(query), query.now, self.configured), query)
+            process = _get_id(query)
+            report, shown, total = read_process(store, process, query.now, self.configured)
+            more = {"shown": shown, "total": total, "pattern": escape(process)} if shown < total else {}
+            return self._render_report(report, query, title=f"Process {process}", **more)
 
         return await _read(services, query, make)
 
-    def _render_report(self, report: Report, note: str, query: Query) -> tuple[Headers, bytes]:
+    def _render_report(self, report: Report, query: Query, **more: Any) -> tuple[Headers, bytes]:
+        """Render a report; ``more`` are values of the template besides those of the report, or instead of them."""
         template, values, style, script = prepare_report(report, lambda one: make_link("instance", id=one))
-        process = report.body.status.instance.process_id if isinstance(report.body, InstanceReport) else None
-        more = {"process": process, "note": note}
         return self.renderer.render(template, query.authenticated.token, **values | more, style=style, script=script)
 
 

@@ -24,8 +24,14 @@ SOURCE = ("this server", "store")
 """Name and kind of the source: the location of the store is not for clients."""
 
 
-def read_instance(store: Store, instance_id: str, now: datetime, thresholds: Mapping[str, Any]) -> Report:
-    """Read the report of an instance. Raises HTTPError: there is none, or it has too many tokens."""
+def read_instance(
+    store: Store, instance_id: str, now: datetime, thresholds: Mapping[str, Any]
+) -> tuple[Report, str | None]:
+    """Read the report of an instance; returns also the id of its process, None if it is unknown.
+
+    Raises:
+        HTTPError: there is no such instance, or it has too many tokens.
+    """
     try:
         status = store.instance_totals(instance_id)
     except NotFoundError:
@@ -37,11 +43,13 @@ def read_instance(store: Store, instance_id: str, now: datetime, thresholds: Map
             f"This page shows at most {count(MAX_TOKENS, 'token')}, and the instance has {status.total_tokens:,}. "
             "Use 'tokctl report'.",
         )
-    return _make_reader(store, now, thresholds).read_instance(instance_id)
+    return _make_reader(store, now, thresholds).read_instance(instance_id), status.instance.process_id
 
 
-def read_process(store: Store, process_id: str, now: datetime, thresholds: Mapping[str, Any]) -> tuple[Report, str]:
-    """Read the report of the latest instances of a process; returns also a note about those that are left out.
+def read_process(
+    store: Store, process_id: str, now: datetime, thresholds: Mapping[str, Any]
+) -> tuple[Report, int, int]:
+    """Read the report of the latest instances of a process; returns also how many it has, and how many there are.
 
     Raises:
         HTTPError: there is none, or each has too many tokens.
@@ -54,8 +62,7 @@ def read_process(store: Store, process_id: str, now: datetime, thresholds: Mappi
     total = store.count_instances(where)
     if not ids:
         raise HTTPError(422, "UNPROCESSABLE_CONTENT", f"Each instance has more than {count(MAX_TOKENS, 'token')}.")
-    note = f"The page shows {len(ids):,} of {count(total, 'instance')}, the latest ones." if total > len(ids) else ""
-    return _make_reader(store, now, thresholds).read_instances(ids, details=False), note
+    return _make_reader(store, now, thresholds).read_instances(ids, details=False), len(ids), total
 
 
 def _select(latest: Iterable[InstanceStatus]) -> list[str]:

@@ -14,6 +14,7 @@ from tokctl.errors import StoreError
 from tokctl.model.tokens import ExecutionContext, Token, decode_context, may_have_error
 from tokctl.store.postgresql.database import PostgreSQLDatabase
 from tokctl.store.postgresql.dialect import POSTGRESQL
+from tokctl.store.postgresql.schema import SCHEMA_VERSION
 from tokctl.store.sql.batch import MAX_CACHED_INSTANCES, SqlBatch, update_conflict
 from tokctl.store.sql.database import Values
 from tokctl.store.sql.rows import TOKEN_COLUMNS, token_row
@@ -22,11 +23,12 @@ MAX_SINGLE_TOKENS = 5  # of a chunk that are written one by one: a staging table
 
 DERIVED_COLUMNS = ("error_message", "is_running", "waits_for_event", "hops", "certainty", "entry_is_unknown")
 _COLUMNS = ("instance", *TOKEN_COLUMNS, *DERIVED_COLUMNS)
-_STAGE = f"""CREATE TEMP TABLE IF NOT EXISTS staged_token ON COMMIT DELETE ROWS AS
+_STAGED = f"staged_token_{SCHEMA_VERSION}"  # a pooler may keep sessions, and so temporary tables, of another version
+_STAGE = f"""CREATE TEMP TABLE IF NOT EXISTS {_STAGED} ON COMMIT DELETE ROWS AS
     SELECT 0 AS round, 0 AS position, {", ".join(_COLUMNS)} FROM token WITH NO DATA"""
 _CONFLICT = update_conflict(POSTGRESQL, "token", "token_id, instance", (*TOKEN_COLUMNS, *DERIVED_COLUMNS))
 _COPY_NEW = f"COPY token ({', '.join(_COLUMNS)}) FROM STDIN"
-_COPY = f"COPY staged_token (round, position, {', '.join(_COLUMNS)}) FROM STDIN"
+_COPY = f"COPY {_STAGED} (round, position, {', '.join(_COLUMNS)}) FROM STDIN"
 
 
 def _counted(source: str) -> str:
@@ -36,7 +38,7 @@ def _counted(source: str) -> str:
 
 
 _PUT = _counted(f"VALUES ({', '.join('?' * len(_COLUMNS))})")
-_MERGE = _counted(f"SELECT {', '.join(_COLUMNS)} FROM staged_token WHERE round = ? ORDER BY position")
+_MERGE = _counted(f"SELECT {', '.join(_COLUMNS)} FROM {_STAGED} WHERE round = ? ORDER BY position")
 
 
 class _Hop(msgspec.Struct, gc=False):
@@ -132,7 +134,7 @@ class PostgreSQLBatch(SqlBatch):
 
     def _stage_and_merge(self, tokens: Sequence[tuple[int, Token]]) -> tuple[int, int]:
         if self._has_stage:
-            self.database.execute("TRUNCATE staged_token")
+            self.database.execute(f"TRUNCATE {_STAGED}")
         else:
             self.database.execute(_STAGE)
             self._has_stage = True

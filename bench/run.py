@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import analyses
+import databases
 import keys
 import masks
 import stores
@@ -28,7 +29,7 @@ import engines
 import services
 from documents import SMALL, token_lines
 
-PARTS = ("commands", "analyses", "store", "serve", "keys", "mask", "engines")
+PARTS = ("commands", "analyses", "store", "serve", "databases", "keys", "mask", "engines")
 
 
 def main() -> None:
@@ -73,6 +74,11 @@ def main() -> None:
             here.mkdir()
             _isolate(here)
             engines.measure(here, options.rounds, options.only)
+        if "databases" in parts:
+            here = Path(folder) / "databases"
+            here.mkdir()
+            _isolate(here)
+            databases.measure(here, max(options.rounds // 3, 1))
         for part, module in (("serve", services), ("keys", keys)):
             if part in parts:
                 here = Path(folder) / part

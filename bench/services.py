@@ -83,11 +83,11 @@ def prepare(here: Path) -> tuple[Path, str]:
 
 
 @contextmanager
-def ours(store: Path, secret: str, workers: int) -> Iterator[Service]:
+def ours(store: Path | str, here: Path, secret: str, workers: int) -> Iterator[Service]:
     """Run ``tokctl serve``; its access log goes to a file, as a service's would."""
     port = free_port()
     command = [*TOKCTL, "serve", "--store", store, "--port", str(port), "--workers", str(workers)]
-    with running(command, store.with_suffix(".log"), port, secret) as service:
+    with running(command, here / "serving.log", port, secret) as service:
         yield service
 
 
@@ -148,7 +148,7 @@ def measure(here: Path, rounds: int) -> None:
     """Print requests a second for each size of an instance and number of workers."""
     store, secret = prepare(here)
     documents = {instance: here / f"{instance}.json" for instance in SIZES}
-    with ours(store, secret, 1) as service:
+    with ours(store, here, secret, 1) as service:
         for instance, path in documents.items():
             path.write_bytes(service.get(instance))
     print("| instance | workers | requests/s | p99, ms | bare Starlette + msgspec | p99, ms | ratio | aim |")
@@ -158,7 +158,7 @@ def measure(here: Path, rounds: int) -> None:
             rates: tuple[list[float], list[float]] = ([], [])
             lasts: tuple[list[float], list[float]] = ([], [])
             for _ in range(rounds):
-                for side, service_of in enumerate((ours(store, secret, workers), bare(documents, here, workers))):
+                for side, service_of in enumerate((ours(store, here, secret, workers), bare(documents, here, workers))):
                     with service_of as service:
                         if len(service.get(instance)) != documents[instance].stat().st_size:
                             raise SystemExit("the two do not answer the same.")
@@ -180,7 +180,7 @@ def lines(here: Path, rounds: int) -> Iterator[list[Line]]:
     """Yield what ``tokctl tokens list --server`` takes beside httpie that fetches the same."""
     store, secret = prepare(here)
     os.environ["TOKCTL_API_KEY"] = secret
-    with ours(store, secret, 1) as service:
+    with ours(store, here, secret, 1) as service:
         peer = [str(BIN / "http"), "--ignore-stdin", "--pretty", "none", f"X-API-Key:{secret}"]
         yield [
             Line(

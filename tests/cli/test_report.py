@@ -26,6 +26,14 @@ def test_a_piped_response_is_reported_as_of_an_earlier_time(tokctl, orders, tmp_
     assert "State at 2025-01-11 10:30:00 UTC, from standard input" in text
 
 
+def test_two_periods_are_shown_side_by_side(tokctl, known, tmp_path):
+    out = tmp_path / "a.html"
+    words = ("report", "--store", known, "--out", out, "--process", "order-processing")
+    assert tokctl(*words, "--compare", "..2025-01-11T10:20:00Z") == (0, "", "")
+    text = check_page(out.read_text()).text()
+    assert "Comparison with ..2025-01-11T10:20:00Z" in text
+
+
 class Incomplete(DocumentedServer):
     """Cannot return the tokens of one instance."""
 
@@ -90,6 +98,14 @@ def test_the_thresholds_are_those_of_the_configuration(tokctl, known, tmp_path, 
             2,
             "INSTANCE cannot be used with --process, --since, --until or --troubled. Use only one of them.",
         ),
+        (
+            ["i", "--compare", "v1", "--out", "a.html"],
+            2,
+            "--compare cannot be used with INSTANCE or --troubled. Use --process.",
+        ),
+        (["-p", "*", "--compare", "..", "--out", "a.html"], 2, "--compare: the period is empty."),
+        (["-p", "*", "--compare", "v9", "--out", "a.html"], 3, "no baseline to compare with: no instance of version 9"),
+        (["-p", "*", "--version", "9", "--out", "a.html"], 3, "no process instance matches."),
         (["--process", "none", "--out", "a.html"], 3, "no process instance matches. See 'tokctl instances list'."),
         (["@latest", "--out", "missing/a.html"], 6, "cannot write missing/a.html: No such file or directory."),
     ],

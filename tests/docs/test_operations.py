@@ -63,7 +63,8 @@ class Clients:
             self.servers.append(httpx.Client(base_url=url, verify=context, timeout=30))
         self.accepted: dict[int, str] = {}
         self.revoked: dict[int, str] = {}
-        self.answered = dict.fromkeys(range(3), 0)
+        self.answered = dict.fromkeys(range(3), 0)  # changes, by server
+        self.read = dict.fromkeys(range(3), 0)
         self.fed: list[str] = []
         self.failures: list[str] = []
         self.outages = 0  # visits in which no server accepted a change
@@ -106,7 +107,9 @@ class Clients:
             if gone.status_code != 503:
                 self.revoked[which] = self.accepted.pop(which)
         for secret in list(self.accepted.values())[-2:]:
-            self._expect(server.get("/api/v1/processes?limit=1", headers={"X-API-Key": secret}), {200, 503})
+            read = server.get("/api/v1/processes?limit=1", headers={"X-API-Key": secret})
+            self._expect(read, {200, 503})
+            self.read[number] += read.status_code == 200
         for secret in list(self.revoked.values())[-1:]:
             self._expect(server.get("/api/v1/processes?limit=1", headers={"X-API-Key": secret}), {401, 429, 503})
 
@@ -190,8 +193,7 @@ def install_on_one_machine(old: Machine, inbox: Path) -> str:
     options = "--type full-access --scope '*' --expires never --show-secret"
     code, secret = old.run(f"{environment} tokctl api-tokens create manager {options} 2> /dev/null")
     assert code == 0, secret
-    assert old.systemctl("start", "tokctl") == 0
-    assert old.systemctl("start", "tokctl-import") == 0
+    old.systemctl("start", "tokctl", "tokctl-import")
     return secret.strip()
 
 
@@ -206,15 +208,19 @@ def site() -> Iterator[Site]:
 class Situation:
     """What the page takes for granted before a fence, by heading and the number of the fence below it."""
 
-    def __init__(self, site: Site, clients: Clients, inbox: Path) -> None:
-        self.site, self.clients, self.inbox = site, clients, inbox
+    def __init__(self, site: Site, inbox: Path, manager: str) -> None:
+        self.clients: Clients | None = None
+        self.site, self.inbox, self.manager = site, inbox, manager
         self.before = {
+            ("One machine", 1): lambda: self.make_api_tokens("recent"),
+            ("Create the database", 0): self.begin_clients,
+            ("Move to PostgreSQL", 6): self.check_reads,
             ("Maintenance", 0): self.check_move,
             ("Upgrade without downtime", 0): self.begin_upgrade,
             ("Upgrade without downtime", 1): lambda: self.install_next_version(SERVERS[0]),
             ("Upgrade without downtime", 3): lambda: self.install_next_version(SERVERS[1]),
             ("Disaster drills", 0): self.end_upgrade,
-            ("An API token has leaked", 0): self.make_api_tokens,
+            ("An API token has leaked", 0): lambda: self.make_api_tokens("leaked", "admin", "doomed"),
             ("A certificate has expired", 0): self.let_certificate_expire,
             ("The schema is newer than the program", 0): lambda: self.change_schema(100),
             ("The schema is newer than the program", 1): lambda: self.change_schema(-100),
@@ -231,6 +237,13 @@ class Situation:
         code, output = self.old.run(f'tokctl {words} --store "$NEW" 2> /dev/null')
         assert code == 0, output
         return output
+
+    def check_reads(self) -> None:
+        """The old server still serves what it has, but accepts no change."""
+        with self.clients.pause:
+            before, changes = self.clients.read[0], self.clients.answered[0]
+        wait_until(lambda: self.clients.read[0] > before)
+        assert self.clients.answered[0] == changes
 
     def check_move(self) -> None:
         """Nothing that the old installation had is missing, and what was imported meanwhile arrives."""
@@ -268,10 +281,17 @@ class Situation:
         """While it was upgraded, there was always a server that accepted changes."""
         self.wait_for_both_servers()
         assert self.clients.outages == 0
-        self.clients.close()
+        self.end_clients()
 
-    def make_api_tokens(self) -> None:
-        for name in ("leaked", "admin", "doomed"):
+    def end_clients(self) -> None:
+        if self.clients is not None:
+            self.clients.close()
+
+    def begin_clients(self) -> None:
+        self.clients = Clients(self.site, self.inbox, self.manager)
+
+    def make_api_tokens(self, *names: str) -> None:
+        for name in names:
             code, output = self.old.run(f"tokctl api-tokens create {name} --save file:{name}.key")
             assert code == 0, output
 
@@ -319,17 +339,15 @@ def test_the_page_can_be_followed_from_top_to_bottom(site):
         site.machines[name].write("/etc/systemd/system/tokctl.service", unit("Several servers"))
     write_importer(site.machines[SERVERS[0]], inbox, "EnvironmentFile=/etc/tokctl/environment")
     manager = install_on_one_machine(site.machines[OLD], inbox)
-    clients = Clients(site, inbox, manager)
-    situation, operator = Situation(site, clients, inbox), Operator(site)
+    situation, operator = Situation(site, inbox, manager), Operator(site)
     numbers: Counter[str] = Counter()
     try:
         for heading, fence in steps(PAGE):
-            prepare = situation.before.pop((heading, numbers[heading]), None)
-            if prepare is not None:
+            if prepare := situation.before.pop((heading, numbers[heading]), None):
                 prepare()
             operator.follow(fence)
             numbers[heading] += 1
     finally:
-        clients.close()
-    assert clients.failures == []
+        situation.end_clients()
+    assert situation.clients.failures == []
     assert situation.before == {}

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
+import pytest
+
 from support.diagrams import document, shape
-from tokctl.report.figures import DiagramEmbedding
+from tokctl.analysis.performance.statistics import compute_statistics
+from tokctl.report.figures import DiagramEmbedding, DurationScale
 from tokctl.services.diagram import draw_model
 
 COLORS = 'bioc:stroke="#ff0000" bioc:fill="#00ff00"'
@@ -37,3 +40,29 @@ def test_only_elements_with_a_target_are_links():
     (link,) = root.iter("a")
     assert link.attrib == {"href": "#x", "aria-label": "A · task · a"}
     assert link[0].get("data-element-id") == "a"
+
+
+def test_durations_have_a_logarithmic_scale():
+    several = [compute_statistics([100.0, 1_000.0, 10_000.0]), compute_statistics([0.0]), compute_statistics([])]
+    scale = DurationScale(several)
+    assert [scale.at(ms) for ms in (0, 1, 100, 1_000, 10_000, 10**9)] == [0, 0, 0, 50, 100, 100]
+    assert [(tick.at, tick.text) for tick in scale.ticks] == [(0, "100ms"), (50, "1s"), (100, "10s")]
+    assert [(bar.left, bar.width, bar.kind) for bar in scale.plot(several[0])] == [
+        (0, 100, "plot-range"),
+        (50, 50, "plot-box"),
+        (100, 0, "plot-p99"),
+        (50, 0, "plot-p50"),
+    ]
+    assert scale.plot(several[2]) == []
+    so_far = compute_statistics([10_000.0])
+    assert scale.plot(several[2], so_far) == [(0, 100, "plot-open")]
+    assert scale.plot(several[0], so_far) == scale.plot(several[0])
+    assert scale.plot(several[1], so_far)[0] == (0, 100, "plot-open")
+
+
+@pytest.mark.parametrize("durations", [[], [0.0], [1.0], [5e-324], [1e300], [0.1, 1e300]])
+def test_any_durations_have_a_scale(durations):
+    scale = DurationScale([compute_statistics(durations)])
+    assert all(0 <= scale.at(ms) <= 100 for ms in durations)
+    places = [tick.at for tick in scale.ticks]
+    assert places == sorted(places)

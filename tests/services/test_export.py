@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from support.builders import NOON, instance, token, tokens
+from support.builders import NOON, at, instance, token, tokens
 from support.documented_server import DocumentedServer
 from tokctl.analysis.redaction import Redactor
 from tokctl.config import Settings
 from tokctl.engines.protocol import MAX_CONSECUTIVE_FAILURES
-from tokctl.errors import InputError, StoreError
+from tokctl.errors import InputError, NotFoundError, StoreError, UsageError
 from tokctl.exports import chrome_trace, event_log_csv, otlp, xes
 from tokctl.exports.export_format import prepare
 from tokctl.model.filters import InstanceFilter
-from tokctl.services.export import InstanceReading, select_instances
+from tokctl.services.export import InstanceReading, select_compared, select_instances
 from tokctl.services.span_delivery import open_collector
 
 IDS = [f"i{n:02}" for n in range(MAX_CONSECUTIVE_FAILURES + 2)]
@@ -118,3 +118,45 @@ def test_connection_settings_of_a_context_are_for_its_own_server():
     with open_collector("https://collector.example", of_flags, None) as client:
         connection = client.connection
     assert (connection.ca_file, connection.insecure, connection.credential()) == ("/engine.pem", True, None)
+
+
+class TestComparedInstances:
+    """Of versions 1 and 2; those of version 2 began later, and one of version 1 ended after that."""
+
+    @pytest.fixture
+    def versions(self, store):
+        with store.write() as batch:
+            for name, version, begin, end in (("a1", 1, 0, 10), ("a2", 1, 1, 150), ("b1", 2, 100, 110)):
+                about = instance(name, process_id="p", version=version)
+                batch.put(about, [token(name, name, created_at=at(begin), completed_at=at(end), updated_at=at(end))])
+            batch.put(instance("other", process_id="q", version=1), tokens(1, "other"))
+        return store
+
+    @pytest.mark.parametrize(
+        ("base", "ids", "others"),
+        [
+            ("v1", ["b1"], ["a1", "a2"]),
+            ("p:2", ["a1", "a2"], ["b1"]),
+            ("2025-01-11T12:00:00Z..2025-01-11T12:01:00Z", ["a2", "b1"], ["a1"]),
+            ("2025-01-11T12:01:40Z..", ["a1", "a2"], ["b1"]),
+        ],
+    )
+    def test_versions_and_periods(self, versions, base, ids, others):
+        found, (_, compared) = select_compared(versions, InstanceFilter(processes=("p",)), base, at(3600))
+        assert (found, compared) == (ids, others)
+
+    @pytest.mark.parametrize(
+        ("base", "error", "message"),
+        [
+            ("v9", NotFoundError, "no instance of version 9 matches"),
+            ("a1", UsageError, "cannot compare with the instance a1"),
+            ("..", UsageError, "the period is empty"),
+        ],
+    )
+    def test_nothing_to_compare_with(self, versions, base, error, message):
+        with pytest.raises(error, match=message):
+            select_compared(versions, InstanceFilter(processes=("p",)), base, at(3600))
+
+    def test_a_version_that_is_all(self, versions):
+        with pytest.raises(NotFoundError, match="no process instance matches"):
+            select_compared(versions, InstanceFilter(processes=("q",)), "v1", at(3600))

@@ -111,7 +111,11 @@ class Machine:
         """Run a command line; returns the exit code and the output. What it exports stays for the next ones."""
         words = shlex.split(line, comments=True)
         if words[:2] == ["sudo", "systemctl"]:
-            return self.systemctl(*(word for word in words[2:] if word != "--now")), ""
+            action, *names = (word for word in words[2:] if word not in {"--now", "-s", "KILL"})
+            if "--now" in words:
+                action = {"enable": "start", "disable": "stop"}[action]
+            self.systemctl(action, *names)
+            return 0, ""
         exported = self.root / "exported"
         script = f"{self.localize(line)}\ncode=$?\nenv -0 > {exported}\nexit $code"
         done = subprocess.run(
@@ -130,25 +134,22 @@ class Machine:
             self.environment = {name: value for name, _, value in pairs if name not in {"_", "SHLVL", "PWD"}}
         return done.returncode, done.stdout + done.stderr
 
-    def systemctl(self, action: str, *words: str) -> int:
-        """Do what systemctl does with a service."""
-        name = words[-1]
-        if name == "postgresql":
-            database = self.site.database
-            if action in {"stop", "restart", "kill"}:
-                database.stop("immediate" if action == "kill" else "fast")
-            if action in {"start", "restart"}:
-                database.start()
-            return 0
-        service = self.services.get(name)
+    def systemctl(self, action: str, *words: str) -> None:
+        """Do what systemctl does with services."""
+        for name in words:
+            if name == "postgresql":
+                self.site.control_database(action)
+            else:
+                self._control(action, name)
+
+    def _control(self, action: str, name: str) -> None:
         if action == "kill":
-            service.kill()
-            return 0
-        if service is not None and action in {"stop", "restart"}:
+            self.services[name].kill()
+            return
+        if action in {"stop", "restart"} and name in self.services:
             self.services.pop(name).stop()
-        if action in {"start", "restart", "enable"}:
+        if action in {"start", "restart"}:
             self.services[name] = Service(self, name)
-        return 0
 
     def install_next_version(self) -> None:
         """Install a version of tokctl that has a schema of its own: with one column more."""
@@ -168,7 +169,9 @@ class Service:
     """A running service, which is started again when it fails."""
 
     def __init__(self, machine: Machine, name: str) -> None:
-        unit = machine.path(f"/etc/systemd/system/{name}.service").read_text(encoding="utf-8")
+        file = machine.path(f"/etc/systemd/system/{name}.service")
+        texts = [one.read_text(encoding="utf-8") for one in (file, *sorted(Path(f"{file}.d").glob("*.conf")))]
+        unit = "\n".join(texts)
         settings = re.findall(r"^(\w+)=(.*)$", unit, re.MULTILINE)
         environment = machine.make_environment()
         for key, value in settings:
@@ -284,6 +287,13 @@ class Site:
             connection.execute("DROP DATABASE tests")
         database.stop()
         database.start()
+
+    def control_database(self, action: str) -> None:
+        """Do what systemctl does with the service of PostgreSQL."""
+        if action in {"stop", "restart", "kill"}:
+            self.database.stop("immediate" if action == "kill" else "fast")
+        if action in {"start", "restart"}:
+            self.database.start()
 
     def close(self) -> None:
         for machine in self.machines.values():

@@ -129,8 +129,27 @@ class Terminal:
             self.read(0)
         return self.process.returncode
 
+    def unread(self) -> bytes:
+        """What was typed and no program has read."""
+        return os.read(self.slave, 1 << 16) if select([self.slave], [], [], 0)[0] else b""
+
     @property
     def as_it_was(self) -> bool:
         """Whether the terminal's modes are what they were, the cursor shows, and the normal screen is back."""
         hidden = self.raw.rfind(b"\x1b[?25l") > self.raw.rfind(b"\x1b[?25h")
         return termios.tcgetattr(self.slave) == self.modes and not hidden and not self.screen.alternate
+
+
+class AnsweringTerminal(Terminal):
+    """A terminal that answers once when it is asked for its attributes, as the last of several questions."""
+
+    def __init__(self, *words: object, answers: bytes, **more) -> None:
+        self.answers = answers
+        self.asked = False
+        super().__init__(*words, **more)
+
+    def read(self, seconds: float) -> None:
+        super().read(seconds)
+        if not self.asked and b"\x1b[c" in self.raw:
+            self.asked = True
+            os.write(self.master, self.answers)

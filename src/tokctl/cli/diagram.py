@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec.structs import replace
 
@@ -24,8 +25,15 @@ from tokctl.model.filters import ALL_TOKENS
 from tokctl.services.diagram import DiagramFacts, DiagramQuery, DrawnDiagram, convert_to_png, read_activity
 from tokctl.text import suggest
 
+if TYPE_CHECKING:
+    from tokctl.cli.terminal_query import TerminalAnswers
+
 FORMATS = {"text": "txt", "svg": "svg", "png": "png"}
 """Format → the end of the names of its files."""
+
+
+_CELL_HEIGHT = 18
+"""Pixels of a cell in which the text of a picture has about the size of the terminal's."""
 
 
 def _complete_format(incomplete: str) -> list[str]:
@@ -74,6 +82,9 @@ def draw_diagram(
             complete=_complete_format,
         ),
     ] = None,
+    image: Annotated[
+        bool, opt.flag("--image", "Show the picture itself, in a terminal with the kitty, iTerm2 or sixel protocol.")
+    ] = False,
     out: Annotated[
         str | None, opt.path("FILE", "File to write, such as a.svg, a.png or a.txt (default: stdout).")
     ] = None,
@@ -92,9 +103,12 @@ def draw_diagram(
     dashed, the critical path is heavy. Where lines cross, the vertical one passes over the other. Flows that have no
     room are listed below, and so are message flows.
 
-    A picture of a model without a diagram is laid out automatically, without lanes, data and artifacts. PNG requires
-    the extra png.
+    --image asks the terminal for the kitty, iTerm2 or sixel protocol, and shows the picture in it.
+
+    A picture of a model without a diagram is laid out automatically, without lanes, data and artifacts. PNG and
+    --image require the extra png.
     """
+    answers = _ask_terminal(form, out) if image else None
     form = _choose_format(form, out)
     if heat is not None and heat not in set(Heat):
         raise UsageError(f"invalid --heat '{heat}'{suggest(heat, Heat)}.", f"Valid: {', '.join(Heat)}.")
@@ -122,7 +136,9 @@ def draw_diagram(
         )
         facts = read_activity(engine, query, app.now)
         exit_code = report_unread(app, engine)
-    if form == "text":
+    if answers is not None:
+        _show_picture(app, facts.draw(dark=False), answers)
+    elif form == "text":
         _write_text(app, facts, out)
     else:
         _write_picture(app, facts.draw(dark=form == "svg"), out, is_png=form == "png")
@@ -143,6 +159,40 @@ def _choose_format(form: str | None, out: str | None) -> str:
     if form == "png" and out is None and sys.stdout.isatty():
         raise UsageError("a PNG cannot be written to the terminal.", "Name a file with --out.")
     return form or "text"
+
+
+def _ask_terminal(form: str | None, out: str | None) -> TerminalAnswers:
+    """Return what the terminal can do. Raises UsageError: it cannot show pictures."""
+    from tokctl.cli.terminal_query import ask_terminal
+
+    if form is not None or out is not None:
+        raise UsageError(
+            f"--image cannot be used with {'--format' if out is None else '--out'}.", "Remove one of them."
+        )
+    if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") in {"dumb", "linux"}:
+        raise UsageError("--image needs a terminal that can show pictures.", "Use --out FILE.")
+    answers = ask_terminal()
+    if not (answers.kitty or answers.iterm2 or answers.sixel):
+        advice = "Use --out FILE, or another terminal."
+        if os.environ.get("TMUX"):
+            advice = "tmux needs to be built with sixel, in a terminal with sixel. Use --out FILE, or leave tmux."
+        raise UsageError("this terminal supports neither the kitty, iTerm2 nor sixel protocol.", advice)
+    return answers
+
+
+def _show_picture(app: App, drawn: DrawnDiagram, answers: TerminalAnswers) -> None:
+    from tokctl.cli.terminal_pictures import encode_iterm2, encode_kitty, encode_sixel
+
+    width, height = answers.cell
+    natural = round(drawn.drawing.width * height / _CELL_HEIGHT)
+    png = convert_to_png(drawn.drawing, min(natural, app.out.width * width))
+    encode = encode_kitty if answers.kitty else encode_iterm2 if answers.iterm2 else encode_sixel
+    app.hide_progress()
+    with open_target(None) as stream:
+        stream.writelines(encode(png))
+        stream.write(b"\n")
+    for note in drawn.notes:
+        app.notify(note)
 
 
 def _write_text(app: App, facts: DiagramFacts, out: str | None) -> None:

@@ -7,8 +7,8 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -35,7 +35,7 @@ class Screen:
         self._live: Live | None = None
         self._keys: int | None = None  # the terminal that is read from
         self._modes: list[Any] = []
-        self._handlers: dict[signal.Signals, Any] = {}
+        self._signals = ExitStack()
         self._last = SegmentLines([])
         self._suspend_requested = False
 
@@ -49,8 +49,8 @@ class Screen:
         return (columns, lines) if columns and lines else (80, 24)
 
     def __enter__(self) -> Self:
-        self._handlers = {number: signal.signal(number, _terminate) for number in _TERMINATION_SIGNALS}
-        self._handlers[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._request_suspend)
+        self._signals.enter_context(exit_on_signals())
+        self._signals.callback(signal.signal, signal.SIGTSTP, signal.signal(signal.SIGTSTP, self._request_suspend))
         self._enter_screen()
         return self
 
@@ -58,8 +58,7 @@ class Screen:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._leave_screen()
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+        self._signals.close()
         with suppress(OSError):
             self._console.print(self._last, end="")
 
@@ -140,6 +139,17 @@ class Screen:
         if not typed:  # stdin is closed
             time.sleep(seconds)
         return bool(set(typed) & set(b"qQ"))
+
+
+@contextmanager
+def exit_on_signals() -> Iterator[None]:
+    """Let the signals that end a program raise SystemExit in the block, so that it can restore the terminal."""
+    handlers = {number: signal.signal(number, _terminate) for number in _TERMINATION_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001

@@ -251,6 +251,7 @@ LIMITS: Mapping[str, SettingSpec] = {
     "failures": _POSITIVE,  # failed attempts before an address has to wait
     "long_answers": _POSITIVE,  # concurrent
     "token_answers": _POSITIVE,  # concurrent, for one API token
+    "store_connections": _POSITIVE,  # concurrent, for responses from a database
     "cache": _COUNT,  # bytes of cached responses
 }
 SERVE: Mapping[str, SettingSpec] = {
@@ -264,6 +265,7 @@ SERVE: Mapping[str, SettingSpec] = {
     "insecure_http": _BOOLEAN,
     "access_log": _TEXT,  # -, off or a file
     "trusted_proxies": SettingSpec(text_list),  # networks
+    "read_only": _BOOLEAN,
     "metrics_from": SettingSpec(text_list),  # networks
     "jwt_secret_file": _PATH,
     "jwt_key_file": _PATH,  # PEM

@@ -22,6 +22,7 @@ _LEAP_SECOND = re.compile(r"(.{10}[Tt ]\d\d:\d\d):60(?:\.\d+)?(.*)")
 _NEARLY_TEN_THOUSAND = re.compile(r"(9999-12-31[Tt ]23:59:59\.999999)\d+(.*)")  # the digits round up to the year 10000
 
 _MICROSECOND = timedelta(microseconds=1)
+_DAY_SECONDS, _SECOND_MICROS = 86_400, 1_000_000
 
 
 @overload
@@ -30,7 +31,10 @@ def to_micros(time: datetime) -> int: ...
 def to_micros(time: datetime | None) -> int | None: ...
 def to_micros(time: datetime | None) -> int | None:
     """Return the number of microseconds since 1970-01-01 UTC."""
-    return None if time is None else (time - EPOCH) // _MICROSECOND
+    if time is None:
+        return None
+    since = time - EPOCH
+    return (since.days * _DAY_SECONDS + since.seconds) * _SECOND_MICROS + since.microseconds
 
 
 @overload

@@ -234,6 +234,12 @@ def decode_flow_history(raw: Raw) -> list[FlowHop]:
     ]
 
 
+def may_have_error(raw: Raw) -> bool:
+    """Tell whether an execution context could have an error, without decoding it: few tokens have one."""
+    text = bytes(raw)
+    return b"rror" in text or b"essage" in text
+
+
 class TokenFields(Struct, frozen=True, kw_only=True, gc=False):
     """The fields of tokens and of visits. One that the source did not send is None, or NULL if it is JSON."""
 
@@ -298,10 +304,7 @@ class Token(TokenFields, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     @property
     def error(self) -> str | None:
         """The message of the error that an attempt failed with; None if the source gives none."""
-        raw = bytes(self.execution_context)
-        if b"rror" not in raw and b"essage" not in raw:  # saves decoding: few tokens have an error
-            return None
-        return self.context.error
+        return self.context.error if may_have_error(self.execution_context) else None
 
 
 def is_state_derived(token: Token, context: ExecutionContext) -> bool:

@@ -76,7 +76,8 @@ class Application:
     @asynccontextmanager
     async def _lifespan(self, _app: object) -> AsyncIterator[None]:
         self.services.usage.start()
-        self.services.salts.note()
+        if not self.services.settings.read_only:
+            self.services.salts.note()
         flushing = asyncio.get_running_loop().create_task(self._flush_metrics())
         self.on_startup()
         yield
@@ -178,7 +179,7 @@ class Application:
         Messages of the store contain file names, so they go to the log only.
         """
         if isinstance(error, StoreError):
-            self.services.live_store.close()
+            self.services.live_store.reset()
             self.services.metrics.count_store_error("read", error)
         elif isinstance(error, HTTPError) and error.status == 503 and isinstance(error.__cause__, StoreError):
             self.services.metrics.count_store_error("write", error.__cause__)
@@ -195,7 +196,7 @@ class Application:
             return
         lines = "".join(traceback.format_exception(error)).splitlines()
         self.log.log_event("fault", request_id=request.request_id, route=request.route, traceback=lines)
-        self.services.live_store.close()
+        self.services.live_store.reset()
         await self._send_error(request, HTTPError(500, "INTERNAL_ERROR", "Internal server error.", reason="fault"))
 
     async def _find_damage(self) -> StoreError | None:

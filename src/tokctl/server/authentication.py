@@ -21,8 +21,8 @@ from tokctl.model.networks import is_address_in
 from tokctl.server.callers import Caller, caller_from_token
 from tokctl.server.http_errors import REALM, HTTPError, forbidden, retry_later
 from tokctl.server.lifetimes import MaxLifetimes
+from tokctl.server.live_store import LiveStore
 from tokctl.server.settings import ServeSettings
-from tokctl.server.stores import LiveStore
 from tokctl.server.throttle import Throttle
 from tokctl.store.protocol import ApiTokenTable
 
@@ -63,8 +63,10 @@ class Authenticator:
         self._callers: dict[tuple[int | str, str], Caller] = {}
         self._access = -1
 
-    def authenticate(self, headers: Mapping[bytes, bytes], client: str, now: datetime, *, accepts_jwt: bool) -> Caller:
-        """Return the caller behind the first valid credential of a request.
+    async def authenticate(
+        self, headers: Mapping[bytes, bytes], client: str, now: datetime, since: float, *, accepts_jwt: bool
+    ) -> Caller:
+        """Return the caller behind the first valid credential of a request, in a state not older than ``since``.
 
         Raises:
             HTTPError: no credential is valid, the API token must not be used from this address, or the address has
@@ -78,7 +80,7 @@ class Authenticator:
                 if caller is not None:
                     return caller
             else:
-                token, why = self.verify_secret(secret, now)
+                token, why = await self.verify_secret(secret, now, since)
                 if token is not None:
                     return self.get_caller(token, client)
             reason = why if reason == NO_CREDENTIAL else reason
@@ -118,18 +120,18 @@ class Authenticator:
             headers=((b"www-authenticate", challenge.encode()),),
         )
 
-    def verify_secret(self, secret: bytes, now: datetime) -> tuple[ApiToken | None, str]:
+    async def verify_secret(self, secret: bytes, now: datetime, since: float) -> tuple[ApiToken | None, str]:
         """Return the valid API token of a secret, or why there is none. Raises StoreError."""
         if not secret or len(secret) > MAX_CREDENTIAL_BYTES or b" " in secret:
             return None, MALFORMED
-        found = self.find_token(secret)
+        found = await self.find_token(secret, since)
         if found is None:
             return None, UNKNOWN
         state = found.state(now)
         return (found, "") if state == VALID else (None, state)
 
-    def find_token(self, secret: bytes) -> ApiToken | None:
-        """Return the API token of a secret in any state, with the expiry that applies here.
+    async def find_token(self, secret: bytes, since: float) -> ApiToken | None:
+        """Return the API token of a secret in any state not older than ``since``, with the expiry that applies here.
 
         It is cached until the store's API tokens change.
 
@@ -137,25 +139,31 @@ class Authenticator:
         """
         hasher = self._hasher.copy()
         hasher.update(secret)
-        return self._find(
+        return await self._find(
             hasher.digest(),
+            since,
             lambda table: table.find_by_digest(digest(self.pepper.key, secret.decode("ascii", "surrogateescape"))),
         )
 
-    def find_by_id(self, token_id: int) -> ApiToken | None:
+    async def find_by_id(self, token_id: int, since: float) -> ApiToken | None:
         """Return the API token with an id in any state, as ``find_token`` does."""
-        return self._find(token_id, lambda table: table.by_id(token_id))
+        return await self._find(token_id, since, lambda table: table.by_id(token_id))
 
-    def _find(self, mark: bytes | int, read: Callable[[ApiTokenTable], ApiToken | None]) -> ApiToken | None:
-        store = self.live_store.get_store()
-        if self.live_store.access != self._access:
+    async def _find(
+        self, mark: bytes | int, since: float, read: Callable[[ApiTokenTable], ApiToken | None]
+    ) -> ApiToken | None:
+        live_store = self.live_store
+        await live_store.refresh(since)
+        if live_store.access != self._access:
             self._known.clear()
-            self._access = self.live_store.access
+            self._access = live_store.access
         token = self._known.get(mark)
         if token is None:
-            token = read(store.api_tokens)
+            revision, token = await live_store.read(lambda store: (store.revisions().access, read(store.api_tokens)))
             if token is not None:
-                token = self._known[mark] = self.lifetimes.limit(token)
+                token = self.lifetimes.limit(token)
+                if revision == live_store.access_revision and live_store.access == self._access:
+                    self._known[mark] = token
         return token
 
 

@@ -14,12 +14,11 @@ Headers = list[tuple[bytes, bytes]]
 class CachedResponse:
     """A response without the end of its envelope (the request id), and the number of tokens in it."""
 
-    __slots__ = ("_deflated", "body", "headers", "moment", "tag", "tokens")
+    __slots__ = ("_deflated", "body", "headers", "moment", "tokens")
 
-    def __init__(self, data: bytes, headers: Headers, tag: str | None = None, tokens: int = 0) -> None:
+    def __init__(self, data: bytes, headers: Headers, tokens: int = 0) -> None:
         self.body = b'{"success":true,"data":' + data
         self.headers = headers
-        self.tag = tag
         self.tokens = tokens
         self.moment = -1  # of the store, when the tag was last checked
         self._deflated: CompressedBody | None = None

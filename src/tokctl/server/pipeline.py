@@ -8,6 +8,7 @@ errors of the handler.
 from __future__ import annotations
 
 import re
+from time import perf_counter
 from urllib.parse import unquote_to_bytes
 
 from msgspec.structs import replace
@@ -49,7 +50,7 @@ class Pipeline:
         is_open = resource.is_open or (
             resource.path == METRICS.path and is_address_in(request.client, self.metrics_from)
         )
-        caller = None if is_open else self._authenticate(request)
+        caller = None if is_open else await self._authenticate(request, request.began)
         if caller is not None and (endpoint is None or not endpoint.authorizes_itself):
             if caller.token is not None:
                 agent = request.headers.get(b"user-agent")
@@ -69,7 +70,7 @@ class Pipeline:
         if endpoint.body is not None:
             body = await read_body(request, endpoint.body, endpoint.form, self.limits)
             if caller is not None:
-                caller = self._authenticate(request)  # the API token may have changed while the body arrived
+                caller = await self._authenticate(request, perf_counter())  # it may have changed while the body arrived
                 self._authorize(caller, endpoint, method)
         query = Query(
             ids=tuple(map(_decode, request.path_parameters.values())),
@@ -89,7 +90,7 @@ class Pipeline:
         try:
             response = await endpoint.handler(self.services, query)
         except CallerChangedError:  # changed while the request waited for another writer
-            caller = self._authenticate(request)
+            caller = await self._authenticate(request, perf_counter())
             self._authorize(caller, endpoint, request.method)
             query = replace(query, caller=caller)
             response = await endpoint.handler(self.services, query)
@@ -121,14 +122,18 @@ class Pipeline:
             message = "The request requires exactly one valid Host header."
             raise HTTPError(400, "BAD_REQUEST", message, reason="host", headers=((b"connection", b"close"),))
 
-    def _authenticate(self, request: Request) -> Caller:
-        """Return the caller, and record it for the access log. Raises HTTPError, StoreError."""
+    async def _authenticate(self, request: Request, since: float) -> Caller:
+        """Return the caller, and record it for the access log. Raises HTTPError, StoreError.
+
+        The state of its API token is not older than ``since``.
+        """
         request.token, request.user = None, ""
         if request.pages is not None:
-            caller = self.services.sessions.authenticate(request)
+            caller = await self.services.sessions.authenticate(request, since)
         else:
-            caller = self.services.authenticator.authenticate(
-                request.headers, request.client, request.now, accepts_jwt=self.accepts_jwts and request.is_api_tokens
+            accepts_jwt = self.accepts_jwts and request.is_api_tokens
+            caller = await self.services.authenticator.authenticate(
+                request.headers, request.client, request.now, since, accepts_jwt=accepts_jwt
             )
         request.token = caller.token
         request.user = caller.actor.id if caller.token is None else ""

@@ -53,59 +53,67 @@ class Responder:
         cached = self.cache.get(request.target)
         if cached is None:
             return False
-        self._refresh()
+        await self._refresh(request)
         if cached.moment != self.live_store.moment:
             return False
-        known = request.headers.get(b"if-none-match")
-        if known is not None and matches_etag(_get_etag(cached.headers), known):
-            await request.send_not_modified(cached.headers)
-        else:
-            await self._send_whole(request, cached)
+        await self._send_known(request, cached.headers, cached)
         return True
 
-    def _refresh(self) -> None:
+    async def _refresh(self, request: Request) -> None:
         """Check the store; clear the cache if it is another file, which may have the same tags."""
-        self.live_store.get_store()
+        await self.live_store.refresh(request.began)
         if self.live_store.files != self._files:
             self._files = self.live_store.files
             self.cache.clear()
 
     async def _send_from_store(self, request: Request, query: Query, response: StoreResponse) -> None:
-        self._refresh()
-        store = self.live_store.get_store()
-        known = request.headers.get(b"if-none-match")
-        salt = self.live_store.salt
+        await self._refresh(request)
+        salt, cached = self.live_store.salt, self.cache.get(request.target)
 
         def make_headers(tag: str | None) -> Headers:
             return _make_headers(tag, salt, request.target, query.applied)
 
-        tag = response.tag(store, query)
-        headers = make_headers(tag)
-        if tag is not None and known is not None and matches_etag(_get_etag(headers), known):
-            await request.send_not_modified(headers)
-            return
-        cached = self.cache.get(request.target)
-        if cached is not None and tag is not None and cached.headers == headers:
-            cached.moment = self.live_store.moment
-            await self._send_whole(request, cached)
-            return
-        if response.is_small(store, query):
-            moment = self.live_store.moment
-            data, is_complete = join_pieces(response.pieces(store, query), MAX_WHOLE_BYTES)
-            if is_complete:
-                made = CachedResponse(data, headers, tag, query.stats.tokens)
-                made.moment = moment
-                self._keep(request, made)
-                await self._send_whole(request, made)
-                return
-            query.stats.tokens = 0
-        streamed = StreamedResponse(request, response, query, self.services.readers)
-        whole = await streamed.send(self.services.limits, make_headers)
-        if whole is not None:
-            self._keep(request, whole)
+        def is_known(headers: Headers) -> bool:
+            """Return whether the client or the cache has the response already."""
+            return _client_has(request, headers) or (cached is not None and cached.headers == headers)
 
-    def _keep(self, request: Request, response: CachedResponse) -> None:
-        if response.tag is not None:
+        store = self.live_store.get_loop_store()
+        if store is not None:
+            headers = make_headers(response.tag(store, query))
+            moment = self.live_store.moment
+            if is_known(headers):
+                await self._send_known(request, headers, cached, moment)
+                return
+            if response.is_small(store, query):
+                data, is_complete = join_pieces(response.pieces(store, query), MAX_WHOLE_BYTES)
+                if is_complete:
+                    made = CachedResponse(data, headers, query.stats.tokens)
+                    self._keep(request, made, moment)
+                    await self._send_whole(request, made)
+                    return
+                query.stats.tokens = 0
+        streamed = StreamedResponse(request, response, query, self.services.readers)
+        whole = await streamed.send(self.services.limits, make_headers, is_known)
+        moment = self.live_store.get_moment(streamed.revisions)
+        if streamed.is_known:
+            await self._send_known(request, streamed.headers, cached, moment)
+        elif whole is not None:
+            self._keep(request, whole, moment)
+
+    async def _send_known(
+        self, request: Request, headers: Headers, cached: CachedResponse | None, moment: int | None = None
+    ) -> None:
+        """Send what the client or the cache has already. ``moment`` is when that was found out, None for earlier."""
+        if cached is not None and cached.headers == headers and moment is not None:
+            cached.moment = moment
+        if cached is None or _client_has(request, headers):
+            await request.send_not_modified(headers)
+        else:
+            await self._send_whole(request, cached)
+
+    def _keep(self, request: Request, response: CachedResponse, moment: int) -> None:
+        if _get_etag(response.headers) is not None:
+            response.moment = moment
             self.cache.put(request.target, response)
 
     async def _send_whole(self, request: Request, response: CachedResponse) -> None:
@@ -114,8 +122,14 @@ class Responder:
         await request.send_cached(response)
 
 
-def _get_etag(headers: Headers) -> bytes:
-    return next(value for name, value in headers if name == b"etag")
+def _get_etag(headers: Headers) -> bytes | None:
+    return next((value for name, value in headers if name == b"etag"), None)
+
+
+def _client_has(request: Request, headers: Headers) -> bool:
+    """Return whether the client already has the response with these headers."""
+    etag, known = _get_etag(headers), request.headers.get(b"if-none-match")
+    return etag is not None and known is not None and matches_etag(etag, known)
 
 
 def _make_headers(tag: str | None, salt: bytes, target: bytes, applied: str) -> Headers:

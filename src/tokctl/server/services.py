@@ -10,11 +10,12 @@ from tokctl.server.authentication import Authenticator
 from tokctl.server.cache import ResponseCache
 from tokctl.server.client_address import TrustedProxies
 from tokctl.server.lifetimes import MaxLifetimes
+from tokctl.server.live_store import open_live_store
 from tokctl.server.metrics import Metrics
 from tokctl.server.salts import SaltRemover
 from tokctl.server.sessions import Sessions
 from tokctl.server.settings import ServeSettings
-from tokctl.server.stores import LiveStore, ReaderPool, ResponseSlots
+from tokctl.server.stores import ReaderPool
 from tokctl.server.throttle import Throttle
 from tokctl.server.usage import UsageRecorder
 from tokctl.server.writer import Writer
@@ -33,17 +34,15 @@ class Services:
         self.log = log
         self.metrics = Metrics()
         self.proxies = TrustedProxies(settings.trusted_proxies)
-        self.live_store = LiveStore(store, log.log_event)
-        self.readers = ReaderPool(
-            store, ResponseSlots(self.limits.long_answers, self.limits.token_answers), self.limits.answer_seconds
-        )
-        self.writer = Writer(store, log.log_event)
+        self.readers = ReaderPool(store, self.limits, self.metrics.observe_store)
+        self.live_store = open_live_store(store, self.readers, log.log_event)
+        self.writer = Writer(store, log.log_event, self.metrics.observe_store, read_only=settings.read_only)
         self.cache = ResponseCache(self.limits.cache)
         self.lifetimes = MaxLifetimes(settings.max_lifetimes)
         throttle = Throttle(monotonic, burst=self.limits.failures, shares=settings.workers)
         self.authenticator = Authenticator(pepper, self.live_store, throttle, self.metrics, self.lifetimes, settings)
         self.sessions = Sessions(pepper, self.authenticator, self.proxies)
-        self.usage = UsageRecorder(store, log.log_event)
+        self.usage = UsageRecorder(store, log.log_event, read_only=settings.read_only)
         self.salts = SaltRemover(store, log.log_event)
         self.openapi = b""
 

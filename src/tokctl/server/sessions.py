@@ -45,8 +45,10 @@ class Sessions:
         self.proxies = proxies
         self._key = hmac.digest(pepper.key, b"tokctl session", "sha256")
 
-    def authenticate(self, request: Request) -> Caller:
+    async def authenticate(self, request: Request, since: float) -> Caller:
         """Return the caller of a session, and renew its cookie from time to time.
+
+        The state of its API token is not older than ``since``.
 
         Raises:
             HTTPError: there is no valid session, or the API token must not be used from this address.
@@ -57,7 +59,7 @@ class Sessions:
         if not values:
             raise self.authenticator.reject(NO_CREDENTIAL, request.client)
         try:
-            token, started, renewed = self._verify(values, request)
+            token, started, renewed = await self._verify(values, request, since)
         except HTTPError:
             request.added_headers.append(self.end(secure=secure))
             raise
@@ -65,10 +67,10 @@ class Sessions:
             request.added_headers.append(self._make_cookie(token, started, request.now, secure=secure))
         return self.authenticator.get_caller(token, request.client)
 
-    def _verify(self, values: list[str], request: Request) -> tuple[ApiToken, datetime, datetime]:
+    async def _verify(self, values: list[str], request: Request, since: float) -> tuple[ApiToken, datetime, datetime]:
         """Return the API token of a cookie, when its session started, and when the cookie was made."""
         found = _VALUE.fullmatch(values[0]) if len(values) == 1 else None  # another site can add a second one
-        token = None if found is None else self.authenticator.find_by_id(int(found[1]))
+        token = None if found is None else await self.authenticator.find_by_id(int(found[1]), since)
         if found is None or token is None or not hmac.compare_digest(found[4], self._sign(token, found[2], found[3])):
             raise self.authenticator.reject(FORGED, request.client)
         if (state := token.state(request.now)) != VALID:

@@ -39,6 +39,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     failures: Count = MAX_FREE_FAILURES  # failed authentications of an address before it has to wait
     long_answers: Count = 32  # at the same time
     token_answers: Count = 8  # of these, for one API token
+    store_connections: Count = 16  # for responses from a database, at the same time
     cache: Annotated[int, Meta(ge=0)] = 64 << 20
 
 
@@ -53,6 +54,7 @@ class ServeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tls_key: str | None = None
     insecure_http: bool = False
     trusted_proxies: tuple[str, ...] = ()
+    read_only: bool = False  # nothing is written to the store
     metrics_from: tuple[str, ...] = ()  # networks whose clients get the metrics without an API token
     access_log: str = "-"
     jwt_secret_file: str | None = None

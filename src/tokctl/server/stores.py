@@ -1,4 +1,4 @@
-"""Stores that responses are read from: one on the event loop for small responses, a pool for long ones.
+"""The pool of stores that responses are read from in threads.
 
 They are opened when first needed, reopened after an error, and refreshed before each use. If another file has replaced
 the store's file, they open the new one.
@@ -7,128 +7,32 @@ the store's file, they open the new one.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic
+from time import perf_counter
 from typing import Any, TypeVar
 
-from tokctl.errors import StoreError, UnreachableStoreError
-from tokctl.server.http_errors import RETRY_SECONDS
+from tokctl.errors import StoreError
+from tokctl.server.settings import Limits
 from tokctl.store import open_store, store_file
 from tokctl.store.protocol import Store, find_damage
-from tokctl.store.seen_heads import find_rollback
-from tokctl.version import __version__
 
-LOOP_QUERY_SECONDS = 5.0  # the maximum time of a query on the event loop; the expected one is a few milliseconds
-LOOP_BUSY_TIMEOUT_MS = 100  # the event loop's wait for a lock; the default of 30 s would stall every request
+SHORT_QUERY_SECONDS = 5.0  # the maximum time of a short query; the expected one is a few milliseconds
 THREADS = 3
 PIECE_THREADS = 2
+SHORT_THREADS = 4
+MAX_IDLE_STORES = 4  # besides the one for the state
 CLOSE_TIMEOUT_SECONDS = 5.0
 
 _Result = TypeVar("_Result")
 
-
-def open_reader(url: str, query_seconds: float, busy_timeout_ms: int | None = None) -> Store:
-    """Open a store for reading; a query may take ``query_seconds``."""
-    store = open_store(url)
-    store.set_query_limit(query_seconds)
-    if busy_timeout_ms is not None:
-        store.set_busy_timeout(busy_timeout_ms)
-    return store
+ObserveStore = Callable[[str, float], None]
+"""Gets an operation of the store (``read``, ``state`` or ``write``), and how many seconds it took."""
 
 
-def compute_etag_salt(url: str, store: Store) -> bytes:
-    """Return what identifies the store and the version of tokctl, for use in every ETag.
-
-    That is its file; several servers of a store without a file have the same ETags.
-    """
-    file = store_file(url)
-    if file is None:
-        which: object = store.api_tokens.identity()
-    else:
-        try:
-            status = file.stat()
-            which = status.st_dev, status.st_ino
-        except OSError:
-            which = ()
-    return hashlib.blake2b(f"{__version__} {which}".encode(), digest_size=8).digest()
-
-
-class LiveStore:
-    """The current state of the store, for small responses on the event loop.
-
-    It is refreshed once per round of the event loop, for all the requests received in that round. It holds no snapshot
-    between rounds, so that a writer can restart the write-ahead log. ``log_event`` gets a store that went back.
-    After an unreachable store was tried, requests fail for some seconds: to try again would delay all others.
-    """
-
-    def __init__(self, url: str, log_event: Callable[..., Any]) -> None:
-        self.url = url
-        self.log_event = log_event
-        self.moment = 0  # counts the refreshes that may have changed something
-        self.access = 0  # counts those that may have changed API tokens
-        self.files = 0  # counts the files that were the store; a later file may have the same tags as an earlier one
-        self.process = -1
-        self.salt = b""
-        self._access = -1
-        self._store: Store | None = None
-        self._fresh = False
-        self._outage: tuple[UnreachableStoreError, float] | None = None  # and until when
-
-    def get_store(self) -> Store:
-        """Return the store in its current state.
-
-        Raises:
-            StoreError: it cannot be read.
-        """
-        if self._fresh and self._store is not None:
-            return self._store
-        if self._outage is not None and monotonic() < self._outage[1]:
-            raise self._outage[0]
-        try:
-            store = self._store
-            if store is None:
-                store = self._store = open_reader(self.url, LOOP_QUERY_SECONDS, LOOP_BUSY_TIMEOUT_MS)
-                changed = True
-                store.refresh()
-            else:
-                changed = store.refresh()
-            if changed:
-                self._record_change(store)
-        except StoreError as error:
-            self.close()
-            if isinstance(error, UnreachableStoreError):  # the event loop has waited for a connection
-                self._outage = error, monotonic() + RETRY_SECONDS
-            raise
-        self._fresh = True
-        asyncio.get_running_loop().call_soon(self._end_round)
-        return store
-
-    def _record_change(self, store: Store) -> None:
-        self.moment += 1
-        revisions, salt = store.revisions(), compute_etag_salt(self.url, store)
-        is_replaced = salt != self.salt
-        self.files += is_replaced
-        if (is_replaced or revisions.access < self._access) and self.files > 1 and (rollback := find_rollback(store)):
-            self.log_event("store went back", problem=rollback.message)
-        if (revisions.access, salt) != (self._access, self.salt):
-            self.access += 1
-        self._access, self.process, self.salt = revisions.access, revisions.process, salt
-
-    def _end_round(self) -> None:
-        self._fresh = False
-        if self._store is not None:
-            self._store.release()
-
-    def close(self) -> None:
-        """Close the store; ``get_store`` reopens it."""
-        store, self._store = self._store, None
-        self._fresh = False
-        self.moment += 1
-        if store is not None:
-            store.close()
+def ignore_time(_operation: str, _seconds: float) -> None:
+    """Take no note of the time of an operation."""
 
 
 class ResponseSlots:
@@ -175,29 +79,45 @@ class ReaderPool:
     threads, so that a slow start does not delay others.
     """
 
-    def __init__(self, url: str, slots: ResponseSlots, query_seconds: float) -> None:
+    def __init__(self, url: str, limits: Limits, observe: ObserveStore = ignore_time) -> None:
         self.url = url
-        self.query_seconds = query_seconds
-        self.slots = slots
+        self.observe = observe
+        self.query_seconds = limits.answer_seconds
+        capacity, share, threads, piece_threads = limits.long_answers, limits.token_answers, THREADS, PIECE_THREADS
+        if store_file(url) is None:  # threads wait for the database, and each response needs a connection
+            capacity = threads = piece_threads = limits.store_connections
+            share = min(share, (capacity + 1) // 2)
+        self.slots = ResponseSlots(capacity, share)
         self._idle: list[Store] = []
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="reader")
-        self._piece_threads = ThreadPoolExecutor(PIECE_THREADS, thread_name_prefix="piece")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="reader")
+        self._piece_threads = ThreadPoolExecutor(piece_threads, thread_name_prefix="piece")
+        self._short_threads = ThreadPoolExecutor(SHORT_THREADS, thread_name_prefix="short")
         self._closing_tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
         """Run a function in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        return await self._run(self._threads, function, *arguments)
 
     async def run_short(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
         """Run a function that takes a few milliseconds in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._piece_threads, function, *arguments)
+        return await self._run(self._piece_threads, function, *arguments)
 
     async def read(self, function: Callable[[Store], _Result]) -> _Result:
         """Call a function that takes a few milliseconds with the current store, in a thread. Raises StoreError."""
-        return await self.run_short(self._read, function)
+        return await self._run(self._short_threads, self._read, function)
+
+    async def _run(self, threads: ThreadPoolExecutor, function: Callable[..., _Result], *arguments: Any) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(threads, self._time, function, *arguments)
+
+    def _time(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
+        began = perf_counter()
+        try:
+            return function(*arguments)
+        finally:
+            self.observe("read", perf_counter() - began)
 
     def _read(self, function: Callable[[Store], _Result]) -> _Result:
-        store, is_sound = self.borrow_store(), False
+        store, is_sound = self.borrow_store(SHORT_QUERY_SECONDS), False
         try:
             result = function(store)
             is_sound = True
@@ -211,28 +131,39 @@ class ReaderPool:
         self._closing_tasks.add(task)
         task.add_done_callback(self._closing_tasks.discard)
 
-    def borrow_store(self) -> Store:
-        """Return a store in its current state; called in a thread."""
-        store = self._idle.pop() if self._idle else None
-        if store is not None:
-            try:
-                store.refresh()
-            except StoreError:
-                store.close()
-            else:
-                return store
-        store = open_reader(self.url, self.query_seconds)
-        store.refresh()
+    def borrow_store(self, query_seconds: float | None = None) -> Store:
+        """Return a store in its current state, with a limit for each query; called in a thread."""
+        seconds = query_seconds or self.query_seconds
+        try:
+            store = self._idle.pop()
+        except IndexError:
+            return self._open_store(seconds)
+        try:
+            store.set_query_limit(seconds)
+            store.refresh()
+        except StoreError:
+            store.close()
+            return self._open_store(seconds)
+        return store
+
+    def _open_store(self, query_seconds: float) -> Store:
+        store = open_store(self.url)
+        try:
+            store.set_query_limit(query_seconds)
+            store.refresh()
+        except BaseException:
+            store.close()
+            raise
         return store
 
     def find_damage(self) -> StoreError | None:
         """Return the error for a damaged store; called in a thread."""
-        with open_reader(self.url, self.query_seconds) as store:
+        with self._open_store(self.query_seconds) as store:
             return find_damage(store)
 
     def return_store(self, store: Store, sound: bool) -> None:
         """Take a store back, or close it if the response is not complete; called in a thread."""
-        if sound and len(self._idle) < THREADS:
+        if sound and len(self._idle) < MAX_IDLE_STORES:
             store.release()
             self._idle.append(store)
         else:
@@ -242,7 +173,7 @@ class ReaderPool:
         """Wait for clean-up tasks, then close threads and stores."""
         if self._closing_tasks:
             await asyncio.wait(self._closing_tasks, timeout=CLOSE_TIMEOUT_SECONDS)
-        for threads in (self._threads, self._piece_threads):
+        for threads in (self._threads, self._piece_threads, self._short_threads):
             threads.shutdown(wait=False, cancel_futures=True)
         while self._idle:
             self._idle.pop().close()

@@ -22,7 +22,7 @@ from tokctl.server.http_errors import retry_later
 from tokctl.server.request import GONE, GZIP, ClientDisconnected, Request
 from tokctl.server.settings import Limits
 from tokctl.server.stores import ReaderPool, join_pieces
-from tokctl.store.protocol import Store
+from tokctl.store.protocol import Revisions, Store
 
 MAX_WHOLE_BYTES = 1 << 20  # up to this size a response is sent as a whole, and may be cached
 PIECE_BYTES = 1 << 16
@@ -33,7 +33,11 @@ _Result = TypeVar("_Result")
 
 
 class StreamedResponse:
-    """A response that is made in threads, one step at a time."""
+    """A response that is made in threads, one step at a time.
+
+    ``headers`` are its headers, ``revisions`` those of the store that it shows. ``is_known`` tells that it need not be
+    made.
+    """
 
     def __init__(self, request: Request, response: StoreResponse, query: Query, readers: ReaderPool) -> None:
         self.request = request
@@ -43,13 +47,21 @@ class StreamedResponse:
         actor = None if query.caller is None else query.caller.actor
         self._caller = request.client if actor is None else (actor.kind, actor.id)
         self._store: Store | None = None
+        self.headers: Headers = []
+        self.is_known = False
+        self.revisions: Revisions | None = None
         self._pieces: Iterator[bytes] = iter(())
+        self._interruption: asyncio.Future[None] | None = None
         self._work: asyncio.Future[Any] | None = None
         self._sound = False  # the response has been read to its end
         self._stopped = False
 
-    async def send(self, limits: Limits, make_headers: Callable[[str | None], Headers]) -> CachedResponse | None:
+    async def send(
+        self, limits: Limits, make_headers: Callable[[str | None], Headers], is_known: Callable[[Headers], bool]
+    ) -> CachedResponse | None:
         """Make and send the response; returns it if it is small enough for the cache.
+
+        Nothing is sent if the response ``is_known`` by its headers, which a thread asks.
 
         Raises:
             HTTPError: it cannot be made, or takes too long to start.
@@ -62,7 +74,7 @@ class StreamedResponse:
             raise retry_later(503, "OVERLOADED", "Too many long responses are in progress.", 5, "no place") from None
         watch = asyncio.get_running_loop().create_task(self._watch())
         try:
-            return await self._send(limits, make_headers)
+            return await self._send(limits, make_headers, is_known)
         except TokctlError as error:
             if self._stopped:
                 raise ClientDisconnected(GONE) from None
@@ -81,16 +93,18 @@ class StreamedResponse:
             self._stop()
 
     def _stop(self) -> None:
-        """Interrupt the current step."""
+        """Interrupt the current step, in a thread: a database server may take a while."""
         self._stopped = True
-        if self._store is not None and not self._sound:
-            self._store.interrupt()
+        is_working = self._work is not None and not self._work.done()
+        if self._store is not None and is_working and self._interruption is None:
+            self._interruption = asyncio.ensure_future(asyncio.to_thread(self._store.interrupt))
 
     async def _leave(self) -> None:
         """Return the store and the slot when the current step has ended."""
-        if self._work is not None:
-            with suppress(Exception):  # reported where the step was started
-                await self._work
+        for ending in (self._interruption, self._work):
+            if ending is not None:
+                with suppress(Exception):  # reported where the step was started
+                    await ending
         if self._store is not None:
             await self.readers.run_short(self._return_store, self._store)
             self._store = None
@@ -107,37 +121,46 @@ class StreamedResponse:
         work = self._work = asyncio.ensure_future(run(function, *arguments))
         return await asyncio.shield(work)
 
-    async def _send(self, limits: Limits, make_headers: Callable[[str | None], Headers]) -> CachedResponse | None:
+    async def _send(
+        self, limits: Limits, make_headers: Callable[[str | None], Headers], is_known: Callable[[Headers], bool]
+    ) -> CachedResponse | None:
         try:
             async with asyncio.timeout(limits.answer_seconds):
-                tag, data, complete = await self._do(self.readers.run, self._begin)
+                data, complete = await self._do(self.readers.run, self._begin, make_headers, is_known)
         except TimeoutError:
             raise retry_later(
                 503, "TIMEOUT", f"Timeout: the response took longer than {limits.answer_seconds:g} s.", 30, "too slow"
             ) from None
-        headers = make_headers(tag)
+        if self.is_known:
+            return None
         if not complete:
             try:
                 async with asyncio.timeout(limits.read_seconds):
-                    await self._stream(data, headers, limits)
+                    await self._stream(data, self.headers, limits)
             except TimeoutError:
                 self.request.abort()
                 raise ClientDisconnected(TOO_SLOW) from None
             return None
-        response = CachedResponse(data, headers, tag, self.query.stats.tokens)
+        response = CachedResponse(data, self.headers, self.query.stats.tokens)
         if self.request.accepts_gzip and len(data) > MIN_COMPRESSED_BYTES:
             await self._do(self.readers.run, response.get_compressed)
         await self.request.send_cached(response)
         return response
 
-    def _begin(self) -> tuple[str | None, bytes, bool]:
+    def _begin(
+        self, make_headers: Callable[[str | None], Headers], is_known: Callable[[Headers], bool]
+    ) -> tuple[bytes, bool]:
         if self._stopped:
             raise ClientDisconnected(GONE)
         self._store = self.readers.borrow_store()
-        tag = self.response.tag(self._store, self.query)
+        self.revisions = self._store.revisions()
+        self.headers = make_headers(self.response.tag(self._store, self.query))
+        self.is_known = self._sound = is_known(self.headers)
+        if self.is_known:
+            return b"", True
         self._pieces = self._until_stopped(self.response.pieces(self._store, self.query))
         data, self._sound = join_pieces(self._pieces, 0 if self.request.is_head else MAX_WHOLE_BYTES)
-        return tag, data, self._sound
+        return data, self._sound
 
     def _until_stopped(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         for piece in pieces:

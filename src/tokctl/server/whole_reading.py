@@ -54,7 +54,7 @@ async def read_whole(
             return await asyncio.shield(work)
     except TimeoutError:
         for store in borrowed:
-            store.interrupt()
+            await asyncio.to_thread(store.interrupt)
         raise retry_later(
             503, "TIMEOUT", f"Timeout: the response took longer than {limits.answer_seconds:g} s.", 30, "too slow"
         ) from None

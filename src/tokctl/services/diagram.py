@@ -164,8 +164,8 @@ def _describe_differences(activity: ModelActivity, versions: set[int | None], de
     return notes
 
 
-def convert_to_png(drawing: Drawing) -> bytes:
-    """Return a picture as PNG, at twice its size in pixels, for sharp lines on every display.
+def convert_to_png(drawing: Drawing, width: int | None = None) -> bytes:
+    """Return a picture as PNG, ``width`` pixels wide; by default twice its size, for sharp lines on every display.
 
     Raises:
         UsageError: the library is not installed.
@@ -177,9 +177,8 @@ def convert_to_png(drawing: Drawing) -> bytes:
         raise UsageError(
             "PNG needs resvg-py, which is not installed.", "Install it: pip install 'tokctl[png]'."
         ) from None
-    if drawing.width * drawing.height * PNG_SCALE**2 > MAX_PNG_PIXELS:
-        raise InputError(
-            f"a PNG of {drawing.width * PNG_SCALE:,} × {drawing.height * PNG_SCALE:,} pixels is too large.",
-            "Write an SVG instead.",
-        )
-    return resvg_py.svg_to_bytes(svg_string=drawing.svg, width=drawing.width * PNG_SCALE)
+    width = width or drawing.width * PNG_SCALE
+    height = drawing.height * width // drawing.width
+    if width * height > MAX_PNG_PIXELS:
+        raise InputError(f"a PNG of {width:,} × {height:,} pixels is too large.", "Write an SVG instead.")
+    return resvg_py.svg_to_bytes(svg_string=drawing.svg, width=width)

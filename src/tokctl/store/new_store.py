@@ -35,6 +35,8 @@ def fill_new_store(file: Path) -> Iterator[Store]:
     Raises:
         StoreError: the store cannot be created.
     """
+    from tokctl.store.sqlite.filling import FillingStore
+
     target = Path(os.path.realpath(file))
     try:
         make_folder(target.parent)
@@ -45,8 +47,9 @@ def fill_new_store(file: Path) -> Iterator[Store]:
         ) from None
     os.close(descriptor)
     try:
-        with open_store(f"sqlite:{name}", write=True, create=True) as store:
+        with FillingStore(Path(name)) as store:
             yield store
+            store.save()
         try:
             os.link(name, target)
         except OSError:  # there is a file now, or the file system has no hard links

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from glob import escape
+from time import perf_counter
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -105,7 +106,7 @@ class Pages:
     async def _login(self, services: Services, query: Query) -> Response:
         form: LoginForm = query.body
         authenticator, client = services.authenticator, query.use.address
-        token, reason = authenticator.verify_secret(form.token.strip().encode(), query.now)
+        token, reason = await authenticator.verify_secret(form.token.strip().encode(), query.now, perf_counter())
         if token is None:
             error = authenticator.reject(reason, client)
             error.details["next"] = form.next

@@ -17,7 +17,7 @@ FILES = ("PGPASSWORD", "PGPASSFILE", "PGSERVICEFILE", "PGSERVICE", "PGHOST", "PG
 @pytest.fixture(scope="module")
 def address():
     """The address of a server that requires a password of the user joe."""
-    with temporary_server(listen_addresses="127.0.0.1", port=str(free_port())) as server:
+    with temporary_server(listen_addresses="127.0.0.1", port=str(free_port()), synchronous_commit="on") as server:
         (server.data / "pg_hba.conf").write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
         with psycopg.connect(server.url(), autocommit=True) as connection:
             connection.execute(f"CREATE ROLE joe LOGIN PASSWORD '{PASSWORD}'")

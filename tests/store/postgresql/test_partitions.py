@@ -65,8 +65,8 @@ def table_sizes(store: Store) -> dict[int, int]:
     }
 
 
-def export(store: Store) -> list[bytes]:
-    return list(ndjson(store, store.all_instance_ids(), store.definitions()))
+def export(store: Store, *instance_ids: str) -> list[bytes]:
+    return list(ndjson(store, instance_ids or store.all_instance_ids(), store.definitions()))
 
 
 def stop(_: float) -> None:
@@ -93,23 +93,38 @@ def test_a_partition_that_was_rolled_back_is_made_later(store):
     assert store.info().tokens == 6
 
 
-def test_a_month_without_instances_is_dropped(store):
+@pytest.fixture(params=["few", "many"])
+def remainder(request, monkeypatch):
+    """Lets the tokens that stay in January be few, so that they are moved, or many."""
+    if request.param == "many":
+        monkeypatch.setattr(postgresql_pruning, "KEPT_TOKENS", 0)
+    return request.param
+
+
+def test_old_tokens_are_removed_with_their_table(store, remainder):
     put_three_months(store)
+    kept = export(store, "b")
     assert store.prune(at(99)) == (4, 24)
     assert table_sizes(store) == {JANUARY: 7, MARCH: 0}  # b is live; March may get more
     assert list(store.all_instance_ids()) == ["b"]
+    assert export(store, "b") == kept
     assert not list(store.find_problems())
-    put(store, "f")
+    put(store, "b", "f")
     assert table_sizes(store) == {JANUARY: 7, MARCH: 6}
+    with store.write() as batch:
+        batch.put_tokens([token("live", "b", updated_at=at(98))])
+    begin_month(store, MARCH + 1)
+    assert store.prune(at(99)) == (2, 13)
+    assert table_sizes(store) == {}
 
 
-def test_the_tokens_of_a_dropped_month_are_not_deleted_one_by_one(store, monkeypatch):
+def test_tokens_are_deleted_one_by_one_only_from_tables_that_keep_many(store, monkeypatch, remainder):
     put_three_months(store)
     monkeypatch.setattr(pruning, "BATCH_INSTANCES", 1)
     found = []
     store.prune(at(99), step=lambda _: found.append(table_sizes(store)))
     assert [sizes[FEBRUARY] for sizes in found] == [12] * 4
-    assert [sizes[JANUARY] for sizes in found] == [7] * 4
+    assert [sizes[JANUARY] for sizes in found] == [13 if remainder == "few" else 7] * 4
 
 
 def test_left_over_tokens_are_not_shown_but_found_and_removed(store, monkeypatch):
@@ -117,12 +132,13 @@ def test_left_over_tokens_are_not_shown_but_found_and_removed(store, monkeypatch
     monkeypatch.setattr(pruning, "BATCH_INSTANCES", 2)
     with pytest.raises(KeyboardInterrupt):  # a and c are removed
         store.prune(at(99), step=stop)
-    assert table_sizes(store) == {JANUARY: 7, FEBRUARY: 12, MARCH: 6}
+    assert table_sizes(store) == {JANUARY: 13, FEBRUARY: 12, MARCH: 6}
     assert store.count_tokens(None, ALL_TOKENS) == 19
     (problem,) = store.find_problems()
-    assert problem.startswith("6 tokens have no instance: an interrupted 'tokctl store prune'")
+    assert problem.startswith("12 tokens have no instance: an interrupted 'tokctl store prune'")
     with store.write() as batch:  # now the month stays
         batch.put_tokens([token("live", "d", state="ACTIVE")])
+    monkeypatch.setattr(postgresql_pruning, "KEPT_TOKENS", 6)
     assert store.prune(at(0)) == (0, 0)
     assert table_sizes(store) == {JANUARY: 7, FEBRUARY: 7, MARCH: 6}
     assert not list(store.find_problems())
@@ -140,7 +156,7 @@ def test_left_over_tokens_are_not_copied(store, tmp_path, monkeypatch):
 
 
 def test_a_reader_keeps_what_it_sees(store, place, monkeypatch):
-    monkeypatch.setattr(postgresql_pruning, "DROP_RETRIES", 1)
+    monkeypatch.setattr(postgresql_pruning, "LOCK_RETRIES", 1)
     put_three_months(store)
     with open_store(place) as reader:  # has not looked at tokens yet
         assert store.prune(at(99)) == (4, 24)

@@ -102,7 +102,8 @@ async def _list(services: Services, query: Query) -> Response:
 
 
 async def _get(services: Services, query: Query) -> Response:
-    token = _get_token(services.live_store.get_store().api_tokens, _parse_token_id(query))
+    number = _parse_token_id(query)
+    token = await services.live_store.read(lambda store: _get_token(store.api_tokens, number))
     return DocumentResponse(encode_api_token(services.lifetimes.limit(token)), [_make_etag(token)])
 
 

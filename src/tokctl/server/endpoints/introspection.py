@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import Any
 
 from tokctl.documents.api_tokens import Introspection
@@ -19,7 +20,9 @@ PERMISSIONS = ("introspect", "api-tokens")
 async def _introspect(services: Services, query: Query) -> Response:
     body: IntrospectionBody | IntrospectionForm = query.body
     secret, caller = body.token.encode(), query.authenticated
-    token = services.authenticator.find_token(secret) if len(secret) <= MAX_CREDENTIAL_BYTES else None
+    token = None
+    if len(secret) <= MAX_CREDENTIAL_BYTES:
+        token = await services.authenticator.find_token(secret, perf_counter())
     state = UNKNOWN if token is None else token.state(query.now)
     about_itself = token is not None and caller.token is not None and caller.token.id == token.id
     if not about_itself:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from time import perf_counter
 
 from tokctl.documents.errors import ChecksDocument, HealthDocument
 from tokctl.errors import StoreError
@@ -13,7 +14,7 @@ from tokctl.store.protocol import Store, StoreLevels
 
 
 async def _get_health(services: Services, _query: Query) -> Response:
-    services.live_store.get_store()
+    await services.live_store.refresh(perf_counter())
     document = HealthDocument(
         status="healthy",
         service="tokctl",

@@ -1,4 +1,4 @@
-"""Writes in one transaction of a PostgreSQL store: by COPY into a staging table."""
+"""Writes in one transaction of a PostgreSQL store: by COPY, of what may be there already into a staging table."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw
+from psycopg.errors import UniqueViolation
 
 from tokctl.bpmn.entries import EnteredBy
-from tokctl.model.tokens import NULL, Token, decode_context
+from tokctl.errors import StoreError
+from tokctl.model.tokens import ExecutionContext, Token, decode_context, may_have_error
 from tokctl.store.postgresql.database import PostgreSQLDatabase
 from tokctl.store.postgresql.dialect import POSTGRESQL
-from tokctl.store.sql.batch import SqlBatch, update_conflict
+from tokctl.store.postgresql.schema import SCHEMA_VERSION
+from tokctl.store.sql.batch import MAX_CACHED_INSTANCES, SqlBatch, update_conflict
 from tokctl.store.sql.database import Values
 from tokctl.store.sql.rows import TOKEN_COLUMNS, token_row
 
@@ -20,10 +23,12 @@ MAX_SINGLE_TOKENS = 5  # of a chunk that are written one by one: a staging table
 
 DERIVED_COLUMNS = ("error_message", "is_running", "waits_for_event", "hops", "certainty", "entry_is_unknown")
 _COLUMNS = ("instance", *TOKEN_COLUMNS, *DERIVED_COLUMNS)
-_STAGE = f"""CREATE TEMP TABLE IF NOT EXISTS staged_token ON COMMIT DELETE ROWS AS
+_STAGED = f"staged_token_{SCHEMA_VERSION}"  # a pooler may keep sessions, and so temporary tables, of another version
+_STAGE = f"""CREATE TEMP TABLE IF NOT EXISTS {_STAGED} ON COMMIT DELETE ROWS AS
     SELECT 0 AS round, 0 AS position, {", ".join(_COLUMNS)} FROM token WITH NO DATA"""
 _CONFLICT = update_conflict(POSTGRESQL, "token", "token_id, instance", (*TOKEN_COLUMNS, *DERIVED_COLUMNS))
-_COPY = f"COPY staged_token (round, position, {', '.join(_COLUMNS)}) FROM STDIN"
+_COPY_NEW = f"COPY token ({', '.join(_COLUMNS)}) FROM STDIN"
+_COPY = f"COPY {_STAGED} (round, position, {', '.join(_COLUMNS)}) FROM STDIN"
 
 
 def _counted(source: str) -> str:
@@ -33,32 +38,44 @@ def _counted(source: str) -> str:
 
 
 _PUT = _counted(f"VALUES ({', '.join('?' * len(_COLUMNS))})")
-_MERGE = _counted(f"SELECT {', '.join(_COLUMNS)} FROM staged_token WHERE round = ? ORDER BY position")
+_MERGE = _counted(f"SELECT {', '.join(_COLUMNS)} FROM {_STAGED} WHERE round = ? ORDER BY position")
 
 
-def derive_values(state: str, execution_context: Raw, flow_history: Raw) -> tuple[Any, ...]:
-    """Return a token's values for DERIVED_COLUMNS, which queries use instead of its JSON."""
-    context = decode_context(execution_context)
-    hops = _decode_list(flow_history)
-    certainty = hops[-1].get("certainty") if hops and isinstance(hops[-1], dict) else None
+class _Hop(msgspec.Struct, gc=False):
+    certainty: str | None = None
+
+
+_hops_decoder = msgspec.json.Decoder(list[_Hop] | None)
+
+
+def derive_values(state: str, raw_context: Raw, context: ExecutionContext, history: Raw) -> tuple[Any, ...]:
+    """Return a token's values for DERIVED_COLUMNS, which queries use instead of its JSON.
+
+    ``context`` is ``raw_context``, its execution context, decoded; ``history`` is its flow history.
+    """
+    hops, certainty = _summarize_hops(history)
     return (
-        context.error,
+        context.error if may_have_error(raw_context) else None,
         context.is_running(state),
         context.waits_for_event,
-        len(hops),
-        certainty if certainty is None or isinstance(certainty, str) else "",
+        hops,
+        certainty,
         context.entered_by == EnteredBy.UNKNOWN,
     )
 
 
-def _row(pk: int, token: Token) -> tuple[Any, ...]:
-    derived = derive_values(token.state, token.execution_context, token.flow_history)
-    return pk, *token_row(token), *derived
+def _summarize_hops(history: Raw) -> tuple[int, str | None]:
+    """Return the number of the entries of a flow history, and the certainty of the last one."""
+    try:
+        hops = _hops_decoder.decode(history) or ()
+        return len(hops), hops[-1].certainty if hops else None
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        decoded = _decode_list(history)
+        certainty = decoded[-1].get("certainty") if decoded and isinstance(decoded[-1], dict) else None
+        return len(decoded), certainty if certainty is None or isinstance(certainty, str) else ""
 
 
 def _decode_list(history: Raw) -> list[Any]:
-    if history == NULL:
-        return []
     try:
         decoded = msgspec.json.decode(history)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
@@ -66,20 +83,61 @@ def _decode_list(history: Raw) -> list[Any]:
     return decoded if isinstance(decoded, list) else []
 
 
+def _row(pk: int, token: Token) -> tuple[Any, ...]:
+    context = decode_context(token.execution_context)
+    derived = derive_values(token.state, token.execution_context, context, token.flow_history)
+    return pk, *token_row(token, context), *derived
+
+
 class PostgreSQLBatch(SqlBatch):
     """One transaction of a PostgreSQL store."""
 
     database: PostgreSQLDatabase
-    has_stage = False
+
+    def __init__(self, database: PostgreSQLDatabase) -> None:
+        super().__init__(database)
+        self._has_stage = False
+        self._empty: dict[int, bool] = {}
+        """Instances, and whether they have no tokens, as far as is known."""
 
     def write_tokens(self, tokens: Sequence[tuple[int, Token]]) -> tuple[int, int]:
         if len(tokens) <= MAX_SINGLE_TOKENS:
             return self._merge(_PUT, [_row(pk, one) for pk, one in tokens])
-        if self.has_stage:
-            self.database.execute("TRUNCATE staged_token")
+        pks = {pk for pk, _ in tokens}
+        if self._are_empty(pks):
+            if self._copy_new(tokens):
+                return len(tokens), len(tokens)
+            self._empty.update(dict.fromkeys(pks, False))
+        return self._stage_and_merge(tokens)
+
+    def _are_empty(self, pks: set[int]) -> bool:
+        """Tell whether no instance had tokens before this transaction."""
+        unknown = [pk for pk in pks if pk not in self._empty]
+        if unknown:
+            if len(self._empty) > MAX_CACHED_INSTANCES:
+                self._empty.clear()
+                unknown = [*pks]
+            query = "SELECT pk, total_tokens = 0 FROM instance WHERE pk = ANY(?)"
+            self._empty |= dict(self.database.fetch(query, [unknown]))
+        return all(self._empty[pk] for pk in pks)
+
+    def _copy_new(self, tokens: Sequence[tuple[int, Token]]) -> bool:
+        """Copy tokens straight into the table; False if one is there, from earlier in this transaction."""
+        try:
+            with self.database.connection.transaction():
+                self.database.copy(_COPY_NEW, (_row(pk, token) for pk, token in tokens))
+        except StoreError as error:
+            if not isinstance(error.__cause__, UniqueViolation):
+                raise
+            return False
+        return True
+
+    def _stage_and_merge(self, tokens: Sequence[tuple[int, Token]]) -> tuple[int, int]:
+        if self._has_stage:
+            self.database.execute(f"TRUNCATE {_STAGED}")
         else:
             self.database.execute(_STAGE)
-            self.has_stage = True
+            self._has_stage = True
         rounds: dict[tuple[str, int], int] = {}
 
         def rows() -> Iterator[tuple[Any, ...]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from msgspec import Raw
 
 from tokctl.errors import InputError, StoreError
-from tokctl.model.tokens import NULL
+from tokctl.model.tokens import NULL, decode_context
 from tokctl.store.postgresql.batch import DERIVED_COLUMNS, derive_values
 from tokctl.store.postgresql.connection import UnstorableError
 from tokctl.store.postgresql.database import PostgreSQLDatabase
@@ -21,6 +22,10 @@ _NUMBERED = {"instance": "pk", "token": "pk", "api_token": "id"}
 
 def _to_raw(json: str | None) -> Raw:
     return NULL if json is None else Raw(json.encode())
+
+
+def _derive(state: str, context: Raw, history: Raw) -> tuple[Any, ...]:
+    return derive_values(state, context, decode_context(context), history)
 
 
 class PostgreSQLCopying(SqlCopying):
@@ -45,9 +50,7 @@ class PostgreSQLCopying(SqlCopying):
             records = list(records)
             self._refuse_foreign_tokens({record[columns.index("instance")] for record in records})
             state, context, flows = map(columns.index, ("state", "execution_context", "flow_history"))
-            records = (
-                (*row, *derive_values(row[state], _to_raw(row[context]), _to_raw(row[flows]))) for row in records
-            )
+            records = ((*row, *_derive(row[state], _to_raw(row[context]), _to_raw(row[flows]))) for row in records)
             columns = (*columns, *DERIVED_COLUMNS)
         self.database.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN", records)
 

@@ -16,6 +16,7 @@ from tokctl.store.postgresql.connection import LOCK_TIMEOUT_SECONDS, connect, de
 from tokctl.store.postgresql.dialect import POSTGRESQL
 from tokctl.store.postgresql.outcome import IDENTITY, TransactionIdentity, find_outcome
 from tokctl.store.sql.database import Database, Kind, Row, Values
+from tokctl.verbose_log import trace
 
 CHUNK_ROWS = 500  # of a result that are fetched at once
 _NOT_STORED = "\U0010fffe"  # a code point that is no character
@@ -44,31 +45,55 @@ class PostgreSQLDatabase(Database):
         self.url = url
         self.connection = connect(url)
         self.location = describe(url)
+        self.is_pooled = False
         self._cursors = count()
         self._moment = 0  # counts the transactions: a cursor ends with its own
         self.lock_timeout_ms = LOCK_TIMEOUT_SECONDS * 1000
         self.query_limit_ms = 0
-        self._configure()
 
-    def _configure(self) -> None:
-        with translate_errors(self.location):
-            self.connection.execute(
-                f"SET lock_timeout = {self.lock_timeout_ms}; SET statement_timeout = {self.query_limit_ms}"
-            )
+    def detect_pooler(self) -> None:
+        """Ask which process of the server serves the connection; see ``note_server_process``."""
+        ((process_id,),) = self.fetch("SELECT pg_backend_pid()")
+        self.note_server_process(process_id)
+
+    def note_server_process(self, process_id: int) -> None:
+        """Note the id of the process that serves the connection; a pooler has told the client another one.
+
+        Behind a pooler each transaction may have another process, so nothing is left in the session.
+        """
+        self.is_pooled = process_id != self.connection.info.backend_pid
+        if self.is_pooled:
+            trace("the store %s: connected through a pooler", self.location)
+            self.connection.prepare_threshold = None
+
+    @property
+    def is_in_transaction(self) -> bool:
+        """Whether a transaction has begun."""
+        return self.connection.info.transaction_status is not TransactionStatus.IDLE
+
+    def _limits(self) -> str:
+        """Return the statements that limit a transaction."""
+        return f"SET LOCAL lock_timeout = {self.lock_timeout_ms}; SET LOCAL statement_timeout = {self.query_limit_ms};"
 
     def set_limits(self, *, lock_timeout_ms: int | None = None, query_limit_ms: int | None = None) -> None:
-        """Set how long a statement waits for a lock, or takes. 0 is no limit."""
+        """Set how long a statement waits for a lock, or takes. 0 is no limit.
+
+        Behind a pooler, this applies to transactions only.
+        """
         if lock_timeout_ms is not None:
             self.lock_timeout_ms = lock_timeout_ms
         if query_limit_ms is not None:
             self.query_limit_ms = query_limit_ms
-        self._configure()
+        with translate_errors(self.location):
+            if self.is_in_transaction:
+                self.connection.execute(self._limits())
+            elif not self.is_pooled:
+                self.connection.execute(self._limits().replace("SET LOCAL", "SET"))
 
     def reconnect(self) -> None:
         """Replace the connection by a new one."""
         self.close()
         self.connection = connect(self.url)
-        self._configure()
 
     def close(self) -> None:
         """Close the connection."""
@@ -83,18 +108,24 @@ class PostgreSQLDatabase(Database):
         """
         with translate_errors(self.location):
             self._moment += 1
-            end = "" if self.connection.info.transaction_status is TransactionStatus.IDLE else "COMMIT;"
-            lock = "LOCK TABLE ONLY token IN ACCESS SHARE MODE"
-            cursor = self.connection.execute(f"{end} BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {lock}; {query}")
-            while cursor.nextset():
-                pass
-            return cursor.fetchall()
+            end = "COMMIT;" if self.is_in_transaction else ""
+            lock = "LOCK TABLE ONLY token IN ACCESS SHARE MODE;"
+            return self._fetch_last(
+                f"{end} BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {self._limits()} {lock} {query}"
+            )
+
+    def _fetch_last(self, statements: str) -> list[Row]:
+        """Run several statements in one exchange with the server; returns the rows of the last one."""
+        cursor = self.connection.execute(statements)
+        while cursor.nextset():
+            pass
+        return cursor.fetchall()
 
     def end(self) -> None:
         """End the transaction of ``begin``, if there is one."""
         self._moment += 1
         with suppress(psycopg.Error):  # the next begin reports it
-            if self.connection.info.transaction_status is not TransactionStatus.IDLE:
+            if self.is_in_transaction:
                 self.connection.execute("COMMIT")
 
     def rows(self, sql: str, values: Values = ()) -> Iterator[Row]:
@@ -102,24 +133,26 @@ class PostgreSQLDatabase(Database):
             yield from chunk
 
     def chunks(self, sql: str, values: Values, size: int) -> Iterator[list[Row]]:
+        if not self.is_in_transaction:  # a cursor needs a transaction
+            found = self.fetch(sql, values)
+            yield from (found[start : start + size] for start in range(0, len(found), size))
+            return
         name, moment = f"rows_{next(self._cursors)}", self._moment
         with translate_errors(self.location):
-            is_idle = self.connection.info.transaction_status is TransactionStatus.IDLE
-            hold = "WITH HOLD" if is_idle else ""
-            self._execute(f"DECLARE {name} NO SCROLL CURSOR {hold} FOR {sql}", values)
+            self._execute(f"DECLARE {name} NO SCROLL CURSOR FOR {sql}", values)
             try:
                 while chunk := self.connection.execute(f"FETCH {size} FROM {name}").fetchall():
                     yield chunk
                     if len(chunk) < size:
                         return
-                    if self._moment != moment and not hold:
+                    if self._moment != moment:
                         raise StoreError("the moment of a result has passed: it cannot be read further.")
             finally:
-                if hold or self._moment == moment:  # otherwise it has ended with its transaction
+                if self._moment == moment:  # otherwise it has ended with its transaction
                     self._close_cursor(name)
 
     def _close_cursor(self, name: str) -> None:
-        if self.connection.info.transaction_status in {TransactionStatus.IDLE, TransactionStatus.INTRANS}:
+        if self.connection.info.transaction_status is TransactionStatus.INTRANS:
             with suppress(psycopg.Error):  # an error of the query itself is raised
                 self.connection.execute(f"CLOSE {name}")
 
@@ -150,12 +183,13 @@ class PostgreSQLDatabase(Database):
     def transaction(self, kind: Kind, *, keep: bool = True) -> Iterator[None]:
         locked = "use" if kind == "salts" else kind
         to_commit: TransactionIdentity | None = None
+        limits = self._limits()
+        if kind == "access":
+            limits += "SET LOCAL synchronous_commit = on;"  # must survive a power failure
         try:
             with translate_errors(self.location), self.connection.transaction(force_rollback=not keep):
                 self._moment += 1
-                if kind == "access":
-                    self.connection.execute("SET LOCAL synchronous_commit = on")  # must survive a power failure
-                rows = self.fetch(f"SELECT {IDENTITY} FROM revision WHERE kind = ? FOR UPDATE", [locked])
+                rows = self._fetch_last(f"{limits} SELECT {IDENTITY} FROM revision WHERE kind = '{locked}' FOR UPDATE")
                 if locked == "use":
                     self.increment_revision(locked)
                 yield

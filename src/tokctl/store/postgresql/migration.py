@@ -46,6 +46,11 @@ def check_version(database: PostgreSQLDatabase) -> int:
     return version
 
 
+def is_current(version: int | None) -> bool:
+    """Return whether a store of this version needs no migration, and is not newer than this program."""
+    return version == SCHEMA_VERSION
+
+
 def _is_compatible(database: PostgreSQLDatabase) -> bool:
     """Return whether this program can use a store that a newer one has upgraded."""
     ((oldest,),) = database.fetch("SELECT compatible_version FROM tokctl_store")

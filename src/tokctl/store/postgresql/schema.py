@@ -8,7 +8,8 @@ They are those of ``sqlite.schema``, with the differences:
 - ``token`` is partitioned by the month in which its instance was first recorded: partition n, ``token_n``, has the
   instances n << 32 to (n + 1) << 32, where n counts the months since 1970-01. ``next_instance`` gives an instance its
   number, and makes the partition of a new month. ``token_0`` has the instances of stores that had no partitions, and
-  of copies of SQLite stores. So old tokens are removed by dropping a table.
+  of copies of SQLite stores. So old tokens are removed by dropping a table:
+  ``compact_token_partition`` does, and keeps those of instances that are still there.
 - Tokens have no foreign key, so that a partition can be dropped in no time: a token whose instance was removed is
   found by no query, and removed later.
 - ``revision`` has a row more, ``use``: it counts the changes of the last use of API tokens, and of salts. A writer
@@ -81,16 +82,28 @@ _PARTITION = f"""
             RETURN number;
         END $$;
 
-    -- Returns false for a partition that may be needed: it has an instance, or may get one.
-    CREATE FUNCTION drop_token_partition(month BIGINT) RETURNS BOOLEAN SECURITY DEFINER LANGUAGE plpgsql AS $$
+    -- Replaces a partition by one that has only the tokens of instances, or by none. It is not for a month to come.
+    CREATE FUNCTION compact_token_partition(month BIGINT) RETURNS VOID SECURITY DEFINER LANGUAGE plpgsql AS $$
+        DECLARE
+            first BIGINT := month << {MONTH_BITS};
+            after BIGINT := (month + 1) << {MONTH_BITS};
+            is_kept BOOLEAN := EXISTS (SELECT FROM instance WHERE pk >= first AND pk < after);
         BEGIN
-            IF month >= token_month() OR EXISTS (
-                SELECT FROM instance WHERE pk >= month << {MONTH_BITS} AND pk < (month + 1) << {MONTH_BITS}
-            ) THEN
-                RETURN false;
+            IF month >= token_month() THEN
+                RETURN;
+            END IF;
+            IF is_kept THEN
+                EXECUTE format('CREATE TABLE token_%s_kept (LIKE token INCLUDING INDEXES, PRIMARY KEY (pk))', month);
+                EXECUTE format('INSERT INTO token_%s_kept SELECT kept.* FROM instance,
+                    LATERAL (SELECT * FROM token WHERE token.instance = instance.pk OFFSET 0) AS kept
+                    WHERE instance.pk >= %s AND instance.pk < %s', month, first, after);
             END IF;
             EXECUTE format('DROP TABLE IF EXISTS token_%s', month);
-            RETURN true;
+            IF is_kept THEN
+                EXECUTE format('ALTER TABLE token_%s_kept RENAME TO token_%s', month, month);
+                EXECUTE format('ALTER TABLE token ATTACH PARTITION token_%s FOR VALUES FROM (%s) TO (%s)',
+                    month, first, after);
+            END IF;
         END $$;
 
     ALTER TABLE instance ALTER pk DROP IDENTITY, ALTER pk SET DEFAULT next_instance();
@@ -101,7 +114,7 @@ _PARTITION = f"""
             known RECORD;
         BEGIN
             FOREACH name IN ARRAY ARRAY[
-                'token_month()', 'add_token_partition(bigint)', 'next_instance()', 'drop_token_partition(bigint)'
+                'token_month()', 'add_token_partition(bigint)', 'next_instance()', 'compact_token_partition(bigint)'
             ] LOOP
                 EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', name, current_schema());
             END LOOP;

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from tokctl.errors import InputError, UnreachableStoreError
+from tokctl.errors import InputError, StoreError, UnreachableStoreError
 from tokctl.store.postgresql.batch import PostgreSQLBatch
 from tokctl.store.postgresql.connection import QUERY_LIMIT_SECONDS, UnstorableError
 from tokctl.store.postgresql.database import PostgreSQLDatabase
-from tokctl.store.postgresql.migration import prepare, read_version
+from tokctl.store.postgresql.migration import is_current, prepare, read_version
+from tokctl.store.protocol import Revisions
 from tokctl.store.sql.batch import SqlBatch
 from tokctl.store.sql.database import Row
 from tokctl.store.sql.dialect import SINGLE_ROWS
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from tokctl.store.postgresql.pruning import PostgreSQLPruning
 
 _REVISIONS = "SELECT kind, number FROM revision ORDER BY kind"
+_OPENING = """SELECT kind, number FROM revision UNION ALL SELECT 'schema', schema_version FROM tokctl_store
+    UNION ALL SELECT 'process_id', pg_backend_pid() ORDER BY kind"""
+"""The revisions, and what has to be known of a store before it is used; also whether it is a copy (``FIND_COPY``)."""
 
 
 class PostgreSQLStore(SqlStore):
@@ -35,14 +39,46 @@ class PostgreSQLStore(SqlStore):
     def __init__(self, url: str, *, write: bool, create: bool, unfinished: bool = False) -> None:
         super().__init__(PostgreSQLDatabase(url))
         self._shown: list[Row] = []
+        self._writes = write
         try:
-            prepare(self.database, create=create, unfinished=unfinished)
-            if not write:
-                self.set_query_limit(QUERY_LIMIT_SECONDS)
-                self.database.begin(_REVISIONS)  # everything a command shows is of one moment
+            self._open(create=create, unfinished=unfinished)
         except BaseException:
             self.close()
             raise
+
+    def _open(self, *, create: bool = False, unfinished: bool = False) -> None:
+        """Check the store, in one exchange with the server if it is up to date. Raises as ``prepare``."""
+        query_limit_ms = 0 if self._writes else int(QUERY_LIMIT_SECONDS * 1000)
+        self.database.query_limit_ms = query_limit_ms
+        if not self._read_opening(unfinished=unfinished):
+            self.database.end()
+            self.database.detect_pooler()
+            self.database.set_limits(query_limit_ms=0)
+            prepare(self.database, create=create, unfinished=unfinished)
+            self.database.query_limit_ms = query_limit_ms
+            self._read_opening(unfinished=unfinished)
+        if self._writes:
+            self.database.set_limits()
+
+    def _read_opening(self, *, unfinished: bool) -> bool:
+        """Read what has to be known before a store is used, and show that moment; returns whether that is enough."""
+        try:
+            rows = self.database.fetch(_OPENING) if self._writes else self.database.begin(_OPENING)
+        except UnreachableStoreError:
+            raise
+        except StoreError:  # there are no tables, or other ones
+            self.database.end()
+            return False
+        facts: dict[str, int] = dict(rows)
+        self.database.note_server_process(facts["process_id"])
+        self._shown = [row for row in rows if row[0] not in {"schema", "process_id"}]
+        return is_current(facts.get("schema")) and (unfinished or "copy" not in facts)
+
+    def revisions(self) -> Revisions:
+        if self._writes or not self.database.is_in_transaction:
+            return super().revisions()
+        shown: dict[str, int] = dict(self._shown)
+        return Revisions(process=shown["process"], access=shown["access"])
 
     def _batch(self) -> PostgreSQLBatch:
         return PostgreSQLBatch(self.database)
@@ -76,8 +112,7 @@ class PostgreSQLStore(SqlStore):
             self._shown = self.database.begin(_REVISIONS)
         except UnreachableStoreError:
             self.database.reconnect()
-            prepare(self.database, create=False)
-            self._shown = self.database.begin(_REVISIONS)
+            self._open()
         return self._shown != before
 
     def release(self) -> None:
@@ -91,7 +126,7 @@ class PostgreSQLStore(SqlStore):
 
     def interrupt(self) -> None:
         with suppress(psycopg.Error):  # it has been closed
-            self.database.connection.cancel_safe(timeout=5)
+            self.database.connection.cancel_safe()
 
     def _facts(self) -> tuple[str, int, int]:
         ((server,),) = self.database.fetch("SHOW server_version")

@@ -83,10 +83,10 @@ _names_decoder = msgspec.json.Decoder(tuple[str, ...])
 _extra_decoder = msgspec.json.Decoder(dict[str, Raw])
 
 
-def token_row(token: Token) -> tuple[Any, ...]:
-    """Return a token's values for TOKEN_COLUMNS."""
-    context = decode_context(token.execution_context)
-    children = token.child_tokens
+def token_row(token: Token, context: ExecutionContext) -> tuple[Any, ...]:
+    """Return a token's values for TOKEN_COLUMNS; ``context`` is its decoded execution context."""
+    children, completed_at, finished_at = token.child_tokens, token.completed_at, token.finished_at
+    completed = to_micros(completed_at)
     return (
         token.token_id,
         token.element_id,
@@ -95,9 +95,9 @@ def token_row(token: Token) -> tuple[Any, ...]:
         token.state,
         to_micros(token.created_at),
         to_micros(token.updated_at),
-        to_micros(token.completed_at),
+        completed,
         to_micros(token.cancelled_at),
-        to_micros(token.finished_at),
+        completed if finished_at is completed_at else to_micros(finished_at),
         token.parent_token_id,
         context.worker_id,
         _to_int64(context.retries_used),
@@ -106,14 +106,14 @@ def token_row(token: Token) -> tuple[Any, ...]:
         context.duration_ms,
         _text(token.variables),
         _text(token.execution_context),
-        None if children is None else msgspec.json.encode(children).decode(),
+        msgspec.json.encode(children).decode() if children else None if children is None else "[]",
         _text(token.flow_history),
         msgspec.json.encode(token.extra).decode() if token.extra else None,
     )
 
 
 def _text(raw: Raw) -> str | None:
-    text = bytes(raw).decode()
+    text = str(raw, "utf-8")
     return None if text == "null" else text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from itertools import chain
 
-from tokctl.model.tokens import Token
+from tokctl.model.tokens import Token, decode_context
 from tokctl.store.sql.batch import SqlBatch, update_conflict
 from tokctl.store.sql.rows import TOKEN_COLUMNS, token_row
 from tokctl.store.sqlite.database import SQLiteDatabase
@@ -13,30 +13,34 @@ from tokctl.store.sqlite.dialect import SQLITE
 
 ROWS_PER_STATEMENT = 50  # tokens a statement: a quarter faster than one by one
 
-_COLUMNS = ("instance", *TOKEN_COLUMNS)
-_ROW = f"({', '.join('?' * len(_COLUMNS))})"
-_PUT_TOKEN, _PUT_TOKENS = (
-    f"INSERT INTO token ({', '.join(_COLUMNS)}) VALUES {', '.join([_ROW] * rows)}"
-    f" {update_conflict(SQLITE, 'token', 'token_id, instance', TOKEN_COLUMNS)}"
-    for rows in (1, ROWS_PER_STATEMENT)
-)
+COLUMNS = ("instance", *TOKEN_COLUMNS)
+INSERT_TOKENS = f"INSERT INTO token ({', '.join(COLUMNS)})"
 
 
 class SQLiteBatch(SqlBatch):
     """One transaction of an SQLite store."""
 
     database: SQLiteDatabase
+    on_conflict = update_conflict(SQLITE, "token", "token_id, instance", TOKEN_COLUMNS)
+    """What to do with a token that is there."""
+
+    def __init__(self, database: SQLiteDatabase) -> None:
+        super().__init__(database)
+        row = f"({', '.join('?' * len(COLUMNS))})"
+        self._put_token, self._put_tokens = (
+            f"{INSERT_TOKENS} VALUES {', '.join([row] * rows)} {self.on_conflict}" for rows in (1, ROWS_PER_STATEMENT)
+        )
 
     def write_tokens(self, tokens: Sequence[tuple[int, Token]]) -> tuple[int, int]:
         connection = self.database.connection
-        rows = [(pk, *token_row(token)) for pk, token in tokens]
+        rows = [(pk, *token_row(token, decode_context(token.execution_context))) for pk, token in tokens]
         last, before = self._last_token(), connection.total_changes
         for start in range(0, len(rows), ROWS_PER_STATEMENT):
             part = rows[start : start + ROWS_PER_STATEMENT]
             if len(part) == ROWS_PER_STATEMENT:
-                self.database.execute(_PUT_TOKENS, list(chain.from_iterable(part)))
+                self.database.execute(self._put_tokens, list(chain.from_iterable(part)))
             else:
-                self.database.execute_many(_PUT_TOKEN, part)
+                self.database.execute_many(self._put_token, part)
         return self._last_token() - last, connection.total_changes - before
 
     def _last_token(self) -> int:

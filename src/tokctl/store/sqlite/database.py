@@ -15,6 +15,7 @@ class SQLiteDatabase(Database):
     """A connection to an SQLite file. There is one writer at a time, for all kinds of changes."""
 
     dialect = SQLITE
+    journal_mode = "WAL"
 
     def __init__(self, connection: LimitedConnection, location: str) -> None:
         self.location = location
@@ -52,7 +53,7 @@ class SQLiteDatabase(Database):
     def transaction(self, kind: Kind, *, keep: bool = True) -> Iterator[None]:
         with translate_errors(self.location):
             if kind == "process" and keep:
-                self.connection.execute("PRAGMA journal_mode = WAL")  # a backup has no WAL
+                self.connection.execute(f"PRAGMA journal_mode = {self.journal_mode}")  # a backup has no WAL
             elif kind == "access":
                 self.connection.execute("PRAGMA synchronous = FULL")  # must survive a power failure
             elif kind == "salts":

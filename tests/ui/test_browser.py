@@ -45,7 +45,7 @@ def check(browser: Browser, url: str) -> None:
 
 def test_from_the_login_to_an_instance_and_out(browser, pages, secret):
     log_in(browser, pages.url + INSTANCE, "xvc_wrong")
-    assert "A valid API token is required." in browser.text("[role=alert]")
+    wait_for(browser, "A valid API token is required.", "[role=alert]")
     browser.messages()  # Chromium reports the 401
     check(browser, pages.url)
     browser.fill("#token", secret)
@@ -54,16 +54,18 @@ def test_from_the_login_to_an_instance_and_out(browser, pages, secret):
     assert browser.url == pages.url + INSTANCE
     check(browser, pages.url)
     browser.click("a[href='./']")
-    assert browser.text("h2").startswith("Failed")
+    wait_for(browser, "Failed 2", "h2")
     check(browser, pages.url)
     browser.fill("[name=process]", "order-*")
     browser.click("main button")
+    wait_for(browser, "Failed 1", "h2")
     assert "payments" not in browser.text("main")
     browser.click("a[href^='process?']")
+    wait_for(browser, "Process order-processing")
     assert browser.url == f"{pages.url}/ui/process?id=order-processing"
     check(browser, pages.url)
     browser.click("nav button")
-    assert browser.text("h1") == "Log in"
+    wait_for(browser, "Log in")
     check(browser, pages.url)
     browser.open(pages.url + INSTANCE)
     assert browser.text("h1") == "Log in"

@@ -54,7 +54,7 @@ class DurationScale:
         low, high = max(min(values, default=1.0), 1.0), max(max(values, default=1.0), 10.0)
         first = max(tick for tick in _TICKS if tick <= low)
         last = min((tick for tick in _TICKS if tick >= high), default=high)
-        self._low, self._high = math.log(first), math.log(last)
+        self._low, self._high = math.log(first), math.log(max(last, 10 * first))
         self.ticks: list[Tick] = []
         for tick in _TICKS:
             if not first <= tick <= last:

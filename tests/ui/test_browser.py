@@ -22,18 +22,19 @@ def secret(pages_store) -> str:
     return make_secret(pages_store, "on call", "process")[0]
 
 
-def log_in(browser: Browser, url: str, secret: str) -> None:
-    browser.open(url)
-    browser.fill("#token", secret)
-    browser.click("main button")
-
-
 def wait_for(browser: Browser, text: str, selector: str = "h1") -> None:
     """Wait for a page that has this text in an element: keys and reloads start a navigation without waiting for it."""
     deadline = time.monotonic() + PATIENCE
     while text not in (found := browser.run("return document.querySelector(arguments[0])?.innerText ?? ''", selector)):
         assert time.monotonic() < deadline, found
         time.sleep(0.02)
+
+
+def log_in(browser: Browser, url: str, secret: str) -> None:
+    browser.open(url)
+    browser.fill("#token", secret)
+    browser.click("main button")
+    wait_for(browser, "Log out", "nav button")
 
 
 def check(browser: Browser, url: str) -> None:
@@ -44,7 +45,10 @@ def check(browser: Browser, url: str) -> None:
 
 
 def test_from_the_login_to_an_instance_and_out(browser, pages, secret):
-    log_in(browser, pages.url + INSTANCE, "xvc_wrong")
+    browser.open(pages.url + INSTANCE)
+    check(browser, pages.url)
+    browser.fill("#token", "xvc_wrong")
+    browser.click("main button")
     wait_for(browser, "A valid API token is required.", "[role=alert]")
     browser.messages()  # Chromium reports the 401
     check(browser, pages.url)

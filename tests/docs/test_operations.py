@@ -31,7 +31,7 @@ from tokctl.store import open_store
 
 PAGE = ROOT / "docs/operations.md"
 DEPLOY = ROOT / "docs/deploy.md"
-MISSING = [name for name in ("curl", "openssl") if not shutil.which(name)]
+MISSING = [name for name in ("curl", "openssl", "promtool") if not shutil.which(name)]
 
 IMPORTER = """
 import os, pathlib, subprocess, sys, time
@@ -219,6 +219,7 @@ class Situation:
             ("Upgrade without downtime", 0): self.begin_upgrade,
             ("Upgrade without downtime", 1): lambda: self.install_next_version(SERVERS[0]),
             ("Upgrade without downtime", 3): lambda: self.install_next_version(SERVERS[1]),
+            ("Monitoring", 0): lambda: shutil.copy(ROOT / "docs/monitoring/tokctl-alerts.yaml", self.old.home),
             ("Disaster drills", 0): self.end_upgrade,
             ("An API token has leaked", 0): lambda: self.make_api_tokens("leaked", "admin", "doomed"),
             ("A certificate has expired", 0): self.let_certificate_expire,

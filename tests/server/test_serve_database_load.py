@@ -11,9 +11,10 @@ import signal
 import pytest
 
 from support.builders import instance, tokens
+from support.managing import Manager
 from support.postgresql_replica import replicated_servers
 from support.running_server import make_secret, serving
-from support.server_load import Load
+from support.server_load import PROBED, Load
 from tokctl.store import open_store
 
 ROUNDS = min(int(os.environ.get("TOKCTL_TEST_KILLS", "4")), 60)
@@ -55,3 +56,18 @@ def test_the_database_fails_over_or_restarts(fault):
                     databases.primary.restart("fast")
                 load.wait_for(ROUNDS)
             load.check()
+
+
+def test_a_standby_rejects_what_the_primary_has_revoked():
+    """With ``remote_apply``, an answered revocation counts on the standby, too."""
+    with replicated_servers(synchronous_commit="remote_apply") as databases:
+        secret = prepare(databases.url())
+        with serving(databases.url()) as primary, serving(databases.replica.url(), "--read-only") as standby:
+            manager = Manager(primary, databases.url(), secret)
+            for number in range(ROUNDS):
+                made = manager.make(f"n{number}", scopes=["process", "token"])
+                assert standby.get(PROBED, made["token"]).status_code == 200
+                manager("DELETE", f"/{made['id']}")
+                assert standby.get(PROBED, made["token"]).status_code == 401
+            databases.primary.stop()
+            assert standby.get(PROBED, secret).status_code == 200

@@ -90,7 +90,7 @@ def test_sequences_are_folded_if_the_terminal_is_too_small(tmp_path, options, li
     path.write_text(document("".join(f'<userTask id="{one}"/>' for one in STEPS) + "".join(flows)))
     with Terminal("diagram", "--model", path, *options, lines=lines) as seen:
         assert seen.end() == 0
-        assert seen.raw.count(b"18 elements") == boxes
+        assert seen.raw.count("─18 elements".encode()) == boxes
         assert (b"1 box for 18 elements of straight sequences. --full draws each of them." in seen.raw) == bool(boxes)
 
 

@@ -100,10 +100,17 @@ def test_lanes_are_named():
     assert "task Sales" in text_of(draw(document(f'<task id="a"/>{lanes}')))
 
 
-def test_flows_without_room_are_listed():
-    steps = [(a, b) for a in range(12) for b in range(12) if a != b]
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [(a, b) for a in range(12) for b in range(12) if a != b],  # more tracks than there can be
+        [(a, b) for a in range(20) for b in range(20, 41)],  # more lines at a box than its border has room for
+    ],
+    ids=["tracks", "ports"],
+)
+def test_flows_without_room_are_listed(steps):
     flows = "".join(f'<sequenceFlow id="f{a}-{b}" sourceRef="t{a}" targetRef="t{b}"/>' for a, b in steps)
-    xml = document("".join(f'<task id="t{n}" name="T{n}"/>' for n in range(12)) + flows)
+    xml = document("".join(f'<task id="t{n}" name="T{n}"/>' for n in range(41)) + flows)
     drawing = draw(xml, 40)
     check(drawing, read_elements(read_root(xml)))
     assert drawing.omitted

@@ -100,7 +100,7 @@ def test_the_dashboard_is_whole():
     ]
     assert len(set(cells)) == len(cells)
     assert all(x < 24 for x, _ in cells)
-    assert DASHBOARD["schemaVersion"] >= 41
+    assert DASHBOARD["schemaVersion"] >= 42
     for panel in panels:
         if panel["type"] != "row":
             assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}

@@ -48,10 +48,10 @@ SCREENS = {
     "explain": "explain JOIN",
     "flow": "flow @latest",
     "perf": "perf --limit 10",
-    "diagram": "diagram @latest",
+    "diagram": "diagram srv1-DPw",
 }
 DIAGRAMS = {
-    "diagram-instance": "diagram @latest --format svg",
+    "diagram-instance": "diagram srv1-DPw --format svg",
     "diagram-process": "diagram --process order-processing --heat time --format svg",
 }
 """Commands that draw pictures themselves."""

@@ -63,7 +63,8 @@ class Clients:
             self.servers.append(httpx.Client(base_url=url, verify=context, timeout=30))
         self.accepted: dict[int, str] = {}
         self.revoked: dict[int, str] = {}
-        self.answered = dict.fromkeys(range(3), 0)
+        self.answered = dict.fromkeys(range(3), 0)  # changes, by server
+        self.read = dict.fromkeys(range(3), 0)
         self.fed: list[str] = []
         self.failures: list[str] = []
         self.outages = 0  # visits in which no server accepted a change
@@ -106,7 +107,9 @@ class Clients:
             if gone.status_code != 503:
                 self.revoked[which] = self.accepted.pop(which)
         for secret in list(self.accepted.values())[-2:]:
-            self._expect(server.get("/api/v1/processes?limit=1", headers={"X-API-Key": secret}), {200, 503})
+            read = server.get("/api/v1/processes?limit=1", headers={"X-API-Key": secret})
+            self._expect(read, {200, 503})
+            self.read[number] += read.status_code == 200
         for secret in list(self.revoked.values())[-1:]:
             self._expect(server.get("/api/v1/processes?limit=1", headers={"X-API-Key": secret}), {401, 429, 503})
 
@@ -211,6 +214,7 @@ class Situation:
         self.before = {
             ("One machine", 1): lambda: self.make_api_tokens("recent"),
             ("Create the database", 0): self.begin_clients,
+            ("Move to PostgreSQL", 6): self.check_reads,
             ("Maintenance", 0): self.check_move,
             ("Upgrade without downtime", 0): self.begin_upgrade,
             ("Upgrade without downtime", 1): lambda: self.install_next_version(SERVERS[0]),
@@ -233,6 +237,13 @@ class Situation:
         code, output = self.old.run(f'tokctl {words} --store "$NEW" 2> /dev/null')
         assert code == 0, output
         return output
+
+    def check_reads(self) -> None:
+        """The old server still serves what it has, but accepts no change."""
+        with self.clients.pause:
+            before, changes = self.clients.read[0], self.clients.answered[0]
+        wait_until(lambda: self.clients.read[0] > before)
+        assert self.clients.answered[0] == changes
 
     def check_move(self) -> None:
         """Nothing that the old installation had is missing, and what was imported meanwhile arrives."""

@@ -54,9 +54,13 @@ def test_durations_have_a_logarithmic_scale():
         (50, 0, "plot-p50"),
     ]
     assert scale.plot(several[2]) == []
+    so_far = compute_statistics([10_000.0])
+    assert scale.plot(several[2], so_far) == [(0, 100, "plot-open")]
+    assert scale.plot(several[0], so_far) == scale.plot(several[0])
+    assert scale.plot(several[1], so_far)[0] == (0, 100, "plot-open")
 
 
-@pytest.mark.parametrize("durations", [[], [0.0], [1.0], [5e-324], [1e300], [0.1, 1e300]])
+@pytest.mark.parametrize("durations", [[], [0.0], [1.0], [3.6e6], [5e-324], [1e300], [0.1, 1e300]])
 def test_any_durations_have_a_scale(durations):
     scale = DurationScale([compute_statistics(durations)])
     assert all(0 <= scale.at(ms) <= 100 for ms in durations)

@@ -88,6 +88,11 @@ def test_anyone_can_use_it(browser, demo, name, dark):
     check_quiet(browser, path)
 
 
+def test_files_are_small(demo):
+    """At most 1 MB: the data of the demo is next to nothing."""
+    assert all(path.stat().st_size < 1_000_000 for path in (demo.one, demo.all, demo.two))
+
+
 def test_the_first_page_tells_what_happened_and_why(browser, demo):
     open_page(browser, demo.one)
     incident = browser.text("section[aria-labelledby=incident]")

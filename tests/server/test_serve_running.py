@@ -287,3 +287,23 @@ def test_process_arguments_contain_no_secret(served, secrets):
     line = Path(f"/proc/{served.process.pid}/cmdline").read_bytes()
     assert PEPPER.encode() not in line
     assert b"xvc_" not in line
+
+
+def test_a_read_only_server_writes_nothing(own):
+    store, _ = own
+    secret, number = make_secret(store, "manager", "*", type_="full-access")
+    with open_store(str(store)) as opened:
+        before = opened.revisions()
+    with serving(store, "--read-only") as served:
+        assert served.get(TOKENS, secret).status_code == 200
+        headers = {"X-API-Key": secret}
+        for method, path in (("POST", ""), ("PUT", f"/{number}"), ("DELETE", f"/{number}")):
+            answer = served.client.request(method, f"/api/api-tokens{path}", headers=headers, json={"name": "n"})
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+            assert "read-only" in answer.json()["error"]["message"]
+        introspection = served.client.post("/api/api-tokens/introspect", headers=headers, data={"token": secret})
+        assert introspection.status_code == 200
+        assert served.end() == 0
+    assert last_used(store, "manager") is None
+    with open_store(str(store)) as opened:
+        assert opened.revisions() == before

@@ -185,27 +185,33 @@ def open_browser() -> Iterator[Browser]:
             driver.terminate()
 
 
-@cache
 def axe_core() -> str:
-    """Return the script of axe-core: fetched once from npm, kept in the cache, and compared with its checksum."""
+    """Return the script of axe-core."""
+    return fetch_script(AXE, "axe.min.js", AXE_SHA256)
+
+
+@cache
+def fetch_script(package: str, name: str, sha256: str) -> str:
+    """Return a file of an npm package: fetched once, kept in the cache, and compared with its checksum."""
     require_programs("npm")
-    cached = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tokctl-tests" / AXE / "axe.min.js"
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    with locked(cached.parent / "fetch.lock"):
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tokctl-tests" / package
+    cached = cache / Path(name).name
+    cache.mkdir(parents=True, exist_ok=True)
+    with locked(cache / "fetch.lock"):
         if not cached.exists():
-            with tempfile.TemporaryDirectory(dir=cached.parent) as folder:
-                command = ("npm", "pack", "--loglevel=error", "--pack-destination", folder, AXE)
+            with tempfile.TemporaryDirectory(dir=cache) as folder:
+                command = ("npm", "pack", "--loglevel=error", "--pack-destination", folder, package)
                 subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=300)
                 (archive,) = Path(folder).iterdir()
                 with tarfile.open(archive) as packed:
-                    script = packed.extractfile("package/axe.min.js")
+                    script = packed.extractfile(f"package/{name}")
                     assert script is not None
                     content = script.read()
-                part = Path(folder) / "axe.min.js"
+                part = Path(folder) / cached.name
                 part.write_bytes(content)
                 part.replace(cached)
     content = cached.read_bytes()
-    assert hashlib.sha256(content).hexdigest() == AXE_SHA256, f"{cached} is not {AXE}: delete it"
+    assert hashlib.sha256(content).hexdigest() == sha256, f"{cached} is not that of {package}: delete it"
     return content.decode()
 
 

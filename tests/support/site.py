@@ -111,8 +111,10 @@ class Machine:
         """Run a command line; returns the exit code and the output. What it exports stays for the next ones."""
         words = shlex.split(line, comments=True)
         if words[:2] == ["sudo", "systemctl"]:
-            options = {"--now", "-s", "KILL"}
-            self.systemctl(*(word for word in words[2:] if word not in options))
+            action, *names = (word for word in words[2:] if word not in {"--now", "-s", "KILL"})
+            if "--now" in words:
+                action = {"enable": "start", "disable": "stop"}[action]
+            self.systemctl(action, *names)
             return 0, ""
         exported = self.root / "exported"
         script = f"{self.localize(line)}\ncode=$?\nenv -0 > {exported}\nexit $code"
@@ -146,7 +148,7 @@ class Machine:
             return
         if action in {"stop", "restart"} and name in self.services:
             self.services.pop(name).stop()
-        if action in {"start", "restart", "enable"}:
+        if action in {"start", "restart"}:
             self.services[name] = Service(self, name)
 
     def install_next_version(self) -> None:
@@ -167,7 +169,9 @@ class Service:
     """A running service, which is started again when it fails."""
 
     def __init__(self, machine: Machine, name: str) -> None:
-        unit = machine.path(f"/etc/systemd/system/{name}.service").read_text(encoding="utf-8")
+        file = machine.path(f"/etc/systemd/system/{name}.service")
+        texts = [one.read_text(encoding="utf-8") for one in (file, *sorted(Path(f"{file}.d").glob("*.conf")))]
+        unit = "\n".join(texts)
         settings = re.findall(r"^(\w+)=(.*)$", unit, re.MULTILINE)
         environment = machine.make_environment()
         for key, value in settings:

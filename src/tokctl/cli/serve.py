@@ -32,6 +32,12 @@ def serve(
         list[str] | None,
         opt.option("NETWORK", "Trust X-Forwarded-For from these proxies, such as 10.0.0.0/8 or unix (repeatable)."),
     ] = None,
+    read_only: Annotated[
+        bool,
+        opt.flag(
+            "--read-only", "Write nothing to the store: reject changes of API tokens, and do not record their use."
+        ),
+    ] = False,
     metrics_from: Annotated[
         list[str] | None,
         opt.option("NETWORK", "Let clients in this network read /metrics without an API token (repeatable)."),
@@ -86,6 +92,7 @@ def serve(
         "tls_key": tls_key,
         "insecure_http": insecure_http or None,
         "trusted_proxies": tuple(trusted_proxy or ()),
+        "read_only": read_only or None,
         "metrics_from": tuple(metrics_from or ()),
         "access_log": access_log,
         "jwt_secret_file": jwt_secret_file,

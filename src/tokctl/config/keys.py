@@ -265,6 +265,7 @@ SERVE: Mapping[str, SettingSpec] = {
     "insecure_http": _BOOLEAN,
     "access_log": _TEXT,  # -, off or a file
     "trusted_proxies": SettingSpec(text_list),  # networks
+    "read_only": _BOOLEAN,
     "metrics_from": SettingSpec(text_list),  # networks
     "jwt_secret_file": _PATH,
     "jwt_key_file": _PATH,  # PEM

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
-from tokctl.analysis.performance.statistics import DurationStatistics
+from tokctl.analysis.performance.statistics import NO_STATISTICS, DurationStatistics
 from tokctl.diagram.drawing import Drawing
 from tokctl.diagram.style import style_sheet
 from tokctl.model.durations import format_milliseconds
@@ -52,16 +52,15 @@ class DurationScale:
     def __init__(self, several: Iterable[DurationStatistics]) -> None:
         values = [value for one in several for value in (one.min, one.max) if value is not None and value > 0]
         low, high = max(min(values, default=1.0), 1.0), max(max(values, default=1.0), 10.0)
-        below = [tick for tick in _TICKS if tick <= low]
-        above = [tick for tick in _TICKS if tick >= high]
-        self._low, self._high = math.log(below[-1]), math.log(above[0] if above else high)
-        if self._high <= self._low:
-            self._high = self._low + 1.0
+        first = max(tick for tick in _TICKS if tick <= low)
+        last = min((tick for tick in _TICKS if tick >= high), default=high)
+        self._low, self._high = math.log(first), math.log(max(last, 10 * first))
         self.ticks: list[Tick] = []
         for tick in _TICKS:
+            if not first <= tick <= last:
+                continue
             place = self.at(tick)
-            is_apart = not self.ticks or place - self.ticks[-1].at >= _TICK_DISTANCE
-            if below[-1] <= tick <= high and is_apart:
+            if not self.ticks or place - self.ticks[-1].at >= _TICK_DISTANCE:
                 self.ticks.append(Tick(place, format_milliseconds(tick)))
 
     def at(self, ms: float) -> float:
@@ -69,19 +68,30 @@ class DurationScale:
         place = (math.log(max(ms, 1e-9)) - self._low) / (self._high - self._low)
         return round(100 * min(max(place, 0.0), 1.0), 2)
 
-    def plot(self, stats: DurationStatistics) -> list[Bar]:
-        """Return the range of durations, in it the part from the median to p90, and marks of the median and of p99."""
+    def plot(self, stats: DurationStatistics, at_least: DurationStatistics = NO_STATISTICS) -> list[Bar]:
+        """Return the range of durations, in it the part from the median to p90, and marks of the median and of p99.
+
+        ``at_least`` has those with visits that have not ended, if there are any: they extend the range.
+        """
         low, high = stats.min, stats.max
+        bars = self._plot_open(high, at_least.max)
         if low is None or high is None or stats.p50 is None or stats.p90 is None or stats.p99 is None:
-            return []
+            return bars
         p50, p90, p99 = self.at(stats.p50), self.at(stats.p90), self.at(stats.p99)
         first, last = self.at(low), self.at(high)
         return [
+            *bars,
             Bar(first, round(last - first, 2), "plot-range"),
             Bar(p50, round(p90 - p50, 2), "plot-box"),
             Bar(p99, 0, "plot-p99"),
             Bar(p50, 0, "plot-p50"),
         ]
+
+    def _plot_open(self, longest: float | None, so_far: float | None) -> list[Bar]:
+        if so_far is None or (longest is not None and so_far <= longest):
+            return []
+        left = 0.0 if longest is None else self.at(longest)
+        return [Bar(left, round(self.at(so_far) - left, 2), "plot-open")]
 
 
 class DiagramEmbedding:

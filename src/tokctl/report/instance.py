@@ -11,7 +11,7 @@ from msgspec import Struct
 from tokctl.analysis.tree.drawing import UNICODE, TreeLine
 from tokctl.model.durations import format_milliseconds
 from tokctl.model.states import ACTIVE, CANCELLED, COMPLETED, FAILED
-from tokctl.model.tokens import Certainty, Token, is_state_derived
+from tokctl.model.tokens import Certainty, ExecutionContext, Token, is_state_derived
 from tokctl.render.text import CERTAINTY_SIGNS
 from tokctl.render.waterfall import Axis
 from tokctl.report.figures import Bar, Tick
@@ -19,7 +19,7 @@ from tokctl.report.problems import ProblemCards
 from tokctl.report.story import StoryStep, summarize, tell_story
 from tokctl.report.texts import show_duration, show_json, tell_omitted
 from tokctl.services.report import InstanceReport
-from tokctl.text import count
+from tokctl.text import count, shorten
 
 MAX_NESTING = 60
 """Lists within lists; browsers limit how deep elements are nested."""
@@ -28,6 +28,7 @@ _OPEN_BRANCHES, _NEXT_BRANCH, _CLOSE_BRANCHES = (
     "</li></ol></li><li><ol><li>",
     "</li></ol></li></ul>",
 )
+MAX_STACK_TRACE = 10_000
 _TICK_DISTANCE = 20
 """Percent of the width."""
 _STATE_BARS = {COMPLETED: "bar-completed", CANCELLED: "bar-cancelled", FAILED: "bar-failed", ACTIVE: "bar-active"}
@@ -37,7 +38,7 @@ class PartLimits(Struct, frozen=True, kw_only=True):
     """What is shown at most: tokens of all elements and of one, bars of the time line, lines of the tree.
 
     Of the tokens of an element FAILED ones come first, then those that have not ended, then the latest. Of the bars,
-    those of the critical path and of live tokens come first, then the longest.
+    those of the critical path and of live tokens come first, then the longest, then the latest.
     """
 
     tokens: int = 2_000
@@ -66,7 +67,10 @@ class TokenDetails(NamedTuple):
     created: datetime | None
     finished: datetime | None
     has_finished: bool
+    is_live: bool
     took: str
+    retries: str
+    timeout: datetime | None
     worker: str
     waiting_for: str
     error: str
@@ -188,10 +192,13 @@ class InstanceParts:
             created=token.created_at,
             finished=token.finished_at,
             has_finished=not token.can_move,
+            is_live=token.live,
             took=show_duration(self.flow.took(n), live=token.live),
+            retries=_describe_retries(context),
+            timeout=context.timeout_at,
             worker=context.worker_id or "",
             waiting_for=", ".join(context.waits_for or filter(None, (context.waiting_for,))) if token.live else "",
-            error=token.error or "",
+            error="\n\n".join(filter(None, (token.error, shorten(context.stack_trace or "", MAX_STACK_TRACE)))),
             variables=show_json(token.variables),
             history=history,
         )
@@ -208,10 +215,13 @@ class InstanceParts:
         if len(shown) < len(timed):
             notes.append("Those of the critical path and live ones come first, then the longest.")
         if axis.omitted:
-            notes.append(f"The pale stretches, {format_milliseconds(axis.omitted / 1000)} in all, are cut short.")
+            notes.append(f"The striped stretches, {format_milliseconds(axis.omitted / 1000)} in all, are cut short.")
         if flow.untimed:
             notes.append(f"{count(len(flow.untimed), 'token')} without any time not shown.")
-        ticks = [Tick(round(at, 2), format_milliseconds(offset / 1000)) for at, offset in axis.ticks(_TICK_DISTANCE)]
+        ticks = [
+            Tick(round(at, 2), format_milliseconds(offset / 1000) if offset else "0")
+            for at, offset in axis.ticks(_TICK_DISTANCE)
+        ]
         return TimeLine([self._time_row(n, axis) for n in shown], ticks, [note for note in notes if note])
 
     def _choose_bars(self, timed: list[int]) -> list[int]:
@@ -225,6 +235,7 @@ class InstanceParts:
                 flow.visits[n].state != FAILED,
                 n not in flow.critical_nodes and not flow.visits[n].live,
                 flow.begins[n] - flow.ends[n],
+                -flow.begins[n],
             ),
         )
         chosen = set(ranked[:most])
@@ -314,6 +325,14 @@ class InstanceParts:
             for kind, number in report.contradictions.items()
         ]
         return told
+
+
+def _describe_retries(context: ExecutionContext) -> str:
+    used, left = context.retries_used or 0, context.retries_left
+    parts = [f"{used:,} used"] if used else []
+    if left is not None and (used or not left):
+        parts.append(f"{left:,} left")
+    return ", ".join(parts)
 
 
 def _describe_line(line: TreeLine) -> str:

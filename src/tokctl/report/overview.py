@@ -185,7 +185,7 @@ def list_incidents(report: OverviewReport, address: Address) -> tuple[list[Incid
 
 def list_performance(groups: Sequence[VisitGroup], prefix: str = "") -> PerformanceTable:
     """Return the durations by element. The bars have one scale for all."""
-    scale = DurationScale(group.stats for group in groups)
+    scale = DurationScale(stats for group in groups for stats in (group.stats, group.at_least))
     rows = [
         PerformanceRow(
             target=f"{prefix}performance-{number}",
@@ -199,18 +199,18 @@ def list_performance(groups: Sequence[VisitGroup], prefix: str = "") -> Performa
             p99=show_statistic(group, "p99"),
             max=show_statistic(group, "max"),
             spent=show_milliseconds(group.spent),
-            range=_describe_range(group.stats),
-            bars=scale.plot(group.stats),
+            range=_describe_range(group),
+            bars=scale.plot(group.stats, group.at_least),
         )
         for number, group in enumerate(groups, 1)
     ]
     return PerformanceTable(rows, scale.ticks)
 
 
-def _describe_range(stats: DurationStatistics) -> str:
-    return ", ".join(
-        f"{name} {show_milliseconds(getattr(stats, name))}" for name in ("min", "p50", "p90", "p99", "max")
-    )
+def _describe_range(group: VisitGroup) -> str:
+    names = ("min", "p50", "p90", "p99", "max")
+    shown = {name: show_statistic(group, name) for name in names}
+    return ", ".join(f"{name} {text}" for name, text in shown.items() if text)
 
 
 def list_variants(report: OverviewReport, base: ReportBase | None, address: Address) -> list[VariantRow]:
@@ -281,7 +281,9 @@ def _day(time: datetime) -> str:
 def list_changes(base: ReportBase) -> tuple[list[ChangeRow], list[Tick]]:
     """Return the durations on both sides, by element, the differences that matter first."""
     both = [(group, group.comparison) for group in base.groups]
-    several = [group.stats for group, _ in both] + [found.base for _, found in both if found]
+    several = [stats for group, _ in both for stats in (group.stats, group.at_least)] + [
+        found.base for _, found in both if found
+    ]
     scale = DurationScale([*several, *(group.stats for group in base.only_in_base)])
     rows = [
         _change_row(group, scale, found.base, found.verdict, found.change) for group, found in both if found is not None
@@ -309,7 +311,7 @@ def _change_row(
         base_p90=show_milliseconds(before.p90),
         change="" if change is None else sign + format_milliseconds(abs(change)),
         verdict=verdict,
-        bars=[] if only_base else scale.plot(group.stats),
+        bars=[] if only_base else scale.plot(group.stats, group.at_least),
         base_bars=scale.plot(before),
     )
 

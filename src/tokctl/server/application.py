@@ -76,7 +76,8 @@ class Application:
     @asynccontextmanager
     async def _lifespan(self, _app: object) -> AsyncIterator[None]:
         self.services.usage.start()
-        self.services.salts.note()
+        if not self.services.settings.read_only:
+            self.services.salts.note()
         flushing = asyncio.get_running_loop().create_task(self._flush_metrics())
         self.on_startup()
         yield

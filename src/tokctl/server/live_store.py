@@ -226,6 +226,13 @@ class DatabaseLiveStore(LiveStore):
             raise UnreachableStoreError("the store does not answer.", "Try again later.") from None
 
     def _read_current_state(self) -> StoreState:
+        began = perf_counter()
+        try:
+            return self._read_state_again()
+        finally:
+            self._readers.observe("state", perf_counter() - began)
+
+    def _read_state_again(self) -> StoreState:
         """Read the state over the open connection, or over a new one if the server has ended it; called in a thread."""
         if self._store is not None:
             try:

@@ -55,6 +55,13 @@ class Metrics:
         for operation in ("read", "write"):  # from zero on: Prometheus sees the first error as an increase
             for kind in (*_STORE_ERRORS.values(), "other"):
                 self._store_errors.labels(operation, kind)
+        self._store_seconds = Histogram(
+            "tokctl_store_operation_duration_seconds",
+            "Time of an operation of the store: reading a piece of a response, asking for its state, writing.",
+            ("operation",),
+            buckets=_SECONDS,
+            **kept,
+        )
         self._tokens = Counter("tokctl_tokens_sent", "Process tokens in responses.", **kept)
         self._bytes = Counter("tokctl_http_response_bytes", "Size of response bodies in bytes.", **kept)
         Gauge("tokctl_build_info", "Version of tokctl.", ("version",), multiprocess_mode="max", **kept).labels(
@@ -89,6 +96,10 @@ class Metrics:
         """Count a request that failed because the store could not be read or written."""
         kind = next((kind for type_, kind in _STORE_ERRORS.items() if isinstance(error, type_)), "other")
         self._store_errors.labels(operation, kind).inc()
+
+    def observe_store(self, operation: str, seconds: float) -> None:
+        """Record the time of an operation of the store; threads may call this."""
+        self._store_seconds.labels(operation).observe(seconds)
 
     def flush(self) -> None:
         """Pass the counts to prometheus-client."""

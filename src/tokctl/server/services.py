@@ -34,15 +34,15 @@ class Services:
         self.log = log
         self.metrics = Metrics()
         self.proxies = TrustedProxies(settings.trusted_proxies)
-        self.readers = ReaderPool(store, self.limits)
+        self.readers = ReaderPool(store, self.limits, self.metrics.observe_store)
         self.live_store = open_live_store(store, self.readers, log.log_event)
-        self.writer = Writer(store, log.log_event)
+        self.writer = Writer(store, log.log_event, self.metrics.observe_store, read_only=settings.read_only)
         self.cache = ResponseCache(self.limits.cache)
         self.lifetimes = MaxLifetimes(settings.max_lifetimes)
         throttle = Throttle(monotonic, burst=self.limits.failures, shares=settings.workers)
         self.authenticator = Authenticator(pepper, self.live_store, throttle, self.metrics, self.lifetimes, settings)
         self.sessions = Sessions(pepper, self.authenticator, self.proxies)
-        self.usage = UsageRecorder(store, log.log_event)
+        self.usage = UsageRecorder(store, log.log_event, read_only=settings.read_only)
         self.salts = SaltRemover(store, log.log_event)
         self.openapi = b""
 

@@ -54,6 +54,7 @@ class ServeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tls_key: str | None = None
     insecure_http: bool = False
     trusted_proxies: tuple[str, ...] = ()
+    read_only: bool = False  # nothing is written to the store
     metrics_from: tuple[str, ...] = ()  # networks whose clients get the metrics without an API token
     access_log: str = "-"
     jwt_secret_file: str | None = None

@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
 from typing import Any, TypeVar
 
 from tokctl.errors import StoreError
@@ -25,6 +26,13 @@ MAX_IDLE_STORES = 4  # besides the one for the state
 CLOSE_TIMEOUT_SECONDS = 5.0
 
 _Result = TypeVar("_Result")
+
+ObserveStore = Callable[[str, float], None]
+"""Gets an operation of the store (``read``, ``state`` or ``write``), and how many seconds it took."""
+
+
+def ignore_time(_operation: str, _seconds: float) -> None:
+    """Take no note of the time of an operation."""
 
 
 class ResponseSlots:
@@ -71,8 +79,9 @@ class ReaderPool:
     threads, so that a slow start does not delay others.
     """
 
-    def __init__(self, url: str, limits: Limits) -> None:
+    def __init__(self, url: str, limits: Limits, observe: ObserveStore = ignore_time) -> None:
         self.url = url
+        self.observe = observe
         self.query_seconds = limits.answer_seconds
         capacity, share, threads, piece_threads = limits.long_answers, limits.token_answers, THREADS, PIECE_THREADS
         if store_file(url) is None:  # threads wait for the database, and each response needs a connection
@@ -87,15 +96,25 @@ class ReaderPool:
 
     async def run(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
         """Run a function in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        return await self._run(self._threads, function, *arguments)
 
     async def run_short(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
         """Run a function that takes a few milliseconds in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._piece_threads, function, *arguments)
+        return await self._run(self._piece_threads, function, *arguments)
 
     async def read(self, function: Callable[[Store], _Result]) -> _Result:
         """Call a function that takes a few milliseconds with the current store, in a thread. Raises StoreError."""
-        return await asyncio.get_running_loop().run_in_executor(self._short_threads, self._read, function)
+        return await self._run(self._short_threads, self._read, function)
+
+    async def _run(self, threads: ThreadPoolExecutor, function: Callable[..., _Result], *arguments: Any) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(threads, self._time, function, *arguments)
+
+    def _time(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
+        began = perf_counter()
+        try:
+            return function(*arguments)
+        finally:
+            self.observe("read", perf_counter() - began)
 
     def _read(self, function: Callable[[Store], _Result]) -> _Result:
         store, is_sound = self.borrow_store(SHORT_QUERY_SECONDS), False

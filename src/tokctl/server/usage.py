@@ -44,10 +44,21 @@ class Use(NamedTuple):
 
 
 class UsageRecorder:
-    """The uses that are not yet in the store, with their API tokens by id. ``log_event`` gets failures."""
+    """The uses that are not yet in the store, with their API tokens by id. ``log_event`` gets failures.
 
-    def __init__(self, url: str, log_event: Callable[..., Any], *, interval: float = WRITE_INTERVAL_SECONDS) -> None:
+    With ``read_only`` no use is recorded.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        log_event: Callable[..., Any],
+        *,
+        interval: float = WRITE_INTERVAL_SECONDS,
+        read_only: bool = False,
+    ) -> None:
         self.url = url
+        self.read_only = read_only
         self.log_event = log_event
         self.interval = interval
         self._used: dict[int | str, tuple[ApiToken, tuple[Any, ...]]] = {}
@@ -55,7 +66,8 @@ class UsageRecorder:
 
     def record_use(self, token: ApiToken, *use: Any) -> None:
         """Record the use of an API token: the members of a ``Use``, which is only made of those that are written."""
-        self._used[token.id] = token, use
+        if not self.read_only:
+            self._used[token.id] = token, use
 
     def start(self) -> None:
         """Start to write at intervals."""

@@ -12,6 +12,7 @@ from tokctl.api_tokens.audit import ChainHead
 from tokctl.errors import StoreError, StoreOutcomeUnknownError
 from tokctl.model.api_tokens import ApiToken
 from tokctl.server.http_errors import RETRY_SECONDS, retry_later
+from tokctl.server.stores import ObserveStore, ignore_time
 from tokctl.store import open_store
 from tokctl.store.protocol import ApiTokenTable, CallerChangedError, ChangedError, RepeatedCreationError
 from tokctl.store.seen_heads import remember_head
@@ -22,10 +23,22 @@ _Result = TypeVar("_Result")
 
 
 class Writer:
-    """Writes API tokens to a store. ``log_event`` gets the end of the audit after each change."""
+    """Writes API tokens to a store. ``log_event`` gets the end of the audit after each change.
 
-    def __init__(self, url: str, log_event: Callable[..., Any]) -> None:
+    With ``read_only`` every change is rejected.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        log_event: Callable[..., Any],
+        observe: ObserveStore = ignore_time,
+        *,
+        read_only: bool = False,
+    ) -> None:
         self.url = url
+        self.observe = observe
+        self.read_only = read_only
         self.log_event = log_event
         self._head: ChainHead | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
@@ -38,6 +51,8 @@ class Writer:
             CallerChangedError: ``token`` has been changed or revoked since it was authenticated.
             ChangedError, RepeatedCreationError, and the errors of the function.
         """
+        if self.read_only:
+            raise retry_later(503, "READ_ONLY", "The server is read-only. Try again later.", RETRY_SECONDS, "read-only")
         deadline = monotonic() + WRITE_TIMEOUT_SECONDS
         result, head = await asyncio.get_running_loop().run_in_executor(
             self._thread, self._change, token, function, deadline
@@ -50,7 +65,8 @@ class Writer:
     def _change(
         self, token: ApiToken | None, function: Callable[[ApiTokenTable], _Result], deadline: float
     ) -> tuple[_Result, ChainHead | None]:
-        left = max(deadline - monotonic(), 0)  # earlier changes may have used it up
+        began = monotonic()
+        left = max(deadline - began, 0)  # earlier changes may have used it up
         try:
             with open_store(self.url, write=True) as store:
                 store.set_busy_timeout(int(left * 1000))
@@ -67,6 +83,8 @@ class Writer:
             raise retry_later(
                 503, "STORE_UNAVAILABLE", message, RETRY_SECONDS, str(error.__cause__ or error)
             ) from error
+        finally:
+            self.observe("write", monotonic() - began)
 
     def close(self) -> None:
         """Stop the thread."""

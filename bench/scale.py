@@ -104,9 +104,11 @@ class Kind:
     empty: str
 
     def ours(self, *words: str, empty: bool = False) -> list[str]:
+        """Return the command line of tokctl, for this store or for one with a single instance."""
         return [*TOKCTL, *words, "--store", self.empty if empty else self.store]
 
     def theirs(self, sql: str) -> list[str]:
+        """Return the command line of the other program."""
         return [*self.peer, sql]
 
 
@@ -142,7 +144,7 @@ def queries(source: Source) -> list[Query]:
         Query(
             "`tokens tree ID`",
             ("tokens", "tree", instance),
-            f"SELECT token_id, element_id, state, parent_token_id, child_tokens, element_type, element_name, created_at,"
+            "SELECT token_id, element_id, state, parent_token_id, child_tokens, element_type, element_name, created_at,"
             f" finished_at, duration_ms, worker_id, flow_history FROM token WHERE {of_instance} {ORDER}",
         ),
         Query(
@@ -196,13 +198,12 @@ class Bench:
         assert find_programs() is not None
         psql = [str(server.programs / "psql"), "-d", server.url(), "--no-psqlrc", "--csv", "-v", "FETCH_COUNT=500"]
         self.kinds = (
-            Kind(
-                "SQLite", str(folder / "large.db"), [SQLITE, "-csv", str(folder / "large.db")], str(folder / "e.db")
-            ),
+            Kind("SQLite", str(folder / "large.db"), [SQLITE, "-csv", str(folder / "large.db")], str(folder / "e.db")),
             Kind("PostgreSQL", server.url(), [*psql, "-c"], server.url("empty")),
         )
 
     def note(self, key: str, value: object) -> None:
+        """Keep a figure."""
         self.measured[key] = value
         self.notes.write_text(json.dumps(self.measured))
 

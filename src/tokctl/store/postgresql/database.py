@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any
@@ -172,6 +172,13 @@ class PostgreSQLDatabase(Database):
     def execute_many(self, sql: str, several: Iterable[Values]) -> None:
         with translate_errors(self.location):
             self.connection.cursor().executemany(number_placeholders(sql), several)
+
+    def insert_missing(self, table: str, columns: Sequence[str], rows: Sequence[Values]) -> None:
+        if rows:  # as a list for each column
+            lists = [list(values) for values in zip(*rows, strict=True)]
+            types = ("bigint" if isinstance(values[0], int) else "text" for values in lists)
+            source = f"SELECT * FROM unnest({', '.join(f'CAST(? AS {kind}[])' for kind in types)})"
+            self.execute(f"INSERT INTO {table} ({', '.join(columns)}) {source} ON CONFLICT DO NOTHING", lists)
 
     def copy(self, statement: str, rows: Iterable[Values]) -> None:
         """Copy rows into a table."""

@@ -31,7 +31,7 @@ from tokctl.store import open_store
 
 PAGE = ROOT / "docs/operations.md"
 DEPLOY = ROOT / "docs/deploy.md"
-MISSING = [name for name in ("curl", "openssl") if not shutil.which(name)]
+MISSING = [name for name in ("curl", "openssl", "promtool") if not shutil.which(name)]
 
 IMPORTER = """
 import os, pathlib, subprocess, sys, time
@@ -59,7 +59,7 @@ class Clients:
         context = ssl.create_default_context(cafile=site.ca_file)
         self.servers = [httpx.Client(base_url="http://old", transport=httpx.HTTPTransport(uds=str(socket)), timeout=30)]
         for name in SERVERS:
-            url = f"https://{site.machines_addresses[name]}:27555"
+            url = f"https://{site.addresses[name]}:27555"
             self.servers.append(httpx.Client(base_url=url, verify=context, timeout=30))
         self.accepted: dict[int, str] = {}
         self.revoked: dict[int, str] = {}
@@ -102,10 +102,11 @@ class Clients:
             self.answered[number] += 1
         if len(self.accepted) > 5 and made.status_code == 201:
             which = next(iter(self.accepted))
+            secret = self.accepted.pop(which)  # if the answer is lost, it is unknown whether it is revoked
             gone = server.delete(f"/api/api-tokens/{which}", headers=headers)
             self._expect(gone, {200, 204, 503})
             if gone.status_code != 503:
-                self.revoked[which] = self.accepted.pop(which)
+                self.revoked[which] = secret
         for secret in list(self.accepted.values())[-2:]:
             read = server.get("/api/v1/processes?limit=1", headers={"X-API-Key": secret})
             self._expect(read, {200, 503})
@@ -201,8 +202,11 @@ def install_on_one_machine(old: Machine, inbox: Path) -> str:
 def site() -> Iterator[Site]:
     require_postgresql()
     made = Site()
-    yield made
-    made.close()
+    try:
+        made.start_database()
+        yield made
+    finally:
+        made.close()
 
 
 class Situation:
@@ -219,6 +223,7 @@ class Situation:
             ("Upgrade without downtime", 0): self.begin_upgrade,
             ("Upgrade without downtime", 1): lambda: self.install_next_version(SERVERS[0]),
             ("Upgrade without downtime", 3): lambda: self.install_next_version(SERVERS[1]),
+            ("Monitoring", 0): lambda: shutil.copy(ROOT / "docs/monitoring/tokctl-alerts.yaml", self.old.home),
             ("Disaster drills", 0): self.end_upgrade,
             ("An API token has leaked", 0): lambda: self.make_api_tokens("leaked", "admin", "doomed"),
             ("A certificate has expired", 0): self.let_certificate_expire,

@@ -90,6 +90,17 @@ def test_what_cannot_be_stored_is_an_invalid_value(managers):
     managers[0]("POST", json={"name": "a\0b"}, status=400)
 
 
+def test_a_database_that_is_read_only_can_be_served(place, secret):
+    """As a standby, which other servers than the writing ones may use."""
+    with serving(f"{place}%20-cdefault_transaction_read_only%3Don", "--read-only") as served:
+        assert served.get(TOKENS, secret).status_code == 200
+        answer = served.client.post("/api/api-tokens", headers={"X-API-Key": secret}, json={"name": "n"})
+        assert answer.status_code == 503
+        assert served.end() == 0
+        assert served.lines[1:]
+        assert not [line for line in served.lines if "not recorded" in line or "not removed" in line]
+
+
 def test_an_outage_is_answered_with_503_and_ends_by_itself():
     with temporary_server(synchronous_commit="on") as database:
         fill(database.url())

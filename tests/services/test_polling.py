@@ -29,6 +29,9 @@ class Remote:
     def release(self) -> None:
         pass
 
+    def listen(self) -> None:
+        return None
+
     def close(self) -> None:
         self.closed = True
 

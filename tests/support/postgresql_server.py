@@ -99,6 +99,13 @@ class PostgreSQLServer:
         words = {"host": str(self.folder), "user": USER, "port": str(self.port)} | parameters
         return f"postgresql:///{database}?" + "&".join(f"{name}={quote(value)}" for name, value in words.items())
 
+    def new_database(self) -> str:
+        """Create an empty database; returns its name."""
+        name = f"test_{secrets.token_hex(6)}"
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        return name
+
     def new_schema(self) -> str:
         """Return the URL of a new, empty schema: a store can be created there."""
         name = f"test_{secrets.token_hex(6)}"

@@ -42,7 +42,7 @@ class Clock:
     def at(self, seconds: float, do: Callable[[], object]) -> None:
         self.plan.append((seconds, do))
 
-    def wait(self, seconds: float, _stream: object = None) -> None:
+    def wait(self, seconds: float, _stream: object = None, _signal: object = None) -> None:
         self.waits.append(seconds)
         assert len(self.waits) < 500, "it does not end"
         self.now += timedelta(seconds=seconds)

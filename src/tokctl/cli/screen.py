@@ -15,6 +15,7 @@ from typing import Any, Self
 from rich.live import Live
 from rich.segment import Segment, SegmentLines
 
+from tokctl.engines.protocol import ChangeSignal
 from tokctl.render.formats.terminal import open_console
 from tokctl.render.result import Output
 
@@ -114,11 +115,11 @@ class Screen:
             self._console.size = self.size
             self._live.update(self._last, refresh=True)
 
-    def wait(self, seconds: float, paint: Callable[[], None]) -> bool:
-        """Wait; paint every second, and when the size changes. Returns early with True for a key that ends it."""
+    def wait(self, seconds: float, paint: Callable[[], None], signal: ChangeSignal | None = None) -> bool:
+        """Wait for a time or a signal; paint every second, and when the size changes. True: a key ends it."""
         end = time.monotonic() + seconds
         painted, size = time.monotonic(), self.size
-        while (left := end - time.monotonic()) > 0:
+        while (left := end - time.monotonic()) > 0 and not _is_set(signal):
             if self._read_quit_key(min(left, POLL_SECONDS)):
                 return True
             if self._suspend_requested:
@@ -150,6 +151,10 @@ def exit_on_signals() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def _is_set(signal: ChangeSignal | None) -> bool:
+    return signal is not None and (signal.is_set or bool(select.select([signal], [], [], 0)[0]))
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001

@@ -14,7 +14,7 @@ from contextlib import suppress
 from glob import escape
 from itertools import islice
 from operator import attrgetter
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -48,6 +48,18 @@ Item = TypeVar("Item")
 
 ProgressCallback = Callable[[int, int | None], None]
 """Receives the number of instances read, and the total; None if that is unknown."""
+
+
+class ChangeSignal(Protocol):
+    """Tells of a change: if ``is_set``, or as soon as the file descriptor is readable."""
+
+    @property
+    def is_set(self) -> bool:
+        """Whether something has changed already."""
+
+    def fileno(self) -> int:
+        """Return the file descriptor."""
+
 
 ALL_INSTANCES = InstanceFilter()
 _CREATED = SortOrder("created")
@@ -120,6 +132,13 @@ class Engine(ABC):
 
     def release(self) -> None:  # noqa: B027 - most engines hold nothing that another process waits for
         """Hold no lock or snapshot until the next ``refresh``, which must come before the next query."""
+
+    def listen(self) -> ChangeSignal | None:
+        """Return the signal of changes after the last ``refresh``; None if the engine can only be polled.
+
+        It is called after ``release``, and valid until the next ``refresh``. Changes may be missed.
+        """
+        return None
 
     @property
     def unread(self) -> Sequence[UnreadInstance]:

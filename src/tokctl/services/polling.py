@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tokctl.engines.protocol import Engine
+from tokctl.engines.protocol import ChangeSignal, Engine
 from tokctl.errors import StoreError, TokctlError, UnreachableError, WrongStoreError
 
 MAX_BACKOFF_SECONDS = 30.0
@@ -24,22 +24,34 @@ MAX_WAIT_SECONDS = 1e8
 """The longest interval and timeout; longer ones would overflow system timers."""
 MIN_WAIT_FRACTION = 5
 """A due event brings the next poll forward; the minimum distance is the interval divided by this."""
+MAX_SIGNAL_DELAY_SECONDS = 1.0
+"""The longest time between a change that an engine tells of and the poll, as changes come in groups."""
 _MAX_SYSTEM_POLL_MS = 2**31 - 1
 
 ReadEngine = Callable[[Engine, bool], None]
 """Reads data from an engine; its argument tells whether anything may have changed since the last successful poll."""
 
 
-def pause(seconds: float, stream: Any = None) -> None:
-    """Sleep. Raises BrokenPipeError as soon as the stream has no reader any more."""
+def pause(seconds: float, stream: Any = None, signal: ChangeSignal | None = None) -> None:
+    """Sleep until a time has passed, or there is a signal.
+
+    Raises BrokenPipeError as soon as the stream has no reader any more.
+    """
+    if signal is not None and signal.is_set:
+        return
+    begin = time.monotonic()
     try:
         poller = select.poll()
-        poller.register(stream.fileno(), 0)
+        if signal is not None:
+            poller.register(signal.fileno(), select.POLLIN)
+        if stream is not None:
+            poller.register(stream.fileno(), 0)
     except (AttributeError, OSError, ValueError):
         time.sleep(seconds)
         return
-    begin = time.monotonic()
-    for _, happened in poller.poll(min(seconds * 1000, _MAX_SYSTEM_POLL_MS)):
+    for descriptor, happened in poller.poll(min(seconds * 1000, _MAX_SYSTEM_POLL_MS)):
+        if signal is not None and descriptor == signal.fileno():
+            return
         if happened & (select.POLLERR | select.POLLHUP):
             raise BrokenPipeError(errno.EPIPE, "the output has no reader")
     time.sleep(max(begin + seconds - time.monotonic(), 0))  # some systems cannot watch some streams
@@ -71,6 +83,7 @@ class EnginePoller:
     """Reads an engine on demand, and reopens it after a transient error.
 
     If the server accepts no more requests (429), the interval is doubled, up to RATE_LIMIT_WINDOW_SECONDS.
+    ``signal`` tells of changes after the last poll; None if the engine can only be polled.
     ``error`` is the error of the last poll, ``failures`` the number of failed polls in a row, ``failing_since`` when
     the first of them failed.
     """
@@ -89,6 +102,7 @@ class EnginePoller:
         self._engine = engine
         self._is_new = True
         self.interval = interval
+        self.signal: ChangeSignal | None = None
         self.error: TokctlError | None = None
         self.failures = 0
         self.failing_since: datetime | None = None
@@ -100,6 +114,7 @@ class EnginePoller:
             TokctlError: an error that is not transient.
         """
         error_before, outage_since = self.error, self.failing_since
+        self.signal = None
         try:
             self._read(read)
         except WrongStoreError:
@@ -135,6 +150,12 @@ class EnginePoller:
         finally:
             self._engine.release()
         self._is_new = False
+        self.signal = self._engine.listen()
+
+    @property
+    def min_wait(self) -> float:
+        """The shortest time between two polls, in seconds."""
+        return self.interval / MIN_WAIT_FRACTION
 
     def next_at(self, now: datetime) -> datetime:
         """Return when to poll next: after the interval; during an outage with increasing delays."""
@@ -164,22 +185,38 @@ def poll_repeatedly(
     *,
     deadline: datetime | None = None,
     next_due: Callable[[], datetime | None] = lambda: None,
-    wait: Callable[[float], bool | None] | None = None,
+    wait: Callable[..., bool | None] | None = None,
 ) -> Iterator[Poll]:
     """Poll until the deadline has passed, yielding each poll; the caller stops when it has what it wants.
 
-    The last poll is at the deadline. What becomes due at ``next_due()`` brings the next poll forward. ``wait`` waits
-    for some seconds between two polls, and returns True to stop (default: ``pause``).
+    The last poll is at the deadline. What becomes due at ``next_due()``, or a signal of the engine, brings the next
+    poll forward. ``wait`` waits for some seconds between two polls, or for a signal, which is its second argument if
+    there is one, and returns True to stop (default: ``pause``).
     """
     while True:
         poll = poller.poll(read, deadline)
         due = next_due() if poll.succeeded else None
         if due is not None and due < poll.next_at:
-            earliest = poll.at + timedelta(seconds=poller.interval / MIN_WAIT_FRACTION)
+            earliest = poll.at + timedelta(seconds=poller.min_wait)
             poll = replace(poll, next_at=min(poll.next_at, max(due, earliest)))
         yield poll
-        if poll.is_last or (wait or pause)(max((poll.next_at - poll.at).total_seconds(), 0)):
+        if poll.is_last or _wait_for_next(poll, poller, wait or _pause):
             return
+
+
+def _pause(seconds: float, signal: ChangeSignal | None = None) -> None:
+    if signal is None:
+        pause(seconds)
+    else:
+        pause(seconds, signal=signal)
+
+
+def _wait_for_next(poll: Poll, poller: EnginePoller, wait: Callable[..., bool | None]) -> bool | None:
+    seconds = max((poll.next_at - poll.at).total_seconds(), 0)
+    if poller.signal is None:
+        return wait(seconds)
+    first = min(seconds, poller.min_wait, MAX_SIGNAL_DELAY_SECONDS)
+    return wait(first) or wait(seconds - first, poller.signal)
 
 
 def notify_outage(poll: Poll, notify: Callable[[str], object]) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from tokctl.analysis.changes import InstanceWatch, WatchEvent
-from tokctl.engines.protocol import Engine
+from tokctl.engines.protocol import ChangeSignal, Engine
 from tokctl.errors import NotFoundError
 from tokctl.model.filters import ALL_TOKENS, InstanceFilter, SortOrder, TokenFilter
 from tokctl.services.polling import EnginePoller, Poll, poll_repeatedly
@@ -128,8 +128,8 @@ class WatchDisplay(Protocol):
     def show(self, watcher: InstanceWatcher, poll: Poll, events: list[WatchEvent]) -> None:
         """Show the events of a poll."""
 
-    def wait(self, seconds: float) -> bool:
-        """Wait until the next poll; True ends the watch."""
+    def wait(self, seconds: float, signal: ChangeSignal | None = None) -> bool:
+        """Wait until the next poll, or for a signal; True ends the watch."""
 
 
 def watch_instances(

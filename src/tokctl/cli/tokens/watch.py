@@ -17,7 +17,7 @@ from tokctl.cli.app import App, command
 from tokctl.cli.completion import complete_instance
 from tokctl.cli.filters import build_token_filter, check_patterns
 from tokctl.engines.ids import resolve_instances
-from tokctl.engines.protocol import Engine
+from tokctl.engines.protocol import ChangeSignal, Engine
 from tokctl.errors import UsageError
 from tokctl.model.filters import InstanceFilter
 from tokctl.render.text import DataStream, count
@@ -48,7 +48,9 @@ def watch_tokens(
             "GLOB", "Watch the instances of processes whose id matches this pattern (repeatable).", "-p --process"
         ),
     ] = None,
-    interval: Annotated[str, opt.option("DURATION", "Time between two polls.")] = DEFAULT_INTERVAL,
+    interval: Annotated[
+        str, opt.option("DURATION", "Time between two polls. PostgreSQL stores tell of changes at once.")
+    ] = DEFAULT_INTERVAL,
     until: Annotated[str | None, opt.option("TIME", "Stop at this time, or after a duration from now.")] = None,
     events: Annotated[bool, opt.flag("--events", "Print events as JSON lines, even on a terminal.")] = False,
     limit: Annotated[
@@ -129,9 +131,9 @@ class JsonLinesDisplay:
             )
         self._more = watcher.more
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, seconds: float, signal: ChangeSignal | None = None) -> bool:
         """Wait; the reader ends the watch by closing the pipe."""
-        polling.pause(seconds, self._out.stream)
+        polling.pause(seconds, self._out.stream, signal)
         return False
 
 
@@ -172,9 +174,9 @@ class DashboardDisplay:
         self._paint = paint
         paint()
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, seconds: float, signal: ChangeSignal | None = None) -> bool:
         """Wait, and repaint as ages grow and the terminal's size changes."""
-        return self._screen.wait(seconds, self._paint)
+        return self._screen.wait(seconds, self._paint, signal)
 
 
 app = command(

@@ -13,7 +13,7 @@ from psycopg.pq import TransactionStatus
 
 from tokctl.errors import StoreError, StoreOutcomeUnknownError, UnreachableStoreError
 from tokctl.store.postgresql.connection import LOCK_TIMEOUT_SECONDS, connect, describe, translate_errors
-from tokctl.store.postgresql.dialect import POSTGRESQL
+from tokctl.store.postgresql.dialect import CHANNEL, POSTGRESQL
 from tokctl.store.postgresql.outcome import IDENTITY, TransactionIdentity, find_outcome
 from tokctl.store.sql.database import Database, Kind, Row, Values
 from tokctl.verbose_log import trace
@@ -36,6 +36,22 @@ def _to_searched(value: Any) -> Any:
     return value.replace("\0", _NOT_STORED) if isinstance(value, str) else value
 
 
+class Notifications:
+    """Tells of notifications that a connection has received; implements ``ChangeSignal``."""
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self._connection = connection
+        self.is_set = False
+        connection.add_notify_handler(self._note)
+
+    def _note(self, _notification: psycopg.Notify) -> None:
+        self.is_set = True
+
+    def fileno(self) -> int:
+        """Return the file descriptor of the connection."""
+        return self._connection.fileno()
+
+
 class PostgreSQLDatabase(Database):
     """A connection to PostgreSQL. There is one writer of each kind of changes at a time."""
 
@@ -46,6 +62,7 @@ class PostgreSQLDatabase(Database):
         self.connection = connect(url)
         self.location = describe(url)
         self.is_pooled = False
+        self._notifications: Notifications | None = None
         self._cursors = count()
         self._moment = 0  # counts the transactions: a cursor ends with its own
         self.lock_timeout_ms = LOCK_TIMEOUT_SECONDS * 1000
@@ -94,12 +111,26 @@ class PostgreSQLDatabase(Database):
         """Replace the connection by a new one."""
         self.close()
         self.connection = connect(self.url)
+        self._notifications = None
 
     def close(self) -> None:
         """Close the connection."""
         self._moment += 1
         with suppress(psycopg.Error):
             self.connection.close()
+
+    def listen(self) -> Notifications | None:
+        """Return what tells of changes since ``begin``; None if a pooler does not pass it on. Raises StoreError."""
+        if self.is_pooled or self.is_in_transaction:
+            return None
+        with translate_errors(self.location):
+            if self._notifications is None:
+                notifications = Notifications(self.connection)
+                ((oid,),) = self.fetch("SELECT CAST(CAST('revision' AS regclass) AS oid)")
+                self.connection.execute(f"LISTEN {CHANNEL}{oid}")
+                notifications.is_set = True  # there may have been a change before
+                self._notifications = notifications
+        return self._notifications
 
     def begin(self, query: str) -> list[Row]:
         """Show the present moment from now on; returns the rows of a query, in one exchange with the server.
@@ -109,6 +140,8 @@ class PostgreSQLDatabase(Database):
         with translate_errors(self.location):
             self._moment += 1
             end = "COMMIT;" if self.is_in_transaction else ""
+            if self._notifications is not None:
+                self._notifications.is_set = False
             lock = "LOCK TABLE ONLY token IN ACCESS SHARE MODE;"
             return self._fetch_last(
                 f"{end} BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {self._limits()} {lock} {query}"

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from tokctl.model.variables import Searchable
 from tokctl.store.sql.dialect import Dialect
 
+CHANNEL = "tokctl_"
+"""The channel of the changes of a store, without the oid of its table ``revision``."""
+
 
 def translate_pattern(glob: str) -> str:
     """Return the regular expression of a pattern; it matches the texts that ``fnmatch.fnmatchcase`` matches."""
@@ -35,6 +38,7 @@ POSTGRESQL = Dialect(
     keeps_join_order=False,
     now_ms="CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
     largest="greatest",
+    tell_of_change=f" RETURNING pg_notify('{CHANNEL}' || tableoid, '')",
     count_unrevoked="SELECT count(*) FROM api_token WHERE revoked_at IS NULL",
     variable_matches="substr(value, 2) ~ ?",
     variable_pattern=translate_pattern,

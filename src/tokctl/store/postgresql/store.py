@@ -22,6 +22,7 @@ from tokctl.store.sql.dialect import SINGLE_ROWS
 from tokctl.store.sql.store import SqlStore
 
 if TYPE_CHECKING:
+    from tokctl.engines.protocol import ChangeSignal
     from tokctl.store.postgresql.copying import PostgreSQLCopying
     from tokctl.store.postgresql.pruning import PostgreSQLPruning
 
@@ -117,6 +118,12 @@ class PostgreSQLStore(SqlStore):
 
     def release(self) -> None:
         self.database.end()
+
+    def listen(self) -> ChangeSignal | None:
+        try:
+            return self.database.listen()
+        except StoreError:  # a standby server cannot tell
+            return None
 
     def set_busy_timeout(self, milliseconds: int) -> None:
         self.database.set_limits(lock_timeout_ms=max(milliseconds, 1))

@@ -63,7 +63,9 @@ class Database(ABC):
         """
         dialect = self.dialect
         self.execute(
-            f"UPDATE revision SET number = {dialect.largest}(number + 1, {dialect.now_ms}) WHERE kind = ?", [kind]
+            f"UPDATE revision SET number = {dialect.largest}(number + 1, {dialect.now_ms}) WHERE kind = ?"
+            + dialect.tell_of_change * (kind == "process"),
+            [kind],
         )
 
     def read_back(self, query: str, written: Values) -> None:

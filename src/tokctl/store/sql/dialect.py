@@ -50,6 +50,8 @@ class Dialect(Struct, frozen=True, kw_only=True):
     """The present time in ms since 1970."""
     largest: str
     """The function that returns the largest of its arguments."""
+    tell_of_change: str
+    """The end of the UPDATE of the revision of processes that wakes those who wait for changes; may be empty."""
     count_unrevoked: str
     """The query for the number of API tokens that are not revoked."""
 

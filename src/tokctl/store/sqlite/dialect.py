@@ -25,6 +25,7 @@ SQLITE = Dialect(
     keeps_join_order=True,
     now_ms="CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
     largest="max",
+    tell_of_change="",
     count_unrevoked="SELECT number FROM api_token_count",
     variable_matches="matches_value(value, ?)",
     variable_pattern=str,

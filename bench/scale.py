@@ -17,6 +17,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from measure import TOKCTL, Side, in_turn
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 from support.postgresql_server import PostgreSQLServer, find_programs  # noqa: E402 - the path
+from tokctl.store import open_store  # noqa: E402
 
 SETTINGS = {
     "fsync": "on",
@@ -213,7 +215,8 @@ class Bench:
         return int(json.loads(done.stdout)["tokens"]) if done.returncode == 0 else 0
 
     def prepare(self) -> None:
-        """Make the stores to measure the start-up with: they have one instance."""
+        """Make the empty store whose clock is set, and those to measure the start-up with, which have one instance."""
+        open_store(self.kinds[1].store, write=True, create=True).close()
         for kind in self.kinds:
             if not subprocess.run(kind.ours("store", "info", empty=True), check=False, capture_output=True).returncode:
                 continue
@@ -246,8 +249,6 @@ class Bench:
     def _set_clock(self, number: int) -> None:
         """Let PostgreSQL record new instances in the month of a file."""
         with closing(psycopg.connect(self.kinds[1].store, autocommit=True)) as connection:
-            if connection.execute("SELECT to_regproc('token_month')").fetchone() == (None,):
-                return
             connection.execute(
                 "CREATE OR REPLACE FUNCTION token_month() RETURNS BIGINT LANGUAGE sql AS"
                 f" 'SELECT CAST({JANUARY + number // FILES_PER_MONTH} AS BIGINT)'"
@@ -362,6 +363,7 @@ def main() -> None:
     folder = Path(options.keep or tempfile.mkdtemp(prefix="tokctl-scale-"))
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)  # the server has another user
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # stops the server, too
     try:
         with running_server(folder) as server:
             bench = Bench(folder, server, options.rounds)

@@ -244,6 +244,8 @@ class PostgreSQLDatabase(Database):
         """Connect again after the answer to COMMIT was lost. Raises StoreError, except if the changes were saved."""
         is_committed = find_outcome(self.url, transaction)
         if is_committed is None:
+            with suppress(StoreError):
+                self.reconnect()  # so that callers can look for what they have changed
             raise StoreOutcomeUnknownError(
                 f"the connection to the store {self.location} was lost: it is unknown whether the change was saved.",
                 "Check that before you repeat the command.",

@@ -20,6 +20,11 @@ from tokctl.verbose_log import trace
 
 CHUNK_ROWS = 500  # of a result that are fetched at once
 _NOT_STORED = "\U0010fffe"  # a code point that is no character
+_DURABLE = (
+    "SELECT set_config('synchronous_commit', 'on', true)"
+    " WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply');"
+)
+"""Lets a transaction survive a power failure, and the loss of the primary if it has a synchronous standby."""
 _PLACEHOLDER = re.compile(r"\?")
 
 
@@ -225,7 +230,7 @@ class PostgreSQLDatabase(Database):
         to_commit: TransactionIdentity | None = None
         limits = self._limits()
         if kind == "access":
-            limits += "SET LOCAL synchronous_commit = on;"  # must survive a power failure
+            limits += _DURABLE
         try:
             with translate_errors(self.location), self.connection.transaction(force_rollback=not keep):
                 self._moment += 1

@@ -49,6 +49,7 @@ ENVIRONMENT = (
     "NO_COLOR",
     "FORCE_COLOR",
     "COLUMNS",
+    "LINES",
     "TERM",
     "PYTHONIOENCODING",
 )

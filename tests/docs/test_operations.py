@@ -218,7 +218,7 @@ class Situation:
         self.before = {
             ("One machine", 1): lambda: self.make_api_tokens("recent"),
             ("Create the database", 0): self.begin_clients,
-            ("Move to PostgreSQL", 6): self.check_reads,
+            ("Move to PostgreSQL", 7): self.check_reads,
             ("Maintenance", 0): self.check_move,
             ("Upgrade without downtime", 0): self.begin_upgrade,
             ("Upgrade without downtime", 1): lambda: self.install_next_version(SERVERS[0]),

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 
 from rich.cells import cell_len
 
-from tokctl.bpmn.parser import read_root
+from support.builders import at
+from tokctl.analysis.flow.critical_path import FlowAnalysis
+from tokctl.analysis.flow.model_activity import ModelActivity
+from tokctl.bpmn.graph import ProcessGraph
+from tokctl.bpmn.parser import read_definitions, read_root
 from tokctl.diagram.elements import read_elements
 from tokctl.diagram.text.boxes import Pen
 from tokctl.diagram.text.canvas import COUNT, FLOW, Glyphs
@@ -33,6 +38,14 @@ def draw(xml: str | bytes, width: int = 80, *, unicode: bool = True, **more) -> 
     """Draw the model in a document."""
     pen = Pen(Glyphs(unicode), str, lambda state: f"{state}:")
     return draw_text(read_elements(read_root(xml)), pen, width, **more)
+
+
+def find_activity(xml: str, tokens) -> ModelActivity:
+    """Return what tokens did on the model in a document."""
+    (definition,) = read_definitions(xml)
+    activity = ModelActivity(ProcessGraph(definition))
+    activity.add(FlowAnalysis(tokens, at(100)))
+    return activity
 
 
 def text_of(drawing: TextDrawing) -> str:
@@ -118,12 +131,23 @@ class ReadDrawing:
 def check(drawing: TextDrawing, elements) -> None:
     """Check that every element and flow of a model can be found in its drawing, and nothing else."""
     read = ReadDrawing(drawing)
-    flows = [one for one in elements.values() if one.kind in {"sequenceFlow", "association"}]
     omitted = {one.id for one in drawing.omitted}
-    for key in drawing.places:
+    shown = [one for one in elements.values() if drawing.places.keys() >= {one.source, one.target}]
+    levels = [{one.parent, elements[one.source].parent, elements[one.target].parent} for one in shown]
+    kinds = {"sequenceFlow", "association"}
+    flows = [
+        one
+        for one, level in zip(shown, levels, strict=True)
+        if one.kind in kinds and one.id not in omitted and (one.kind == "sequenceFlow" or len(level) == 1)
+    ]
+    inside = {(one.id, other.id) for sequence in drawing.sequences.values() for one, other in pairwise(sequence)}
+    box = {one.id: key for key, sequence in drawing.sequences.items() for one in sequence}
+    for key in (key for key in drawing.places if box.get(key, key) == key):
         wanted = {
-            one.target for one in flows if one.source == key and one.id not in omitted and one.target in drawing.places
+            box.get(one.target, one.target)
+            for one in flows
+            if box.get(one.source, one.source) == key and (one.source, one.target) not in inside
         }
-        assert read.follow(key) == wanted, key
+        assert {box.get(one, one) for one in read.follow(key)} == wanted, key
         if words := elements[key].name.split():
             assert words[0][:3] in read.inside(key), key

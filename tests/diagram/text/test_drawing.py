@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from support.builders import at, token
 from support.diagrams import document
-from support.drawn_text import check, draw, text_of
+from support.drawn_text import check, draw, find_activity, text_of
 from support.paths import MODELS
 from tokctl.bpmn.parser import read_root
 from tokctl.diagram.elements import FLOW_NODES, DiagramElement, read_elements
@@ -21,10 +22,11 @@ from tokctl.simulation.demo import load_demo
 WIDTHS = (40, 80, 200)
 
 
-def check_all(elements, width):
-    drawing = draw_text(elements, Pen(), width)
+def check_all(elements, width, **more):
+    drawing = draw_text(elements, Pen(), width, **more)
     check(drawing, elements)
-    boxes = {key: place for key, place in drawing.places.items() if place.height > 1}
+    hidden = {one.id for sequence in drawing.sequences.values() for one in sequence[1:]}
+    boxes = {key: place for key, place in drawing.places.items() if place.height > 1 and key not in hidden}
     for (one, a), (other, b) in combinations(boxes.items(), 2):
         if elements[one].parent == elements[other].parent:
             apart = a.x + a.width <= b.x or b.x + b.width <= a.x or a.y + a.height <= b.y or b.y + b.height <= a.y
@@ -65,7 +67,8 @@ def test_arbitrary_models_are_drawn(data):
             elements[f"f{n}"] = DiagramElement(
                 id=f"f{n}", kind="sequenceFlow", name=label, parent=source.parent, source=source.id, target=target.id
             )
-    check_all(elements, data.draw(st.sampled_from(WIDTHS)))
+    drawing = check_all(elements, data.draw(st.sampled_from(WIDTHS)), folded=data.draw(st.booleans()))
+    assert all(len(sequence) >= 3 for sequence in drawing.sequences.values())
 
 
 def chain(n: int) -> str:
@@ -98,10 +101,17 @@ def test_lanes_are_named():
     assert "task Sales" in text_of(draw(document(f'<task id="a"/>{lanes}')))
 
 
-def test_flows_without_room_are_listed():
-    steps = [(a, b) for a in range(12) for b in range(12) if a != b]
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [(a, b) for a in range(12) for b in range(12) if a != b],  # more tracks than there can be
+        [(a, b) for a in range(20) for b in range(20, 41)],  # more lines at a box than its border has room for
+    ],
+    ids=["tracks", "ports"],
+)
+def test_flows_without_room_are_listed(steps):
     flows = "".join(f'<sequenceFlow id="f{a}-{b}" sourceRef="t{a}" targetRef="t{b}"/>' for a, b in steps)
-    xml = document("".join(f'<task id="t{n}" name="T{n}"/>' for n in range(12)) + flows)
+    xml = document("".join(f'<task id="t{n}" name="T{n}"/>' for n in range(41)) + flows)
     drawing = draw(xml, 40)
     check(drawing, read_elements(read_root(xml)))
     assert drawing.omitted
@@ -122,6 +132,17 @@ def test_deep_sub_processes_are_collapsed():
     drawing = draw(xml, 80)
     assert 10 < len(drawing.places) < 20
     assert "sub-process +" in text_of(drawing)
+
+
+def test_tokens_in_a_collapsed_sub_process_are_at_the_sub_process():
+    depth = 8
+    inner = "".join(f'<subProcess id="s{n}">' for n in range(depth)) + '<task id="a"/>' + "</subProcess>" * depth
+    xml = document(inner)
+    failed = token("t", element_id="a", state="FAILED", created_at=at(0), process_id="p", instance_id="i")
+    for width, place in ((40, "s4"), (80, "a")):
+        drawing = draw(xml, width, activity=find_activity(xml, [failed]))
+        assert text_of(drawing).count("FAILED:1") == 1
+        assert list(drawing.places)[-1] == place
 
 
 def test_only_one_process_is_drawn():

@@ -59,7 +59,7 @@ class Clients:
         context = ssl.create_default_context(cafile=site.ca_file)
         self.servers = [httpx.Client(base_url="http://old", transport=httpx.HTTPTransport(uds=str(socket)), timeout=30)]
         for name in SERVERS:
-            url = f"https://{site.machines_addresses[name]}:27555"
+            url = f"https://{site.addresses[name]}:27555"
             self.servers.append(httpx.Client(base_url=url, verify=context, timeout=30))
         self.accepted: dict[int, str] = {}
         self.revoked: dict[int, str] = {}
@@ -102,10 +102,11 @@ class Clients:
             self.answered[number] += 1
         if len(self.accepted) > 5 and made.status_code == 201:
             which = next(iter(self.accepted))
+            secret = self.accepted.pop(which)  # if the answer is lost, it is unknown whether it is revoked
             gone = server.delete(f"/api/api-tokens/{which}", headers=headers)
             self._expect(gone, {200, 204, 503})
             if gone.status_code != 503:
-                self.revoked[which] = self.accepted.pop(which)
+                self.revoked[which] = secret
         for secret in list(self.accepted.values())[-2:]:
             read = server.get("/api/v1/processes?limit=1", headers={"X-API-Key": secret})
             self._expect(read, {200, 503})
@@ -201,8 +202,11 @@ def install_on_one_machine(old: Machine, inbox: Path) -> str:
 def site() -> Iterator[Site]:
     require_postgresql()
     made = Site()
-    yield made
-    made.close()
+    try:
+        made.start_database()
+        yield made
+    finally:
+        made.close()
 
 
 class Situation:

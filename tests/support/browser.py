@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import time
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,9 +99,19 @@ class Browser:
         """Return the first element that a CSS selector finds."""
         return self._post("/element", using="css selector", value=selector)
 
-    def click(self, selector: str) -> None:
-        """Click on an element as a user does: it has to be in reach."""
-        self._post(f"/element/{self.find(selector)[ELEMENT]}/click")
+    def click(self, selector: str, *, leaves: bool = False) -> None:
+        """Click on an element as a user does: it has to be in reach.
+
+        ``leaves`` waits until another document has loaded: Chromium submits forms a moment after the click.
+        """
+        element = self.find(selector)[ELEMENT]
+        if leaves:
+            self.run("window.isLeft = true")
+        self._post(f"/element/{element}/click")
+        deadline = time.monotonic() + PATIENCE
+        while leaves and self.run("return window.isLeft || document.readyState !== 'complete'"):
+            assert time.monotonic() < deadline, f"{selector} does not lead to another page"
+            time.sleep(0.02)
 
     def fill(self, selector: str, text: str) -> None:
         """Type into a field, in place of what it has."""

@@ -83,7 +83,7 @@ class Machine:
             "MACHINE": str(self.root),
             "MACHINES": str(self.site.folder),
             "DATABASE_SOCKET": str(self.site.database.folder),
-            "PGHOSTADDR": self.site.machines_addresses[DATABASE],
+            "PGHOSTADDR": self.site.addresses[DATABASE],
             "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
             "SSL_CERT_FILE": str(self.site.ca_file),
             "CURL_CA_BUNDLE": str(self.site.ca_file),
@@ -99,7 +99,7 @@ class Machine:
         """A text of the page with the paths and addresses that are meant here."""
         text = _ABSOLUTE.sub(f"{self.root}/", text)
         for name in SERVERS:  # as clients write it; a host and a path are for scp
-            text = text.replace(f"{name}:27555", f"{self.site.machines_addresses[name]}:27555")
+            text = text.replace(f"{name}:27555", f"{self.site.addresses[name]}:27555")
         return text.replace("PASSWORD", PASSWORD).replace("10.0.0.0/8", "127.0.0.0/8")
 
     def write(self, name: str, text: str) -> None:
@@ -228,15 +228,21 @@ class Service:
         self._watcher.join(timeout=45)
 
 
+def find_fast_folder() -> Path | None:
+    """Return a folder in memory, if there is one with enough space: the database is copied several times."""
+    memory = Path("/dev/shm")
+    is_there = os.access(memory, os.W_OK | os.X_OK) and shutil.disk_usage(memory).free > 2 << 30
+    return memory if is_there else None
+
+
 class Site:
     """All the machines. ``database`` is the PostgreSQL server on ``db.example``, which knows only its administrator."""
 
     def __init__(self) -> None:
-        memory = Path("/dev/shm")  # a database is copied five times
-        self.folder = Path(tempfile.mkdtemp(prefix="tokctl-site-", dir=memory if os.access(memory, os.W_OK) else None))
+        self.folder = Path(tempfile.mkdtemp(prefix="tokctl-site-", dir=find_fast_folder()))
         self.folder.chmod(0o755)
         net = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250)}"
-        self.machines_addresses = {name: f"{net}.{number}" for number, name in enumerate(MACHINES, start=11)}
+        self.addresses = {name: f"{net}.{number}" for number, name in enumerate(MACHINES, start=11)}
         self.ca = trustme.CA()
         self.ca_file = self.folder / "ca.pem"
         self.ca.cert_pem.write_to_path(str(self.ca_file))
@@ -245,36 +251,28 @@ class Site:
         for name, script in _PROGRAMS.items():
             (self.programs / name).write_text(f"#!/bin/sh\n{script}\n")
             (self.programs / name).chmod(0o755)
-        self.database = self._make_database()
-        self.machines = {name: Machine(self, name, address) for name, address in self.machines_addresses.items()}
-        self._start_database()
+        self.database = PostgreSQLServer(self.folder / "socket")
+        self.database.data = self.folder / DATABASE / "var/lib/pgsql/data"
+        self.machines = {name: Machine(self, name, address) for name, address in self.addresses.items()}
         for name in SERVERS:
             self.issue_certificate(name)
 
     def issue_certificate(self, name: str, **options) -> None:
         """Give a server a certificate of the site's authority."""
-        certificate = self.ca.issue_cert(self.machines_addresses[name], name, **options)
+        certificate = self.ca.issue_cert(self.addresses[name], name, **options)
         folder = self.machines[name].path("/etc/tokctl") if name in SERVERS else self.database.data
         certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
         (folder / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
         (folder / "key.pem").chmod(0o600)
 
-    def _make_database(self) -> PostgreSQLServer:
-        database = PostgreSQLServer(self.folder / "socket")
-        database.data = self.folder / DATABASE / "var/lib/pgsql/data"
-        return database
-
-    def _start_database(self) -> None:
+    def start_database(self) -> None:
+        """Create the database, which has a certificate and checks passwords, and start it."""
         database, machine = self.database, self.machines[DATABASE]
         for folder in (database.data.parent, machine.path("/var/backups"), machine.home):
             folder.mkdir(parents=True, exist_ok=True)
             if os.geteuid() == 0:
                 shutil.chown(folder, USER)
-        database.create(
-            listen_addresses=machine.address,
-            archive_timeout="0",
-            max_wal_senders="4",
-        )
+        database.create(listen_addresses=machine.address)
         self.issue_certificate(DATABASE)
         for file in ("cert.pem", "key.pem"):
             if os.geteuid() == 0:
@@ -299,7 +297,9 @@ class Site:
     def close(self) -> None:
         for machine in self.machines.values():
             machine.close()
-        self.database.stop()
+        for file in self.database.data.parent.glob("*/postmaster.pid"):  # also of a restored backup beside it
+            self.database.data = file.parent
+            self.database.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urljoin
 
 import httpx
@@ -81,6 +83,9 @@ def crowded(tmp_path_factory):
         batch.put(instance("stuck", process_id="other", started_at=at(0)), tokens(1, "stuck", state="ACTIVE"))
         batch.put(instance(LARGE, process_id="large"), tokens(1000, LARGE))
     multiply(store, "big", MAX_TOKENS + 1000)
+    multiply(store, "heavy", MAX_TOKENS - 1000)
+    with open_store(str(store), write=True) as opened, opened.write() as batch:
+        batch.put(instance("big", process_id="huge"), [])
     secret, _ = make_secret(store, HOSTILE[:200], "process")
     with serving(store, "--ui") as served, (visitor := Visitor(served)).client:
         visitor.log_in(secret)
@@ -116,8 +121,9 @@ def test_all_pages_of_a_list_have_all_instances_once(crowded):
         (rows,) = page.lists.values()
         assert len(rows) <= PAGE_ROWS
         seen += rows
+        assert len(seen) == len(set(seen))
         target = next(iter(page.links["next"]), None)
-    assert len(seen) == len(set(seen)) == 254
+    assert len(seen) == 255
     assert listing(crowded, show="all", offset=PAGE_ROWS).links["prev"] == ["./?show=all"]
 
 
@@ -142,6 +148,8 @@ def test_the_pages_are_those_of_reports_with_links_between_them(reader):
     page = Page(reader.get("/ui/instance?id=ord-1002").text)
     assert "FAILED_TOKENS" in page.text()
     assert {"./", "process?id=order-processing"} <= set(page.values("href"))
+    assert "from this server" in page.text()
+    assert Path(reader.served.store).name not in page.text()
     process = Page(reader.get("/ui/process?id=order-processing").text)
     assert {"instance?id=ord-1001", "instance?id=ord-1002"} <= set(process.values("href"))
 
@@ -150,7 +158,7 @@ def test_what_is_too_large_for_a_page_is_refused(crowded):
     answer = crowded.get("/ui/instance?id=big")
     assert answer.status_code == 422
     assert f"at most {MAX_TOKENS:,} tokens, and the instance has {MAX_TOKENS + 1000:,}" in answer.text
-    assert crowded.get("/ui/process?id=p").status_code == 422
+    assert crowded.get("/ui/process?id=huge").status_code == 422
     page = Page(crowded.get("/ui/process?id=order").text)
     assert f"The latest {MAX_INSTANCES} of 250 instances." in page.text("p")
     assert "./?show=all&process=order" in page.values("href")
@@ -180,6 +188,36 @@ def test_hostile_data_stays_text(crowded):
         assert "alert" not in code
         assert answer.headers["content-security-policy"].count("unsafe") == 0
         assert "referrer" not in answer.text  # a page without one sends forms without an origin
+
+
+def test_heavy_pages_have_limits_and_delay_no_others(crowded, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("serve: {ui: true, limits: {long_answers: 1, queue_seconds: 0.05}}", encoding="utf-8")
+    with serving(Path(crowded.served.store), env={"TOKCTL_CONFIG": str(config)}) as served:
+        cookie = f"tokctl-session={crowded.cookie}"
+        with ThreadPoolExecutor(1) as threads:
+            heavy = threads.submit(Visitor(served).get, "/ui/instance?id=heavy", Cookie=cookie)
+            found = []
+            while not heavy.done():
+                found.append(Visitor(served).get(Cookie=cookie))
+        assert heavy.result().status_code == 200
+        refused_ones = [answer for answer in found if answer.status_code == 503]
+        assert refused_ones  # while the heavy page was being made
+        assert refused_ones[0].headers["retry-after"] == "5"
+        assert "Too many long responses are in progress. Try again in 5 seconds." in refused_ones[0].text
+        assert Visitor(served).get(Cookie=cookie).status_code == 200
+
+
+def test_a_page_that_takes_too_long_is_an_error(crowded, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("serve: {ui: true, limits: {answer_seconds: 0.05}}", encoding="utf-8")
+    with serving(Path(crowded.served.store), env={"TOKCTL_CONFIG": str(config)}) as served:
+        cookie = f"tokctl-session={crowded.cookie}"
+        answer = Visitor(served).get("/ui/instance?id=heavy", Cookie=cookie)
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "30"
+        assert "Timeout: the response took longer than 0.05 s." in answer.text
+        assert Visitor(served).get("/ui/login", Cookie=cookie).status_code == 200
 
 
 # --- where it is served ---
@@ -243,10 +281,20 @@ def test_without_the_option_there_are_no_pages(own_store):
 
 def test_a_server_that_cannot_make_pages_does_not_start(own_store, tmp_path):
     (tmp_path / "jinja2.py").write_text("raise ImportError", encoding="utf-8")
-    refused(own_store, "--ui", env={"PYTHONPATH": str(tmp_path)}, code=2, match="pip install 'tokctl[report]'")
+    refused(
+        own_store,
+        "--ui",
+        "--workers",
+        2,
+        env={"PYTHONPATH": str(tmp_path)},
+        code=2,
+        match="pip install 'tokctl[report]'",
+    )
     config = tmp_path / "config.yaml"
     config.write_text("{serve: {ui: true}, debug: {long_running: never}}", encoding="utf-8")
-    refused(own_store, env={"TOKCTL_CONFIG": str(config)}, code=2, match="section debug: invalid duration")
+    refused(
+        own_store, "--workers", 2, env={"TOKCTL_CONFIG": str(config)}, code=2, match="section debug: invalid duration"
+    )
 
 
 def test_a_store_that_cannot_be_read_is_told_on_a_page(own_store):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from support.diagrams import groups
+from support.diagrams import document, groups
 from support.paths import GOLDEN
+from support.terminal import Terminal
 from tokctl.simulation.demo import load_demo
 from tokctl.simulation.simulate import simulate
 from tokctl.store import open_store
@@ -75,6 +77,21 @@ def test_drawings_on_terminals_are_as_they_were(tokctl, demo, name, options):
 def test_a_pipe_has_80_columns(tokctl, demo, monkeypatch):
     ran = tokctl("diagram", "@latest", "--store", demo, now=NOW, width="")
     assert ran.out == tokctl("diagram", "@latest", "--store", demo, now=NOW, width=80).out
+
+
+STEPS = "ABCDEFGHIJKLMNOPQRST"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("options", "lines", "boxes"), [([], 12, 1), ([], 60, 0), (["--full"], 12, 0)])
+def test_sequences_are_folded_if_the_terminal_is_too_small(tmp_path, options, lines, boxes):
+    flows = (f'<sequenceFlow id="{a}{b}" sourceRef="{a}" targetRef="{b}"/>' for a, b in pairwise(STEPS))
+    path = tmp_path / "m.bpmn"
+    path.write_text(document("".join(f'<userTask id="{one}"/>' for one in STEPS) + "".join(flows)))
+    with Terminal("diagram", "--model", path, *options, lines=lines) as seen:
+        assert seen.end() == 0
+        assert seen.raw.count("─18 elements".encode()) == boxes
+        assert (b"1 box for 18 elements of straight sequences. --full draws each of them." in seen.raw) == bool(boxes)
 
 
 def test_a_failed_token_is_seen(tokctl, demo):

@@ -44,7 +44,7 @@ def test_a_failed_instance_is_summed_up():
 
 def test_many_failures_are_counted():
     told = summarize(read(*(failed(n) for n in range(5))), NOW)
-    failures = [f"e{n} FAILED 59m 5{5 - n}s ago: the error is unknown." for n in range(3)]
+    failures = [f"e{n} FAILED 59m 5{5 - n}s ago; no error message was recorded." for n in range(3)]
     assert told[1:5] == [*failures, "2 more tokens FAILED."]
 
 
@@ -79,7 +79,7 @@ def test_the_story_is_in_order_of_time():
     assert [(step.time, step.element_id, step.text, step.kind) for step in story] == [
         (at(2), "e1", "took yes, because a > 1.", ""),
         (at(3), "e2", "completed in 1s after 1 retry.", ""),
-        (at(3), "e3", "WAITING since then (anna).", "live"),
+        (at(3), "e3", "reached; it is WAITING now (anna).", "live"),
         (at(5), "e0", "failed (w): disk full!", "FAILED"),
         (at(7), "e6", "cancelled after ~1s.", ""),
         (at(8), "e8", "passed.", ""),

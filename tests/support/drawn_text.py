@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 
 from rich.cells import cell_len
 
@@ -118,12 +119,23 @@ class ReadDrawing:
 def check(drawing: TextDrawing, elements) -> None:
     """Check that every element and flow of a model can be found in its drawing, and nothing else."""
     read = ReadDrawing(drawing)
-    flows = [one for one in elements.values() if one.kind in {"sequenceFlow", "association"}]
     omitted = {one.id for one in drawing.omitted}
-    for key in drawing.places:
+    shown = [one for one in elements.values() if drawing.places.keys() >= {one.source, one.target}]
+    levels = [{one.parent, elements[one.source].parent, elements[one.target].parent} for one in shown]
+    kinds = {"sequenceFlow", "association"}
+    flows = [
+        one
+        for one, level in zip(shown, levels, strict=True)
+        if one.kind in kinds and one.id not in omitted and (one.kind == "sequenceFlow" or len(level) == 1)
+    ]
+    inside = {(one.id, other.id) for sequence in drawing.sequences.values() for one, other in pairwise(sequence)}
+    box = {one.id: key for key, sequence in drawing.sequences.items() for one in sequence}
+    for key in (key for key in drawing.places if box.get(key, key) == key):
         wanted = {
-            one.target for one in flows if one.source == key and one.id not in omitted and one.target in drawing.places
+            box.get(one.target, one.target)
+            for one in flows
+            if box.get(one.source, one.source) == key and (one.source, one.target) not in inside
         }
-        assert read.follow(key) == wanted, key
+        assert {box.get(one, one) for one in read.follow(key)} == wanted, key
         if words := elements[key].name.split():
             assert words[0][:3] in read.inside(key), key

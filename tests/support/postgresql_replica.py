@@ -57,9 +57,9 @@ class ReplicatedServers:
 
 
 @contextmanager
-def replicated_servers() -> Iterator[ReplicatedServers]:
+def replicated_servers(*, synchronous_commit: str = "on") -> Iterator[ReplicatedServers]:
     """Run a primary and a replica with synchronous replication."""
-    with temporary_server(synchronous_commit="on") as primary:
+    with temporary_server(synchronous_commit=synchronous_commit) as primary:
         replica = Replica(Path(tempfile.mkdtemp(prefix="tokctl-pg-")))
         try:
             replica.follow(primary)

@@ -261,7 +261,7 @@ def test_the_pages_work_over_a_unix_socket(pages_store, tmp_path):
     try:
         with (visitor := Visitor(served, transport=httpx.HTTPTransport(uds=str(path)))).client:
             secure = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"}
-            value = visitor.log_in(secret, **secure).headers["set-cookie"].partition(";")[0]
+            value = visitor.log_in(secret, Origin="https://unix", **secure).headers["set-cookie"].partition(";")[0]
             page = visitor.get(Cookie=value, **secure)
             assert page.status_code == 200
             assert served.log(page.headers["x-request-id"])[0]["client"] == "192.0.2.1"

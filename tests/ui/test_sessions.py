@@ -72,7 +72,8 @@ def test_the_cookie_is_for_the_pages_only_and_has_no_secret(visitor, site):
 @pytest.mark.parametrize("forwarded", ["https", "HTTPS", "https, http"])
 def test_the_cookie_is_secure_behind_a_proxy_with_tls(visitor, site, forwarded):
     secret, _ = grant(site)
-    header = visitor.log_in(secret, **{"X-Forwarded-Proto": forwarded}).headers["set-cookie"]
+    outside = {"X-Forwarded-Proto": forwarded, "Origin": visitor.url.replace("http:", "https:")}
+    header = visitor.log_in(secret, **outside).headers["set-cookie"]
     assert header.startswith(f"{SECURE_COOKIE}=")
     assert header.endswith("; Secure")
     value = header.partition(";")[0].partition("=")[2]
@@ -203,6 +204,7 @@ FOREIGN = (
     {"Origin": "http://{host}", "Sec-Fetch-Site": "cross-site"},
     {"Origin": "http://{host}", "Sec-Fetch-Site": "same-site"},
     {"Origin": "http://evil.example", "X-Forwarded-Host": "good.example"},
+    {"Origin": "http://{host}", "X-Forwarded-Proto": "https"},
 )
 
 
@@ -417,6 +419,16 @@ def test_a_link_on_another_site_leads_through_a_page_that_reloads_itself(site):
     assert '<meta http-equiv="refresh" content="0">' in answer.text
     assert SMALL not in answer.text
     assert site.client.get(INSTANCE, headers={"Sec-Fetch-Site": "same-origin"}).status_code == 303
+
+
+def test_pages_are_compressed_for_those_who_accept_it(visitor, site):
+    secret, _ = grant(site)
+    visitor.log_in(secret)
+    packed, plain = (visitor.get(INSTANCE, **{"Accept-Encoding": accepted}) for accepted in ("gzip", "identity"))
+    assert (packed.headers["content-encoding"], packed.headers["vary"]) == ("gzip", "Accept-Encoding")
+    assert int(packed.headers["content-length"]) < int(plain.headers["content-length"]) / 2
+    assert "content-encoding" not in plain.headers
+    assert [SMALL in answer.text for answer in (packed, plain)] == [True, True]
 
 
 def test_the_metrics_count_the_pages(site):

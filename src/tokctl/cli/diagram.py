@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +35,9 @@ FORMATS = {"text": "txt", "svg": "svg", "png": "png"}
 
 _CELL_HEIGHT = 18
 """Pixels of a cell in which the text of a picture has about the size of the terminal's."""
+
+_OTHER_LINES = 7
+"""Lines of a terminal for the captions of a drawing, its signs, a note and the prompt."""
 
 
 def _complete_format(incomplete: str) -> list[str]:
@@ -82,6 +86,9 @@ def draw_diagram(
             complete=_complete_format,
         ),
     ] = None,
+    full: Annotated[
+        bool, opt.flag("--full", "Draw all elements, even if the drawing is longer than the terminal.")
+    ] = False,
     image: Annotated[
         bool, opt.flag("--image", "Show the picture itself, in a terminal with the kitty, iTerm2 or sixel protocol.")
     ] = False,
@@ -101,7 +108,8 @@ def draw_diagram(
 
     As text, the elements are boxes in rows that fit the terminal, or 80 columns in a pipe. What tokens did not reach is
     dashed, the critical path is heavy. Where lines cross, the vertical one passes over the other. Flows that have no
-    room are listed below, and so are message flows.
+    room are listed below, and so are message flows. If the drawing is longer than the terminal, straight sequences
+    in which there is nothing to see are one box each; --full draws all elements.
 
     --image asks the terminal for the kitty, iTerm2 or sixel protocol, and shows the picture in it.
 
@@ -139,7 +147,7 @@ def draw_diagram(
     if answers is not None:
         _show_picture(app, facts.draw(dark=False), answers)
     elif form == "text":
-        _write_text(app, facts, out)
+        _write_text(app, facts, out, full=full)
     else:
         _write_picture(app, facts.draw(dark=form == "svg"), out, is_png=form == "png")
     return exit_code
@@ -195,13 +203,14 @@ def _show_picture(app: App, drawn: DrawnDiagram, answers: TerminalAnswers) -> No
         app.notify(note)
 
 
-def _write_text(app: App, facts: DiagramFacts, out: str | None) -> None:
+def _write_text(app: App, facts: DiagramFacts, out: str | None, *, full: bool) -> None:
     from tokctl.render.views.diagram import PIPE_WIDTH, write_drawing
 
     width = PIPE_WIDTH if app.out.width == NON_TERMINAL_WIDTH else app.out.width
     if out is None:
         with app.open_output() as output:
-            write_drawing(facts, output, width)
+            lines = None if full or not output.tty else shutil.get_terminal_size().lines - _OTHER_LINES
+            write_drawing(facts, output, width, lines)
     else:
         text = io.StringIO()
         write_drawing(facts, replace(app.out, stream=text, tty=False, color=False, unicode=True), width)

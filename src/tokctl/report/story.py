@@ -53,7 +53,7 @@ def _tell_problems(report: InstanceReport, now: datetime) -> Iterator[str]:
     for visit in failed[:MAX_NAMED]:
         error = visit.context.error
         age = show_age(visit.entered_at or visit.updated_at, now)
-        yield f"{visit.name} FAILED{f' {age}' if age else ''}: {_cut(error) if error else 'the error is unknown.'}"
+        yield f"{visit.name} FAILED{f' {age}' if age else ''}{_tell_error(error)}"
     if len(failed) > MAX_NAMED:
         yield f"{count(len(failed) - MAX_NAMED, 'more token')} FAILED."
     trouble = report.trouble
@@ -110,11 +110,11 @@ def _tell_visit(visit: Visit, took: str) -> tuple[int, str, str]:
     worker = f" ({context.worker_id})" if context.worker_id else ""
     if visit.state == FAILED:
         error = context.error
-        return 2, f"failed{retries}{worker}: {_cut(error) if error else 'the error is unknown.'}", FAILED
+        return 2, f"failed{retries}{worker}{_tell_error(error)}", FAILED
     if visit.state == CANCELLED:
         return 2, f"cancelled after {took}.", ""
     if visit.live:
-        return 2, f"{visit.state} since then{worker}.", "live"
+        return 2, f"reached; it is {visit.state} now{worker}.", "live"
     decision = context.gateway_decision
     if decision is not None and decision.selected_flow:
         because = f", because {_cut(decision.condition_evaluated)}" if decision.condition_evaluated else "."
@@ -122,6 +122,10 @@ def _tell_visit(visit: Visit, took: str) -> tuple[int, str, str]:
     if took in {UNKNOWN, "0ms", "~0ms"}:
         return 0, "passed.", ""
     return (2 if retries else 1), f"completed in {took}{retries}{worker}.", ""
+
+
+def _tell_error(error: str | None) -> str:
+    return f": {_cut(error)}" if error else "; no error message was recorded."
 
 
 def _shorten_story(steps: list[tuple[int, int, int, StoryStep]]) -> Iterator[StoryStep]:

@@ -8,9 +8,9 @@ import msgspec
 
 from tokctl.documents.base import Document
 from tokctl.server.cache import CachedResponse, Headers
-from tokctl.server.content_negotiation import matches_etag
+from tokctl.server.content_negotiation import MIN_COMPRESSED_BYTES, CompressedBody, matches_etag
 from tokctl.server.endpoint import DocumentResponse, Query, RawResponse, Response, StoreResponse
-from tokctl.server.request import JSON, NO_STORE, NOSNIFF, PRIVATE, VARY, Request
+from tokctl.server.request import GZIP, JSON, NO_STORE, NOSNIFF, PRIVATE, VARY, Request
 from tokctl.server.services import Services
 from tokctl.server.stores import join_pieces
 from tokctl.server.streaming import MAX_WHOLE_BYTES, StreamedResponse
@@ -32,10 +32,16 @@ class Responder:
         if isinstance(response, StoreResponse):
             await self._send_from_store(request, query, response)
         elif isinstance(response, RawResponse):
-            headers = [(b"content-type", response.content_type), NOSNIFF, NO_STORE, *response.headers]
-            await request.send(response.status or status, headers, response.body)
+            await self._send_raw(request, response, status)
         else:
             await self._send_document(request, response, status)
+
+    async def _send_raw(self, request: Request, response: RawResponse, status: int) -> None:
+        headers, body = [(b"content-type", response.content_type), NOSNIFF, NO_STORE, *response.headers], response.body
+        if request.pages is not None and request.accepts_gzip and len(body) >= MIN_COMPRESSED_BYTES:
+            body = (await self.services.readers.run(CompressedBody, body)).to_gzip(b"")
+            headers += [GZIP, VARY]
+        await request.send(response.status or status, headers, body)
 
     @staticmethod
     async def _send_document(request: Request, response: DocumentResponse, status: int) -> None:

@@ -115,7 +115,8 @@ class Sessions:
         else:
             scheme, _, host = headers.get(b"origin", b"").partition(b"://")
             hosts = (headers.get(b"host"), self._get_forwarded(request, b"x-forwarded-host"))
-            is_own = scheme in {b"http", b"https"} and bool(host) and host in hosts
+            schemes = {b"https"} if self.is_secure(request) else {b"https", b"http"}
+            is_own = scheme in schemes and host != b"" and host in hosts
         if not is_own:
             raise HTTPError(403, "FORBIDDEN", "The form was sent by another site.", reason=CROSS_SITE)
 

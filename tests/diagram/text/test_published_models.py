@@ -34,8 +34,9 @@ def test_published_models(models, width):
             elements = read_elements(read_root(xml))
         except InputError:
             continue
-        drawing = draw(xml, width)
-        check(drawing, elements)
-        assert all(cell_len("".join(span.text for span in line)) <= width for line in drawing.lines)
+        for folded in (False, True):
+            drawing = draw(xml, width, folded=folded)
+            check(drawing, elements)
+            assert all(cell_len("".join(span.text for span in line)) <= width for line in drawing.lines)
         drawn += bool(drawing.places)
     assert drawn > 80

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from support.builders import ndjson, tokens
 from support.commandline import clean_environment
-from support.database_faults import PEPPER, Scene
+from support.database_faults import PEPPER, Scene, socket_of
 from support.postgresql_replica import ReplicatedServers, replicated_servers
+from support.tcp_proxy import proxied
 from tokctl.store import open_store
+
+MANY = "TOKCTL_TEST_KILLS" in os.environ
 
 
 @pytest.fixture
@@ -51,6 +56,46 @@ def test_commands_before_during_and_after_a_failover(servers, tokctl, tmp_path, 
             assert scene.run(*case.words).code == 0, name
             assert case.is_done() is not False, name
     scene.check_api_tokens()
+
+
+@pytest.mark.parametrize(
+    ("command", "verdict"), [("create", "lose"), ("import", "drop"), *([("import", "lose"), ("create", "drop")] * MANY)]
+)
+def test_a_failover_at_a_commit(servers, tokctl, tmp_path, monkeypatch, command, verdict):
+    """The new primary may have another transaction of this number: that one was saved is no proof."""
+    monkeypatch.setenv("TOKCTL_PEPPER", PEPPER)
+    monkeypatch.setenv("TOKCTL_STATE_DIR", str(tmp_path / "state"))
+    struck, current = [], [servers.primary]
+
+    def backend() -> Path:
+        if struck and current == [servers.primary]:
+            servers.fail_over()
+            current[:] = [servers.replica]
+        return socket_of(current[0])()
+
+    def rule(data: bytes) -> str | None:
+        if b"COMMIT\0" not in data or struck:
+            return None
+        struck.append(data)
+        return verdict
+
+    with proxied(backend) as proxy:
+        scene = Scene(tmp_path, tokctl, servers.url, lambda _url: proxy.url(servers.primary.url()))
+        case = scene.cases()[command]()
+        with proxy.ruled(rule):
+            ran = scene.run(*case.words)
+        assert ran.code == 5, ran
+        if verdict == "drop":
+            assert "unknown" not in ran.err
+            assert case.is_done() is False
+        elif command == "import":
+            assert "unknown whether" in ran.err
+            assert case.is_done()
+        else:
+            assert "was created, and its secret is lost. Revoke it with" in ran.err
+            scene.check_api_tokens()
+        assert scene.run(*case.words).code == 0
+        assert case.is_done()
 
 
 def begin_import(servers: ReplicatedServers) -> subprocess.Popen:

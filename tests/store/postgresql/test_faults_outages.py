@@ -14,11 +14,12 @@ from itertools import count
 import psycopg
 import pytest
 
-from support.builders import ndjson, tokens
+from support.builders import instance, ndjson, tokens
 from support.commandline import clean_environment
 from support.database_faults import PEPPER, Scene, socket_of, strike_at
 from support.postgresql_server import USER, PostgreSQLServer, temporary_server
 from support.tcp_proxy import TcpProxy, proxied
+from tokctl.errors import UnreachableStoreError
 from tokctl.store import open_store
 from tokctl.store.postgresql import connection, database, liveness, outcome
 
@@ -214,6 +215,27 @@ def test_a_user_who_is_dropped_or_locked_out(scene, server, proxy):
     assert "Check user, password and database" in ran.err
 
 
+def test_a_password_that_is_changed(scene, server, monkeypatch):
+    access = server.data / "pg_hba.conf"
+    before = access.read_text()
+    access.write_text(f"local all guarded scram-sha-256\n{before}")
+    admin(server, "SELECT pg_reload_conf()", "CREATE ROLE guarded LOGIN SUPERUSER PASSWORD 'first-word'")
+    words = ["tokens", "list", "i1", "--store", scene.url.replace("postgres@", "guarded@")]
+    try:
+        monkeypatch.setenv("PGPASSWORD", "first-word")
+        assert scene.run(*words).code == 0
+        admin(server, "ALTER ROLE guarded PASSWORD 'second-word'")
+        ran = scene.run(*words)
+        assert (ran.code, "password authentication failed" in ran.err) == (6, True)
+        assert "Check user, password and database" in ran.err
+        assert "-word" not in ran.err
+        monkeypatch.setenv("PGPASSWORD", "second-word")
+        assert scene.run(*words).code == 0
+    finally:
+        access.write_text(before)
+        admin(server, "DROP ROLE guarded", "SELECT pg_reload_conf()")
+
+
 @pytest.mark.parametrize("command", ["read", "import", "prune", "create", "revoke"])
 def test_a_permission_that_is_revoked(scene, server, command):
     schema = scene.place.rpartition("%3D")[2]
@@ -266,6 +288,44 @@ def test_a_table_that_is_locked(scene, server, monkeypatch, command):
     assert scene.run(*case.words).code == 0
 
 
+@pytest.mark.parametrize("command", ["import", "create"])
+def test_a_deadlock(scene, server, command):
+    """PostgreSQL ends one of the transactions: another try succeeds."""
+    case = scene.cases()[command]()
+    schema = scene.place.rpartition("%3D")[2]
+    admin(
+        server,
+        f"CREATE FUNCTION {schema}.fail() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END $$",
+        f"CREATE TRIGGER fail BEFORE UPDATE ON {schema}.revision EXECUTE FUNCTION {schema}.fail()",
+    )
+    ran = scene.run(*case.words)
+    assert (ran.code, "deadlock detected" in ran.err, "Try again" in ran.err) == (6, True, True), ran
+    admin(server, f"DROP TRIGGER fail ON {schema}.revision")
+    assert case.is_done() is False
+    assert scene.run(*case.words).code == 0
+
+
+def test_a_writer_that_pauses_longer_than_the_server_allows(scene, server):
+    def write() -> None:
+        with open_store(scene.place, write=True) as store, store.write() as batch:
+            batch.put(instance("i2"))
+            with psycopg.connect(server.url(), autocommit=True) as other:
+                sessions = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
+                while other.execute(sessions, [store.database.connection.info.backend_pid]).fetchone() != (0,):
+                    other.execute("SELECT pg_sleep(0.01)")
+            batch.put(instance("i3"))
+
+    admin(server, "ALTER DATABASE tests SET idle_in_transaction_session_timeout = '50ms'")
+    try:
+        with pytest.raises(UnreachableStoreError, match=r"was lost: .*timeout"):
+            write()
+    finally:
+        admin(server, "ALTER DATABASE tests RESET idle_in_transaction_session_timeout")
+    with open_store(scene.place) as store:
+        assert list(store.all_instance_ids()) == ["i1"]
+
+
 # --- storage ---
 
 
@@ -290,10 +350,10 @@ def test_a_full_disk(scene, server, tmp_path):
         file.write_bytes(ndjson(tokens(12000, "i2", variables={"text": "x" * 500})))
         ran = scene.run("store", "import", file, "--store", url)
         assert (ran.code, "the disk is full" in ran.err) == (6, True), ran
+        subprocess.run(["mount", "-o", "remount,size=200m", str(folder)], check=True)
         with open_store(url) as store:
             assert (store.info().instances, store.info().tokens) == (1, 20)
         assert scene.run("tokens", "list", "i1", "--store", url).code == 0
-        subprocess.run(["mount", "-o", "remount,size=200m", str(folder)], check=True)
         assert scene.run("store", "import", file, "--store", url).code == 0
         with psycopg.connect(server.url(), autocommit=True) as opened:
             opened.execute("DROP DATABASE small")

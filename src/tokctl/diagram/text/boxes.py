@@ -80,13 +80,20 @@ def make_box(
     marked: MarkedModel | None,
     *,
     lane: str = "",
+    sequence: Sequence[DiagramElement] = (),
     inner: Canvas | None = None,
-    arriving: int = 0,
-    leaving: int = 0,
+    ports: tuple[int, int] = (0, 0),
 ) -> Box:
-    """Return the box of an element: ``arriving`` lines end at its upper border, ``leaving`` ones start at the lower."""
+    """Return the box of an element. ``ports`` are the lines that end at its upper border, and start at its lower one.
+
+    If it stands for a ``sequence``, the box shows its first and its last element.
+    """
     names = wrap_name(_name(element, pen), pen.name_width * (2 if inner else 1), pen.glyphs)
     title = pen.glyphs.fit(describe_type(element), pen.name_width + 8)
+    if sequence:
+        title = f"{len(sequence)} elements"
+        first, last = _name(sequence[0], pen), f"{pen.glyphs.ellipsis} {_name(sequence[-1], pen)}"
+        names = [pen.glyphs.fit(name, pen.name_width) for name in (first, last)]
     title += " +" if element.is_container and inner is None else ""
     if lane:
         title += f" {pen.glyphs.fit(pen.text(lane), pen.name_width)}"
@@ -103,8 +110,8 @@ def make_box(
         events.append(AttachedEvent(event, shown, found, top + 1 + n, _role(event.id, marked)))
     widths = [
         *(cell_len(name) + 2 for name in names),
-        2 * arriving + cell_len(title) + 1,
-        2 * leaving + _length(marks) + 1,
+        2 * ports[0] + cell_len(title) + 1,
+        2 * ports[1] + _length(marks) + 1,
         *(cell_len(event.text) + _length(event.marks) + 2 for event in events),
         0 if inner is None else inner.width + 2,
     ]

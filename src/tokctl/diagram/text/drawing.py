@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,6 +15,7 @@ from tokctl.diagram.levels import LevelElements, group_by_parent
 from tokctl.diagram.text.boxes import Pen
 from tokctl.diagram.text.canvas import COUNT, TITLE, Span
 from tokctl.diagram.text.level import LevelContext, Place, draw_level, is_expanded
+from tokctl.diagram.text.sequences import fold_sequences
 
 NAME_SHARE = 4
 """A line of a name has this part of the width, at least MIN_NAME and at most MAX_NAME cells."""
@@ -22,12 +23,16 @@ MIN_NAME, MAX_NAME = 12, 40
 
 
 class TextDrawing(Struct, frozen=True):
-    """A drawing as lines of spans, the places of its elements, and the flows that it lists instead of drawing them."""
+    """A drawing as lines of spans, the places of its elements, and the flows that it lists instead of drawing them.
+
+    ``sequences`` are those that one box stands for, by their first elements.
+    """
 
     lines: list[list[Span]]
     places: dict[str, Place]
     omitted: list[DiagramElement]
     marked: MarkedModel | None
+    sequences: Mapping[str, Sequence[DiagramElement]]
 
 
 def draw_text(
@@ -38,10 +43,12 @@ def draw_text(
     process: str | None = None,
     activity: ModelActivity | None = None,
     heat: Heat | None = None,
+    folded: bool = False,
 ) -> TextDrawing:
     """Draw a process, or all processes, in ``width`` columns, with what happened on it if that is known.
 
-    A drawing is wider if the box of an element is. Data, artifacts and pools without a process are not drawn.
+    A drawing is wider if the box of an element is. Data, artifacts and pools without a process are not drawn. With
+    ``folded``, one box stands for a straight sequence in which there is nothing to see.
     """
     children = group_by_parent(elements)
     processes = [one for one in elements.values() if one.kind == "process" and process in {None, one.id}]
@@ -51,8 +58,12 @@ def draw_text(
     if activity is not None:
         shown = [key for one in processes for key in _find_shown(one.id, context)]
         context = replace(context, marked=MarkedModel(activity, elements, shown, heat))
+    sequences: Mapping[str, Sequence[DiagramElement]] = {}
+    if folded:
+        kept, sequences = fold_sequences(elements, context.marked)
+        context = replace(context, children=group_by_parent(kept), sequences=sequences)
     pools = {one.process: one for one in elements.values() if one.kind == "participant" and one.process}
-    drawing = TextDrawing([], {}, [], context.marked)
+    drawing = TextDrawing([], {}, [], context.marked, sequences)
     for one in processes:
         picture = draw_level(one.id, context, width)
         if picture is None:
@@ -66,7 +77,8 @@ def draw_text(
         drawing.lines.extend(picture.canvas.lines())
         drawing.omitted.extend(picture.omitted)
         for key, place in picture.places.items():
-            drawing.places[key] = Place(place.x, place.y + top, place.width, place.height)
+            at = Place(place.x, place.y + top, place.width, place.height)
+            drawing.places.update(dict.fromkeys((key, *(other.id for other in sequences.get(key, ()))), at))
     for flow in elements.values():  # BPMN does not allow them
         if flow.kind == "sequenceFlow" and drawing.places.keys() >= {flow.source, flow.target}:
             ends = {elements[key or ""].parent for key in (flow.source, flow.target)}

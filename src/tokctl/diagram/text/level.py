@@ -48,6 +48,7 @@ class LevelContext(Struct, frozen=True):
     marked: MarkedModel | None
     children: Mapping[str | None, list[DiagramElement]]
     lanes: Mapping[str, str]
+    sequences: Mapping[str, Sequence[DiagramElement]] = {}
 
 
 def draw_level(container: str, context: LevelContext, room: int, depth: int = 0) -> LevelPicture | None:
@@ -108,9 +109,9 @@ class _Arrangement:
                 self.context.pen,
                 self.context.marked,
                 lane=self.context.lanes.get(key, ""),
+                sequence=self.context.sequences.get(key, ()),
                 inner=inner.get(key),
-                arriving=self.arriving[key],
-                leaving=self.leaving[key],
+                ports=(self.arriving[key], self.leaving[key]),
             )
             for key, one in self.contents.nodes.items()
         }

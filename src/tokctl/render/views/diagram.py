@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from tokctl.diagram.activity_marks import Heat
 from tokctl.diagram.text.boxes import HEAT_SIGNS, Pen
@@ -10,7 +11,7 @@ from tokctl.diagram.text.canvas import COUNT, CRITICAL, FLOW, TITLE, TYPE, UNREA
 from tokctl.diagram.text.drawing import TextDrawing, draw_text
 from tokctl.render.formats.table import open_writer
 from tokctl.render.result import Cell, Output
-from tokctl.render.text import state_cell, state_style, to_ascii
+from tokctl.render.text import count, state_cell, state_style, to_ascii
 from tokctl.services.diagram import DiagramFacts
 
 PIPE_WIDTH = 80
@@ -30,12 +31,22 @@ _STYLES = {
 }
 
 
-def write_drawing(facts: DiagramFacts, out: Output, columns: int) -> None:
-    """Write the drawing of a model in a number of columns, with its captions and the meaning of its signs."""
+def write_drawing(facts: DiagramFacts, out: Output, columns: int, lines: int | None = None) -> None:
+    """Write the drawing of a model in a number of columns, with its captions and the meaning of its signs.
+
+    If it has more than a number of ``lines``, one box stands for a straight sequence in which there is nothing to see.
+    """
     pen = Pen(Glyphs(out.unicode), str if out.unicode else to_ascii, _find_sign if out.unicode else "{}:".format)
-    drawing = draw_text(
-        facts.model.elements, pen, columns, process=facts.process_id, activity=facts.activity, heat=facts.heat
+    draw = partial(
+        draw_text,
+        *(facts.model.elements, pen, columns),
+        process=facts.process_id,
+        activity=facts.activity,
+        heat=facts.heat,
     )
+    drawing = draw()
+    if lines is not None and len(drawing.lines) > lines and facts.heat is None:
+        drawing = draw(folded=True)
     writer = open_writer(out)
     for n, caption in enumerate(facts.captions):
         writer.line([Cell(caption, "dim" if n else "bold")])
@@ -47,6 +58,10 @@ def write_drawing(facts: DiagramFacts, out: Output, columns: int) -> None:
     if legend:
         writer.line(())
         writer.line(legend)
+    if hidden := sum(len(sequence) for sequence in drawing.sequences.values()):
+        boxes = count(len(drawing.sequences), "box", "boxes")
+        writer.note(f"{boxes} for {hidden} elements of straight sequences. --full draws each of them.")
+    writer.finish()
 
 
 def _find_sign(state: str) -> str:

@@ -11,22 +11,26 @@ from psycopg.errors import UniqueViolation
 
 from tokctl.bpmn.entries import EnteredBy
 from tokctl.errors import StoreError
+from tokctl.model.instances import Instance
 from tokctl.model.tokens import ExecutionContext, Token, decode_context, may_have_error
 from tokctl.store.postgresql.database import PostgreSQLDatabase
 from tokctl.store.postgresql.dialect import POSTGRESQL
 from tokctl.store.postgresql.schema import SCHEMA_VERSION
-from tokctl.store.sql.batch import MAX_CACHED_INSTANCES, SqlBatch, update_conflict
+from tokctl.store.sql.batch import MAX_CACHED_INSTANCES, SqlBatch, update_conflict, write_instances_statement
 from tokctl.store.sql.database import Values
-from tokctl.store.sql.rows import TOKEN_COLUMNS, token_row
+from tokctl.store.sql.rows import INSTANCE_COLUMNS, TOKEN_COLUMNS, instance_row, token_row
 
 MAX_SINGLE_TOKENS = 5  # of a chunk that are written one by one: a staging table costs more
 
 DERIVED_COLUMNS = ("error_message", "is_running", "waits_for_event", "hops", "certainty", "entry_is_unknown")
+_NUMBERS = frozenset({"version", "started_at", "updated_at", "completed_at", "cancelled_at"})
 _COLUMNS = ("instance", *TOKEN_COLUMNS, *DERIVED_COLUMNS)
 _STAGED = f"staged_token_{SCHEMA_VERSION}"  # a pooler may keep sessions, and so temporary tables, of another version
 _STAGE = f"""CREATE TEMP TABLE IF NOT EXISTS {_STAGED} ON COMMIT DELETE ROWS AS
     SELECT 0 AS round, 0 AS position, {", ".join(_COLUMNS)} FROM token WITH NO DATA"""
 _CONFLICT = update_conflict(POSTGRESQL, "token", "token_id, instance", (*TOKEN_COLUMNS, *DERIVED_COLUMNS))
+_LISTS = ", ".join(f"CAST(? AS {'bigint' if name in _NUMBERS else 'text'}[])" for name in INSTANCE_COLUMNS)
+_WRITE_INSTANCES = write_instances_statement(POSTGRESQL, f"SELECT * FROM unnest({_LISTS})")
 _COPY_NEW = f"COPY token ({', '.join(_COLUMNS)}) FROM STDIN"
 _COPY = f"COPY {_STAGED} (round, position, {', '.join(_COLUMNS)}) FROM STDIN"
 
@@ -99,6 +103,14 @@ class PostgreSQLBatch(SqlBatch):
         self._has_stage = False
         self._empty: dict[int, bool] = {}
         """Instances, and whether they have no tokens, as far as is known."""
+
+    def write_instances(self, instances: Sequence[Instance]) -> dict[str, int]:
+        lists = [list(values) for values in zip(*map(instance_row, instances), strict=True)]
+        return dict(self.database.fetch(_WRITE_INSTANCES, lists))
+
+    def delete_variables(self, pks: Collection[int]) -> None:
+        if pks:
+            self.database.execute("DELETE FROM variable WHERE instance = ANY(?)", [list(pks)])
 
     def write_tokens(self, tokens: Sequence[tuple[int, Token]]) -> tuple[int, int]:
         if len(tokens) <= MAX_SINGLE_TOKENS:

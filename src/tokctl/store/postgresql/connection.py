@@ -29,6 +29,8 @@ QUERY_LIMIT_SECONDS = 120.0
 _FATAL = re.compile(r"FATAL:\s*(.+)")
 _TEMPORARY = re.compile(r"starting up|shutting down|recovery mode|too many|remaining connection slots")
 _RESTORE = "Restore a backup of the database."
+_LOST = ("57P", "08", "25P03", "25P04")
+"""The beginnings of the SQLSTATE of errors after which a connection is closed: by the administrator, by a timeout."""
 
 
 class UnstorableError(UsageError):
@@ -142,6 +144,8 @@ _TEXTS: tuple[tuple[type[psycopg.Error], str, str], ...] = (
     (errors.InsufficientPrivilege, "does not allow this: {}", "Use another user, or grant the permission."),
     (errors.ReadOnlySqlTransaction, "is read-only", "Connect to the primary server."),
     (errors.DiskFull, "cannot grow: the disk is full", "Nothing was changed. Free disk space and try again."),
+    (errors.SerializationFailure, "has ended the transaction: {}", "Try again."),
+    (errors.DeadlockDetected, "has ended the transaction: {}", "Try again."),
     (errors.UndefinedTable, "is damaged: {}", _RESTORE),
     (errors.UndefinedColumn, "is damaged: {}", _RESTORE),
 )
@@ -158,9 +162,10 @@ def _convert(error: psycopg.Error, location: str) -> StoreError | UsageError:
     if isinstance(error, psycopg.DataError) and error.sqlstate in {None, errors.CharacterNotInRepertoire.sqlstate}:
         reason = error.diag.message_primary or error
         return UnstorableError(f"the store {location} cannot store a value: {reason}.")
-    if isinstance(error, psycopg.OperationalError) and (error.sqlstate or "57P").startswith(("57P", "08")):
-        return UnreachableStoreError(f"the connection to the store {location} was lost.", "Try again.")
     message = error.diag.message_primary or type(error).__name__
+    if error.sqlstate.startswith(_LOST) if error.sqlstate else isinstance(error, psycopg.OperationalError):
+        reason = f": {message}" if error.sqlstate else ""
+        return UnreachableStoreError(f"the connection to the store {location} was lost{reason}.", "Try again.")
     for kind, text, hint in _TEXTS:
         if isinstance(error, kind):
             return StoreError(f"the store {location} {text.format(message)}.", hint)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any
@@ -20,6 +20,11 @@ from tokctl.verbose_log import trace
 
 CHUNK_ROWS = 500  # of a result that are fetched at once
 _NOT_STORED = "\U0010fffe"  # a code point that is no character
+_DURABLE = (
+    "SELECT set_config('synchronous_commit', 'on', true)"
+    " WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply');"
+)
+"""Lets a transaction survive a power failure, and the loss of the primary if it has a synchronous standby."""
 _PLACEHOLDER = re.compile(r"\?")
 
 
@@ -217,6 +222,13 @@ class PostgreSQLDatabase(Database):
         with translate_errors(self.location):
             self.connection.cursor().executemany(number_placeholders(sql), several)
 
+    def insert_missing(self, table: str, columns: Sequence[str], rows: Sequence[Values]) -> None:
+        if rows:  # as a list for each column
+            lists = [list(values) for values in zip(*rows, strict=True)]
+            types = ("bigint" if isinstance(values[0], int) else "text" for values in lists)
+            source = f"SELECT * FROM unnest({', '.join(f'CAST(? AS {kind}[])' for kind in types)})"
+            self.execute(f"INSERT INTO {table} ({', '.join(columns)}) {source} ON CONFLICT DO NOTHING", lists)
+
     def copy(self, statement: str, rows: Iterable[Values]) -> None:
         """Copy rows into a table."""
         with translate_errors(self.location), self.connection.cursor().copy(statement) as copy:
@@ -229,7 +241,7 @@ class PostgreSQLDatabase(Database):
         to_commit: TransactionIdentity | None = None
         limits = self._limits()
         if kind == "access":
-            limits += "SET LOCAL synchronous_commit = on;"  # must survive a power failure
+            limits += _DURABLE
         try:
             with translate_errors(self.location), self.connection.transaction(force_rollback=not keep):
                 self._end_moment()
@@ -248,6 +260,8 @@ class PostgreSQLDatabase(Database):
         """Connect again after the answer to COMMIT was lost. Raises StoreError, except if the changes were saved."""
         is_committed = find_outcome(self.url, transaction)
         if is_committed is None:
+            with suppress(StoreError):
+                self.reconnect()  # so that callers can look for what they have changed
             raise StoreOutcomeUnknownError(
                 f"the connection to the store {self.location} was lost: it is unknown whether the change was saved.",
                 "Check that before you repeat the command.",

@@ -6,7 +6,7 @@ OLDEST := .venv-oldest
 SITE_VENV := .venv-site
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast test-kills test-oldest corpus check docs screens site bench build clean
+.PHONY: demo test test-fast test-kills test-oldest corpus check docs screens site bench bench-scale build clean
 
 demo: $(VENV)/.installed            ## run a real process in a real engine and look at it
 	@$(BIN)/tokctl demo
@@ -50,6 +50,9 @@ site: $(SITE_VENV)/.installed       ## the documentation as a website in site/, 
 bench: $(VENV)/.installed-dev       ## speed, beside its peers in the same run (Node.js, jq, wrk); ARGS='--store-tokens 1,3,10'
 	$(BIN)/python -m pip install -q sqlite-utils httpie
 	$(BIN)/python bench/run.py $(ARGS)
+
+bench-scale: $(VENV)/.installed-dev ## stores of 1 and 10 million tokens, SQLite and PostgreSQL side by side; ARGS='--sizes 1,10,30 --keep DIR'
+	$(BIN)/python bench/scale.py $(ARGS)
 
 build: $(VENV)/.installed-dev       ## the wheel and the source distribution
 	rm -rf dist

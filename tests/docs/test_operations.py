@@ -218,7 +218,7 @@ class Situation:
         self.before = {
             ("One machine", 1): lambda: self.make_api_tokens("recent"),
             ("Create the database", 0): self.begin_clients,
-            ("Move to PostgreSQL", 6): self.check_reads,
+            ("Move to PostgreSQL", 7): self.check_reads,
             ("Maintenance", 0): self.check_move,
             ("Upgrade without downtime", 0): self.begin_upgrade,
             ("Upgrade without downtime", 1): lambda: self.install_next_version(SERVERS[0]),
@@ -231,6 +231,7 @@ class Situation:
             ("The schema is newer than the program", 1): lambda: self.change_schema(-100),
             ("Instances were pruned by mistake", 4): self.check_pruned,
             ("Instances were pruned by mistake", 6): self.check_rescued,
+            ("The database is lost", 5): self.check_restored,
         }
 
     @property
@@ -319,6 +320,11 @@ class Situation:
 
     def check_pruned(self) -> None:
         assert "before-1\n" not in self.ask("instances list -o id --limit 0")
+
+    def check_restored(self) -> None:
+        """What was archived is there. The instances that were imported last may be missing."""
+        found = set(self.ask("instances list -o id --limit 0").split())
+        assert {f"before-{n}" for n in range(0, 40, 2)} <= found
 
     def check_rescued(self) -> None:
         found = set(self.ask("instances list -o id --limit 0").split())

@@ -23,6 +23,7 @@ from tokctl.store.sink import StoreSink
 pytestmark = pytest.mark.slow
 
 NOW = at(0)
+SELECTED = "document.querySelector('.elements > details.selected')?.open"
 
 
 class Demo:
@@ -109,6 +110,7 @@ def test_a_click_on_an_element_shows_its_tokens(browser, demo):
     selector = ".diagram a[aria-label^='Send Invoice']"
     browser.run("document.querySelector(arguments[0]).scrollIntoView({block: 'center'})", selector)
     browser.click(selector)
+    browser.wait_until(SELECTED)
     heights = browser.run("return [...document.querySelectorAll('.elements > details')].map((one) => one.offsetHeight)")
     assert sum(map(bool, heights)) == 1
     text = browser.text(".elements")
@@ -149,12 +151,12 @@ def test_a_row_of_the_overview_opens_the_details_of_an_instance(browser, demo):
     first = "#instance-rows tr:first-child"
     assert demo.failed_id in browser.text(first)
     browser.click(f"{first} td:nth-child(3)")
-    assert browser.run("return location.hash") == "#instance-1"
+    browser.wait_until("document.querySelector('#instance-1').open")
     details = browser.text("#instance-1")
     assert demo.failed_id in details
     assert "Send Invoice FAILED" in details
     browser.click("#instance-1 .story a")
-    assert browser.run("return document.querySelector('#instance-1 .elements > details.selected').open")
+    browser.wait_until("document.querySelector('#instance-1 .elements > details.selected')?.open")
     browser.fill(".filter[data-target=instance-rows] input[type=search]", demo.failed_id)
     assert browser.run("return document.querySelectorAll('#instance-rows tr:not([hidden])').length") == 1
     check_quiet(browser, demo.all)
@@ -189,6 +191,7 @@ def test_the_keyboard_reaches_everything(browser, demo):
     assert "Diagram of order-processing" in seen
     assert seen[-1].startswith("Send Invoice · serviceTask")
     browser.press("Enter")
+    browser.wait_until(SELECTED)
     assert browser.run("return document.activeElement.tagName") == "SUMMARY"
     assert "no retries left" in browser.text(".elements > details.selected")
     browser.press("Tab")
@@ -234,6 +237,10 @@ def test_print(browser, demo, tmp_path):
     browser.prefer(dark=True, media="print")
     assert browser.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert browser.run("return getComputedStyle(document.querySelector('nav')).display") == "none"
+    cut = (
+        "return [...document.querySelectorAll('.scroll, pre')].filter((one) => one.scrollHeight > one.clientHeight + 1)"
+    )
+    assert browser.run(f"{cut}.length") == 0
 
 
 def read_pdf(pdf: bytes, folder) -> str:
@@ -301,6 +308,7 @@ def test_an_instance_of_20_000_tokens(browser, tmp_path):
     assert "Step 7 FAILED 59s ago: disk full." in browser.text(".summary")
     began = time.perf_counter()
     browser.click(".story .FAILED a")
+    browser.wait_until(SELECTED)
     assert "disk full" in browser.text(".elements > details.selected")
     browser.fill(".filter[data-target=bars] input[type=search]", "failed")
     assert browser.run("return document.querySelectorAll('#bars tr:not([hidden])').length") == 1

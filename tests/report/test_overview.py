@@ -117,7 +117,7 @@ def test_figures_of_both_sides(two_sides):
     """Nothing of one side counts on the other."""
     facts = {row.name: (row.value, row.base) for row in list_facts(two_sides.body, two_sides.base.body, NOW)}
     assert facts["Instances"] == ("10", "11")
-    assert facts["With problems"] == ("0 (0%)", "0 (0%)")
+    assert facts["With problems"] == ("0 (0.0%)", "0 (0.0%)")
     assert facts["Median time of ended instances"] == ("15s", "2.4s")
     assert facts["Variants"] == ("1", "2")
     assert {group.completed for group in two_sides.body.performance.groups} == {10}

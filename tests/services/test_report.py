@@ -8,7 +8,14 @@ from support.builders import at, instance, token, tokens
 from tokctl.analysis.redaction import Redactor
 from tokctl.engines.file import FileEngine
 from tokctl.errors import NotFoundError
-from tokctl.services.report import MAX_TREE_LINES, InstanceReport, OverviewReport, ReportReader
+from tokctl.services.report import (
+    MAX_DETAIL_TOKENS,
+    MAX_DETAILS,
+    MAX_TREE_LINES,
+    InstanceReport,
+    OverviewReport,
+    ReportReader,
+)
 
 NOW = at(3600)
 
@@ -67,3 +74,27 @@ def test_the_tree_is_limited():
     ]
     body = read(make_engine(*several), ["i1"]).body
     assert (len(body.tree), body.has_more_tree) == (MAX_TREE_LINES, True)
+
+
+@pytest.mark.slow
+def test_the_details_are_limited():
+    """To some instances, the worst first, and to those that are not too large."""
+    names = [f"i{n:02}" for n in range(MAX_DETAILS + 2)]
+    several = [one for name in names for one in tokens(1, name)]
+    large = tokens(MAX_DETAIL_TOKENS, "large", state="FAILED")
+    body = read(make_engine(*several, *large), [*names, "large"]).body
+    assert body.statuses[0].instance.instance_id == "large"
+    assert [one.status.instance.instance_id for one in body.details] == ["large"]
+    failed = [token("f", "i99", state="FAILED", created_at=at(0))]
+    body = read(make_engine(*several, *failed), [*names, "i99"]).body
+    assert [one.status.instance.instance_id for one in body.details] == ["i99", *names[: MAX_DETAILS - 1]]
+
+
+def test_instances_of_the_base_are_read_once_and_apart():
+    engine = make_engine(*tokens(1, "i1"), *tokens(2, "i2"))
+    reader = ReportReader(engine, NOW, source=("a.json", "file"), redaction=Redactor(()), clock=lambda: NOW)
+    report = reader.read_instances(["i1"], base=("v1", ["i2", "missing"]))
+    assert [status.instance.instance_id for status in report.body.statuses] == ["i1"]
+    assert [status.instance.instance_id for status in report.base.body.statuses] == ["i2"]
+    assert [one.instance_id for one in report.unread] == ["missing"]
+    assert [(group.element_id, group.comparison.base.count) for group in report.base.groups] == [("task", 2)]

@@ -108,9 +108,14 @@ class Browser:
         if leaves:
             self.run("window.isLeft = true")
         self._post(f"/element/{element}/click")
+        if leaves:
+            self.wait_until("!window.isLeft && document.readyState === 'complete'")
+
+    def wait_until(self, condition: str) -> None:
+        """Wait until an expression is true in the page, which handles events a moment after they occur."""
         deadline = time.monotonic() + PATIENCE
-        while leaves and self.run("return window.isLeft || document.readyState !== 'complete'"):
-            assert time.monotonic() < deadline, f"{selector} does not lead to another page"
+        while not self.run(f"return {condition}"):
+            assert time.monotonic() < deadline, condition
             time.sleep(0.02)
 
     def fill(self, selector: str, text: str) -> None:

@@ -7,7 +7,11 @@ from itertools import pairwise
 
 from rich.cells import cell_len
 
-from tokctl.bpmn.parser import read_root
+from support.builders import at
+from tokctl.analysis.flow.critical_path import FlowAnalysis
+from tokctl.analysis.flow.model_activity import ModelActivity
+from tokctl.bpmn.graph import ProcessGraph
+from tokctl.bpmn.parser import read_definitions, read_root
 from tokctl.diagram.elements import read_elements
 from tokctl.diagram.text.boxes import Pen
 from tokctl.diagram.text.canvas import COUNT, FLOW, Glyphs
@@ -34,6 +38,14 @@ def draw(xml: str | bytes, width: int = 80, *, unicode: bool = True, **more) -> 
     """Draw the model in a document."""
     pen = Pen(Glyphs(unicode), str, lambda state: f"{state}:")
     return draw_text(read_elements(read_root(xml)), pen, width, **more)
+
+
+def find_activity(xml: str, tokens) -> ModelActivity:
+    """Return what tokens did on the model in a document."""
+    (definition,) = read_definitions(xml)
+    activity = ModelActivity(ProcessGraph(definition))
+    activity.add(FlowAnalysis(tokens, at(100)))
+    return activity
 
 
 def text_of(drawing: TextDrawing) -> str:

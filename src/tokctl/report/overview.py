@@ -259,7 +259,7 @@ def _measure(body: OverviewReport, now: datetime, named: Sequence[str]) -> dict[
     starts = [status.started_at for status in body.statuses if status.started_at is not None]
 
     def share(number: int) -> str:
-        return f"{number:,} ({number / total:.0%})" if total else f"{number:,}"
+        return f"{number:,} ({number / total:.1%})" if total else f"{number:,}"
 
     return {
         "Instances": f"{total:,}",

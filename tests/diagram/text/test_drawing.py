@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from support.builders import at, token
 from support.diagrams import document
-from support.drawn_text import check, draw, text_of
+from support.drawn_text import check, draw, find_activity, text_of
 from support.paths import MODELS
 from tokctl.bpmn.parser import read_root
 from tokctl.diagram.elements import FLOW_NODES, DiagramElement, read_elements
@@ -131,6 +132,17 @@ def test_deep_sub_processes_are_collapsed():
     drawing = draw(xml, 80)
     assert 10 < len(drawing.places) < 20
     assert "sub-process +" in text_of(drawing)
+
+
+def test_tokens_in_a_collapsed_sub_process_are_at_the_sub_process():
+    depth = 8
+    inner = "".join(f'<subProcess id="s{n}">' for n in range(depth)) + '<task id="a"/>' + "</subProcess>" * depth
+    xml = document(inner)
+    failed = token("t", element_id="a", state="FAILED", created_at=at(0), process_id="p", instance_id="i")
+    for width, place in ((40, "s4"), (80, "a")):
+        drawing = draw(xml, width, activity=find_activity(xml, [failed]))
+        assert text_of(drawing).count("FAILED:1") == 1
+        assert list(drawing.places)[-1] == place
 
 
 def test_only_one_process_is_drawn():

@@ -8,11 +8,7 @@ import pytest
 
 from support.builders import at, token
 from support.diagrams import document
-from support.drawn_text import draw, text_of
-from tokctl.analysis.flow.critical_path import FlowAnalysis
-from tokctl.analysis.flow.model_activity import ModelActivity
-from tokctl.bpmn.graph import ProcessGraph
-from tokctl.bpmn.parser import read_definitions
+from support.drawn_text import draw, find_activity, text_of
 
 IDS = "abcdefgh"
 
@@ -69,9 +65,6 @@ def test_live_tokens_and_visits_end_a_sequence():
         for n, one in enumerate("abcd")
     ]
     tokens.append(token("t4", element_id="e", created_at=at(4), state="FAILED", **about))
-    (definition,) = read_definitions(xml)
-    activity = ModelActivity(ProcessGraph(definition))
-    activity.add(FlowAnalysis(tokens, at(9)))
-    drawing = draw(xml, folded=True, activity=activity)
+    drawing = draw(xml, folded=True, activity=find_activity(xml, tokens))
     assert "e" not in "".join(sequences(drawing).values())
     assert "FAILED:1" in text_of(drawing)

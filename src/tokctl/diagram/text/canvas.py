@@ -151,21 +151,23 @@ class Canvas:
 
     def lines(self) -> Iterator[list[Span]]:
         """Yield the lines from the top, without what is blank at their ends."""
-        for y in range(self.height):
+        rows: list[list[int]] = [[] for _ in range(self.height)]
+        for x, y in self._texts.keys() | self._arms.keys():
+            rows[y].append(x)
+        for y, columns in enumerate(rows):
             spans: list[Span] = []
-            blanks = 0
-            for x in range(self.width):
+            end = 0
+            for x in sorted(columns):
                 text, role = self._sign(x, y)
                 if text == " " and not role:
-                    blanks += 1
                     continue
-                if blanks:
-                    spans.append(Span(" " * blanks, ""))
-                    blanks = 0
-                if spans and spans[-1].role == role:
+                if x > end:
+                    spans.append(Span(" " * (x - end), ""))
+                if x == end and spans and spans[-1].role == role:
                     spans[-1] = Span(spans[-1].text + text, role)
                 else:
                     spans.append(Span(text, role))
+                end = x + 1
             yield spans
 
     def _sign(self, x: int, y: int) -> Span:

@@ -10,6 +10,7 @@ from rich.cells import cell_len
 
 from tokctl.diagram.activity_marks import MarkedModel
 from tokctl.diagram.elements import DiagramElement
+from tokctl.diagram.layout import MAX_DEPTH
 from tokctl.diagram.levels import LevelElements
 from tokctl.diagram.text.boxes import Box, Pen, draw_box, make_box
 from tokctl.diagram.text.canvas import COUNT, DASHED, FLOW, HEAVY, PLAIN, ROLES, Canvas, Span
@@ -81,7 +82,8 @@ def draw_level(container: str, context: LevelContext, room: int, depth: int = 0)
 def is_expanded(one: DiagramElement, context: LevelContext, depth: int) -> bool:
     """Tell whether the elements of an activity are drawn, if ``depth`` sub-processes are around it."""
     room = context.width - BORDERS * (depth + 1)
-    return one.is_container and bool(context.children.get(one.id)) and room >= MIN_ROOM
+    has_elements = one.is_container and bool(context.children.get(one.id))
+    return has_elements and room >= MIN_ROOM and depth < MAX_DEPTH
 
 
 class _Arrangement:
@@ -198,7 +200,7 @@ class _LevelDrawing:
         places: dict[str, Place] = {}
         for key, (row, placed) in self.boxes.items():
             x, y, box = self.left + placed.x, self.row_tops[row], placed.box
-            draw_box(self.canvas, box, x, y, self.routes.count_arrivals(key, placed.x))
+            draw_box(self.canvas, box, x, y, self.routes.last_arrivals.get(key, placed.x) - placed.x)
             places[key] = Place(x, y, box.width, box.height)
             for event in box.events:
                 places[event.element.id] = Place(x, y + event.row, box.width, 1)

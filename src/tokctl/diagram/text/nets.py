@@ -64,8 +64,9 @@ class Routes:
     """The ports of nets, their lines in each region between rows, and their tracks.
 
     ``blanks`` are the regions that have a blank line above (True) or below their lines, for labels. Nets for which
-    there is no track are in ``omitted``. ``lines`` is the line of a net in a region, ``heights`` the
-    number of lines of each region. Columns count from the first box, those of tracks are negative.
+    there is no track are in ``omitted``. ``lines`` is the line of a net in a region, ``heights`` the number of lines of
+    each region, ``last_arrivals`` the last column at which a line arrives, by element. Columns count from the first
+    box; those of tracks are negative.
     """
 
     def __init__(
@@ -78,6 +79,9 @@ class Routes:
         self.ports: dict[int, list[Port]] = defaultdict(list)
         self.all_nets = list(nets)
         self._find_ports(rows)
+        self.last_arrivals: dict[str, int] = {}
+        for port in (port for ports in self.ports.values() for port in ports if not port.leaves):
+            self.last_arrivals[port.key] = max(port.x, self.last_arrivals.get(port.key, port.x))
         self.omitted: list[Net] = []
         self._find_tracks(max_tracks)
         self.nets = [(n, net) for n, net in enumerate(self.all_nets) if net not in self.omitted]
@@ -108,11 +112,6 @@ class Routes:
                 outermost = right + 2 * len(exits) - 2 + (right + 1) % 2
                 for k, (event, n) in enumerate(exits):
                     self.ports[n].append(Port(row + 1, outermost - 2 * k, leaves=True, key=event.element.id))
-
-    def count_arrivals(self, key: str, left: int) -> int:
-        """Return the cells from the left side of a box, at column ``left``, to the last line that arrives at it."""
-        columns = (one.x for ports in self.ports.values() for one in ports if one.key == key and not one.leaves)
-        return max(columns, default=left) - left
 
     def regions(self, n: int) -> range:
         """Return the regions between the first and the last one of a net."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -68,35 +68,33 @@ class Rows:
         self._arrange()
 
     def _arrange(self) -> None:
-        pending = [key for key in self.boxes if not self.waits[key]][::-1]
+        pending = dict.fromkeys([key for key in self.boxes if not self.waits[key]][::-1])
         key: str | None = None
         folded: str | None = None
         while pending or folded:
-            ready = set(pending)
-            direct = self._choose_next(key, ready) if key is not None and folded is None else None
+            direct = self._choose_next(key, pending) if key is not None and folded is None else None
             if direct is not None and not self._fits(direct.target, direct):
                 folded, direct = direct.target, None
-                pending.remove(folded)
-                ready.discard(folded)
+                del pending[folded]
             if direct is not None:
                 key = direct.target
-                pending.remove(key)
+                del pending[key]
             else:
                 side = next((one for one in reversed(pending) if self._is_side_branch(one)), None)
                 if side is not None:
                     key = side
-                    pending.remove(key)
+                    del pending[key]
                 elif folded is not None:
                     key, folded = folded, None
                 else:
-                    key = pending.pop()
+                    key, _ = pending.popitem()
             self._put(key, direct)
             for one in reversed(self.after[key]):
                 self.waits[one.target] -= 1
                 if not self.waits[one.target]:
-                    pending.append(one.target)
+                    pending[one.target] = None
 
-    def _choose_next(self, key: str, ready: set[str]) -> RoutedFlow | None:
+    def _choose_next(self, key: str, ready: Container[str]) -> RoutedFlow | None:
         """Return the flow along which the row continues: to the branch with more to come, else the first."""
         found = [one for one in self.after[key] if one.target in ready and not one.from_event]
         return min(found, key=lambda one: self._is_side_branch(one.target), default=None)

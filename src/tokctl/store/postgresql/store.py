@@ -15,11 +15,11 @@ from tokctl.store.postgresql.batch import PostgreSQLBatch
 from tokctl.store.postgresql.connection import QUERY_LIMIT_SECONDS, UnstorableError
 from tokctl.store.postgresql.database import PostgreSQLDatabase
 from tokctl.store.postgresql.migration import is_current, prepare, read_version
+from tokctl.store.postgresql.queries import PostgreSQLQueries
 from tokctl.store.protocol import Revisions
 from tokctl.store.sql.batch import SqlBatch
 from tokctl.store.sql.database import Row
 from tokctl.store.sql.dialect import SINGLE_ROWS
-from tokctl.store.sql.store import SqlStore
 
 if TYPE_CHECKING:
     from tokctl.engines.protocol import ChangeSignal
@@ -32,7 +32,7 @@ _OPENING = """SELECT kind, number FROM revision UNION ALL SELECT 'schema', schem
 """The revisions, and what has to be known of a store before it is used; also whether it is a copy (``FIND_COPY``)."""
 
 
-class PostgreSQLStore(SqlStore):
+class PostgreSQLStore(PostgreSQLQueries):
     """A store in a PostgreSQL database, or in one of its schemas (``search_path``)."""
 
     database: PostgreSQLDatabase

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
-from typing import Any
 
 import msgspec
 
@@ -15,10 +14,11 @@ from tokctl.model.tokens import NULL, Token
 from tokctl.store.protocol import WriteReport
 from tokctl.store.sql.database import Database
 from tokctl.store.sql.dialect import FAILED, FINAL, LIVE, Dialect
-from tokctl.store.sql.rows import INSTANCE_COLUMNS, instance_row
-from tokctl.store.sql.variables import replace_variables
+from tokctl.store.sql.rows import INSTANCE_COLUMNS
+from tokctl.store.sql.variables import insert_variables
 
 TOKENS_PER_CHUNK = 1000  # tokens between two counts of changes
+INSTANCES_PER_CHUNK = 500
 MAX_CACHED_INSTANCES = 50_000  # instances that a transaction keeps in memory
 
 
@@ -35,24 +35,40 @@ def update_conflict(
         AND ({", ".join(f"{table}.{column}" for column in columns)}) {dialect.differs} ({", ".join(values.values())})"""
 
 
+def write_instances_statement(dialect: Dialect, source: str) -> str:
+    """Return the statement that writes instances from a source; it returns the ids and pks of those that changed."""
+    conflict = update_conflict(
+        dialect, "instance", "instance_id", INSTANCE_COLUMNS, new="coalesce(excluded.{c}, instance.{c})"
+    )
+    return f"INSERT INTO instance ({', '.join(INSTANCE_COLUMNS)}) {source} {conflict} RETURNING instance_id, pk"
+
+
 _PUT_DEFINITION = """INSERT INTO definition (process_id, version, document) VALUES (?, ?, ?)
     ON CONFLICT (process_id, version) DO UPDATE SET document = excluded.document
     WHERE definition.document != excluded.document"""
 
-# The same rules as model.instance_status.derive_status, over the tokens of every instance that was touched.
-_LAST_FINISHED = f"""(SELECT {{}} FROM token WHERE token.instance = instance.pk AND state IN ({FINAL})
-    ORDER BY finished_at DESC NULLS LAST, state = 'COMPLETED' DESC, state DESC LIMIT 1)"""
-_TOTALS = f"""
-    UPDATE instance SET (total_tokens, live_tokens, failed_tokens, first_at, last_at) =
-        (SELECT count(*), count(*) FILTER (WHERE {LIVE}), count(*) FILTER (WHERE {FAILED}), min(created_at),
-            max(coalesce(updated_at, created_at))
-         FROM token WHERE token.instance = instance.pk)"""
-_STATUS = f"""
+_UNKNOWN = -(1 << 61)
+"""Stands for an unknown time of an end: before all others."""
+
+# The same rules as model.instance_status.derive_status, in one pass over the tokens of an instance. ``last`` is twice
+# the time of the last end, and one more if a token COMPLETED then.
+_UPDATE_TOTALS = f"""
     UPDATE instance SET
         revision = (SELECT number FROM revision WHERE kind = 'process'),
-        derived_status = CASE WHEN live_tokens > failed_tokens THEN 'ACTIVE' WHEN live_tokens > 0 THEN 'FAILED'
-            ELSE {_LAST_FINISHED.format("state")} END,
-        end_at = CASE WHEN live_tokens > 0 THEN NULL ELSE {_LAST_FINISHED.format("finished_at")} END"""
+        (total_tokens, live_tokens, failed_tokens, first_at, last_at, derived_status, end_at) = (
+            SELECT total, live, failed, first_at, last_at,
+                CASE WHEN live > failed THEN 'ACTIVE' WHEN live > 0 THEN 'FAILED'
+                    WHEN last & 1 = 1 THEN 'COMPLETED' WHEN last & 1 = 0 THEN 'CANCELLED' END,
+                CASE WHEN live = 0 THEN nullif(last >> 1, {_UNKNOWN}) END
+            FROM (
+                SELECT count(*) AS total, count(*) FILTER (WHERE {LIVE}) AS live,
+                    count(*) FILTER (WHERE {FAILED}) AS failed,
+                    min(created_at) AS first_at, max(coalesce(updated_at, created_at)) AS last_at,
+                    max(coalesce(finished_at, {_UNKNOWN}) * 2 + CASE WHEN state = 'COMPLETED' THEN 1 ELSE 0 END)
+                        FILTER (WHERE state IN ({FINAL})) AS last
+                FROM token WHERE token.instance = {{instance}}
+            ) AS totals
+        )"""
 
 
 class SqlBatch(ABC):
@@ -64,11 +80,15 @@ class SqlBatch(ABC):
         self.pks: dict[str, int] = {}
         self.touched: set[int] = set()
         self.has_spilled = False
-        row = f"({', '.join(INSTANCE_COLUMNS)}) VALUES ({', '.join('?' * len(INSTANCE_COLUMNS))})"
-        conflict = update_conflict(
-            database.dialect, "instance", "instance_id", INSTANCE_COLUMNS, new="coalesce(excluded.{c}, instance.{c})"
-        )
-        self._put_instance = f"INSERT INTO instance {row} {conflict} RETURNING pk"
+        self._instances: dict[str, Instance] = {}
+
+    @abstractmethod
+    def write_instances(self, instances: Sequence[Instance]) -> dict[str, int]:
+        """Write different instances, in order; returns the ids and pks of those that are new or changed."""
+
+    @abstractmethod
+    def delete_variables(self, pks: Collection[int]) -> None:
+        """Delete the variables of instances that can be searched by."""
 
     @abstractmethod
     def write_tokens(self, tokens: Sequence[tuple[int, Token]]) -> tuple[int, int]:
@@ -83,7 +103,7 @@ class SqlBatch(ABC):
 
     @abstractmethod
     def update_touched(self, statement: str) -> None:
-        """Run an UPDATE of the table ``instance`` for the instances that were touched."""
+        """Run an UPDATE of the instances that were touched; ``{instance}`` stands for the pk of each."""
 
     def put_definition(self, definition: Definition) -> None:
         document = msgspec.json.encode(definition).decode()
@@ -91,17 +111,29 @@ class SqlBatch(ABC):
         self.report.definitions += self.database.execute(_PUT_DEFINITION, values)
 
     def put(self, instance: Instance, tokens: Iterable[Token] = ()) -> None:
-        for (pk,) in self.database.fetch(self._put_instance, instance_row(instance)):  # none if it is unchanged
-            self.report.instances += 1
-            self.pks[instance.instance_id] = pk
-            self.touched.add(pk)
-            if instance.variables != NULL:
-                replace_variables(self.database, pk, instance.variables)
+        if instance.instance_id in self._instances or len(self._instances) == INSTANCES_PER_CHUNK:
+            self._write_instances()
+        self._instances[instance.instance_id] = instance
         self.put_tokens(tokens)
+
+    def _write_instances(self) -> None:
+        """Write the instances that were put."""
+        if not self._instances:
+            return
+        written, self._instances = self._instances, {}
+        changed = self.write_instances([*written.values()])
+        self.report.instances += len(changed)
+        self.pks |= changed
+        self.touched.update(changed.values())
+        several = ((pk, written[instance_id].variables) for instance_id, pk in changed.items())
+        with_variables = {pk: variables for pk, variables in several if variables != NULL}
+        self.delete_variables(with_variables.keys())
+        insert_variables(self.database, with_variables.items())
 
     def put_tokens(self, tokens: Iterable[Token]) -> None:
         tokens = iter(tokens)
         while chunk := list(islice(tokens, TOKENS_PER_CHUNK)):
+            self._write_instances()
             self._note_instances(dict.fromkeys(token.instance_id for token in chunk))
             rows = [(self.pks[token.instance_id], token) for token in chunk]
             added, changed = self.write_tokens(rows)
@@ -122,21 +154,21 @@ class SqlBatch(ABC):
             self.add_instances(unknown)
 
     def finish(self) -> None:
-        """Update the columns that are derived from tokens."""
+        """Write the rest, and update the columns that are derived from tokens."""
+        self._write_instances()
         if self.has_spilled:
             self._spill_touched()
         if self.has_spilled or self.touched or self.report.definitions:
             self.database.increment_revision("process")
         if self.has_spilled or self.touched:
-            self.update_touched(_TOTALS)
-            self.update_touched(_STATUS)
+            self.update_touched(_UPDATE_TOTALS)
         if self.has_spilled:
             self.database.execute("DROP TABLE touched")
 
     def _spill_touched(self) -> None:
         """Move the pks of touched instances to a table: an input may have millions of them."""
         self.database.execute("CREATE TEMP TABLE IF NOT EXISTS touched (pk BIGINT PRIMARY KEY)")
-        rows: list[Any] = [(pk,) for pk in self.touched]
-        self.database.execute_many("INSERT INTO touched VALUES (?) ON CONFLICT DO NOTHING", rows)
+        rows = [(pk,) for pk in self.touched]
+        self.database.insert_missing("touched", ("pk",), rows)
         self.touched.clear()
         self.has_spilled = True

@@ -48,8 +48,11 @@ class Conditions:
     def _matches(self, column: str, globs: Iterable[str]) -> list[tuple[str, Any]]:
         return [(self.dialect.matches.format(column), self.dialect.pattern(glob)) for glob in globs]
 
-    def tokens(self, instance: int | None, where: TokenFilter) -> SqlCondition:
-        """Return a filter of an instance's tokens as SQL; None: of the tokens of all instances."""
+    def tokens(self, instance: int | None, where: TokenFilter, *, by_totals: bool = True) -> SqlCondition:
+        """Return a filter of an instance's tokens as SQL; None: of the tokens of all instances.
+
+        ``by_totals``: let the totals of instances tell which of them have no token in the period.
+        """
         sql = SqlCondition()
         if instance is not None:
             sql.add("instance = ?", instance)
@@ -59,7 +62,7 @@ class Conditions:
             sql.any_of([("state = ?", state) for state in where.states])
             if asks_for_live(where):
                 sql.add(LIVE)
-            elif instance is None:
+            elif instance is None and by_totals:
                 _add_instances_of_period(sql, where)
         if not where.include_completed:
             sql.add("state != 'COMPLETED'")

@@ -43,6 +43,12 @@ class Database(ABC):
     def execute_many(self, sql: str, several: Iterable[Values]) -> None:
         """Run a statement with several rows of values."""
 
+    def insert_missing(self, table: str, columns: Sequence[str], rows: Sequence[Values]) -> None:
+        """Insert those of several rows that are not in a table."""
+        places = ", ".join("?" * len(columns))
+        statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places}) ON CONFLICT DO NOTHING"
+        self.execute_many(statement, rows)
+
     @abstractmethod
     def transaction(self, kind: Kind, *, keep: bool = True) -> AbstractContextManager[None]:
         """Begin a transaction, when the last one of its kind has ended. It is rolled back after an error.

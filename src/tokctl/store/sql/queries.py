@@ -295,21 +295,28 @@ class TokenQueries(InstanceQueries):
             sql.add("last_at >= ?", to_micros(where.since))
         if where.until is not None:
             sql.add("first_at < ?", to_micros(where.until))
-        rows = self.query(f"SELECT pk, instance_id, process_id, version FROM instance{sql} ORDER BY pk", sql.values)
+        columns, wanted = READ_STAY, SqlCondition()
+        if where != ALL_TOKENS:
+            wanted = self.conditions.tokens(None, where, by_totals=False)
+            columns = f"{columns}, {' AND '.join(wanted.parts)}"
+        return self._visit_batches(sql, columns, wanted.values)
+
+    def _visit_batches(
+        self, instances: SqlCondition, columns: str, values: Values
+    ) -> Iterator[tuple[Instance, Iterator[VisitBatch]]]:
+        """Yield each instance that meets a condition, with these columns of its tokens in batches."""
+        rows = self.query(
+            f"SELECT pk, instance_id, process_id, version FROM instance{instances} ORDER BY pk", instances.values
+        )
         for pk, instance_id, process_id, version in rows:
             instance = Instance(instance_id=instance_id, process_id=process_id, version=version)
-            yield instance, self._visit_batches(pk, where)
+            yield instance, self._visit_batches_of(pk, columns, values)
 
-    def _visit_batches(self, pk: int, where: TokenFilter) -> Iterator[VisitBatch]:
+    def _visit_batches_of(self, pk: int, columns: str, values: Values) -> Iterator[VisitBatch]:
         from tokctl.analysis.performance.visits import BATCH_SIZE, VisitBatch
 
-        columns, values = READ_STAY, [pk]
-        if where != ALL_TOKENS:
-            wanted = self.conditions.tokens(pk, where)
-            columns, values = f"{columns}, {' AND '.join(wanted.parts)}", [*wanted.values, pk]
-        for chunk in self.database.chunks(
-            f"SELECT {columns} FROM token WHERE instance = ? ORDER BY created_at NULLS FIRST, pk", values, BATCH_SIZE
-        ):
+        query = f"SELECT {columns} FROM token WHERE instance = ? ORDER BY created_at NULLS FIRST, pk"
+        for chunk in self.database.chunks(query, [*values, pk], BATCH_SIZE):
             yield VisitBatch(*zip(*chunk, strict=True))
 
     def count_tokens(self, instance_id: str | None, where: TokenFilter) -> int:

@@ -15,21 +15,14 @@ from tokctl.model.variables import VariableCondition, searchable_variables
 from tokctl.store.sql.database import Database, Row
 from tokctl.store.sql.dialect import Dialect
 
-_INSERT = "INSERT INTO variable (name, value, instance) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _WILDCARD = re.compile(r"[*?\[]")
 MAX_CHARACTER = "\U0010ffff"  # behind every other character: the end of a range of prefixes
-
-
-def replace_variables(database: Database, pk: int, variables: Raw) -> None:
-    """Write the variables of an instance and replace the previous ones."""
-    database.execute("DELETE FROM variable WHERE instance = ?", (pk,))
-    insert_variables(database, [(pk, variables)])
 
 
 def insert_variables(database: Database, instances: Iterable[tuple[int, Raw]]) -> None:
     """Write the variables of instances that have none yet."""
     rows = [(*row, pk) for pk, variables in instances for row in _rows(database.dialect, variables)]
-    database.execute_many(_INSERT, rows)
+    database.insert_missing("variable", ("name", "value", "instance"), rows)
 
 
 def find_stale_variables(database: Database) -> Iterator[str]:

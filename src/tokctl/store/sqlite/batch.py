@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from itertools import chain
 
+from tokctl.model.instances import Instance
 from tokctl.model.tokens import Token, decode_context
-from tokctl.store.sql.batch import SqlBatch, update_conflict
-from tokctl.store.sql.rows import TOKEN_COLUMNS, token_row
+from tokctl.store.sql.batch import SqlBatch, update_conflict, write_instances_statement
+from tokctl.store.sql.rows import INSTANCE_COLUMNS, TOKEN_COLUMNS, instance_row, token_row
 from tokctl.store.sqlite.database import SQLiteDatabase
 from tokctl.store.sqlite.dialect import SQLITE
 
 ROWS_PER_STATEMENT = 50  # tokens a statement: a quarter faster than one by one
 
 COLUMNS = ("instance", *TOKEN_COLUMNS)
+_WRITE_INSTANCE = write_instances_statement(SQLITE, f"VALUES ({', '.join('?' * len(INSTANCE_COLUMNS))})")
 INSERT_TOKENS = f"INSERT INTO token ({', '.join(COLUMNS)})"
 
 
@@ -30,6 +32,15 @@ class SQLiteBatch(SqlBatch):
         self._put_token, self._put_tokens = (
             f"{INSERT_TOKENS} VALUES {', '.join([row] * rows)} {self.on_conflict}" for rows in (1, ROWS_PER_STATEMENT)
         )
+
+    def write_instances(self, instances: Sequence[Instance]) -> dict[str, int]:
+        changed: dict[str, int] = {}
+        for instance in instances:
+            changed.update(self.database.fetch(_WRITE_INSTANCE, instance_row(instance)))
+        return changed
+
+    def delete_variables(self, pks: Collection[int]) -> None:
+        self.database.execute_many("DELETE FROM variable WHERE instance = ?", [(pk,) for pk in pks])
 
     def write_tokens(self, tokens: Sequence[tuple[int, Token]]) -> tuple[int, int]:
         connection = self.database.connection
@@ -57,6 +68,7 @@ class SQLiteBatch(SqlBatch):
             self.pks[instance_id] = pk
 
     def update_touched(self, statement: str) -> None:
+        statement = statement.format(instance="instance.pk")
         if self.has_spilled:
             self.database.execute(f"{statement} WHERE pk IN (SELECT pk FROM touched)")
         else:

@@ -278,7 +278,7 @@ LINES = [
     token_json(token("a", "i1", process_id="p")),
     token_json(token("b", "i2", process_id="q", created_at=at(1), child_tokens=("c",))),
     '{"token_id": "c", "element_id": "e", "state": "ACTIVE"}',
-    '{"token_id": "d", "instance_id": "i3", "element_id": "e", "state": "done", "created_at": "2025-01-11T10:00:00+01:00"}',
+    '{"token_id": "d", "instance_id": "i", "element_id": "e", "state": "x", "created_at": "2025-01-11T10:00:00+01:00"}',
     '{"token_id": "e", "instance_id": "i3", "element_id": "e", "state": "ACTIVE", "zone": 7}',
     '{"token_id": "f", "instance_id": "i3", "element_id": "e", "state": "ACTIVE", "(undocumented)": {}}',
     '{"token_id": "", "instance_id": "i3", "element_id": "e", "state": "ACTIVE"}',
@@ -294,9 +294,10 @@ def test_lines_are_read_alike_together_and_one_by_one(lines, single, end):
     data = "\n".join([LINES[0], *lines]) + end
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "_SINGLE_READS_AFTER_FAILURE", single)
-        together = read(data, instance_id="i0")
+        patch.setattr(reader, "BATCH_CHARACTERS", 250)
+        together = read(data, size=50, instance_id="i0")
         patch.setattr(reader._StreamReader, "_decode_tokens", lambda *_: None)
-        assert together == read(data, instance_id="i0")
+        assert together == read(data, size=50, instance_id="i0")
 
 
 def test_a_number_that_is_cut_in_two():

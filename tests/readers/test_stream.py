@@ -280,7 +280,7 @@ LINES = [
     '{"token_id": "c", "element_id": "e", "state": "ACTIVE"}',
     '{"token_id": "d", "instance_id": "i", "element_id": "e", "state": "x", "created_at": "2025-01-11T10:00:00+01:00"}',
     '{"token_id": "e", "instance_id": "i3", "element_id": "e", "state": "ACTIVE", "zone": 7}',
-    '{"token_id": "f", "instance_id": "i3", "element_id": "e", "state": "ACTIVE", "(undocumented)": {}}',
+    '{"token_id": "f", "instance_id": "i3", "element_id": "e", "state": "ACTIVE", "(undocumented)": {"x": 1}}',
     '{"token_id": "", "instance_id": "i3", "element_id": "e", "state": "ACTIVE"}',
     '{"instance_id": "i4", "process_id": "p", "status": "ACTIVE"}',
     '{"token_id": ',

@@ -18,6 +18,7 @@ from support.paths import FIXTURES
 NOW = datetime(2025, 1, 11, 10, 40, tzinfo=UTC)
 ENVIRONMENT = (
     "TOKCTL_STORE",
+    "TOKCTL_STORE_CREDENTIAL",
     "TOKCTL_SERVER",
     "TOKCTL_CONTEXT",
     "TOKCTL_OUTPUT",
@@ -49,6 +50,7 @@ ENVIRONMENT = (
     "NO_COLOR",
     "FORCE_COLOR",
     "COLUMNS",
+    "LINES",
     "TERM",
     "PYTHONIOENCODING",
 )

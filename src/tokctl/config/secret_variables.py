@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 
 from tokctl.config.file import read_configuration
-from tokctl.config.settings import API_KEY, VARIABLES
+from tokctl.config.settings import API_KEY, STORE_CREDENTIAL, VARIABLES
 from tokctl.errors import TokctlError
 
 PEPPER = "TOKCTL_PEPPER"
@@ -20,7 +20,7 @@ def without_secrets(environ: Mapping[str, str], keep: Collection[str] = ()) -> d
 
 def _credential_variables(environ: Mapping[str, str]) -> Iterator[str]:
     """Yield the names of variables that are set as the source of a credential: ``env:NAME``."""
-    places = [environ.get(VARIABLES["credential"])]
+    places = [environ.get(VARIABLES["credential"]), environ.get(STORE_CREDENTIAL)]
     with suppress(TokctlError):  # an invalid configuration is reported where it is used
         configuration = read_configuration(environ)
         for name in configuration.contexts:

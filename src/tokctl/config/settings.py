@@ -33,6 +33,8 @@ VARIABLES = {
 """The environment variable of each field. An empty one counts as unset."""
 API_KEY = "TOKCTL_API_KEY"
 """The variable with the secret itself; overrides ``TOKCTL_CREDENTIAL``. A context's own credential overrides both."""
+STORE_CREDENTIAL = "TOKCTL_STORE_CREDENTIAL"
+"""The variable that names the source of the password of a store in a database. A context's own overrides it."""
 
 CONNECTION = ("engine_kind", "credential", "ca_file", "insecure", "timeout", "connect_timeout", "rate")
 """The fields of a context that apply to its own server only."""

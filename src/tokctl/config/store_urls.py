@@ -20,6 +20,6 @@ def refuse_password(store: str) -> str:
         if any(":" in user for user in users) or not names.isdisjoint(_SECRET_PARAMETERS):
             raise UsageError(
                 "the URL of the store contains a password, which others can see.",
-                "Remove it; set PGPASSWORD, or add it to ~/.pgpass or to a service file.",
+                "Remove it, and save it with 'tokctl auth login --store URL', in PGPASSWORD or in ~/.pgpass.",
             )
     return store

@@ -45,7 +45,7 @@ def _own_environment(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("place", "password", "code", "said"),
     [
-        ("joe@{address}/tests", None, 6, "requires a password, and none is set. Set PGPASSWORD"),
+        ("joe@{address}/tests", None, 6, "requires a password, and none is set. Save it with"),
         ("joe@{address}/tests", "wrong-one", 6, 'password authentication failed for user "joe"'),
         ("joe@{address}/none", PASSWORD, 6, 'database "none" does not exist'),
         ("nobody@{address}/tests", "wrong-one", 6, "authentication failed"),

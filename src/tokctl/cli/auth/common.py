@@ -10,6 +10,8 @@ from tokctl.api_tokens.vaults.credentials import resolve_connection, server_acco
 from tokctl.api_tokens.vaults.keyring import Keyring
 from tokctl.cli.app import App
 
+DATABASE_PREFIX = "postgresql:"
+
 if TYPE_CHECKING:
     from tokctl.client import Connection
 
@@ -18,6 +20,20 @@ def open_keyring(app: App, *, registry: bool) -> tuple[Connection, Keyring]:
     """Return how to reach the server of processes or of API tokens, and its entry in the keyring. Raises UsageError."""
     connection = resolve_connection(app.settings, registry=registry)
     return connection, Keyring(server_account_name(connection.url))
+
+
+def find_database(app: App) -> str | None:
+    """Return the URL of the store that the line, the environment or a context names, if a database server has it."""
+    settings = app.settings
+    is_store = settings.kind == "store" and settings.store is not None and settings.store.startswith(DATABASE_PREFIX)
+    return settings.store if is_store else None
+
+
+def open_store_keyring(url: str) -> Keyring:
+    """Return the entry of a store in the keyring. Raises UsageError: its URL is invalid, or a package is missing."""
+    from tokctl.store.postgresql import account_name
+
+    return Keyring(account_name(url))
 
 
 def with_secret(connection: Connection, secret: str | None) -> Connection:

@@ -9,7 +9,7 @@ import typer
 from tokctl.api_tokens.vaults.credentials import jwt_expiry
 from tokctl.cli import options as opt
 from tokctl.cli.app import App, command
-from tokctl.cli.auth.common import open_keyring, with_secret
+from tokctl.cli.auth.common import find_database, open_keyring, open_store_keyring, with_secret
 from tokctl.cli.prompts import ask_password, ask_secret
 from tokctl.documents.setup import StoredCredential
 from tokctl.errors import InputError, NotAllowedError, UsageError
@@ -51,7 +51,13 @@ def login(
 
     Type the secret or the password at the prompt, or pass it on stdin. It is never shown. Without a keyring, use
     TOKCTL_API_KEY, or set the credential of a context to env:NAME, file:PATH or command:WORDS.
+
+    With a store in PostgreSQL, save the password of its database.
     """
+    if not registry and (url := find_database(app)) is not None:
+        if email is not None or user is not None:
+            raise UsageError("--email and --user do not apply to a store.", "The user is in its URL.")
+        return _log_in_to_store(url, stdin=stdin, verify=verify)
     connection, keyring = open_keyring(app, registry=registry)
     keyring.probe()  # before anybody types, and before a server makes a token that would be lost
     if user is not None:
@@ -85,6 +91,23 @@ def login(
             server=keyring.account, stored="keyring", accepted=verdict.accepted, expires_at=format_time(expires)
         ),
         title=(Cell(f"Saved the credential for {keyring.account} in the keyring.{until}"),),
+    )
+
+
+def _log_in_to_store(url: str, *, stdin: bool, verify: bool) -> Detail:
+    from tokctl.store.postgresql import check_password
+
+    keyring = open_store_keyring(url)
+    keyring.probe()
+    password = ask_password(f"Password for {keyring.account}", stdin=stdin)
+    is_checked = verify and check_password(url, password)
+    keyring.write(password)
+    return Detail(
+        ident=keyring.account,
+        document=StoredCredential(
+            server=keyring.account, stored="keyring", accepted=is_checked or None, expires_at=None
+        ),
+        title=(Cell(f"Saved the password for {keyring.account} in the keyring."),),
     )
 
 
@@ -136,11 +159,12 @@ def _find_override(app: App, *, registry: bool) -> str:
 
 app = command(
     login,
-    shared_options=(*opt.SERVER, *opt.OUTPUT),
+    shared_options=(*opt.STORE, *opt.SERVER, *opt.OUTPUT),
     examples=(
         "tokctl auth login --server https://engine.example:27555",
         "pass show engine | tokctl auth login --context prod --stdin",
         "tokctl auth login --email me@example.org",
         "tokctl auth login --server http://operaton.example:8080 --user demo",
+        "tokctl auth login --store postgresql://tokctl_server@db.example/tokctl",
     ),
 )

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from tokctl.cli import options as opt
 from tokctl.cli.app import App, command
-from tokctl.cli.auth.common import open_keyring
+from tokctl.cli.auth.common import find_database, open_keyring, open_store_keyring
 from tokctl.documents.setup import RemovedCredential
 from tokctl.errors import NotFoundError
 from tokctl.render.result import Cell, Detail
 
 
 def logout(app: App, registry: opt.Registry = False) -> Detail:
-    """Remove the credential for a server from the keyring.
+    """Remove the credential for a server, or for a store in PostgreSQL, from the keyring.
 
     The server still accepts the credential. If it may be leaked, revoke it on the server.
     """
-    _, keyring = open_keyring(app, registry=registry)
+    url = None if registry else find_database(app)
+    keyring = open_keyring(app, registry=registry)[1] if url is None else open_store_keyring(url)
     if not keyring.remove():
         raise NotFoundError(f"the keyring has no credential for {keyring.account}.", "See 'tokctl auth status'.")
     return Detail(
@@ -27,6 +28,6 @@ def logout(app: App, registry: opt.Registry = False) -> Detail:
 
 app = command(
     logout,
-    shared_options=(*opt.SERVER, *opt.OUTPUT),
+    shared_options=(*opt.STORE, *opt.SERVER, *opt.OUTPUT),
     examples=("tokctl auth logout", "tokctl auth logout --server https://engine.example:27555"),
 )

@@ -31,6 +31,24 @@ def schema_versions(location: str) -> tuple[int, int]:
         return check_version(database), SCHEMA_VERSION
 
 
+def account_name(url: str) -> str:
+    """Return the name of a store in the keyring, from its URL. Raises UsageError: the URL is invalid."""
+    _require_psycopg()
+    from tokctl.store.postgresql.connection import locate
+    from tokctl.store.postgresql.passwords import account_name
+
+    return account_name(locate(url))
+
+
+def check_password(url: str, password: str) -> bool:
+    """Connect to the database of a store with a password; returns whether it asked for one. Raises StoreError."""
+    _require_psycopg()
+    from tokctl.store.postgresql.connection import connect
+
+    with connect(url, password) as connection:
+        return bool(connection.pgconn.used_password)
+
+
 def _require_psycopg() -> None:
     try:
         import psycopg  # noqa: F401 - the extra

@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tokctl.errors import StoreError, UnreachableStoreError, UsageError, WrongStoreError
 from tokctl.store.postgresql.liveness import KEEPALIVES, WatchedConnection, watch
+from tokctl.store.postgresql.passwords import find_password, find_saved_password, forget_passwords
 from tokctl.verbose_log import trace
 
 logging.getLogger("psycopg").addHandler(logging.NullHandler())  # its warnings are our errors
@@ -36,33 +37,59 @@ class UnstorableError(UsageError):
     """A value cannot be stored: PostgreSQL has no character NUL."""
 
 
-def connect(url: str) -> psycopg.Connection:
+def connect(url: str, password: str | None = None) -> psycopg.Connection:
     """Connect as the URL says, and the variables and files of libpq: PGPASSWORD, ~/.pgpass, services.
+
+    The password is, in this order: the given one, that of the credential that the user has set, what libpq finds, and
+    that in the keyring.
 
     Raises:
         UsageError: the URL is invalid.
         UnreachableStoreError: there is no server, or no trusted connection to it.
         StoreError: the server refuses the connection.
     """
+    location = locate(url)
     try:
-        location, own = describe(url), {"client_encoding": "UTF8", "fallback_application_name": "tokctl"}
+        own = {"client_encoding": "UTF8", "fallback_application_name": "tokctl"}
         if "connect_timeout" not in conninfo_to_dict(url) and not os.environ.get("PGCONNECT_TIMEOUT"):
             own["connect_timeout"] = str(CONNECT_TIMEOUT_SECONDS)
         given = conninfo_to_dict(url)
         own |= {name: value for name, value in KEEPALIVES.items() if name not in given}
         trace("the store %s: connecting", location)
-        connection = WatchedConnection.connect(
-            make_conninfo(url, **own), autocommit=True, cursor_factory=psycopg.RawCursor
-        )
+        connection = _connect(url, location, own, find_password(url, location) if password is None else password)
     except psycopg.ProgrammingError as error:
-        raise UsageError(
-            f"the URL of the store is invalid: {_one_line(error)}.",
-            "Use postgresql://USER@HOST:PORT/DATABASE.",
-        ) from None
+        raise _invalid_url(error) from None
     except psycopg.OperationalError as error:
+        forget_passwords()
         raise _connection_error(error, location) from error
     watch(connection)
     return connection
+
+
+def _connect(url: str, location: str, own: dict[str, str], password: str | None) -> WatchedConnection:
+    try:
+        given = own if password is None else own | {"password": password}
+        return WatchedConnection.connect(make_conninfo(url, **given), autocommit=True, cursor_factory=psycopg.RawCursor)
+    except psycopg.OperationalError as error:
+        needs_password = error.pgconn is not None and error.pgconn.needs_password
+        saved = find_saved_password(location) if password is None and needs_password else None
+        if saved is None:
+            raise
+    return _connect(url, location, own, saved)
+
+
+def locate(url: str) -> str:
+    """Return what ``describe`` returns. Raises UsageError: the URL is invalid."""
+    try:
+        return describe(url)
+    except psycopg.ProgrammingError as error:
+        raise _invalid_url(error) from None
+
+
+def _invalid_url(error: psycopg.Error) -> UsageError:
+    return UsageError(
+        f"the URL of the store is invalid: {_one_line(error)}.", "Use postgresql://USER@HOST:PORT/DATABASE."
+    )
 
 
 def describe(url: str) -> str:
@@ -77,7 +104,8 @@ def _connection_error(error: psycopg.OperationalError, location: str) -> StoreEr
     pgconn = error.pgconn
     if pgconn is not None and pgconn.needs_password:
         return StoreError(
-            f"the store {location} requires a password, and none is set.", "Set PGPASSWORD, or add it to ~/.pgpass."
+            f"the store {location} requires a password, and none is set.",
+            "Save it with 'tokctl auth login --store URL', or set PGPASSWORD.",
         )
     if refused := _FATAL.search(str(error)):
         message = refused[1].strip()
@@ -105,6 +133,8 @@ def translate_errors(location: str) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None  # older versions of psycopg hide it if the connection is lost
         raise _convert(error, location) from error
     except UnicodeEncodeError as error:
         raise StoreError(f"the store {location} cannot store a text: {error.reason}.") from None

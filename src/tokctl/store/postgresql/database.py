@@ -69,6 +69,7 @@ class PostgreSQLDatabase(Database):
         self.is_pooled = False
         self._notifications: Notifications | None = None
         self._cursors = count()
+        self._ended_cursors: list[str] = []
         self._moment = 0  # counts the transactions: a cursor ends with its own
         self.lock_timeout_ms = LOCK_TIMEOUT_SECONDS * 1000
         self.query_limit_ms = 0
@@ -120,9 +121,13 @@ class PostgreSQLDatabase(Database):
 
     def close(self) -> None:
         """Close the connection."""
-        self._moment += 1
+        self._end_moment()
         with suppress(psycopg.Error):
             self.connection.close()
+
+    def _end_moment(self) -> None:
+        self._moment += 1
+        self._ended_cursors.clear()
 
     def listen(self) -> Notifications | None:
         """Return what tells of changes since ``begin``; None if a pooler does not pass it on. Raises StoreError."""
@@ -143,7 +148,7 @@ class PostgreSQLDatabase(Database):
         The lock keeps the partitions whose instances the moment shows: they are removed by dropping tables.
         """
         with translate_errors(self.location):
-            self._moment += 1
+            self._end_moment()
             end = "COMMIT;" if self.is_in_transaction else ""
             if self._notifications is not None:
                 self._notifications.is_set = False
@@ -161,7 +166,7 @@ class PostgreSQLDatabase(Database):
 
     def end(self) -> None:
         """End the transaction of ``begin``, if there is one."""
-        self._moment += 1
+        self._end_moment()
         with suppress(psycopg.Error):  # the next begin reports it
             if self.is_in_transaction:
                 self.connection.execute("COMMIT")
@@ -177,22 +182,28 @@ class PostgreSQLDatabase(Database):
             return
         name, moment = f"rows_{next(self._cursors)}", self._moment
         with translate_errors(self.location):
-            self._execute(f"DECLARE {name} NO SCROLL CURSOR FOR {sql}", values)
+            chunk = self._open_cursor(name, sql, values, size)
             try:
-                while chunk := self.connection.execute(f"FETCH {size} FROM {name}").fetchall():
+                while chunk:
                     yield chunk
                     if len(chunk) < size:
                         return
                     if self._moment != moment:
                         raise StoreError("the moment of a result has passed: it cannot be read further.")
+                    chunk = self.connection.execute(f"FETCH {size} FROM {name}").fetchall()
             finally:
                 if self._moment == moment:  # otherwise it has ended with its transaction
-                    self._close_cursor(name)
+                    self._ended_cursors.append(name)
 
-    def _close_cursor(self, name: str) -> None:
-        if self.connection.info.transaction_status is TransactionStatus.INTRANS:
-            with suppress(psycopg.Error):  # an error of the query itself is raised
-                self.connection.execute(f"CLOSE {name}")
+    def _open_cursor(self, name: str, sql: str, values: Values, size: int) -> list[Row]:
+        """Declare a cursor, and return its first rows; close those that have been read. All of it is one exchange."""
+        with self.connection.pipeline():
+            for ended in self._ended_cursors:
+                self.connection.execute(f"CLOSE {ended}")
+            self._ended_cursors.clear()
+            self._execute(f"DECLARE {name} NO SCROLL CURSOR FOR {sql}", values)
+            cursor = self.connection.execute(f"FETCH {size} FROM {name}")
+        return cursor.fetchall()
 
     def fetch(self, sql: str, values: Values = ()) -> list[Row]:
         with translate_errors(self.location):
@@ -233,7 +244,7 @@ class PostgreSQLDatabase(Database):
             limits += _DURABLE
         try:
             with translate_errors(self.location), self.connection.transaction(force_rollback=not keep):
-                self._moment += 1
+                self._end_moment()
                 rows = self._fetch_last(f"{limits} SELECT {IDENTITY} FROM revision WHERE kind = '{locked}' FOR UPDATE")
                 if locked == "use":
                     self.increment_revision(locked)
@@ -243,7 +254,7 @@ class PostgreSQLDatabase(Database):
             if to_commit is None:
                 raise
             self._find_outcome(to_commit)
-        self._moment += 1
+        self._end_moment()
 
     def _find_outcome(self, transaction: TransactionIdentity) -> None:
         """Connect again after the answer to COMMIT was lost. Raises StoreError, except if the changes were saved."""

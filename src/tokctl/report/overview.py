@@ -23,10 +23,12 @@ from tokctl.report.texts import (
     tell_omitted,
 )
 from tokctl.services.report import MAX_VARIANTS, OverviewReport, ReportBase
-from tokctl.text import count
+from tokctl.text import count, shorten
 
 MAX_ROWS = 2_000
 MAX_INCIDENTS = 50
+MAX_INCIDENT_ERROR = 1_000
+"""Characters of the error of an incident in a table."""
 
 
 class InstanceRow(NamedTuple):
@@ -171,7 +173,7 @@ def list_incidents(report: OverviewReport, address: Address) -> tuple[list[Incid
     rows = [
         IncidentSummary(
             element=element,
-            error=group.value or UNKNOWN,
+            error=shorten(group.value or UNKNOWN, MAX_INCIDENT_ERROR),
             incidents=group.incidents,
             instances=group.instances,
             since=group.since,

@@ -23,12 +23,10 @@ from tokctl.report.texts import (
     tell_omitted,
 )
 from tokctl.services.report import MAX_VARIANTS, OverviewReport, ReportBase
-from tokctl.text import count, shorten
+from tokctl.text import count
 
 MAX_ROWS = 2_000
 MAX_INCIDENTS = 50
-MAX_INCIDENT_ERROR = 1_000
-"""Characters of the error of an incident in a table."""
 
 
 class InstanceRow(NamedTuple):
@@ -173,7 +171,7 @@ def list_incidents(report: OverviewReport, address: Address) -> tuple[list[Incid
     rows = [
         IncidentSummary(
             element=element,
-            error=shorten(group.value or UNKNOWN, MAX_INCIDENT_ERROR),
+            error=group.value or UNKNOWN,
             incidents=group.incidents,
             instances=group.instances,
             since=group.since,

@@ -278,9 +278,9 @@ class Bench:
         sides[0].run()
         if time.monotonic() - began > LONG:
             sides[1].run()
+            in_turn(starts, self.rounds)
         else:
-            in_turn(sides, self.rounds)
-        in_turn(starts, self.rounds)
+            in_turn([*sides, *starts], self.rounds)
         return [statistics.median(side.seconds) for side in (*sides, *starts)]
 
     def _bytes(self, kind: Kind) -> int:

@@ -122,6 +122,14 @@ def test_what_was_typed_before_remains(model):
         assert seen.unread() == b"ls\n"
 
 
+def test_keys_that_are_pressed_meanwhile_are_put_back_or_reported(model):
+    with AnsweringTerminal("diagram", "--model", model, "--image", answers=b"l" + KITTY + b"s\n" + PLAIN) as seen:
+        assert seen.end() == 0
+        assert seen.as_it_was
+        is_lost = "Keys that were pressed while the terminal answered are lost." in seen.text
+        assert seen.unread() == (b"" if is_lost else b"ls\n")
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_the_terminal_is_restored_when_the_program_is_stopped(model, number, code):
     with show(model, b"") as seen:

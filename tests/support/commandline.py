@@ -50,6 +50,7 @@ ENVIRONMENT = (
     "NO_COLOR",
     "FORCE_COLOR",
     "COLUMNS",
+    "LINES",
     "TERM",
     "PYTHONIOENCODING",
 )

@@ -116,7 +116,7 @@ def draw_diagram(
     A picture of a model without a diagram is laid out automatically, without lanes, data and artifacts. PNG and
     --image require the extra png.
     """
-    answers = _ask_terminal(form, out) if image else None
+    answers = _ask_terminal(app, form, out) if image else None
     form = _choose_format(form, out)
     if heat is not None and heat not in set(Heat):
         raise UsageError(f"invalid --heat '{heat}'{suggest(heat, Heat)}.", f"Valid: {', '.join(Heat)}.")
@@ -171,7 +171,7 @@ def _choose_format(form: str | None, out: str | None) -> str:
     return form or "text"
 
 
-def _ask_terminal(form: str | None, out: str | None) -> TerminalAnswers:
+def _ask_terminal(app: App, form: str | None, out: str | None) -> TerminalAnswers:
     """Return what the terminal can do. Raises UsageError: it cannot show pictures."""
     from tokctl.cli.terminal_query import ask_terminal
 
@@ -182,6 +182,8 @@ def _ask_terminal(form: str | None, out: str | None) -> TerminalAnswers:
     if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") in {"dumb", "linux"}:
         raise UsageError("--image needs a terminal that can show pictures.", "Use --out FILE.")
     answers = ask_terminal()
+    if answers.lost_keys:
+        app.notify("Keys that were pressed while the terminal answered are lost.")
     if not (answers.kitty or answers.iterm2 or answers.sixel):
         advice = "Use --out FILE, or another terminal."
         if os.environ.get("TMUX"):

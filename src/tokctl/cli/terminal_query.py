@@ -1,4 +1,4 @@
-"""Asks the terminal what pictures it can show, and how large a cell is. Nothing is concluded from its name.
+"""Asks the terminal what pictures it can show, and how large a cell is. Only its answers count.
 
 All questions are sent at once. The last one (primary device attributes) is one that every terminal answers, so that
 what has not been answered before is not supported. Sources: the documentation of kitty's graphics protocol, of iTerm2's
@@ -15,7 +15,7 @@ import struct
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from msgspec import Struct
 
@@ -51,17 +51,22 @@ CELL = 10, 20
 
 
 class TerminalAnswers(Struct, kw_only=True):
-    """What a terminal answered: the protocols that it supports, and the size of a cell in pixels."""
+    """What a terminal answered: the protocols that it supports, and the size of a cell in pixels.
+
+    ``complete``: it has answered the last question. ``lost_keys`` are those that were pressed meanwhile and that the
+    system did not allow to put back.
+    """
 
     kitty: bool = False
     iterm2: bool = False
     sixel: bool = False
     cell: tuple[int, int] = CELL
     complete: bool = False
+    lost_keys: int = 0
 
 
 def ask_terminal(seconds: float = ANSWER_SECONDS) -> TerminalAnswers:
-    """Ask the terminal of this process. Keys that are pressed meanwhile remain for the program that reads next.
+    """Ask the terminal of this process. Keys that are pressed meanwhile are put back, if the system allows that.
 
     Raises:
         UsageError: there is no terminal, or keys that were pressed before are still to be read.
@@ -76,7 +81,7 @@ def ask_terminal(seconds: float = ANSWER_SECONDS) -> TerminalAnswers:
                 raise UsageError("cannot ask the terminal: there is input that no program has read.", "Try again.")
             answers, keys = _read_answers(terminal, seconds)
             os.write(terminal, b"\r\x1b[K")  # a terminal that does not know a question may have written it
-            _return_keys(terminal, keys)
+            answers.lost_keys = _return_keys(terminal, keys)
             if answers.cell == CELL:
                 answers.cell = _find_cell_size(terminal)
         return answers
@@ -132,11 +137,14 @@ def parse_answers(read: bytes) -> TerminalAnswers:
     return answers
 
 
-def _return_keys(terminal: int, keys: bytes) -> None:
-    """Put pressed keys back into the terminal's queue, where the system allows that."""
-    with suppress(OSError):
-        for key in keys:
+def _return_keys(terminal: int, keys: bytes) -> int:
+    """Put pressed keys back into the terminal's queue; return the number of those that could not be."""
+    for n, key in enumerate(keys):
+        try:
             fcntl.ioctl(terminal, termios.TIOCSTI, bytes([key]))
+        except OSError:  # Linux has allowed it by default until 6.1
+            return len(keys) - n
+    return 0
 
 
 def _find_cell_size(terminal: int) -> tuple[int, int]:

@@ -28,7 +28,7 @@ _Result = TypeVar("_Result")
 
 
 class StoreState(NamedTuple):
-    """What identifies the content of a store; ``rollback`` is set if it went back since the last state."""
+    """What identifies the content of a store; ``rollback`` is set if it went back since the state before."""
 
     revisions: Revisions
     salt: bytes
@@ -186,6 +186,7 @@ class DatabaseLiveStore(LiveStore):
         self._readers = readers
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
         self._store: Store | None = None
+        self._state: StoreState | None = None
         self._as_of = -1.0
         self._question: asyncio.Task[None] | None = None
         self._outage: tuple[UnreachableStoreError, float] | None = None  # and until when
@@ -236,16 +237,23 @@ class DatabaseLiveStore(LiveStore):
         """Read the state over the open connection, or over a new one if the server has ended it; called in a thread."""
         if self._store is not None:
             try:
-                return self._read_state(self._store)
+                revisions = self._store.revisions()
+                known = self._state
+                if known is not None and known.revisions == revisions:
+                    return known._replace(rollback=None)
+                self._state = self._read_state(self._store)
             except UnreachableStoreError:
                 self._close_store()
+            else:
+                return self._state
         try:
             self._store = open_store(self.url)
             self._store.release()  # a transaction would show the same moment again
-            return self._read_state(self._store)
+            self._state = self._read_state(self._store)
         except BaseException:
             self._close_store()
             raise
+        return self._state
 
     def _close_store(self) -> None:
         store, self._store = self._store, None

@@ -14,7 +14,7 @@ from itertools import count
 import psycopg
 import pytest
 
-from support.builders import instance, ndjson, tokens
+from support.builders import at, instance, ndjson, tokens
 from support.commandline import clean_environment
 from support.database_faults import PEPPER, Scene, socket_of, strike_at
 from support.postgresql_server import USER, PostgreSQLServer, temporary_server
@@ -42,10 +42,11 @@ def proxy(server) -> Iterator[TcpProxy]:
 
 
 @pytest.fixture
-def scene(server, proxy, tokctl, tmp_path, monkeypatch) -> Scene:
+def scene(server, proxy, tokctl, tmp_path, monkeypatch) -> Iterator[Scene]:
     monkeypatch.setenv("TOKCTL_PEPPER", PEPPER)
     monkeypatch.setenv("TOKCTL_STATE_DIR", str(tmp_path / "state"))
-    return Scene(tmp_path, tokctl, server.new_schema, proxy.url)
+    yield Scene(tmp_path, tokctl, server.new_schema, proxy.url)
+    proxy.speak()
 
 
 @pytest.fixture
@@ -62,6 +63,18 @@ def admin(server: PostgreSQLServer, *statements: str) -> None:
     with psycopg.connect(server.url(options="-cdefault_transaction_read_only=off"), autocommit=True) as opened:
         for statement in statements:
             opened.execute(statement)
+
+
+def begin(*words: str) -> subprocess.Popen[str]:
+    """Start a command."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tokctl", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=clean_environment(),
+    )
 
 
 # --- restarts ---
@@ -120,6 +133,21 @@ def test_a_server_that_is_stopped(scene, server):
         server.start()
 
 
+def test_waiting_through_a_restart(scene, server):
+    """What polls the store keeps trying."""
+    waiting = begin("tokens", "wait", "i1", "--for", "state=COMPLETED", *scene.where)
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tokctl' AND query = 'COMMIT'"
+    with psycopg.connect(server.url(), autocommit=True) as other:
+        while other.execute(sessions).fetchone() == (0,):
+            assert waiting.poll() is None
+    server.restart()
+    with open_store(scene.place, write=True) as store, store.write() as batch:
+        done = {"state": "COMPLETED", "updated_at": at(99)}
+        batch.put(instance("i1", status="COMPLETED", updated_at=at(99)), tokens(3, **done))
+    out, err = waiting.communicate(timeout=60)
+    assert (waiting.returncode, "Condition met" in out) == (0, True), err
+
+
 # --- networks ---
 
 
@@ -151,14 +179,7 @@ def test_a_commit_that_is_not_answered_is_said_to_be_unknown(scene, proxy, comma
 @pytest.mark.parametrize("step", [0, 5])
 def test_ctrl_c_ends_waiting_for_a_server_that_does_not_answer(scene, proxy, step):
     with proxy.ruled(strike_at(step, "silence")):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tokctl", "tokens", "list", "i1", *scene.where],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=clean_environment(),
-        )
+        process = begin("tokens", "list", "i1", *scene.where)
         assert proxy.swallowed.wait(30)
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=30)
@@ -318,7 +339,7 @@ def test_a_writer_that_pauses_longer_than_the_server_allows(scene, server):
 
     admin(server, "ALTER DATABASE tests SET idle_in_transaction_session_timeout = '50ms'")
     try:
-        with pytest.raises(UnreachableStoreError, match=r"was lost: .*timeout"):
+        with pytest.raises(UnreachableStoreError, match=r"was lost"):
             write()
     finally:
         admin(server, "ALTER DATABASE tests RESET idle_in_transaction_session_timeout")

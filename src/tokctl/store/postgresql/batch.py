@@ -20,6 +20,7 @@ from tokctl.store.sql.batch import MAX_CACHED_INSTANCES, SqlBatch, update_confli
 from tokctl.store.sql.database import Values
 from tokctl.store.sql.rows import INSTANCE_COLUMNS, TOKEN_COLUMNS, instance_row, token_row
 
+MAX_SINGLE_INSTANCES = 5  # that are updated one by one: a statement with the instance is planned for its partition only
 MAX_SINGLE_TOKENS = 5  # of a chunk that are written one by one: a staging table costs more
 
 DERIVED_COLUMNS = ("error_message", "is_running", "waits_for_event", "hops", "certainty", "entry_is_unknown")
@@ -35,14 +36,19 @@ _COPY_NEW = f"COPY token ({', '.join(_COLUMNS)}) FROM STDIN"
 _COPY = f"COPY {_STAGED} (round, position, {', '.join(_COLUMNS)}) FROM STDIN"
 
 
-def _counted(source: str) -> str:
-    """Return the statement that inserts or updates rows; it returns how many are new, and how many changed."""
-    return f"""WITH written AS (INSERT INTO token ({", ".join(_COLUMNS)}) {source} {_CONFLICT} RETURNING pk)
-        SELECT count(*) FILTER (WHERE pk > (SELECT coalesce(max(pk), 0) FROM token)), count(*) FROM written"""
-
-
-_PUT = _counted(f"VALUES ({', '.join('?' * len(_COLUMNS))})")
-_MERGE = _counted(f"SELECT {', '.join(_COLUMNS)} FROM {_STAGED} WHERE round = ? ORDER BY position")
+_INSERT = f"INSERT INTO token ({', '.join(_COLUMNS)})"
+# Both return how many tokens are new, and how many changed. They look at the partitions of the instances only.
+_PUT = f"""WITH written AS ({_INSERT} VALUES ({", ".join("?" * len(_COLUMNS))}) {_CONFLICT} RETURNING pk)
+    SELECT count(*) FILTER (WHERE NOT EXISTS (SELECT FROM token WHERE instance = ? AND token_id = ?)), count(*)
+    FROM written"""
+_MERGE = f"""WITH written AS (
+        {_INSERT} SELECT {", ".join(_COLUMNS)} FROM {_STAGED} WHERE round = ? ORDER BY position {_CONFLICT} RETURNING pk
+    )
+    SELECT (
+        SELECT count(*) - CAST(sum((
+            SELECT count(*) FROM token WHERE token.instance = staged.instance AND token.token_id = staged.token_id
+        )) AS BIGINT) FROM {_STAGED} AS staged WHERE round = ?
+    ), (SELECT count(*) FROM written)"""
 
 
 class _Hop(msgspec.Struct, gc=False):
@@ -114,7 +120,7 @@ class PostgreSQLBatch(SqlBatch):
 
     def write_tokens(self, tokens: Sequence[tuple[int, Token]]) -> tuple[int, int]:
         if len(tokens) <= MAX_SINGLE_TOKENS:
-            return self._merge(_PUT, [_row(pk, one) for pk, one in tokens])
+            return self._merge(_PUT, [(*_row(pk, one), pk, one.token_id) for pk, one in tokens])
         pks = {pk for pk, _ in tokens}
         if self._are_empty(pks):
             if self._copy_new(tokens):
@@ -159,7 +165,7 @@ class PostgreSQLBatch(SqlBatch):
                 yield rounds[key], position, *_row(pk, token)
 
         self.database.copy(_COPY, rows())
-        return self._merge(_MERGE, [(one,) for one in range(max(rounds.values()) + 1)])
+        return self._merge(_MERGE, [(one, one) for one in range(max(rounds.values()) + 1)])
 
     def _merge(self, statement: str, several: Iterable[Values]) -> tuple[int, int]:
         """Run a statement with several rows of values; returns the sums of what it counts."""
@@ -178,6 +184,11 @@ class PostgreSQLBatch(SqlBatch):
 
     def update_touched(self, statement: str) -> None:
         if self.has_spilled:
-            self.database.execute(f"{statement} WHERE pk IN (SELECT pk FROM touched)")
+            self.database.execute(f"{statement.format(instance='instance.pk')} WHERE pk IN (SELECT pk FROM touched)")
+        elif len(self.touched) > MAX_SINGLE_INSTANCES:
+            self.database.execute(
+                f"{statement.format(instance='instance.pk')} WHERE pk = ANY(?)", [sorted(self.touched)]
+            )
         else:
-            self.database.execute(f"{statement} WHERE pk = ANY(?)", [sorted(self.touched)])
+            for pk in self.touched:
+                self.database.execute(f"{statement.format(instance='?')} WHERE pk = ?", [pk, pk])

@@ -133,6 +133,8 @@ def translate_errors(location: str) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None  # older versions of psycopg hide it if the connection is lost
         raise _convert(error, location) from error
     except UnicodeEncodeError as error:
         raise StoreError(f"the store {location} cannot store a text: {error.reason}.") from None

@@ -16,6 +16,7 @@ from typing import Any
 from weakref import WeakSet
 
 import psycopg
+from psycopg import capabilities
 
 PROBE_SECONDS = 10.0
 """Seconds of waiting for an answer after which the server is probed, and between two probes."""
@@ -54,10 +55,17 @@ class WatchedConnection(psycopg.Connection[Any]):
 
     def cancel_safe(self, *, timeout: float = CANCEL_SECONDS) -> None:
         """Cancel the query; if the server does not accept that in time, end the connection."""
+        if not capabilities.has_cancel_safe() and not self.is_reachable():
+            self.disconnect()  # libpq before 17 would wait for the server, without a limit
+            return
         try:
             super().cancel_safe(timeout=min(timeout, CANCEL_SECONDS))
         except psycopg.Error:
             self.disconnect()
+
+    def is_reachable(self) -> bool:
+        """Tell whether the server answers over another connection; that of a Unix socket always does."""
+        return is_local(self) or is_alive(self.info.hostaddr or self.info.host, self.info.port)
 
     def disconnect(self) -> None:
         """End the connection without a word to the server; a thread that waits for it gets an error."""
@@ -67,7 +75,7 @@ class WatchedConnection(psycopg.Connection[Any]):
 
 def watch(connection: WatchedConnection) -> None:
     """Watch a connection over a network from now on, for as long as it is used."""
-    if connection.info.host.startswith(("/", "@")):
+    if is_local(connection):
         return
     with _lock:
         _connections.add(connection)
@@ -85,9 +93,7 @@ def _watch() -> None:
             overdue = [one for one in _connections if _is_overdue(one, probed.get(id(one), 0.0))]
         for connection in overdue:
             since = connection.waiting_since
-            if not is_alive(connection.info.hostaddr or connection.info.host, connection.info.port) and (
-                since is not None and connection.waiting_since == since
-            ):
+            if since is not None and not connection.is_reachable() and connection.waiting_since == since:
                 connection.disconnect()
         probed = {id(one): monotonic() for one in overdue} | {
             number: at for number, at in probed.items() if monotonic() - at < PROBE_SECONDS
@@ -97,6 +103,11 @@ def _watch() -> None:
 def _is_overdue(connection: WatchedConnection, probed: float) -> bool:
     since = connection.waiting_since
     return since is not None and monotonic() - max(since, probed) > PROBE_SECONDS
+
+
+def is_local(connection: psycopg.Connection[Any]) -> bool:
+    """Tell whether a connection uses a Unix socket."""
+    return connection.info.host.startswith(("/", "@"))
 
 
 def is_alive(host: str, port: int) -> bool:

@@ -66,7 +66,7 @@ _UPDATE_TOTALS = f"""
                     min(created_at) AS first_at, max(coalesce(updated_at, created_at)) AS last_at,
                     max(coalesce(finished_at, {_UNKNOWN}) * 2 + CASE WHEN state = 'COMPLETED' THEN 1 ELSE 0 END)
                         FILTER (WHERE state IN ({FINAL})) AS last
-                FROM token WHERE token.instance = instance.pk
+                FROM token WHERE token.instance = {{instance}}
             ) AS totals
         )"""
 
@@ -103,7 +103,7 @@ class SqlBatch(ABC):
 
     @abstractmethod
     def update_touched(self, statement: str) -> None:
-        """Run an UPDATE of the table ``instance`` for the instances that were touched."""
+        """Run an UPDATE of the instances that were touched; ``{instance}`` stands for the pk of each."""
 
     def put_definition(self, definition: Definition) -> None:
         document = msgspec.json.encode(definition).decode()

@@ -68,6 +68,7 @@ class SQLiteBatch(SqlBatch):
             self.pks[instance_id] = pk
 
     def update_touched(self, statement: str) -> None:
+        statement = statement.format(instance="instance.pk")
         if self.has_spilled:
             self.database.execute(f"{statement} WHERE pk IN (SELECT pk FROM touched)")
         else:

@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TypeVar, cast
 
 import msgspec
 from msgspec import Raw
 
 from tokctl.documents.base import DocumentError
 from tokctl.documents.instances import IGNORED_FIELDS
-from tokctl.documents.tokens import decode_token
+from tokctl.documents.tokens import decode_token, decode_tokens
 from tokctl.errors import InputError
 from tokctl.model.tokens import Token
 from tokctl.model.visits import FlowHistoryMode, Visit, decode_visits
@@ -57,6 +58,7 @@ _MAX_BOUNDARY_TRIES = 50  # places that are tried as the end of a batch
 _SINGLE_READS_AFTER_FAILURE = 1000  # tokens that are read one by one after a batch failed
 _LISTS = frozenset({"data", "tokens", "instances"})
 _list_decoder = msgspec.json.Decoder(list[Raw])
+T = TypeVar("T")
 
 
 def read_records(chunks: Iterable[bytes], *, name: str, instance_id: str | None = None) -> Iterator[Record]:
@@ -133,9 +135,13 @@ class _StreamReader:
         text, documents = self.text, self.documents
         number = text.line + text.buffer.count("\n", 0, text.offset) - 1
         while True:
-            if self.lean and (visits := self._decode_whole_lines()):
+            if self.lean and (visits := self._decode_whole_lines(partial(self._decode_visits, lines=True))):
                 number += len(visits)
                 yield from documents.read_visits(visits)
+                continue
+            if not self.lean and (tokens := self._decode_whole_lines(self._decode_tokens)):
+                number += len(tokens)
+                yield from documents.read_tokens(tokens)
                 continue
             end = text.find_line_end(text.offset, MAX_VALUE_CHARACTERS)
             if end < 0 and text.available > MAX_VALUE_CHARACTERS:
@@ -163,7 +169,7 @@ class _StreamReader:
             if end >= len(text.buffer) and text.ended:
                 return
 
-    def _decode_whole_lines(self) -> Sequence[Visit] | None:
+    def _decode_whole_lines(self, decode: Callable[[str], Sequence[T] | None]) -> Sequence[T] | None:
         """Decode and read the complete lines in the window, if all of them are tokens as documented."""
         if self.single_reads_left:
             self.single_reads_left -= 1
@@ -171,13 +177,20 @@ class _StreamReader:
         text = self.text
         text.fill(BATCH_CHARACTERS)
         end = text.buffer.rfind("\n", text.offset)
-        visits = self._decode_visits(text.buffer[text.offset : end], lines=True) if end > text.offset else None
+        found = decode(text.buffer[text.offset : end]) if end > text.offset else None
         # Empty lines are skipped by the decoder, but count as lines.
-        if visits is None or len(visits) != text.buffer.count("\n", text.offset, end) + 1:
+        if found is None or len(found) != text.buffer.count("\n", text.offset, end) + 1:
             self.single_reads_left = _SINGLE_READS_AFTER_FAILURE
             return None
         text.offset = end + 1
-        return visits
+        return found
+
+    def _decode_tokens(self, lines: str) -> Sequence[Token] | None:
+        """Decode a token on each line; None if one is not exactly as documented."""
+        try:
+            return decode_tokens(lines, self.documents.instance_id, self.documents.process_id)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError, DocumentError):
+            return None
 
     def _decode_visits(self, text: str, *, lines: bool) -> Sequence[Visit] | None:
         """Decode tokens that are exactly as documented; None if one is not."""

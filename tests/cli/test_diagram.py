@@ -138,6 +138,8 @@ def test_an_earlier_state_is_drawn(tokctl, demo):
             2,
             "--since, --until and --heat need INSTANCE or --process. Add one, or remove them.",
         ),
+        (["-p", "p"], 3, "the model of 'p' is unknown. Check its id, or give the BPMN file with --model."),
+        (["-p", "p", "--version", "9"], 3, "the model of 'p', version 9, is unknown. Check its id,"),
         (["--model", "missing.bpmn"], 3, "missing.bpmn does not exist."),
         (["--model", __file__], 7, f"{__file__}, line 1: not well-formed XML"),
         (["--model", MODEL, "--out", "missing/x.svg"], 6, "cannot write missing/x.svg: No such file or directory."),
@@ -148,6 +150,23 @@ def test_errors_are_one_clear_line(tokctl, words, code, message):
     assert (ran.code, ran.out) == (code, "")
     assert ran.err.startswith(f"error: {message}")
     assert ran.err.count("\n") == 1
+
+
+def test_no_source_is_overwritten(tokctl, own_store, tmp_path):
+    model, answer = tmp_path / "a.bpmn", tmp_path / "a.json"
+    model.write_bytes(MODEL.read_bytes())
+    answer.write_text("{}")
+    (tmp_path / "link").symlink_to(model)
+    for words, out, told in (
+        (["@latest", "--model", model, "--store", own_store], own_store, "the store"),
+        (["--model", model], model, "an input file"),
+        (["--model", model], tmp_path / "link", "an input file"),
+        (["--model", model, "--file", answer], answer, "an input file"),
+    ):
+        before = out.read_bytes()
+        ran = tokctl("diagram", *words, "-f", "svg", "--out", out)
+        assert (ran.code, ran.err) == (2, f"error: --out {out} would overwrite {told}. Name another file.\n")
+        assert out.read_bytes() == before
 
 
 @pytest.mark.slow

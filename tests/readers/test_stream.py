@@ -274,6 +274,32 @@ def test_a_long_document_reads_like_a_short_one(about, several, indent, window):
         assert only_tokens(read(data)) == belonging
 
 
+LINES = [
+    token_json(token("a", "i1", process_id="p")),
+    token_json(token("b", "i2", process_id="q", created_at=at(1), child_tokens=("c",))),
+    '{"token_id": "c", "element_id": "e", "state": "ACTIVE"}',
+    '{"token_id": "d", "instance_id": "i", "element_id": "e", "state": "x", "created_at": "2025-01-11T10:00:00+01:00"}',
+    '{"token_id": "e", "instance_id": "i3", "element_id": "e", "state": "ACTIVE", "zone": 7}',
+    '{"token_id": "f", "instance_id": "i3", "element_id": "e", "state": "ACTIVE", "(undocumented)": {"x": 1}}',
+    '{"token_id": "", "instance_id": "i3", "element_id": "e", "state": "ACTIVE"}',
+    '{"instance_id": "i4", "process_id": "p", "status": "ACTIVE"}',
+    '{"token_id": ',
+    "",
+]
+
+
+@given(st.lists(st.sampled_from(LINES), max_size=12), st.sampled_from([0, 1, 1000]), st.sampled_from(["", "\n"]))
+@settings(max_examples=scaled(1))
+def test_lines_are_read_alike_together_and_one_by_one(lines, single, end):
+    data = "\n".join([LINES[0], *lines]) + end
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "_SINGLE_READS_AFTER_FAILURE", single)
+        patch.setattr(reader, "BATCH_CHARACTERS", 250)
+        together = read(data, size=50, instance_id="i0")
+        patch.setattr(reader, "_decode_tokens", lambda *_: None)
+        assert together == read(data, size=50, instance_id="i0")
+
+
 def test_a_number_that_is_cut_in_two():
     data = b'{"instance_id":"i","a":12.25,"b":1e5,"c":-3E-2,"tokens":[]}'
     for cut in range(len(data)):

@@ -50,6 +50,16 @@ def test_anything_may_be_missing(several, number):
     assert "No diagram of ?: the process is unknown." in page.text()
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_long_errors_are_cut(number):
+    def measure(error: str) -> int:
+        context = {"error_message": error, "stack_trace": error}
+        several = [token(instance_id=f"i{n}", state="FAILED", execution_context=context) for n in range(number)]
+        return len(make_report(several, [instance(f"i{n}") for n in range(number)]))
+
+    assert measure("x" * 1_000_000) < measure("x") + number * 30_000
+
+
 def test_a_deep_tree_is_nested_up_to_a_limit():
     """Each token splits into two, one of which splits again."""
     several = [token("n0", created_at=at(0))]

@@ -14,14 +14,14 @@ import pytest
 import trustme
 
 from support import report_pages
-from support.builders import at, instance, token, tokens
+from support.builders import at, instance, raw, token, tokens
 from support.report_pages import HOSTILE, Page
 from support.reverse_proxy import reverse_proxy
 from support.running_server import ENDED, LARGE, SMALL, WILD, Served, make_secret, multiply, refused, serving
 from support.web_visits import LIST, LOGIN, SECURE_COOKIE, Visitor
 from tokctl.store import open_store
 from tokctl.ui.instance_list import FIRST_ROWS, PAGE_ROWS
-from tokctl.ui.reports import MAX_INSTANCES, MAX_TOKENS
+from tokctl.ui.reports import MAX_BYTES, MAX_INSTANCES, MAX_TOKENS
 
 TAGS = report_pages.TAGS | {"input", "form", "button", "label", "select", "option"}
 ATTRIBUTES = report_pages.ATTRIBUTES | {
@@ -82,6 +82,11 @@ def crowded(tmp_path_factory):
         )
         batch.put(instance("stuck", process_id="other", started_at=at(0)), tokens(1, "stuck", state="ACTIVE"))
         batch.put(instance(LARGE, process_id="large"), tokens(1000, LARGE))
+        batch.put(
+            instance("fat", process_id="fat", variables=raw("x" * 1_000_000)),
+            tokens(8, "fat", variables={"scan": "x" * (MAX_BYTES // 8)}),
+        )
+        batch.put(instance("thin", process_id="fat"), tokens(1, "thin"))
     multiply(store, "big", MAX_TOKENS + 1000)
     multiply(store, "heavy", MAX_TOKENS - 1000)
     with open_store(str(store), write=True) as opened, opened.write() as batch:
@@ -123,7 +128,7 @@ def test_all_pages_of_a_list_have_all_instances_once(crowded):
         seen += rows
         assert len(seen) == len(set(seen))
         target = next(iter(page.links["next"]), None)
-    assert len(seen) == 255
+    assert len(seen) == 257
     assert listing(crowded, show="all", offset=PAGE_ROWS).links["prev"] == ["./?show=all"]
 
 
@@ -159,6 +164,11 @@ def test_what_is_too_large_for_a_page_is_refused(crowded):
     assert answer.status_code == 422
     assert f"at most {MAX_TOKENS:,} tokens, and the instance has {MAX_TOKENS + 1000:,}" in answer.text
     assert crowded.get("/ui/process?id=huge").status_code == 422
+    answer = crowded.get("/ui/instance?id=fat")
+    assert answer.status_code == 422
+    assert "at most 32.0 MB of variables and other data" in answer.text
+    page = Page(crowded.get("/ui/process?id=fat").text)
+    assert "The latest 1 of 2 instances." in page.text("p")
     page = Page(crowded.get("/ui/process?id=order").text)
     assert f"The latest {MAX_INSTANCES} of 250 instances." in page.text("p")
     assert "./?show=all&process=order" in page.values("href")

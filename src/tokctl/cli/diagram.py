@@ -14,7 +14,7 @@ from tokctl.cli import options as opt
 from tokctl.cli.app import INSPECT_PANEL, NON_TERMINAL_WIDTH, App, command
 from tokctl.cli.completion import complete_instance
 from tokctl.cli.filters import build_token_filter, check_patterns
-from tokctl.cli.output_files import open_target
+from tokctl.cli.output_files import check_overwrites_no_source, open_target
 from tokctl.cli.progress import report_unread
 from tokctl.diagram.activity_marks import Heat
 from tokctl.diagram.model import read_model
@@ -125,6 +125,8 @@ def draw_diagram(
     check_patterns(None if process is None else [process], "--process")
     if version is not None and process is None:
         raise UsageError("--version needs --process.", "Add --process ID.")
+    if out is not None:
+        check_overwrites_no_source(out, app.settings, model)
     file = None if model is None else (input_name(model), b"".join(read_chunks(model)))
     exit_code = 0
     if file is not None and instance is None and process is None:

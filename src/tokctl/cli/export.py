@@ -12,14 +12,13 @@ from tokctl.analysis.redaction import Redactor
 from tokctl.cli import options as opt
 from tokctl.cli.app import INSPECT_PANEL, App, command
 from tokctl.cli.completion import complete_export_format
-from tokctl.cli.output_files import open_target
+from tokctl.cli.output_files import check_overwrites_no_source, open_target
 from tokctl.cli.progress import progress, report_unread
 from tokctl.cli.selection import select_ids
 from tokctl.errors import UsageError
 from tokctl.kinds import EXPORT_FORMATS
 from tokctl.render.text import count, escape_control_lines, escape_json_controls
 from tokctl.services.export import InstanceReading
-from tokctl.store import is_store_file
 from tokctl.text import suggest
 
 if TYPE_CHECKING:
@@ -121,8 +120,8 @@ def _check_target(
         raise UsageError("--endpoint and --out cannot be used together.", "Use only one of them.")
     if out == "":
         raise UsageError("--out is empty.", "Give a path, or remove it to write to stdout.")
-    if out is not None and app.settings.kind == "store" and is_store_file(app.settings.store_location, out):
-        raise UsageError(f"--out {out} would overwrite the store.", "Name another file.")
+    if out is not None:
+        check_overwrites_no_source(out, app.settings)
 
 
 class _Omitted:

@@ -10,7 +10,18 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from tokctl.errors import StoreError
+from tokctl.config.settings import Settings
+from tokctl.errors import StoreError, UsageError
+from tokctl.input_files import is_same_file
+from tokctl.store import is_store_file
+
+
+def check_overwrites_no_source(out: str, settings: Settings, *inputs: str | None) -> None:
+    """Raise UsageError if a file to write is part of the store, the --file that is read, or another input."""
+    if settings.kind == "store" and is_store_file(settings.store_location, out):
+        raise UsageError(f"--out {out} would overwrite the store.", "Name another file.")
+    if any(path is not None and is_same_file(path, out) for path in (settings.file, *inputs)):
+        raise UsageError(f"--out {out} would overwrite an input file.", "Name another file.")
 
 
 @contextmanager

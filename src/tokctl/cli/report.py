@@ -7,7 +7,7 @@ from typing import Annotated
 from tokctl.analysis.redaction import Redactor
 from tokctl.cli import options as opt
 from tokctl.cli.app import INSPECT_PANEL, App, command
-from tokctl.cli.output_files import open_target
+from tokctl.cli.output_files import check_overwrites_no_source, open_target
 from tokctl.cli.progress import progress, report_unread
 from tokctl.cli.selection import build_instance_filter, select_ids
 from tokctl.errors import UsageError
@@ -15,7 +15,6 @@ from tokctl.input_files import input_name
 from tokctl.report.page import load_templates, render_report
 from tokctl.services.export import select_compared
 from tokctl.services.report import ReportReader
-from tokctl.store import is_store_file
 
 
 def write_report(
@@ -82,13 +81,12 @@ def write_report(
 
 
 def _check_target(app: App, out: str | None) -> str:
-    """Return the file to write. Raises UsageError: it is invalid, or part of the store."""
+    """Return the file to write. Raises UsageError: it is invalid, or would overwrite the source."""
     if not out:
         raise UsageError("a report needs a file to write to.", "Add --out FILE.html.")
     if not out.lower().endswith((".html", ".htm")):
         raise UsageError(f"cannot write a report to {out}.", "Use a name that ends in .html.")
-    if app.settings.kind == "store" and is_store_file(app.settings.store_location, out):
-        raise UsageError(f"--out {out} would overwrite the store.", "Name another file.")
+    check_overwrites_no_source(out, app.settings)
     return out
 
 

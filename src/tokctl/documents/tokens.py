@@ -133,6 +133,23 @@ def decode_token(text: str | bytes | Raw, instance_id: str = "", process_id: str
         return _decode_leniently(text, instance_id, process_id)
     if token.extra:  # documents may use its internal name for something else
         return _decode_leniently(text, instance_id, process_id)
+    return _complete(token, instance_id, process_id)
+
+
+def decode_tokens(lines: str, instance_id: str = "", process_id: str | None = None) -> list[Token]:
+    """Decode a token on each line, faster than one by one, if all of them are as documented.
+
+    Raises:
+        msgspec.MsgspecError, UnicodeError, RecursionError, DocumentError: one of them is not.
+    """
+    tokens = _documented.decode_lines(lines)
+    if any([token.extra for token in tokens]):  # noqa: C419 - a list is faster
+        raise DocumentError("extra", "an undocumented field")
+    return [_complete(token, instance_id, process_id) for token in tokens]
+
+
+def _complete(token: Token, instance_id: str, process_id: str | None) -> Token:
+    """Return a token that was just decoded with the ids of the document around it, and with canonical values."""
     if not token.instance_id:
         force_setattr(token, "instance_id", instance_id)
     if token.process_id is None and process_id is not None and token.instance_id == instance_id:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import overload
 
@@ -129,9 +129,14 @@ class DocumentReader:
 
     def read_token(self, token: Token) -> Iterator[Record]:
         """Yield a token, preceded by its instance if that is new."""
-        if token.process_id is not None and (token.instance_id, token.process_id) != self.last_instance:
-            yield self.build_instance(token)
-        yield token
+        return self.read_tokens((token,))
+
+    def read_tokens(self, tokens: Iterable[Token]) -> Iterator[Token | Instance]:
+        """Yield tokens, each preceded by its instance if that is new."""
+        for token in tokens:
+            if token.process_id is not None and (token.instance_id, token.process_id) != self.last_instance:
+                yield self.build_instance(token)
+            yield token
 
     def read_visits(self, visits: Sequence[Visit]) -> Iterator[VisitRecord]:
         """Yield visits in batches, each preceded by the instance of its visits if that is new."""

@@ -16,14 +16,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 from msgspec import Raw
 
 from tokctl.documents.base import DocumentError
 from tokctl.documents.instances import IGNORED_FIELDS
-from tokctl.documents.tokens import decode_token
+from tokctl.documents.tokens import decode_token, decode_tokens
 from tokctl.errors import InputError
 from tokctl.model.tokens import Token
 from tokctl.model.visits import FlowHistoryMode, Visit, decode_visits
@@ -133,9 +133,9 @@ class _StreamReader:
         text, documents = self.text, self.documents
         number = text.line + text.buffer.count("\n", 0, text.offset) - 1
         while True:
-            if self.lean and (visits := self._decode_whole_lines()):
-                number += len(visits)
-                yield from documents.read_visits(visits)
+            if several := self._decode_whole_lines():
+                number += len(several)
+                yield from documents.read_visits(several) if self.lean else documents.read_tokens(several)
                 continue
             end = text.find_line_end(text.offset, MAX_VALUE_CHARACTERS)
             if end < 0 and text.available > MAX_VALUE_CHARACTERS:
@@ -163,7 +163,7 @@ class _StreamReader:
             if end >= len(text.buffer) and text.ended:
                 return
 
-    def _decode_whole_lines(self) -> Sequence[Visit] | None:
+    def _decode_whole_lines(self) -> Sequence[Any] | None:
         """Decode and read the complete lines in the window, if all of them are tokens as documented."""
         if self.single_reads_left:
             self.single_reads_left -= 1
@@ -171,13 +171,15 @@ class _StreamReader:
         text = self.text
         text.fill(BATCH_CHARACTERS)
         end = text.buffer.rfind("\n", text.offset)
-        visits = self._decode_visits(text.buffer[text.offset : end], lines=True) if end > text.offset else None
+        lines = text.buffer[text.offset : max(end, text.offset)]
+        ids = self.documents.instance_id, self.documents.process_id
+        found = self._decode_visits(lines, lines=True) if self.lean else _decode_tokens(lines, *ids)
         # Empty lines are skipped by the decoder, but count as lines.
-        if visits is None or len(visits) != text.buffer.count("\n", text.offset, end) + 1:
+        if not lines or found is None or len(found) != lines.count("\n") + 1:
             self.single_reads_left = _SINGLE_READS_AFTER_FAILURE
             return None
         text.offset = end + 1
-        return visits
+        return found
 
     def _decode_visits(self, text: str, *, lines: bool) -> Sequence[Visit] | None:
         """Decode tokens that are exactly as documented; None if one is not."""
@@ -342,6 +344,14 @@ def _explain_fault(text: TextWindow, field: str, value: str) -> tuple[str, str]:
         return field, "not JSON"
     path = f"{field}.{fault.path}" if field and fault.path[:1] not in {"", "["} else field + fault.path
     return path, f"{fault.reason} ({text.place(text.offset - len(value) + fault.offset)})"
+
+
+def _decode_tokens(lines: str, instance_id: str, process_id: str | None) -> list[Token] | None:
+    """Return the token of each line; None if one is not exactly as documented."""
+    try:
+        return decode_tokens(lines, instance_id, process_id)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, DocumentError):
+        return None
 
 
 def _decode_items(text: str) -> list[Raw] | None:

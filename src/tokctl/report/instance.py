@@ -28,7 +28,8 @@ _OPEN_BRANCHES, _NEXT_BRANCH, _CLOSE_BRANCHES = (
     "</li></ol></li><li><ol><li>",
     "</li></ol></li></ul>",
 )
-MAX_STACK_TRACE = 10_000
+MAX_ERROR = 10_000
+"""Characters of an error message, and of a stack trace."""
 _TICK_DISTANCE = 20
 """Percent of the width."""
 _STATE_BARS = {COMPLETED: "bar-completed", CANCELLED: "bar-cancelled", FAILED: "bar-failed", ACTIVE: "bar-active"}
@@ -198,7 +199,7 @@ class InstanceParts:
             timeout=context.timeout_at,
             worker=context.worker_id or "",
             waiting_for=", ".join(context.waits_for or filter(None, (context.waiting_for,))) if token.live else "",
-            error="\n\n".join(filter(None, (token.error, shorten(context.stack_trace or "", MAX_STACK_TRACE)))),
+            error="\n\n".join(shorten(text, MAX_ERROR) for text in (token.error, context.stack_trace) if text),
             variables=show_json(token.variables),
             history=history,
         )

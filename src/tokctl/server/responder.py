@@ -39,7 +39,9 @@ class Responder:
     async def _send_raw(self, request: Request, response: RawResponse, status: int) -> None:
         headers, body = [(b"content-type", response.content_type), NOSNIFF, NO_STORE, *response.headers], response.body
         if request.pages is not None and request.accepts_gzip and len(body) >= MIN_COMPRESSED_BYTES:
-            body = (await self.services.readers.run(CompressedBody, body)).to_gzip(b"")
+            is_long = len(body) > MAX_COMPRESSED_ON_LOOP
+            compressed = await self.services.readers.run(CompressedBody, body) if is_long else CompressedBody(body)
+            body = compressed.to_gzip(b"")
             headers += [GZIP, VARY]
         await request.send(response.status or status, headers, body)
 

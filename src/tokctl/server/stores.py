@@ -22,6 +22,9 @@ SHORT_QUERY_SECONDS = 5.0  # the maximum time of a short query; the expected one
 THREADS = 3
 PIECE_THREADS = 2
 SHORT_THREADS = 4
+PAGES = 3
+PAGES_OF_CALLER = 2
+"""Web pages at the same time, in all and for one caller: so one who opens large pages leaves a thread to others."""
 MAX_IDLE_STORES = 4  # besides the one for the state
 CLOSE_TIMEOUT_SECONDS = 5.0
 
@@ -75,8 +78,8 @@ class ReaderPool:
     """Stores for responses that take too long for the event loop, and the threads that read from them.
 
     A response keeps its store until it is complete, however slowly the client reads, but needs a thread only while a
-    piece is made. ``slots`` limits the responses under way. Starting a response and continuing one have separate
-    threads, so that a slow start does not delay others.
+    piece is made. ``slots`` limits the responses under way, ``page_slots`` the web pages among them. Starting a
+    response, continuing one and making a page have separate threads, so that none of them delays the others.
     """
 
     def __init__(self, url: str, limits: Limits, observe: ObserveStore = ignore_time) -> None:
@@ -88,7 +91,9 @@ class ReaderPool:
             capacity = threads = piece_threads = limits.store_connections
             share = min(share, (capacity + 1) // 2)
         self.slots = ResponseSlots(capacity, share)
+        self.page_slots = ResponseSlots(PAGES, PAGES_OF_CALLER)
         self._idle: list[Store] = []
+        self._page_threads = ThreadPoolExecutor(PAGES, thread_name_prefix="page")
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="reader")
         self._piece_threads = ThreadPoolExecutor(piece_threads, thread_name_prefix="piece")
         self._short_threads = ThreadPoolExecutor(SHORT_THREADS, thread_name_prefix="short")
@@ -101,6 +106,10 @@ class ReaderPool:
     async def run_short(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
         """Run a function that takes a few milliseconds in a thread."""
         return await self._run(self._piece_threads, function, *arguments)
+
+    async def run_page(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
+        """Run a function that makes a web page in a thread; it has a place in ``page_slots``."""
+        return await self._run(self._page_threads, function, *arguments)
 
     async def read(self, function: Callable[[Store], _Result]) -> _Result:
         """Call a function that takes a few milliseconds with the current store, in a thread. Raises StoreError."""
@@ -173,7 +182,7 @@ class ReaderPool:
         """Wait for clean-up tasks, then close threads and stores."""
         if self._closing_tasks:
             await asyncio.wait(self._closing_tasks, timeout=CLOSE_TIMEOUT_SECONDS)
-        for threads in (self._threads, self._piece_threads, self._short_threads):
+        for threads in (self._threads, self._piece_threads, self._page_threads, self._short_threads):
             threads.shutdown(wait=False, cancel_futures=True)
         while self._idle:
             self._idle.pop().close()

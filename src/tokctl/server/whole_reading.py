@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TypeVar
 
 from tokctl.server.http_errors import retry_later
@@ -18,17 +18,24 @@ _Result = TypeVar("_Result")
 async def read_whole(
     readers: ReaderPool, limits: Limits, caller: object, function: Callable[[Store], _Result]
 ) -> _Result:
-    """Call a function with the current store, in a thread; at most as many at the same time as long responses.
+    """Call a function with the current store, in a thread; at most as many at the same time as pages.
 
     Raises:
         HTTPError: there is no place, or it takes too long.
         StoreError: the store cannot be read.
     """
+    places = ExitStack()
     try:
         async with asyncio.timeout(limits.queue_seconds):
-            await readers.slots.acquire(caller)
+            for slots in (readers.page_slots, readers.slots):
+                await slots.acquire(caller)
+                places.callback(slots.release, caller)
     except TimeoutError:
+        places.close()
         raise retry_later(503, "OVERLOADED", "Too many long responses are in progress.", 5, "no place") from None
+    except BaseException:
+        places.close()
+        raise
     borrowed: list[Store] = []
 
     def run() -> _Result:
@@ -42,12 +49,12 @@ async def read_whole(
             readers.return_store(store, is_sound)
         return result
 
-    work = asyncio.ensure_future(readers.run(run))
+    work = asyncio.ensure_future(readers.run_page(run))
 
     async def leave() -> None:
         with suppress(Exception):  # reported to the caller, unless it has not waited
             await work
-        readers.slots.release(caller)
+        places.close()
 
     try:
         async with asyncio.timeout(limits.answer_seconds):

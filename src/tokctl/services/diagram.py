@@ -143,7 +143,10 @@ def _find_model(
     definition = engine.definition(process_id, version) if process_id else None
     if definition is None:
         named = f"the model of '{process_id}'" if process_id else "the process of the instance"
-        raise NotFoundError(f"{named} is unknown.", "Give the BPMN file with --model.")
+        if query.instance_id is not None:
+            raise NotFoundError(f"{named} is unknown.", "Give the BPMN file with --model.")
+        wanted = "" if version is None else f", version {version},"
+        raise NotFoundError(f"{named}{wanted} is unknown.", "Check its id, or give the BPMN file with --model.")
     return definition, convert_model(definition)
 
 

@@ -9,15 +9,17 @@ from typing import Any
 from tokctl.analysis.redaction import Redactor
 from tokctl.engines.protocol import process_filter
 from tokctl.errors import NotFoundError
-from tokctl.model.filters import SortOrder
+from tokctl.model.filters import ALL_TOKENS, SortOrder
 from tokctl.model.instance_status import InstanceStatus
 from tokctl.server.http_errors import HTTPError, instance_not_found
 from tokctl.services.report import Report, ReportReader
 from tokctl.store.protocol import Store
-from tokctl.text import count
+from tokctl.text import count, size
 
 MAX_TOKENS = 20_000
 """Tokens that a page reads: about two seconds of work."""
+MAX_BYTES = 32_000_000
+"""Bytes of variables and other JSON that a page reads; in memory they take several times as much."""
 MAX_INSTANCES = 200
 """Instances of a process on its page."""
 SOURCE = ("this server", "store")
@@ -37,12 +39,9 @@ def read_instance(
     except NotFoundError:
         raise instance_not_found(instance_id) from None
     if status.total_tokens > MAX_TOKENS:
-        raise HTTPError(
-            422,
-            "UNPROCESSABLE_CONTENT",
-            f"This page shows at most {count(MAX_TOKENS, 'token')}, and the instance has {status.total_tokens:,}. "
-            "Use 'tokctl report'.",
-        )
+        raise _too_large(f"{count(MAX_TOKENS, 'token')}, and the instance has {status.total_tokens:,}")
+    if _measure(store, status, MAX_BYTES) > MAX_BYTES:
+        raise _too_large(f"{size(MAX_BYTES)} of variables and other data, and the instance has more")
     return _make_reader(store, now, thresholds).read_instance(instance_id), status.instance.process_id
 
 
@@ -52,27 +51,46 @@ def read_process(
     """Read the report of the latest instances of a process; returns also how many it has, and how many there are.
 
     Raises:
-        HTTPError: there is none, or each has too many tokens.
+        HTTPError: there is none, or each is too large.
     """
     where = process_filter(process_id)
     latest = list(store.instances(where, SortOrder("started", descending=True), limit=MAX_INSTANCES))
     if not latest:
         raise HTTPError(404, "NOT_FOUND", f"There is no instance of the process {process_id}.")
-    ids = _select(latest)
+    ids = _select(store, latest)
     total = store.count_instances(where)
     if not ids:
-        raise HTTPError(422, "UNPROCESSABLE_CONTENT", f"Each instance has more than {count(MAX_TOKENS, 'token')}.")
+        raise _too_large(f"{count(MAX_TOKENS, 'token')} and {size(MAX_BYTES)}, and each instance has more")
     return _make_reader(store, now, thresholds).read_instances(ids, details=False), len(ids), total
 
 
-def _select(latest: Iterable[InstanceStatus]) -> list[str]:
-    """Return the ids of instances that have at most MAX_TOKENS together."""
-    ids, tokens = [], 0
+def _too_large(what: str) -> HTTPError:
+    return HTTPError(422, "UNPROCESSABLE_CONTENT", f"This page shows at most {what}. Use 'tokctl report'.")
+
+
+def _select(store: Store, latest: Iterable[InstanceStatus]) -> list[str]:
+    """Return the ids of instances that have at most MAX_TOKENS and MAX_BYTES together."""
+    ids, tokens, octets = [], 0, 0
     for status in latest:
         if tokens + status.total_tokens <= MAX_TOKENS:
-            ids.append(status.instance.instance_id)
-            tokens += status.total_tokens
+            own = _measure(store, status, MAX_BYTES - octets)
+            if octets + own <= MAX_BYTES:
+                ids.append(status.instance.instance_id)
+                tokens += status.total_tokens
+                octets += own
     return ids
+
+
+def _measure(store: Store, status: InstanceStatus, limit: int) -> int:
+    """Return the bytes of JSON that an instance and its tokens have; the counting ends above a limit."""
+    instance = status.instance
+    octets = len(instance.variables) + sum(map(len, instance.extra.values()))
+    for token in store.tokens(instance.instance_id, ALL_TOKENS, SortOrder("created")):
+        octets += len(token.variables) + len(token.execution_context) + len(token.flow_history)
+        octets += sum(map(len, token.extra.values()))
+        if octets > limit:
+            break
+    return octets
 
 
 def _make_reader(store: Store, now: datetime, thresholds: Mapping[str, Any]) -> ReportReader:

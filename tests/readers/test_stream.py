@@ -296,7 +296,7 @@ def test_lines_are_read_alike_together_and_one_by_one(lines, single, end):
         patch.setattr(reader, "_SINGLE_READS_AFTER_FAILURE", single)
         patch.setattr(reader, "BATCH_CHARACTERS", 250)
         together = read(data, size=50, instance_id="i0")
-        patch.setattr(reader._StreamReader, "_decode_tokens", lambda *_: None)
+        patch.setattr(reader, "_decode_tokens", lambda *_: None)
         assert together == read(data, size=50, instance_id="i0")
 
 

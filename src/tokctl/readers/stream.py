@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from typing import TypeVar, cast
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, cast
 
 import msgspec
 from msgspec import Raw
@@ -58,7 +57,6 @@ _MAX_BOUNDARY_TRIES = 50  # places that are tried as the end of a batch
 _SINGLE_READS_AFTER_FAILURE = 1000  # tokens that are read one by one after a batch failed
 _LISTS = frozenset({"data", "tokens", "instances"})
 _list_decoder = msgspec.json.Decoder(list[Raw])
-T = TypeVar("T")
 
 
 def read_records(chunks: Iterable[bytes], *, name: str, instance_id: str | None = None) -> Iterator[Record]:
@@ -135,13 +133,9 @@ class _StreamReader:
         text, documents = self.text, self.documents
         number = text.line + text.buffer.count("\n", 0, text.offset) - 1
         while True:
-            if self.lean and (visits := self._decode_whole_lines(partial(self._decode_visits, lines=True))):
-                number += len(visits)
-                yield from documents.read_visits(visits)
-                continue
-            if not self.lean and (tokens := self._decode_whole_lines(self._decode_tokens)):
-                number += len(tokens)
-                yield from documents.read_tokens(tokens)
+            if several := self._decode_whole_lines():
+                number += len(several)
+                yield from documents.read_visits(several) if self.lean else documents.read_tokens(several)
                 continue
             end = text.find_line_end(text.offset, MAX_VALUE_CHARACTERS)
             if end < 0 and text.available > MAX_VALUE_CHARACTERS:
@@ -169,7 +163,7 @@ class _StreamReader:
             if end >= len(text.buffer) and text.ended:
                 return
 
-    def _decode_whole_lines(self, decode: Callable[[str], Sequence[T] | None]) -> Sequence[T] | None:
+    def _decode_whole_lines(self) -> Sequence[Any] | None:
         """Decode and read the complete lines in the window, if all of them are tokens as documented."""
         if self.single_reads_left:
             self.single_reads_left -= 1
@@ -177,20 +171,15 @@ class _StreamReader:
         text = self.text
         text.fill(BATCH_CHARACTERS)
         end = text.buffer.rfind("\n", text.offset)
-        found = decode(text.buffer[text.offset : end]) if end > text.offset else None
+        lines = text.buffer[text.offset : max(end, text.offset)]
+        ids = self.documents.instance_id, self.documents.process_id
+        found = self._decode_visits(lines, lines=True) if self.lean else _decode_tokens(lines, *ids)
         # Empty lines are skipped by the decoder, but count as lines.
-        if found is None or len(found) != text.buffer.count("\n", text.offset, end) + 1:
+        if not lines or found is None or len(found) != lines.count("\n") + 1:
             self.single_reads_left = _SINGLE_READS_AFTER_FAILURE
             return None
         text.offset = end + 1
         return found
-
-    def _decode_tokens(self, lines: str) -> Sequence[Token] | None:
-        """Decode a token on each line; None if one is not exactly as documented."""
-        try:
-            return decode_tokens(lines, self.documents.instance_id, self.documents.process_id)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError, DocumentError):
-            return None
 
     def _decode_visits(self, text: str, *, lines: bool) -> Sequence[Visit] | None:
         """Decode tokens that are exactly as documented; None if one is not."""
@@ -355,6 +344,14 @@ def _explain_fault(text: TextWindow, field: str, value: str) -> tuple[str, str]:
         return field, "not JSON"
     path = f"{field}.{fault.path}" if field and fault.path[:1] not in {"", "["} else field + fault.path
     return path, f"{fault.reason} ({text.place(text.offset - len(value) + fault.offset)})"
+
+
+def _decode_tokens(lines: str, instance_id: str, process_id: str | None) -> list[Token] | None:
+    """Return the token of each line; None if one is not exactly as documented."""
+    try:
+        return decode_tokens(lines, instance_id, process_id)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, DocumentError):
+        return None
 
 
 def _decode_items(text: str) -> list[Raw] | None:

@@ -115,6 +115,10 @@ class StoreOutcomeUnknownError(UnreachableStoreError):
     """The connection to the server of a store was lost while a change was saved: it may have been saved."""
 
 
+class StorePermissionError(StoreError):
+    """The user of a store's database is not allowed to do this."""
+
+
 class MissingStoreError(StoreError):
     """There is no store at this place."""
 

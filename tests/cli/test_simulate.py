@@ -36,11 +36,13 @@ def simulate(tokctl, tmp_path):
     return call
 
 
-def test_the_summary_lists_differences_and_what_instances_wait_for(simulate):
+def test_the_summary_lists_differences_and_what_instances_wait_for(simulate, tokctl):
     ran = simulate(UNKNOWN, "-n", 3)
     assert ran.code == 0
     assert "Simulated 3 instances" in ran.out
     assert "'amount' is not defined" in ran.out
+    next_command = ran.out.splitlines()[-1].split()
+    assert (next_command[0], tokctl(*next_command[1:]).code) == ("tokctl", 0)  # in the same store
     waits = simulate(WAITS)
     assert "Instances that did not end" in waits.out
     assert "waits for message 'Payment'" in waits.out

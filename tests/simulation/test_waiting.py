@@ -18,6 +18,12 @@ REASONS = [
     (around(CATCH.format(timer("P1D"))), "until: 1h", "x", ["timer", "2025-01-12T10:00:00", "after the end"]),
     (around('<task id="x"/>'), "tasks: {x: {hangs: true}}", "x", ["never ends", "scenario"]),
     (around('<task id="x"/>'), "{until: 5s, tasks: {x: {takes: 9s}}}", "x", ["job ends at 2025-01-11T10:00:09"]),
+    (
+        around('<task id="x"/>'),
+        "{until: 5s, tasks: {x: {fails: true, retries: {max: 3, backoff: 1h}}}}",
+        "x",
+        ["job is retried at 2025-01-11T11:00:01", "after the end of the simulation"],
+    ),
     (around('<task id="x"/>'), "tasks: {x: {fails: true}}", "x", ["failed: no retries left"]),
     (around('<task id="x"/>'), "{tasks: {x: {takes: 9s}}, suspend: 5s}", "x", ["suspended"]),
     (JOIN, "tasks: {b: {hangs: true}}", "j", ["other incoming flows"]),

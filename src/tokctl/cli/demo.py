@@ -77,8 +77,9 @@ def demo(
 ) -> None:
     """Run an order process in a real engine and show the main commands on it, step by step.
 
-    The demo has its own store, demo.db beside the default store, or the one given with --store. Running it again
-    updates its own instances and keeps everything else in that store. A store that has only other data is refused.
+    The demo has its own store, demo.db beside the default store, or the one given with --store, but not TOKCTL_STORE.
+    Running it again updates its own instances and keeps everything else in that store. A store that has only other
+    data is refused.
     """
     named = app.settings.store if "store" in app.settings.flag_names else None  # TOKCTL_STORE is the user's own store
     location = named or str(default_store().with_name("demo.db"))

@@ -65,11 +65,9 @@ def simulate_model(
         bool, opt.flag("--trust-scripts", "Run Python of the model as it is. Use this only for models that you trust.")
     ] = False,
     max_call_depth: Annotated[
-        int, opt.option("N", "Maximum depth of nested calls (default: 100).", min=1)
+        int, opt.option("N", "Maximum depth of nested calls.", min=1)
     ] = DEFAULT_LIMITS.call_depth,
-    max_steps: Annotated[
-        int, opt.option("N", "Maximum number of steps of an instance (default: 10000).", min=1)
-    ] = DEFAULT_LIMITS.steps,
+    max_steps: Annotated[int, opt.option("N", "Maximum number of steps of an instance.", min=1)] = DEFAULT_LIMITS.steps,
 ) -> Detail:
     """Run a BPMN model in SpiffWorkflow on a virtual clock and record its tokens in the store.
 
@@ -117,7 +115,8 @@ def simulate_model(
             approximations=[build_document(ApproximationDocument, one) for one in done.approximations],
             waiting=[build_document(WaitingDocument, one) for one in done.waiting],
             stopped_at_step_limit=done.exhausted,
-        )
+        ),
+        app.out,
     )
 
 

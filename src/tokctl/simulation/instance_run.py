@@ -73,7 +73,7 @@ class InstanceRun:
         self.instance_id: str = identity.instance_id
         self.random: Random = Random(identity.seed)  # noqa: S311 - a simulation needs no secrets
         self.stopped = False
-        self.due_jobs: dict[UUID, datetime] = {}
+        self.due_jobs: dict[UUID, tuple[str, datetime]] = {}  # what happens next, and when
         self._ready: deque[Task] = deque()
         self.events = AwaitedEvents(self)
         self._unsettled: dict[Any, None] = {}  # workflows whose joins may fire: their live tasks have changed

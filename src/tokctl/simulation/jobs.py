@@ -47,7 +47,7 @@ class SimulatedJob:
         if plan.hangs is not None and run.random.random() < plan.hangs:
             return
         takes = _SECOND if plan.takes is None else plan.takes(run.random)
-        run.due_jobs[self.task.id] = run.now + takes
+        run.due_jobs[self.task.id] = "its job ends", run.now + takes
         run.schedule(run.now + takes, self._end_attempt)
 
     def _end_attempt(self) -> None:
@@ -86,7 +86,9 @@ class SimulatedJob:
             return
         self.failures += 1
         self.annotate(retries_left=retries.max - self.failures, retries_used=self.failures)
-        self.run.schedule(self.run.now + retries.backoff(self.run.random), self.start_attempt)
+        begin = self.run.now + retries.backoff(self.run.random)
+        self.run.due_jobs[self.task.id] = "its job is retried", begin
+        self.run.schedule(begin, self.start_attempt)
 
     def _throw_error(self, code: str) -> bool:
         """Throw a BPMN error from the task; False if nothing around it catches that."""

@@ -47,8 +47,10 @@ def _reason(run: InstanceRun, task: Task) -> str | None:
     if isinstance(spec, UnstructuredJoin):
         return "waits for tokens over its other incoming flows"
     if task.state == TaskState.READY and spec.manual:
-        due = run.due_jobs.get(task.id)
-        return "its job never ends, as the scenario says" if due is None else f"its job ends {_later(run, due)}"
+        if task.id not in run.due_jobs:
+            return "its job never ends, as the scenario says"
+        what, due = run.due_jobs[task.id]
+        return f"{what} {_later(run, due)}"
     return None
 
 

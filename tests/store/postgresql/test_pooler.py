@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -124,6 +125,15 @@ def test_nothing_stays_in_a_session(places):
                 assert connection.execute(f"SHOW {setting}").fetchone() == ("0",)
             assert connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
             assert connection.execute("SELECT count(*) FROM pg_listening_channels()").fetchone() == (0,)
+
+
+def test_a_server_that_is_too_old(places, tokctl):
+    pooled, _ = places
+    console = re.sub(r"///\w+", "///pgbouncer", pooled)  # PgBouncer's own database has the version of PgBouncer: 1
+    ran = tokctl("store", "info", "--store", console)
+    assert ran.code == 6
+    assert re.fullmatch(r"error: the server of the store \S+ has version 1\.\S+, which is too old\. .*\n", ran.err)
+    assert ran.err.endswith("Use PostgreSQL 13 or newer.\n")
 
 
 def test_the_server(places):

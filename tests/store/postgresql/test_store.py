@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -261,6 +262,26 @@ def test_a_user_who_may_only_read(store, place, postgresql, tokctl):
     ran = tokctl("store", "prune", "--completed-before", "1d", "--yes", "--store", reading)
     assert ran.code == 6
     assert "does not allow this: permission denied" in ran.err
+
+
+def test_doctor_says_what_a_user_who_reads_instances_cannot_check(store, place, tokctl):
+    put(store, token("a"))
+    schema = place.rpartition("%3D")[2]
+    store.database.execute(f"CREATE ROLE {schema} LOGIN; GRANT USAGE ON SCHEMA {schema} TO {schema}")
+    store.database.execute(f"GRANT SELECT ON instance, token, variable, definition, revision, tokctl_store TO {schema}")
+
+    def check(role: str) -> dict[str, str]:
+        ran = tokctl("doctor", "-o", "json", "--store", place.replace("user=postgres", f"user={role}"))
+        (found,) = (check for check in json.loads(ran.out)["checks"] if check["check"] == "store")
+        return found
+
+    assert check("postgres")["state"] == "ok"
+    found = check(schema)
+    assert found["state"] == "warning"
+    assert "1 instance" in found["found"]
+    assert "cannot read its API tokens and audit log" in found["found"]
+    store.database.execute(f"REVOKE SELECT ON instance FROM {schema}")
+    assert check(schema)["state"] == "problem"
 
 
 def test_a_restart_of_the_server_is_noticed_and_survived():

@@ -22,7 +22,10 @@ from tokctl.errors import NotAllowedError, TokctlError, UnreachableError
 T = TypeVar("T")
 SERVICE = "tokctl"
 TIMEOUT_SECONDS = 5.0  # for each call
-CREDENTIAL_HINT = "Set the secret in TOKCTL_API_KEY, or set its source: env:NAME, file:PATH or command:WORDS."
+CREDENTIAL_HINT = (
+    "Set the secret in TOKCTL_API_KEY, or the password of a database in PGPASSWORD,"
+    " or set its source: env:NAME, file:PATH or command:WORDS."
+)
 _UNSAFE_BACKENDS = {
     "keyring.backends.null": "the null backend stores nothing",
     "keyrings.alt": "keyrings.alt stores secrets in a plain file",

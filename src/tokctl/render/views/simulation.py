@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tokctl.documents.store import SimulationDocument
-from tokctl.render.result import Cell, Column, Detail, Section, table
+from tokctl.render.result import Cell, Column, Detail, Output, Section, table
 from tokctl.render.text import count
 
 
-def show_simulation(document: SimulationDocument) -> Detail:
+def show_simulation(document: SimulationDocument, out: Output) -> Detail:
     """Return a simulation: what was recorded, what instances wait for, and what ran differently from the model."""
     said = f"Simulated {count(document.instances, 'instance')} with {count(document.tokens, 'token')}."
     newest = document.newest_instance_id or ""
-    return Detail(ident=newest, document=document, title=(Cell(said),), sections=tuple(_sections(document, newest)))
+    sections = _sections(document, f"{out.prefix} tokens tree {newest}" if newest else "")
+    return Detail(ident=newest, document=document, title=(Cell(said),), sections=tuple(sections))
 
 
-def _sections(document: SimulationDocument, newest: str) -> Iterator[Section]:
+def _sections(document: SimulationDocument, next_command: str) -> Iterator[Section]:
     if document.waiting:
         columns = (
             Column("instances", "INSTANCES", right=True),
@@ -33,4 +34,4 @@ def _sections(document: SimulationDocument, newest: str) -> Iterator[Section]:
         )
         title = (Cell("Elements that ran differently from the model", "bold"),)
         yield Section(title=title, listing=table(document.approximations, differences))
-    yield Section(block=f"tokctl tokens tree {newest}" if newest else "")
+    yield Section(block=next_command)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokctl.config import Settings, config_file
-from tokctl.errors import TokctlError
+from tokctl.errors import StorePermissionError, TokctlError
 from tokctl.services.api_tokens.ledger_report import format_stale, format_tokens, format_uncertain
 from tokctl.services.config_check import find_config_problems
 from tokctl.services.doctor.results import CheckResult, note, ok, problem
@@ -19,6 +19,7 @@ from tokctl.text import count, size
 
 if TYPE_CHECKING:
     from tokctl.api_tokens.custody.ledger import Ledger, LedgerEntry
+    from tokctl.store.protocol import StoreInfo
 
 
 def check_configuration() -> CheckResult:
@@ -74,22 +75,45 @@ def check_store(settings: Settings) -> CheckResult:
             "Fill one with 'tokctl store import' or 'tokctl simulate', or try 'tokctl demo'.",
             location=location,
         )
-    with open_store(location) as opened:
-        for change in opened.find_damage(0):
-            return problem(f"{location}: {change}.", "Another program has changed it. Restore a backup.")
-        try:
-            info = opened.info()
-        except (TypeError, ValueError, OverflowError):
-            if damage := find_damage(opened):
-                raise damage from None
-            raise
-        if rollback := find_rollback(opened):
-            return problem(f"{location}: {rollback.message}", rollback.advice, location=location)
-    found = f"{location}: {count(info.instances, 'instance')}, {size(info.size_bytes)}, schema {info.schema_version}"
-    facts = {name: getattr(info, name) for name in ("location", "schema_version", "size_bytes", "instances", "tokens")}
+    try:
+        with open_store(location) as opened:
+            for change in opened.find_damage(0):
+                return problem(f"{location}: {change}.", "Another program has changed it. Restore a backup.")
+            try:
+                info = opened.info()
+            except (TypeError, ValueError, OverflowError):
+                if damage := find_damage(opened):
+                    raise damage from None
+                raise
+            if rollback := find_rollback(opened):
+                return problem(f"{location}: {rollback.message}", rollback.advice, location=location)
+    except StorePermissionError:
+        return _check_instances(location)
+    found, facts = _describe_store(location, info)
     if file is not None and _file_mode(file) & 0o077:
         return note(f"{found}; other users can read it.", f"To prevent this, run 'chmod 600 {file}'.", **facts)
     return ok(f"{found}.", **facts)
+
+
+def _check_instances(location: str) -> CheckResult:
+    """Check a store for a user of its database who may only read instances. Raises StoreError."""
+    from tokctl.store import open_store
+
+    with open_store(location) as opened:
+        found, facts = _describe_store(location, opened.info())
+    return note(
+        f"{found}. This user of the database cannot read its API tokens and audit log, so they were not checked.",
+        "That is enough to inspect instances. To check everything, use the user of the servers.",
+        **facts,
+    )
+
+
+def _describe_store(location: str, info: StoreInfo) -> tuple[str, dict[str, Any]]:
+    facts = {name: getattr(info, name) for name in ("location", "schema_version", "size_bytes", "instances", "tokens")}
+    return (
+        f"{location}: {count(info.instances, 'instance')}, {size(info.size_bytes)}, schema {info.schema_version}",
+        facts,
+    )
 
 
 def _file_mode(file: Path) -> int:
@@ -104,15 +128,16 @@ KEYRING_TIMEOUT_SECONDS = 3.0
 
 def check_keyring(settings: Settings) -> CheckResult:
     """Check that there is a keyring, and that it returns what was saved in it."""
-    from tokctl.api_tokens.vaults.keyring import Keyring, NoKeyringError, is_keyring_absent, run_with_timeout
+    from tokctl.api_tokens.vaults.keyring import (
+        CREDENTIAL_HINT,
+        Keyring,
+        NoKeyringError,
+        is_keyring_absent,
+        run_with_timeout,
+    )
 
     needed = "keyring" in {settings.credential, settings.registry_credential}
-    none = partial(
-        problem if needed else note,
-        "no keyring found.",
-        "Set the secret in TOKCTL_API_KEY, or set its source: env:NAME, file:PATH or command:WORDS.",
-        backend=None,
-    )
+    none = partial(problem if needed else note, "no keyring found.", CREDENTIAL_HINT, backend=None)
     if is_keyring_absent(os.environ):
         return none()
     try:

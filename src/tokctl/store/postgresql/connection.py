@@ -13,13 +13,15 @@ import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tokctl.errors import StoreError, UnreachableStoreError, UsageError, WrongStoreError
+from tokctl.errors import StoreError, StorePermissionError, UnreachableStoreError, UsageError, WrongStoreError
 from tokctl.store.postgresql.liveness import KEEPALIVES, WatchedConnection, watch
 from tokctl.store.postgresql.passwords import find_password, find_saved_password, forget_passwords
 from tokctl.verbose_log import trace
 
 logging.getLogger("psycopg").addHandler(logging.NullHandler())  # its warnings are our errors
 
+OLDEST_VERSION = 13_00_00
+"""The oldest server that is supported, as libpq writes its version."""
 CONNECT_TIMEOUT_SECONDS = 5  # as for other servers
 LOCK_TIMEOUT_SECONDS = 30
 """Seconds that a writer waits for another one."""
@@ -46,7 +48,7 @@ def connect(url: str, password: str | None = None) -> psycopg.Connection:
     Raises:
         UsageError: the URL is invalid.
         UnreachableStoreError: there is no server, or no trusted connection to it.
-        StoreError: the server refuses the connection.
+        StoreError: the server refuses the connection, or is too old.
     """
     location = locate(url)
     try:
@@ -63,6 +65,13 @@ def connect(url: str, password: str | None = None) -> psycopg.Connection:
         forget_passwords()
         raise _connection_error(error, location) from error
     watch(connection)
+    if connection.info.server_version < OLDEST_VERSION:
+        version = connection.info.parameter_status("server_version")
+        connection.close()
+        raise StoreError(
+            f"the server of the store {location} has version {version}, which is too old.",
+            f"Use PostgreSQL {OLDEST_VERSION // 10_000} or newer.",
+        )
     return connection
 
 
@@ -143,7 +152,6 @@ def translate_errors(location: str) -> Iterator[None]:
 _TEXTS: tuple[tuple[type[psycopg.Error], str, str], ...] = (
     (errors.LockNotAvailable, "is locked: another process has been writing to it", "Try again later."),
     (errors.QueryCanceled, "needs too long for a query, which was stopped", "Run ANALYZE in the database."),
-    (errors.InsufficientPrivilege, "does not allow this: {}", "Use another user, or grant the permission."),
     (errors.ReadOnlySqlTransaction, "is read-only", "Connect to the primary server."),
     (errors.DiskFull, "cannot grow: the disk is full", "Nothing was changed. Free disk space and try again."),
     (errors.SerializationFailure, "has ended the transaction: {}", "Try again."),
@@ -168,6 +176,9 @@ def _convert(error: psycopg.Error, location: str) -> StoreError | UsageError:
     if error.sqlstate.startswith(_LOST) if error.sqlstate else isinstance(error, psycopg.OperationalError):
         reason = f": {message}" if error.sqlstate else ""
         return UnreachableStoreError(f"the connection to the store {location} was lost{reason}.", "Try again.")
+    if isinstance(error, errors.InsufficientPrivilege):
+        hint = "Use another user, or grant the permission."
+        return StorePermissionError(f"the store {location} does not allow this: {message}.", hint)
     for kind, text, hint in _TEXTS:
         if isinstance(error, kind):
             return StoreError(f"the store {location} {text.format(message)}.", hint)

@@ -64,6 +64,13 @@ def test_without_a_pager(many, tmp_path, words, env):
         assert "t59" in seen.text
 
 
+def test_less_shows_utf_8_in_any_locale(many, tmp_path):
+    command = pager(tmp_path, "import os; print('charset', os.environ.get('LESSCHARSET'))")
+    with Terminal("tokens", "list", "--file", many, env={"TOKCTL_PAGER": command, "LC_ALL": "C"}) as seen:
+        assert seen.end() == 0
+        assert seen.text.strip() == "charset utf-8"
+
+
 def test_a_pager_that_is_quit_ends_the_command(many, tmp_path):
     quits = pager(tmp_path, "import sys; print(sys.stdin.readline()); sys.exit(0)")
     many.write_bytes(ndjson(tokens(20_000)))

@@ -107,6 +107,7 @@ def test_the_thresholds_are_those_of_the_configuration(tokctl, known, tmp_path, 
         (["-p", "*", "--compare", "v9", "--out", "a.html"], 3, "no baseline to compare with: no instance of version 9"),
         (["-p", "*", "--version", "9", "--out", "a.html"], 3, "no process instance matches."),
         (["--process", "none", "--out", "a.html"], 3, "no process instance matches. See 'tokctl instances list'."),
+        (["@latest", "--out", f"{'a' * 300}.html"], 6, f"cannot write {'a' * 300}.html: File name too long."),
         (["@latest", "--out", "missing/a.html"], 6, "cannot write missing/a.html: No such file or directory."),
     ],
 )

@@ -35,13 +35,12 @@ def open_target(path: str | None) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    if Path(path).exists() and not Path(path).is_file():  # a device or a pipe: written to directly
-        with _convert_write_errors(path), Path(path).open("wb") as stream:
-            yield stream
-        return
-    target = Path(path).resolve()
-    partial = target.with_name(f"{target.name}.{os.getpid()}.part")
     with _convert_write_errors(path), ExitStack() as stack:
+        if Path(path).exists() and not Path(path).is_file():  # a device or a pipe: written to directly
+            yield stack.enter_context(Path(path).open("wb"))
+            return
+        target = Path(path).resolve()
+        partial = target.with_name(f"{target.name}.{os.getpid()}.part")
         stack.callback(partial.unlink, missing_ok=True)
         descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "wb") as raw:

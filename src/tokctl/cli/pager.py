@@ -99,11 +99,14 @@ class PagedStream(io.TextIOBase):
         return len(lines) - 1 + sum(max(width(line) - 1, 0) // self._columns for line in lines)
 
     def _start_pager(self) -> IO[str]:
+        defaults = {"LESS": LESS_FLAGS, "LV": "-c"}
+        if self._terminal.encoding.lower() == "utf-8":  # also with LC_ALL=C, where less would expect ASCII
+            defaults["LESSCHARSET"] = "utf-8"
         try:
             self.pager = subprocess.Popen(  # noqa: S603 - the user's own choice
                 shlex.split(self._command),
                 stdin=subprocess.PIPE,
-                env={"LESS": LESS_FLAGS, "LV": "-c"} | dict(self._environ),
+                env=defaults | dict(self._environ),
                 text=True,
                 encoding=self._terminal.encoding,
                 errors="backslashreplace",

@@ -86,7 +86,7 @@ def _measure(store: Store, status: InstanceStatus, limit: int) -> int:
     instance = status.instance
     octets = len(instance.variables) + sum(map(len, instance.extra.values()))
     for token in store.tokens(instance.instance_id, ALL_TOKENS, SortOrder("created")):
-        octets += len(token.variables) + len(token.execution_context) + len(token.flow_history)
+        octets += len(token.variables) + len(token.execution_context) + len(token.flow_history) + len(token.name)
         octets += sum(map(len, token.extra.values()))
         if octets > limit:
             break

@@ -183,7 +183,7 @@ def queries(source: Source) -> list[Query]:
 def run(*command: object) -> None:
     """Run a command; its output is shown only if it fails."""
     done = subprocess.run([*map(str, command)], check=False, capture_output=True, text=True)
-    if done.returncode not in {0, 1}:  # 1: problems found
+    if done.returncode:
         raise SystemExit(f"{' '.join(map(str, command))}: {done.stderr}")
 
 

@@ -43,7 +43,7 @@ def test_unusable_options(served, served_store, tmp_path):
         ((*log, *free), {"code": 2, "match": "cannot write"}),
         ((*log, *free, "--workers", 2), {"code": 2, "match": "cannot write"}),
         (free, {"env": {"TOKCTL_PEPPER": "short"}, "code": 7, "match": "too short"}),
-        (free, {"env": elsewhere, "code": 3, "match": "no pepper found"}),
+        (free, {"env": elsewhere, "code": 3, "match": "Copy the pepper of the store"}),
         (("--unix", tmp_path / "file"), {"code": 2, "match": "is not a socket"}),
         (("--unix", tmp_path / ("x" * 200)), {"code": 2, "match": "too long"}),
     )

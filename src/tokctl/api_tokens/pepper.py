@@ -82,7 +82,8 @@ def _read_pepper_file(path: Path) -> str:
     except FileNotFoundError:
         raise NotFoundError(
             f"no pepper found at {path}. API tokens cannot be checked without it.",
-            "'tokctl api-tokens create' creates it with the first API token.",
+            "Copy the pepper of the store's API tokens to this file, or set TOKCTL_PEPPER_FILE."
+            " 'tokctl api-tokens create' creates one with the first API token of a store.",
         ) from None
     except IsADirectoryError:
         raise InputError(f"the pepper {path} is not a file.") from None

@@ -53,6 +53,17 @@ def test_pending_migrations_are_shown_then_run(tokctl, place, pending):
 
 
 @pytest.mark.parametrize("words", [[], ["--dry-run"]])
+def test_a_newer_schema_that_this_version_can_use(tokctl, postgresql, words):
+    place = postgresql.new_schema()
+    with open_store(place, write=True, create=True) as store:
+        store.database.execute("UPDATE tokctl_store SET schema_version = schema_version + 1")
+    latest = schema.SCHEMA_VERSION
+    ran = tokctl("store", "migrate", "--store", place, *words)
+    assert (ran.code, ran.err) == (0, "")
+    assert f"the store has schema {latest + 1}, which this version of tokctl (schema {latest}) can use" in ran.out
+
+
+@pytest.mark.parametrize("words", [[], ["--dry-run"]])
 def test_a_newer_schema_is_refused(tokctl, place, store_kind, words):
     with open_store(place, write=True) as store:
         if store_kind.name == "sqlite":

@@ -264,6 +264,13 @@ def test_a_user_who_may_only_read(store, place, postgresql, tokctl):
     assert "does not allow this: permission denied" in ran.err
 
 
+def test_a_schema_that_is_missing(store, place, tokctl):
+    put(store, token("a"))
+    ran = tokctl("store", "copy", place, re.sub(r"search_path%3D\w+", "search_path%3Dnone", place))
+    assert ran.code == 6
+    assert "has no such schema: no schema has been selected to create in. Create it with CREATE SCHEMA" in ran.err
+
+
 def test_doctor_says_what_a_user_who_reads_instances_cannot_check(store, place, tokctl):
     put(store, token("a"))
     schema = place.rpartition("%3D")[2]

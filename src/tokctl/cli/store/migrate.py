@@ -25,7 +25,9 @@ def migrate(
     pending = list(range(version + 1, latest + 1))
     if not (dry_run and pending):  # opening upgrades; it also refuses what no command can use
         app.store(write=not dry_run)
-    if not pending:
+    if version > latest:
+        said = f"Nothing to do: the store has schema {version}, which this version of tokctl (schema {latest}) can use."
+    elif not pending:
         said = f"Nothing to do: the store has the latest schema, {latest}."
     else:
         migrations = f"{count(len(pending), 'migration')}, from schema {version} to {latest}"

@@ -153,6 +153,7 @@ _TEXTS: tuple[tuple[type[psycopg.Error], str, str], ...] = (
     (errors.LockNotAvailable, "is locked: another process has been writing to it", "Try again later."),
     (errors.QueryCanceled, "needs too long for a query, which was stopped", "Run ANALYZE in the database."),
     (errors.ReadOnlySqlTransaction, "is read-only", "Connect to the primary server."),
+    (errors.InvalidSchemaName, "has no such schema: {}", "Create it with CREATE SCHEMA, or correct search_path."),
     (errors.DiskFull, "cannot grow: the disk is full", "Nothing was changed. Free disk space and try again."),
     (errors.SerializationFailure, "has ended the transaction: {}", "Try again."),
     (errors.DeadlockDetected, "has ended the transaction: {}", "Try again."),

@@ -12,6 +12,7 @@ from tokctl.report.overview import (
     list_facts,
     list_incidents,
     list_instances,
+    list_performance,
     list_variants,
     tell_overview,
 )
@@ -80,6 +81,17 @@ def test_incidents_are_counted_by_element_and_error():
         ("c", "disk full", 1, 1, "i4"),
     ]
     assert omitted == ""
+
+
+def test_a_total_of_no_known_duration_is_none():
+    several = [
+        instance("i1", process_id="p"),
+        token("t1", "i1", element_id="a", created_at=at(0), completed_at=at(2)),
+        token("t2", "i1", element_id="b"),
+        token("t3", "i1", element_id="c", state="ACTIVE", created_at=at(0)),
+    ]
+    rows = list_performance(read(several, ["i1"]).body.performance.groups).rows
+    assert {row.element_id: row.spent for row in rows} == {"a": "2s", "b": "", "c": "≥ 1h"}
 
 
 @pytest.fixture(scope="module")

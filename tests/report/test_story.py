@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from support.builders import at, instance, token
@@ -59,6 +61,20 @@ def test_an_instance_that_has_ended_well():
 def test_how_long_it_took_may_be_unknown():
     body = read(instance(process_id="p", status="COMPLETED"), task(0, created_at=None))
     assert summarize(body, NOW)[0] == "This instance of p is COMPLETED; how long it took is unknown."
+    body = read(instance(process_id="p", status="ACTIVE"), task(0, created_at=None, completed_at=None, state="ACTIVE"))
+    assert summarize(body, NOW)[0] == "This instance of p is ACTIVE; when it started is unknown."
+
+
+@pytest.mark.parametrize(
+    ("status", "times", "told"),
+    [
+        ("ACTIVE", {}, "it starts later"),
+        ("COMPLETED", {"completed_at": at(9999)}, "it ended before it started"),
+    ],
+)
+def test_times_that_contradict_each_other_are_named(status, times, told):
+    body = read(instance(process_id="p", status=status, started_at=NOW + timedelta(days=1), **times), task(0))
+    assert summarize(body, NOW)[0] == f"This instance of p is {status}; according to its times, {told}."
 
 
 def test_the_story_is_in_order_of_time():

@@ -198,13 +198,20 @@ def list_performance(groups: Sequence[VisitGroup], prefix: str = "") -> Performa
             p90=show_statistic(group, "p90"),
             p99=show_statistic(group, "p99"),
             max=show_statistic(group, "max"),
-            spent=show_milliseconds(group.spent),
+            spent=_show_spent(group),
             range=_describe_range(group),
             bars=scale.plot(group.stats, group.at_least),
         )
         for number, group in enumerate(groups, 1)
     ]
     return PerformanceTable(rows, scale.ticks)
+
+
+def _show_spent(group: VisitGroup) -> str:
+    """Return the total of the known durations; ``≥`` if visits have not ended. Nothing if no duration is known."""
+    if not group.stats.count and not group.open:
+        return ""
+    return "≥ " * bool(group.open) + show_milliseconds(group.spent)
 
 
 def _describe_range(group: VisitGroup) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from tokctl.analysis.explain.explanation import Explanation
 from tokctl.model.durations import format_timedelta
 from tokctl.model.instance_status import InstanceStatus
-from tokctl.model.states import CANCELLED, FAILED
+from tokctl.model.states import CANCELLED, FAILED, is_final
 from tokctl.model.times import from_micros, to_micros
 from tokctl.model.visits import Visit
 from tokctl.report.texts import UNKNOWN, show_age, show_duration, show_process, show_status
@@ -41,9 +41,12 @@ def summarize(report: InstanceReport, now: datetime) -> list[str]:
 def _tell_status(status: InstanceStatus, now: datetime) -> str:
     took = status.elapsed(now)
     about = f"This instance of {show_process(status)} is {show_status(status)}"
+    has_ended = status.ended_at is not None or is_final(status.status or "")
     if took is None:
-        return f"{about}; how long it took is unknown."
-    if status.ended_at is not None:
+        return f"{about}; {'how long it took' if has_ended else 'when it started'} is unknown."
+    if took < timedelta():
+        return f"{about}; according to its times, {'it ended before it started' if has_ended else 'it starts later'}."
+    if has_ended:
         return f"{about}. It took {format_timedelta(took)}."
     return f"{about}, {format_timedelta(took)} after its start."
 

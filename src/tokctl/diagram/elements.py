@@ -23,7 +23,8 @@ SHAPE_KINDS = FLOW_NODES | {
     *("participant", "lane", "group", "textAnnotation", "dataStoreReference"),
     *("dataObject", "dataObjectReference", "dataInput", "dataOutput"),
 }
-EDGE_KINDS = frozenset(("sequenceFlow", "messageFlow", "association", "dataInputAssociation", "dataOutputAssociation"))
+DATA_ASSOCIATIONS = frozenset(("dataInputAssociation", "dataOutputAssociation"))
+EDGE_KINDS = DATA_ASSOCIATIONS | {"sequenceFlow", "messageFlow", "association"}
 _PREFIX = f"{{{MODEL_NAMESPACE}}}"
 
 
@@ -33,8 +34,9 @@ class DiagramElement(Struct, frozen=True, kw_only=True):
     ``kind`` is the name of its XML element, ``parent`` the process, sub-process or collaboration that contains it.
     ``events`` are the kinds of its event definitions. ``source`` and ``target`` are the ends of a flow; ``default`` and
     ``conditional`` tell how a sequence flow starts. ``loop`` is ``parallel``, ``sequential`` or ``loop``.
-    ``process`` is the process of a pool, ``members`` are the flow nodes of a lane. ``direction`` is that of an
-    association: ``None``, ``One`` or ``Both``.
+    ``process`` is the process of a pool, ``members`` are the flow nodes of a lane, ``lanes`` the lanes in it.
+    ``direction`` is that of an association: ``None``, ``One`` or ``Both``. ``data_associations`` are the ids of those
+    of a flow node, ``categories`` those of the category values of an element or a group.
     """
 
     id: str
@@ -57,6 +59,9 @@ class DiagramElement(Struct, frozen=True, kw_only=True):
     process: str | None = None
     direction: str = "None"
     members: tuple[str, ...] = ()
+    lanes: tuple[str, ...] = ()
+    data_associations: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
 
     @property
     def is_container(self) -> bool:
@@ -133,6 +138,7 @@ def _read_element(node: XmlElement, parent: str | None) -> DiagramElement:
     name = node.get("name") or (_text(texts.get("text")) if kind == "textAnnotation" else "")
     if (state := texts.get("dataState")) is not None and state.get("name"):
         name = f"{name}\n[{state.get('name')}]".strip()
+    categories = (node.get("categoryValueRef"), *(one.text for one in node if _local_name(one) == "categoryValueRef"))
     loop = details.loop
     if "participantMultiplicity" in texts:
         loop = "parallel"
@@ -156,6 +162,9 @@ def _read_element(node: XmlElement, parent: str | None) -> DiagramElement:
         process=_reference(node.get("processRef")) or None,
         direction=node.get("associationDirection", "None"),
         members=tuple(_reference(child.text) for child in node if _local_name(child) == "flowNodeRef"),
+        lanes=tuple(lane.get("id", "") for lane in texts.get("childLaneSet", ()) if _local_name(lane) == "lane"),
+        data_associations=tuple(child.get("id", "") for child in node if _local_name(child) in DATA_ASSOCIATIONS),
+        categories=tuple(filter(None, (_reference(text) for text in categories))),
     )
 
 

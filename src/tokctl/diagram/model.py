@@ -12,6 +12,7 @@ from tokctl.diagram.interchange import Plane, read_interchange
 from tokctl.diagram.layout import lay_out
 from tokctl.errors import InputError
 from tokctl.model.definitions import Definition
+from tokctl.text import count
 
 LAID_OUT = "The model has no diagram: the elements are laid out automatically."
 
@@ -56,7 +57,14 @@ def _lay_out(elements: Mapping[str, DiagramElement], process: str | None, source
     plane = lay_out(elements, process)
     if not plane.shapes:
         raise InputError(f"{source}: there is no element to draw.")
-    return DrawableModel(elements, (plane,), (LAID_OUT,))
+    shown = {shape.element for shape in plane.shapes}
+    groups = [
+        one
+        for one in elements.values()
+        if one.kind == "group" and one.id not in shown and (process is None or one.parent in shown | {process})
+    ]
+    note = f"{count(len(groups), 'group')} left out: what is in it is not known, or not side by side."
+    return DrawableModel(elements, (plane,), (LAID_OUT, *([note] if groups else [])))
 
 
 def _shows(plane: Plane, elements: Mapping[str, DiagramElement], process: str) -> bool:

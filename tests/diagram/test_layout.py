@@ -11,25 +11,49 @@ from hypothesis import strategies as st
 from support.diagrams import document
 from support.paths import MODELS
 from tokctl.bpmn.parser import read_root
-from tokctl.diagram.elements import FLOW_NODES, DiagramElement, read_elements
+from tokctl.diagram.elements import EDGE_KINDS, FLOW_NODES, DiagramElement, read_elements
 from tokctl.diagram.layers import MAX_SPAN
 from tokctl.diagram.layout import MAX_DEPTH, lay_out
 from tokctl.simulation.demo import load_demo
+
+ARTIFACTS = {"dataObjectReference", "dataStoreReference", "textAnnotation"}
+
+
+def contains(one, other):
+    return one.x <= other.x < other.right <= one.right and one.y <= other.y < other.bottom <= one.bottom
 
 
 def overlap(one, other):
     return one.x < other.right and other.x < one.right and one.y < other.bottom and other.y < one.bottom
 
 
+def runs_through(line, bounds):
+    """Tell whether a line with right angles has a part inside a rectangle."""
+    return any(
+        min(a.x, b.x) < bounds.right
+        and max(a.x, b.x) > bounds.x
+        and min(a.y, b.y) < bounds.bottom
+        and max(a.y, b.y) > bounds.y
+        for a, b in pairwise(line)
+    )
+
+
 def check(elements):
-    """Check that all flow nodes have a place of their own, and flows are lines with right angles between them."""
+    """Check that all elements have a place of their own, and flows are lines with right angles between them."""
     plane = lay_out(elements)
     places = {shape.element: shape.bounds for shape in plane.shapes}
     nodes = [one for one in elements.values() if one.kind in FLOW_NODES]
-    assert places.keys() == {one.id for one in nodes}
-    for one, other in combinations(nodes, 2):
-        if one.parent == other.parent and "boundaryEvent" not in {one.kind, other.kind}:
+    artifacts = [one for one in elements.values() if one.kind in ARTIFACTS]
+    lanes = [one for one in elements.values() if one.kind == "lane"]
+    assert places.keys() == {one.id for one in (*nodes, *artifacts, *lanes)}
+    apart = [one for one in nodes if one.kind != "boundaryEvent"]
+    for one, other in combinations(apart, 2):
+        if one.parent == other.parent:
             assert not overlap(places[one.id], places[other.id]), (one, other)
+    for one in artifacts:
+        for other in (*nodes, *artifacts):
+            around = other.is_container and contains(places[other.id], places[one.id])
+            assert other is one or around or not overlap(places[one.id], places[other.id]), (one, other)
     for one in nodes:
         if one.parent in places and one.attached_to is None:
             inner, outer = places[one.id], places[one.parent]
@@ -37,15 +61,41 @@ def check(elements):
             assert outer.y < inner.y < inner.bottom < outer.bottom
         if one.attached_to in places:
             assert places[one.id].middle.y == places[one.attached_to].bottom
-    for edge in plane.edges:
-        flow = elements[edge.element]
-        assert all(a.x == b.x or a.y == b.y for a, b in pairwise(edge.points))
-        start, end = places[flow.source], places[flow.target]
-        assert start.x <= edge.points[0].x <= start.right
-        assert start.y <= edge.points[0].y <= start.bottom
-        assert edge.points[-1] == (end.x, end.middle.y)
-    assert {edge.element for edge in plane.edges} == {one.id for one in elements.values() if one.kind == "sequenceFlow"}
+    check_lanes(lanes, apart, places)
+    check_lines(elements, plane, apart, places)
     return places
+
+
+def check_lanes(lanes, nodes, places):
+    """Check that lanes hold the nodes that they name and no others, and are apart, or one in the other."""
+    for lane in lanes:
+        for node in nodes:
+            if node.parent == lane.parent:
+                held = {*lane.members, *(key for one in lanes if one.id in lane.lanes for key in one.members)}
+                inside = contains(places[lane.id], places[node.id])
+                assert inside if node.id in held else not overlap(places[lane.id], places[node.id])
+        for other in lanes:
+            if other.id in lane.lanes:
+                assert contains(places[lane.id], places[other.id])
+            elif other.parent == lane.parent and other is not lane and lane.id not in other.lanes:
+                assert not overlap(places[lane.id], places[other.id])
+
+
+def check_lines(elements, plane, nodes, places):
+    lines = {edge.element: edge.points for edge in plane.edges}
+    for key, points in lines.items():
+        flow = elements[key]
+        if flow.kind == "sequenceFlow":
+            assert all(a.x == b.x or a.y == b.y for a, b in pairwise(points))
+            start, end = places[flow.source], places[flow.target]
+            assert start.x <= points[0].x <= start.right
+            assert start.y <= points[0].y <= start.bottom
+            assert points[-1] == (end.x, end.middle.y)
+            hosts = {flow.source, flow.target, elements[flow.source].attached_to}
+            for node in nodes:
+                if node.parent == flow.parent and node.id not in hosts:
+                    assert not runs_through(points, places[node.id]), (flow, node)
+    assert lines.keys() == {one.id for one in elements.values() if one.kind in EDGE_KINDS}
 
 
 @pytest.mark.parametrize("path", [None, *sorted(MODELS.glob("*.bpmn"))], ids=lambda path: path.name if path else "demo")
@@ -56,27 +106,39 @@ def test_models_are_laid_out(path):
 
 @given(st.data())
 def test_arbitrary_models_are_laid_out(data):
-    """Loops, several flows between the same elements, unconnected parts, nesting and boundary events."""
+    """Loops, several flows between the same elements, unconnected parts, nesting, boundary events, lanes, and data."""
     names = [f"n{n}" for n in range(data.draw(st.integers(1, 9)))]
     kinds = st.sampled_from(["task", "exclusiveGateway", "startEvent", "subProcess"])
     elements = {"p": DiagramElement(id="p", kind="process")}
+
+    def add(key, kind, **more):
+        elements[key] = DiagramElement(id=key, kind=kind, **more)
+
     for n, name in enumerate(names):
         parents = ["p", *(one for one in names[:n] if elements[one].kind == "subProcess")]
-        elements[name] = DiagramElement(
-            id=name, kind=data.draw(kinds), name=name * 9, parent=data.draw(st.sampled_from(parents))
-        )
+        add(name, data.draw(kinds), name=name * 9, parent=data.draw(st.sampled_from(parents)))
     for name in names:
         if elements[name].kind == "task" and data.draw(st.booleans()):
-            event = DiagramElement(id=f"{name}-e", kind="boundaryEvent", parent=elements[name].parent, attached_to=name)
-            elements[event.id] = event
+            add(f"{name}-e", "boundaryEvent", parent=elements[name].parent, attached_to=name)
     nodes = [one for one in elements.values() if one.kind != "process"]
     for n, (source, target) in enumerate(data.draw(st.lists(st.tuples(*[st.sampled_from(nodes)] * 2), max_size=12))):
         if source.parent == target.parent and target.kind != "boundaryEvent":
-            flow = DiagramElement(
-                id=f"f{n}", kind="sequenceFlow", parent=source.parent, source=source.id, target=target.id
-            )
-            elements[flow.id] = flow
+            add(f"f{n}", "sequenceFlow", parent=source.parent, source=source.id, target=target.id)
+    for n, kind in enumerate(data.draw(st.lists(st.sampled_from(sorted(ARTIFACTS)), max_size=5))):
+        add(f"a{n}", kind, name="name " * n, parent="p")
+        for m, other in enumerate(data.draw(st.lists(st.sampled_from(list(elements)[1:]), max_size=3, unique=True))):
+            if elements[other].kind not in {"association", "textAnnotation"} and other != f"a{n}":
+                add(f"a{n}-{m}", "association", source=f"a{n}", target=other, parent="p")
+    lanes = data.draw(st.integers(0, 4))
+    homes = [data.draw(st.integers(0, 4)) for _ in names]
+    for n in range(lanes):
+        members = tuple(
+            key for key, home in zip(names, homes, strict=True) if home == n and elements[key].parent == "p"
+        )
+        inner = tuple(f"l{m}" for m in range(1, lanes) if n == 0 and data.draw(st.booleans()))
+        add(f"l{n}", "lane", parent="p", members=members, lanes=inner)
     check(elements)
+    assert lay_out(elements) == lay_out(elements)
 
 
 def test_only_the_flow_that_closes_a_loop_leads_back():

@@ -57,8 +57,11 @@ class Artifacts:
             if link.other in self.anchors:
                 self.anchors.setdefault(link.artifact, self.anchors[link.other])
         self.near: dict[str, list[DiagramElement]] = defaultdict(list)
+        annotated = {link.artifact: link.other for link in self.links}
         for key, anchor in self.anchors.items():
-            self.near[anchor].append(elements[key])
+            row = self.near[anchor]
+            beside = (n for n, one in enumerate(row) if one.id == annotated[key])
+            row.insert(next(beside, len(row)), elements[key])
         self.loose: dict[str | None, list[DiagramElement]] = defaultdict(list)
         for one in elements.values():
             if one.kind in _ALWAYS_DRAWN and one.id not in self.anchors:
@@ -88,8 +91,13 @@ def artifact_size(one: DiagramElement) -> tuple[float, float]:
         lines = wrap(one.name, 140, 8)
         width = max((text_width(line, FONT_SIZE) for line in lines), default=0.0)
         return max(width + 20, 30), max(len(lines) * LINE_HEIGHT + 10, 30)
+    width, height = _name_size(one)
+    return _data_width(one) + (width + 4) * bool(width), max(50, height)
+
+
+def _name_size(one: DiagramElement) -> tuple[float, float]:
     lines = wrap(one.name, LABEL_WIDTH, 8, SMALL_FONT_SIZE)
-    return _data_width(one) + (LABEL_WIDTH + 4) * bool(lines), max(50, len(lines) * SMALL_LINE_HEIGHT)
+    return max((text_width(line, SMALL_FONT_SIZE) for line in lines), default=0.0), len(lines) * SMALL_LINE_HEIGHT
 
 
 def _data_width(one: DiagramElement) -> float:
@@ -115,9 +123,8 @@ def name_beside(one: DiagramElement, place: Bounds) -> Bounds | None:
     """Return where the name of data is; None for other elements."""
     if one.kind not in _DATA or not one.name:
         return None
-    lines = wrap(one.name, LABEL_WIDTH, 8, SMALL_FONT_SIZE)
-    height = len(lines) * SMALL_LINE_HEIGHT
-    return Bounds(place.right + 4, place.middle.y - height / 2, LABEL_WIDTH, height)
+    width, height = _name_size(one)
+    return Bounds(place.right + 4, place.middle.y - height / 2, width, height)
 
 
 def short_line(one: Bounds, other: Bounds) -> tuple[Point, Point]:

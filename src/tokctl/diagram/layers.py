@@ -251,9 +251,9 @@ class Layers:
         for layer in self.layers:
             for band, keys in groupby(layer, key=lambda key: self.band[key]):
                 layers[band].append(list(keys))
-        for band in layers:
+        for rows in layers:
             self.tops.append(top)
-            middle = self._find_rows(band)
+            middle = self._find_rows(rows)
             height = 0.0
             if middle:
                 upper = min(y - self.rise(key) for key, y in middle.items())

@@ -65,6 +65,16 @@ def test_groups_have_the_name_of_their_category():
     assert read('<group id="a" categoryValueRef="v"/>', category)["a"].name == "Legal"
 
 
+def test_lanes_data_and_categories_are_read():
+    found = read(
+        '<laneSet><lane id="a"><childLaneSet><lane id="b"/><lane id="c"/></childLaneSet></lane></laneSet>'
+        '<task id="t"><categoryValueRef>n:v</categoryValueRef><dataInputAssociation id="i"/></task>'
+    )
+    assert found["a"].lanes == ("b", "c")
+    assert found["t"].categories == ("v",)
+    assert found["t"].data_associations == ("i",)
+
+
 def test_a_definition_has_the_same_elements_as_its_document():
     xml = document(
         '<startEvent id="a"/><subProcess id="s" default="g"><task id="b" name="B"/>'

@@ -14,6 +14,7 @@ from tokctl.bpmn.parser import read_root
 from tokctl.diagram.elements import EDGE_KINDS, FLOW_NODES, DiagramElement, read_elements
 from tokctl.diagram.layers import MAX_SPAN
 from tokctl.diagram.layout import MAX_DEPTH, lay_out
+from tokctl.diagram.shapes import BAND
 from tokctl.simulation.demo import load_demo
 
 ARTIFACTS = {"dataObjectReference", "dataStoreReference", "textAnnotation"}
@@ -62,7 +63,7 @@ def check(elements):
         if one.attached_to in places:
             assert places[one.id].middle.y == places[one.attached_to].bottom
     check_lanes(lanes, apart, places)
-    check_lines(elements, plane, apart, places)
+    check_lines(elements, plane, apart, artifacts, places)
     return places
 
 
@@ -81,7 +82,7 @@ def check_lanes(lanes, nodes, places):
                 assert not overlap(places[lane.id], places[other.id])
 
 
-def check_lines(elements, plane, nodes, places):
+def check_lines(elements, plane, nodes, artifacts, places):
     lines = {edge.element: edge.points for edge in plane.edges}
     for key, points in lines.items():
         flow = elements[key]
@@ -92,9 +93,9 @@ def check_lines(elements, plane, nodes, places):
             assert start.y <= points[0].y <= start.bottom
             assert points[-1] == (end.x, end.middle.y)
             hosts = {flow.source, flow.target, elements[flow.source].attached_to}
-            for node in nodes:
-                if node.parent == flow.parent and node.id not in hosts:
-                    assert not runs_through(points, places[node.id]), (flow, node)
+            for other in (*nodes, *artifacts):
+                if other.parent == flow.parent and other.id not in hosts:
+                    assert not runs_through(points, places[other.id]), (flow, other)
     assert lines.keys() == {one.id for one in elements.values() if one.kind in EDGE_KINDS}
 
 
@@ -180,6 +181,58 @@ def test_pools_are_stacked_and_joined_by_message_flows():
     assert places["one"].contains(places["a"])
     assert places["two"].contains(places["b"])
     assert [edge.element for edge in plane.edges] == ["m"]
+
+
+def test_data_and_annotations_are_near_what_they_are_associated_with():
+    xml = (
+        '<task id="a"><dataOutputAssociation id="w"><targetRef>d</targetRef></dataOutputAssociation></task>'
+        '<task id="b"/><task id="c"><dataInputAssociation id="r"><sourceRef>d</sourceRef></dataInputAssociation></task>'
+        '<boundaryEvent id="e" attachedToRef="b"/><dataObjectReference id="d" name="Order"/>'
+        '<textAnnotation id="n"><text>Why</text></textAnnotation><association id="m" sourceRef="e" targetRef="n"/>'
+        '<textAnnotation id="o"/><association id="l" sourceRef="d" targetRef="o"/><dataStoreReference id="z"/>'
+        '<sequenceFlow id="f" sourceRef="a" targetRef="b"/><sequenceFlow id="g" sourceRef="b" targetRef="c"/>'
+    )
+    plane = lay_out(read_elements(read_root(document(xml))))
+    places = {shape.element: shape.bounds for shape in plane.shapes}
+    lines = {edge.element: edge.points for edge in plane.edges}
+    assert places["d"].bottom < places["a"].y
+    assert places["o"].right < places["d"].x
+    assert places["o"].bottom < places["a"].y
+    assert places["n"].y > places["e"].bottom
+    assert places["z"].y > max(place.bottom for key, place in places.items() if key != "z")
+    assert lines.keys() == {"w", "r", "m", "l", "f", "g"}
+    assert (lines["w"][0].y, lines["w"][-1].y) == (places["a"].y, places["d"].bottom)
+    assert (lines["r"][0].y, lines["r"][-1].y) == (places["d"].bottom, places["c"].y)
+    assert not any(runs_through(lines["r"], place) for place in places.values())
+
+
+def test_lanes_fill_their_pool():
+    lanes = (
+        '<laneSet><lane id="x"><childLaneSet><lane id="y"><flowNodeRef>a</flowNodeRef></lane>'
+        '<lane id="z"/></childLaneSet></lane></laneSet><task id="a"/>'
+    )
+    around = '<collaboration id="c"><participant id="pool" processRef="p"/></collaboration>'
+    plane = lay_out(read_elements(read_root(document(lanes, around=around))))
+    places = {shape.element: shape.bounds for shape in plane.shapes}
+    pool, outer, upper, lower = (places[key] for key in ("pool", "x", "y", "z"))
+    assert (outer.x, outer.right, outer.y, outer.bottom) == (pool.x + BAND, pool.right, pool.y, pool.bottom)
+    assert (upper.x, upper.right, upper.y) == (outer.x + BAND, outer.right, outer.y)
+    assert (lower.x, lower.right, lower.y, lower.bottom) == (upper.x, outer.right, upper.bottom, outer.bottom)
+    assert contains(upper, places["a"])
+
+
+@pytest.mark.parametrize(
+    ("members", "drawn"), [("ab", True), ("c", True), ("cd", True), ("ac", False), ("ad", False), ("", False)]
+)
+def test_groups_hold_their_members_and_nothing_else(members, drawn):
+    mark = "<categoryValueRef>v</categoryValueRef>"
+    tasks = "".join(f'<task id="{key}">{mark if key in members else ""}</task>' for key in "abcd")
+    steps = ("ab", "bc", "bd")
+    flows = "".join(f'<sequenceFlow id="{one}{other}" sourceRef="{one}" targetRef="{other}"/>' for one, other in steps)
+    elements = read_elements(read_root(document(tasks + flows + '<group id="g" categoryValueRef="v"/>')))
+    places = {shape.element: shape.bounds for shape in lay_out(elements).shapes}
+    assert ("g" in places) == drawn
+    assert all(contains(places["g"], places[key]) == (key in members) for key in "abcd" if drawn)
 
 
 def test_deep_nesting_ends_in_a_collapsed_sub_process():

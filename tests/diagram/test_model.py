@@ -36,3 +36,9 @@ def test_a_definition_is_drawn_from_its_xml_or_its_elements():
 def test_an_empty_model_is_an_error(xml):
     with pytest.raises(InputError, match="no element to draw"):
         read_model(xml, "m")
+
+
+def test_groups_that_are_not_drawn_are_noted():
+    model = read_model(document('<task id="a"/><group id="g"/>'), "m", "p")
+    assert model.notes[0] == LAID_OUT
+    assert model.notes[1].startswith("1 group left out: ")

@@ -113,8 +113,7 @@ def draw_diagram(
 
     --image asks the terminal for the kitty, iTerm2 or sixel protocol, and shows the picture in it.
 
-    A picture of a model without a diagram is laid out automatically, without lanes, data and artifacts. PNG and
-    --image require the extra png.
+    A picture of a model without a diagram is laid out automatically. PNG and --image require the extra png.
     """
     answers = _ask_terminal(app, form, out) if image else None
     form = _choose_format(form, out)

@@ -18,7 +18,7 @@ _SPACE = 14
 _DATA = {"dataObjectReference", "dataStoreReference", "dataObject", "dataInput", "dataOutput"}
 _ALWAYS_DRAWN = {"dataObjectReference", "dataStoreReference", "textAnnotation"}
 _ARTIFACTS = _DATA | {"textAnnotation"}
-_GROUP_MARGIN = 12
+_MARGIN = 8
 
 
 class Link(Struct, frozen=True):
@@ -144,26 +144,30 @@ def short_line(one: Bounds, other: Bounds) -> tuple[Point, Point]:
 def place_groups(elements: Mapping[str, DiagramElement], shapes: Iterable[Shape]) -> Iterator[Shape]:
     """Yield the groups whose members are known and beside each other, so that no other element is inside."""
     places = {shape.element: shape.bounds for shape in shapes if elements[shape.element].kind != "lane"}
-    members: dict[str, list[str]] = defaultdict(list)
+    members: dict[str, set[str]] = defaultdict(set)
+    for key in places:
+        for category in elements[key].categories:
+            members[category].add(key)
     for one in elements.values():
-        for category in one.categories if one.kind != "group" and one.id in places else ():
-            members[category].append(one.id)
-    for one in elements.values():
-        inside = [places[key] for category in one.categories for key in members[category]]
-        if one.kind != "group" or not inside:
+        own = {key for category in one.categories for key in members[category]}
+        if one.kind != "group" or not own:
             continue
+        inside = [places[key] for key in own]
         x, y = min(place.x for place in inside), min(place.y for place in inside)
         right, bottom = max(place.right for place in inside), max(place.bottom for place in inside)
-        own = {key for category in one.categories for key in members[category]}
         frame = Bounds(x, y, right - x, bottom - y)
         others = (place for key, place in places.items() if key not in own and _overlap(place, frame))
         if all(_is_within(frame, place) or any(_is_part(place, member) for member in inside) for place in others):
-            margin = _GROUP_MARGIN
+            low = max(_bottom_with_name(elements[key], places[key]) for key in own)
             yield Shape(
                 element=one.id,
-                bounds=Bounds(x - margin, y - margin, frame.width + 2 * margin, frame.height + 2 * margin),
-                label=Bounds(x - margin, y - margin - SMALL_LINE_HEIGHT - 3, frame.width + 2 * margin, LINE_HEIGHT),
+                bounds=Bounds(x - _MARGIN, y - _MARGIN, frame.width + 2 * _MARGIN, low - y + 2 * _MARGIN),
+                label=Bounds(x, y - _MARGIN - SMALL_LINE_HEIGHT - 1, frame.width, SMALL_LINE_HEIGHT),
             )
+
+
+def _bottom_with_name(one: DiagramElement, place: Bounds) -> float:
+    return place.bottom + SMALL_LINE_HEIGHT * bool(one.kind.endswith(("Event", "Gateway")) and one.name)
 
 
 def _overlap(one: Bounds, other: Bounds) -> bool:

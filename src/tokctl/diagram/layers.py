@@ -163,10 +163,11 @@ class Layers:
                 )
                 place |= {key: n for n, key in enumerate(layer)}
 
-    def place(self, top: float, bands: int = 1) -> None:
+    def place(self, top: float, bands: int = 0) -> None:
         """Set the bounds of the elements and the routes of the flows, from ``top`` downwards.
 
-        Afterwards ``tops`` are the upper sides of the bands, and ``bottom`` is the lower side of all.
+        ``bands`` is the number of bands, or 0. Afterwards ``tops`` are the upper sides of the bands, and
+        ``bottom`` is the lower side of all.
         """
         level = self.level
         self.bottom = self._find_bands(top, bands)
@@ -247,7 +248,7 @@ class Layers:
 
     def _find_bands(self, top: float, bands: int) -> float:
         """Find the rows of each band, one below the other, and return the lower side of the last."""
-        layers: list[list[list[str]]] = [[] for _ in range(bands)]
+        layers: list[list[list[str]]] = [[] for _ in range(max(bands, 1))]
         for layer in self.layers:
             for band, keys in groupby(layer, key=lambda key: self.band[key]):
                 layers[band].append(list(keys))
@@ -259,7 +260,7 @@ class Layers:
                 upper = min(y - self.rise(key) for key, y in middle.items())
                 self.middle |= {key: float(round(y + top - upper)) for key, y in middle.items()}
                 height = max(y - self.rise(key) + self.level.room(key) for key, y in middle.items()) - upper
-            top += max(height, MIN_BAND if bands > 1 else 0) + BAND_GAP
+            top += max(height, MIN_BAND if bands else 0) + BAND_GAP
         return math.ceil(top - BAND_GAP)
 
     def rise(self, key: str) -> float:

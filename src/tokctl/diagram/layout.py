@@ -203,9 +203,7 @@ class _Level:
             flows = [flow for flow in self.flows if ends[flow.id][0] in within]
             own = {key: pair for key, pair in links.items() if pair[0] in within}
             layers = Layers(self, keys, flows, {flow.id: ends[flow.id] for flow in flows}, own, self.lanes.band)
-            layers.place(
-                BAND_GAP / 2 if several else self.height + (ROW_GAP if self.bounds else 0), max(self.lanes.count, 1)
-            )
+            layers.place(BAND_GAP / 2 if several else self.height + (ROW_GAP if self.bounds else 0), self.lanes.count)
             self._route_links([link for link in artifacts.links if link.id in own], layers)
             self.width, self.height, self.tops = max(self.width, layers.width), layers.bottom, layers.tops
         if several:

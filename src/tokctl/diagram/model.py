@@ -63,7 +63,8 @@ def _lay_out(elements: Mapping[str, DiagramElement], process: str | None, source
         for one in elements.values()
         if one.kind == "group" and one.id not in shown and (process is None or one.parent in shown | {process})
     ]
-    note = f"{count(len(groups), 'group')} left out: what is in it is not known, or not side by side."
+    why = "its elements are not known, or there are others between them"
+    note = f"{count(len(groups), 'group')} left out: {why}."
     return DrawableModel(elements, (plane,), (LAID_OUT, *([note] if groups else [])))
 
 

@@ -208,8 +208,9 @@ def test_data_and_annotations_are_near_what_they_are_associated_with():
 
 def test_lanes_fill_their_pool():
     lanes = (
-        '<laneSet><lane id="x"><childLaneSet><lane id="y"><flowNodeRef>a</flowNodeRef></lane>'
-        '<lane id="z"/></childLaneSet></lane></laneSet><task id="a"/>'
+        '<laneSet><lane id="x"><childLaneSet><lane id="y"><flowNodeRef>a</flowNodeRef>'
+        '<flowNodeRef>c</flowNodeRef></lane><lane id="z"><flowNodeRef>b</flowNodeRef></lane></childLaneSet></lane></laneSet>'
+        '<task id="a"/><task id="b"/><task id="c"/>'
     )
     around = '<collaboration id="c"><participant id="pool" processRef="p"/></collaboration>'
     plane = lay_out(read_elements(read_root(document(lanes, around=around))))
@@ -219,6 +220,9 @@ def test_lanes_fill_their_pool():
     assert (upper.x, upper.right, upper.y) == (outer.x + BAND, outer.right, outer.y)
     assert (lower.x, lower.right, lower.y, lower.bottom) == (upper.x, outer.right, upper.bottom, outer.bottom)
     assert contains(upper, places["a"])
+    assert contains(upper, places["c"])
+    assert contains(lower, places["b"])
+    assert not overlap(places["a"], places["c"])
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,8 @@ def test_data_and_annotations_are_near_what_they_are_associated_with():
 def test_lanes_fill_their_pool():
     lanes = (
         '<laneSet><lane id="x"><childLaneSet><lane id="y"><flowNodeRef>a</flowNodeRef>'
-        '<flowNodeRef>c</flowNodeRef></lane><lane id="z"><flowNodeRef>b</flowNodeRef></lane></childLaneSet></lane></laneSet>'
+        '<flowNodeRef>c</flowNodeRef></lane><lane id="z"><flowNodeRef>b</flowNodeRef></lane>'
+        "</childLaneSet></lane></laneSet>"
         '<task id="a"/><task id="b"/><task id="c"/>'
     )
     around = '<collaboration id="c"><participant id="pool" processRef="p"/></collaboration>'

@@ -36,3 +36,10 @@ def test_a_definition_is_drawn_from_its_xml_or_its_elements():
 def test_an_empty_model_is_an_error(xml):
     with pytest.raises(InputError, match="no element to draw"):
         read_model(xml, "m")
+
+
+def test_a_choreography_without_a_diagram_cannot_be_laid_out():
+    xml = document("", around='<choreography id="c"><choreographyTask id="t"/></choreography>')
+    with pytest.raises(InputError) as raised:
+        read_model(xml, "m")
+    assert "need BPMN diagram interchange" in raised.value.hint

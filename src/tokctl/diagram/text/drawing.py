@@ -46,10 +46,11 @@ def draw_text(
     heat: Heat | None = None,
     folded: bool = False,
 ) -> TextDrawing:
-    """Draw a process, or all processes and choreographies, in ``width`` columns, with what happened on it if that is known.
+    """Draw a process, or all processes and choreographies, in ``width`` columns, with what happened if that is known.
 
     A drawing is wider if the box of an element is. Data, artifacts and pools without a process are not drawn; message
-    flows and the links of conversations are listed. With ``folded``, one box stands for a straight sequence in which there is nothing to see.
+    flows and the links of conversations are listed. With ``folded``, one box stands for a straight sequence in which
+    there is nothing to see.
     """
     children = group_by_parent(elements)
     processes = [one for one in elements.values() if one.kind in _DRAWN and process in {None, one.id}]

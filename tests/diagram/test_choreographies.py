@@ -33,9 +33,9 @@ def make(activity, *bands, more="", called=""):
 
 
 def bands_of(picture):
-    """Return the place of each band, its name, and its classes, in drawing order."""
+    """Return the place of each band, its name, and the classes of its signs, in drawing order."""
     found = groups(picture)["t"].findall(f"{SVG}g[{SVG}title]")
-    return [(place(one), written(one)[0], classes(one)) for one in found]
+    return [(place(one), written(one)[0], [kind for kind in classes(one) if kind != "small"]) for one in found]
 
 
 @pytest.mark.parametrize("kinds", [("top_initiating", "bottom_non_initiating"), ("", "")])

@@ -14,7 +14,6 @@ from tokctl.diagram.elements import DiagramElement
 from tokctl.diagram.icons import ENVELOPE_SIZE, MARKERS, draw_envelope, place
 from tokctl.diagram.interchange import Band, Bounds, Shape
 from tokctl.diagram.labels import (
-    LINE_HEIGHT,
     SMALL_FONT_SIZE,
     SMALL_LINE_HEIGHT,
     draw_lines,
@@ -90,14 +89,14 @@ def _draw_band(band: Band, shape: Shape, elements: Mapping[str, DiagramElement])
     participant = elements[band.participant]
     _, _, width, height = band.bounds
     has_marker = participant.loop is not None
-    is_low = height < LINE_HEIGHT + _MARKER + 2  # the marker is beside the name, not below it
-    lines = wrap(participant.name, width - 10 - 2 * _MARKER * (has_marker and is_low), 1)
+    is_low = height < SMALL_LINE_HEIGHT + _MARKER + 2  # the marker is beside the name, not below it
+    lines = wrap(participant.name, width - 6 - 2 * _MARKER * (has_marker and is_low), 1, SMALL_FONT_SIZE)
     room = height - _MARKER * (has_marker and not is_low)
     color = f"color:{band.colors.stroke}" if band.colors.stroke else ""
     fill = f' style="fill:{band.colors.fill}"' if band.colors.fill else ""
     outline = _outline(band, shape)
     drawn = f'<path class="{_fill_class(band, shape, elements)}"{fill} d="{outline}"/>'
-    drawn += draw_lines(lines, width / 2, (room - LINE_HEIGHT) / 2)
+    drawn += draw_lines(lines, width / 2, (room - SMALL_LINE_HEIGHT) / 2, size=SMALL_FONT_SIZE)
     if has_marker:
         x, y = (width - _MARKER - 5, (height - _MARKER) / 2) if is_low else ((width - _MARKER) / 2, room - 2)
         drawn += place(MARKERS["parallel"], x, y, _MARKER)

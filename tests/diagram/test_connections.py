@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from support.diagrams import SVG, classes, document, draw_document, edge, groups, shape
+from support.diagrams import SVG, classes, document, draw_document, edge, groups, shape, written
 from tokctl.diagram.connections import crop, find_label_place
 from tokctl.diagram.interchange import Bounds, Point
 
@@ -31,6 +31,7 @@ CONDITIONAL = '<sequenceFlow id="f" sourceRef="a" targetRef="b"><conditionExpres
         (CONDITIONAL, {}, ["line", "solid", "hollow"]),
         (CONDITIONAL, {"source": "exclusiveGateway"}, ["line", "solid"]),
         ('<messageFlow id="f" sourceRef="a" targetRef="b"/>', {}, ["line dashed", "hollow", "hollow"]),
+        ('<conversationLink id="f" sourceRef="a" targetRef="b"/>', {}, ["line double", "gap"]),
         ('<association id="f" sourceRef="a" targetRef="b"/>', {}, ["line dotted"]),
         ('<association id="f" sourceRef="a" targetRef="b" associationDirection="One"/>', {}, ["line dotted", "line"]),
         (
@@ -43,6 +44,27 @@ CONDITIONAL = '<sequenceFlow id="f" sourceRef="a" targetRef="b"><conditionExpres
 )
 def test_lines_and_their_ends(xml, options, expected):
     assert classes(draw_flow(xml, **options)) == expected
+
+
+@pytest.mark.parametrize(("kind", "fill"), [("initiating", "hollow"), ("non_initiating", "shaded")])
+@pytest.mark.parametrize(("name", "shown"), [("", "Price list"), ('name="by post"', "by post")])
+def test_a_message_flow_shows_its_message(kind, fill, name, shown):
+    flow = f'<messageFlow id="f" sourceRef="a" targetRef="b" messageRef="m" {name}/>'
+    around = f'<message id="m" name="Price list"/><collaboration id="c">{flow}</collaboration>'
+    line = edge("f", (40, 20), (200, 20)).replace("<bpmndi:BPMNEdge", f'<bpmndi:BPMNEdge messageVisibleKind="{kind}"')
+    picture = draw_document(document('<task id="a"/><task id="b"/>', shape("a") + shape("b") + line, around=around))
+    assert classes(groups(picture)["f"])[3:] == [fill, "line"]
+    assert written(picture) == [shown]
+
+
+@pytest.mark.parametrize("more", ["", 'messageVisibleKind="other"'])
+def test_a_message_flow_without_a_visible_message_is_a_line(more):
+    flow = '<messageFlow id="f" sourceRef="a" targetRef="b" messageRef="m"/>'
+    around = f'<message id="m" name="Price list"/><collaboration id="c">{flow}</collaboration>'
+    line = edge("f", (40, 20), (200, 20)).replace("<bpmndi:BPMNEdge", f"<bpmndi:BPMNEdge {more}")
+    picture = draw_document(document('<task id="a"/><task id="b"/>', shape("a") + shape("b") + line, around=around))
+    assert classes(groups(picture)["f"]) == ["line dashed", "hollow", "hollow"]
+    assert written(picture) == []
 
 
 def test_the_arrow_points_at_the_target():
@@ -59,6 +81,7 @@ def test_the_arrow_points_at_the_target():
         ("startEvent", Point(20, 10), Point(40, 10)),
         ("task", Point(40, 10), Point(40, 10)),
         ("exclusiveGateway", Point(20, 15), Point(30, 15)),
+        ("conversation", Point(20, 15), Point(35, 15)),
     ],
 )
 def test_lines_end_at_the_border(kind, start, border):

@@ -42,3 +42,10 @@ def test_groups_that_are_not_drawn_are_noted():
     model = read_model(document('<task id="a"/><group id="g"/>'), "m", "p")
     assert model.notes[0] == LAID_OUT
     assert model.notes[1].startswith("1 group left out: ")
+
+
+def test_a_choreography_without_a_diagram_cannot_be_laid_out():
+    xml = document("", around='<choreography id="c"><choreographyTask id="t"/></choreography>')
+    with pytest.raises(InputError) as raised:
+        read_model(xml, "m")
+    assert "need BPMN diagram interchange" in raised.value.hint

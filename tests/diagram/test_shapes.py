@@ -24,8 +24,15 @@ def test_a_shape_is_where_the_diagram_says():
         ('<manualTask id="a"/>', ["shape", "line"]),
         ('<sendTask id="a"/>', ["shape", "solid", "cut"]),
         ('<receiveTask id="a" instantiate="true"/>', ["shape", "line", "line", "line"]),
-        ('<callActivity id="a"/>', ["shape thick"]),
+        ('<callActivity id="a" calledElement="other"/>', ["shape thick", "line"]),
         ('<subProcess id="a" triggeredByEvent="true"/>', ["shape dotted", "line"]),
+        (
+            (
+                '<subProcess id="a" triggeredByEvent="true"><startEvent id="s" isInterrupting="false">'
+                "<timerEventDefinition/></startEvent></subProcess>"
+            ),
+            ["shape dotted", "shape dashed", "line", "line"],
+        ),
         ('<transaction id="a"/>', ["shape", "line", "line"]),
         ('<adHocSubProcess id="a"/>', ["shape", "line", "solid"]),
         ('<task id="a"><standardLoopCharacteristics/></task>', ["shape", "line"]),
@@ -37,6 +44,9 @@ def test_a_shape_is_where_the_diagram_says():
         ('<dataInput id="a"/>', ["shape", "line", "line"]),
         ('<dataOutput id="a"/>', ["shape", "line", "solid"]),
         ('<dataStoreReference id="a"/>', ["shape", "line"]),
+        ('<conversation id="a"/>', ["shape"]),
+        ('<subConversation id="a"/>', ["shape", "line"]),
+        ('<callConversation id="a" calledCollaborationRef="other"/>', ["shape thick", "line"]),
         ('<textAnnotation id="a"/>', ["empty", "line"]),
         ('<group id="a"/>', ["line dashdotted"]),
         ('<laneSet><lane id="a"/></laneSet>', ["shape pool"]),
@@ -44,6 +54,29 @@ def test_a_shape_is_where_the_diagram_says():
 )
 def test_types_are_drawn_as_in_bpmn(xml, expected):
     assert classes(groups(draw_one(xml))["a"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("around", "xml", "expected"),
+    [
+        ('<globalUserTask id="u"/>', '<callActivity id="a" calledElement="t:u"/>', ["shape thick", "line", "line"]),
+        ('<globalTask id="u"/>', '<callActivity id="a" calledElement="u"/>', ["shape thick"]),
+        ('<process id="u"/>', '<callActivity id="a" calledElement="u"/>', ["shape thick", "line"]),
+        ('<globalConversation id="u"/>', '<callConversation id="a" calledCollaborationRef="u"/>', ["shape thick"]),
+        ('<message id="a" name="Offer"/>', "", ["shape", "line"]),
+        ('<dataStore id="a"/>', "", ["shape", "line"]),
+    ],
+)
+def test_what_is_outside_processes_is_drawn_as_in_bpmn(around, xml, expected):
+    picture = draw_document(document(xml, shape("a"), around=around))
+    assert classes(groups(picture)["a"]) == expected
+
+
+@pytest.mark.parametrize(("maximum", "shown"), [("", True), ('maximum="2"', True), ('maximum="1"', False)])
+def test_a_pool_that_stands_for_several_participants_is_marked(maximum, shown):
+    pool = f'<participant id="a"><participantMultiplicity {maximum}/></participant>'
+    picture = draw_document(document("", shape("a"), around=f'<collaboration id="c">{pool}</collaboration>'))
+    assert ("bars" in classes(groups(picture)["a"])) is shown
 
 
 TASKS = ("service", "user", "script", "manual", "businessRule", "send", "receive")

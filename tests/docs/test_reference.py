@@ -14,7 +14,7 @@ from tokctl.config.keys import CONTEXT, LIMITS, SERVE, TOP
 from tokctl.kinds import COMMAND_FORMATS, FORMATS
 from tokctl.model.durations import format_timedelta
 
-NOT_FOR_TOKCTL = {"COLUMNS", "TERM", "PYTHONIOENCODING"}
+NOT_FOR_TOKCTL = {"COLUMNS", "LINES", "TERM", "PYTHONIOENCODING"}
 
 
 def rows(page, heading):

@@ -87,7 +87,6 @@ def _in_this_process(tokctl, monkeypatch, tmp_path) -> None:  # noqa: F811 - the
     """Run command lines in this process: a tenth of a second instead of a whole one."""
 
     def call(_: LiveEngine, *words: str) -> Ran:
-        monkeypatch.setattr("tokctl.engines.connect._warned", set())  # each warning once in a command
         return tokctl(*words, now=datetime.now(UTC))
 
     monkeypatch.setenv("TOKCTL_STATE_DIR", str(tmp_path / "state"))

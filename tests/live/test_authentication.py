@@ -71,7 +71,6 @@ def run_as(guarded, tokctl, monkeypatch) -> Run:
 
     def run(user: str, *words: str) -> Ran:
         monkeypatch.setenv("TOKCTL_API_KEY", user) if user else monkeypatch.delenv("TOKCTL_API_KEY", raising=False)
-        monkeypatch.setattr("tokctl.engines.connect._warned", set())
         return tokctl(*words, "--server", url, now=datetime.now(UTC))
 
     return run

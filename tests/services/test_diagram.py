@@ -98,7 +98,7 @@ def test_a_file_can_be_the_model():
     [
         ({"model": ""}, {"instance_id": "i0"}, NotFoundError, "the model of 'p' is unknown. Give the BPMN file"),
         ({}, {"process_id": "q"}, NotFoundError, "the model of 'q' is unknown"),
-        ({}, {"process_id": "p", "version": 7}, NotFoundError, "the model of 'p' is unknown"),
+        ({}, {"process_id": "p", "version": 7}, NotFoundError, "the model of 'p', version 7, is unknown"),
         ({}, {"instance_id": "nope"}, NotFoundError, "nope"),
         ({"versions": ()}, {"process_id": "p", "model": ("m", MODEL.encode())}, NotFoundError, "no instance of 'p'"),
         (

@@ -97,6 +97,7 @@ def tokctl(monkeypatch):
             patch.setattr(sys, "stdin", Stream(stdin))
             patch.setattr(sys, "stdout", out)
             patch.setattr(sys, "stderr", err)
+            patch.setattr("tokctl.engines.connect._warned", set())  # each warning once in a command
             code = run([str(word) for word in words], clock=lambda: now)
         return Ran(code, out.written(), err.written())
 

@@ -17,6 +17,7 @@ import time
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 
 import httpx
@@ -160,7 +161,10 @@ class Served:
         assert found, self.lines
         self.url = found[1]
         self.client = httpx.Client(
-            base_url=self.url if "unix" not in self.url else "http://unix", timeout=30, **({"verify": False} | client)
+            base_url=self.url if "unix" not in self.url else "http://unix",
+            timeout=30,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # it keeps none: tests share it
+            **({"verify": False} | client),
         )  # making an SSL context takes a while
 
     def _read(self) -> None:

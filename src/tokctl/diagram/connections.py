@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import hypot
 
-from tokctl.diagram.elements import DiagramElement
+from tokctl.diagram.elements import CONVERSATION_NODES, DiagramElement
+from tokctl.diagram.icons import ENVELOPE_SIZE, draw_envelope
 from tokctl.diagram.interchange import Bounds, Point
 from tokctl.diagram.labels import number
 
@@ -36,6 +37,8 @@ def draw_connection(
         points = [*points[:-1], end]
     path = f'<path class="line{_DASHES.get(kind, "")}" d="{line_path(points)}"/>'
     arrow = [(x * (0.85 + 0.15 * weight), y * (0.85 + 0.15 * weight)) for x, y in _ARROW]
+    if kind == "conversationLink":  # two lines: a wide one, and what is between them
+        return f'<path class="line double" d="{line_path(points)}"/><path class="gap" d="{line_path(points)}"/>'
     if kind == "messageFlow":
         start = f'<circle class="hollow" cx="{number(first.x)}" cy="{number(first.y)}" r="4"/>'
         return path + start + _oriented(_ARROW, last, before, "hollow", back=True)
@@ -61,6 +64,8 @@ def crop(points: Sequence[Point], bounds: Bounds | None, kind: str) -> Sequence[
     def depth(point: Point) -> float:
         """Return 1 on the border, and less inside."""
         x, y = abs(point.x - middle.x) / half_width, abs(point.y - middle.y) / half_height
+        if kind in CONVERSATION_NODES:
+            return max(x + y / 2, y)
         return hypot(x, y) if kind.endswith("Event") else x + y if kind.endswith("Gateway") else max(x, y)
 
     if depth(points[0]) >= 0.97:
@@ -73,6 +78,13 @@ def crop(points: Sequence[Point], bounds: Bounds | None, kind: str) -> Sequence[
         half = Point((inside.x + outside.x) / 2, (inside.y + outside.y) / 2)
         inside, outside = (half, outside) if depth(half) < 1 else (inside, half)
     return [outside, *points[out:]]
+
+
+def draw_message(points: Sequence[Point], kind: str) -> str:
+    """Return the envelope of a message on its flow; ``kind`` is ``initiating`` or ``non_initiating``."""
+    x, y = find_label_place(points)
+    width, height = ENVELOPE_SIZE
+    return draw_envelope(x - width / 2, y - height / 2, width, height, "hollow" if kind == "initiating" else "shaded")
 
 
 def line_path(points: Sequence[Point]) -> str:

@@ -11,8 +11,10 @@ from msgspec.structs import replace
 
 from tokctl.analysis.flow.model_activity import ModelActivity
 from tokctl.diagram.activity_marks import Heat, MarkedModel, draw_badges, draw_count, draw_legend
-from tokctl.diagram.connections import crop, draw_connection, find_label_place
+from tokctl.diagram.choreographies import draw_bands, find_message_bounds
+from tokctl.diagram.connections import crop, draw_connection, draw_message, find_label_place
 from tokctl.diagram.elements import DiagramElement
+from tokctl.diagram.icons import ENVELOPE_SIZE
 from tokctl.diagram.interchange import Bounds, Colors, Edge, Plane, Point, Shape
 from tokctl.diagram.labels import (
     SMALL_FONT_SIZE,
@@ -136,6 +138,7 @@ def _area(plane: Plane, elements: Mapping[str, DiagramElement]) -> Bounds:
     boxes = [shape.bounds for shape in plane.shapes]
     for shape in plane.shapes:
         element = elements[shape.element]
+        boxes += find_message_bounds(shape, elements)
         if element.name and not is_label_inside(element):
             lines, x, top = outer_label_lines(shape, element)
             half = max((text_width(line, SMALL_FONT_SIZE) for line in lines), default=0.0) / 2
@@ -185,6 +188,8 @@ class _PlaneDrawing:
         drawn = draw_shape(shape, element)
         if is_label_inside(element):
             drawn += _colored_text(draw_inner_label(shape, element), colors)
+        if shape.bands:
+            drawn += draw_bands(shape, self.elements)
         told = "" if self.marked is None else self.marked.describe(element.id)
         return self.group("element", kind, element, drawn, told, colors, shape.bounds)
 
@@ -193,6 +198,8 @@ class _PlaneDrawing:
         kind = "" if self.marked is None else self.marked.flow_classes(element.id)
         source = self.elements.get(element.source or "")
         drawn = draw_connection(self.crop(edge, element), element, source, weight=self.weight(edge))
+        if edge.message is not None:
+            drawn += draw_message(edge.points, edge.message)
         return self.group("edge", kind, element, drawn, "", Colors() if kind else edge.colors)
 
     def weight(self, edge: Edge) -> int:
@@ -238,15 +245,18 @@ class _PlaneDrawing:
 
     def edge_label(self, edge: Edge) -> str:
         element = self.elements[edge.element]
-        if not element.name:
+        message = None if edge.message is None else self.elements.get(element.message or "")
+        name = element.name or ("" if message is None else message.name)
+        if not name:
             return ""
-        lines = wrap(element.name, max(edge.label.width if edge.label else 0, LABEL_WIDTH), 6, SMALL_FONT_SIZE)
+        lines = wrap(name, max(edge.label.width if edge.label else 0, LABEL_WIDTH), 6, SMALL_FONT_SIZE)
         if edge.label is not None:
             x, top = edge.label.middle.x, edge.label.y
         else:
             x, y = find_label_place(edge.points)
             has_count = self.marked is not None and bool(self.marked.flow_count(element.id))
-            top = y - (10 if has_count else 4) - len(lines) * SMALL_LINE_HEIGHT
+            gap = ENVELOPE_SIZE[1] / 2 + 4 if edge.message else 10 if has_count else 4
+            top = y - gap - len(lines) * SMALL_LINE_HEIGHT
         drawn = draw_lines(lines, x, top, size=SMALL_FONT_SIZE)
         unreached = self.marked is not None and "unreached" in self.marked.flow_classes(element.id)
         return f'<g class="unreached">{drawn}</g>' if unreached else _colored_text(drawn, edge.colors)

@@ -16,27 +16,46 @@ from tokctl.model.element_types import ELEMENT_TYPES, SUB_PROCESS_TYPES, canonic
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element as XmlElement
 
-CONTAINERS = SUB_PROCESS_TYPES | {"process", "collaboration"}
-"""Elements that contain those that name them as their parent."""
-FLOW_NODES = frozenset(ELEMENT_TYPES)
-SHAPE_KINDS = FLOW_NODES | {
-    *("participant", "lane", "group", "textAnnotation", "dataStoreReference"),
-    *("dataObject", "dataObjectReference", "dataInput", "dataOutput"),
+CHOREOGRAPHY_ACTIVITIES = frozenset({"choreographyTask", "subChoreography", "callChoreography"})
+CONVERSATION_NODES = frozenset({"conversation", "subConversation", "callConversation"})
+_EXPANDABLE = SUB_PROCESS_TYPES | {"subChoreography"}
+CONTAINERS = _EXPANDABLE | {
+    *("process", "collaboration", "choreography", "globalChoreographyTask", "globalConversation", "subConversation"),
 }
+"""Elements that contain those that name them as their parent."""
+FLOW_NODES = frozenset(ELEMENT_TYPES) | CHOREOGRAPHY_ACTIVITIES
+SHAPE_KINDS = (
+    FLOW_NODES
+    | CONVERSATION_NODES
+    | {
+        *("participant", "lane", "group", "textAnnotation", "message", "dataStore", "dataStoreReference"),
+        *("dataObject", "dataObjectReference", "dataInput", "dataOutput"),
+    }
+)
 DATA_ASSOCIATIONS = frozenset(("dataInputAssociation", "dataOutputAssociation"))
-EDGE_KINDS = DATA_ASSOCIATIONS | {"sequenceFlow", "messageFlow", "association"}
+EDGE_KINDS = DATA_ASSOCIATIONS | {"sequenceFlow", "messageFlow", "conversationLink", "association"}
 _PREFIX = f"{{{MODEL_NAMESPACE}}}"
+_CALLS = ("calledElement", "calledChoreographyRef", "calledCollaborationRef")
+_CHOREOGRAPHY_LOOPS = {
+    "Standard": "loop",
+    "MultiInstanceSequential": "sequential",
+    "MultiInstanceParallel": "parallel",
+}
 
 
 class DiagramElement(Struct, frozen=True, kw_only=True):
     """An element of a model: a node, a flow, a pool, a lane or an artifact.
 
-    ``kind`` is the name of its XML element, ``parent`` the process, sub-process or collaboration that contains it.
-    ``events`` are the kinds of its event definitions. ``source`` and ``target`` are the ends of a flow; ``default`` and
-    ``conditional`` tell how a sequence flow starts. ``loop`` is ``parallel``, ``sequential`` or ``loop``.
+    ``kind`` is the name of its XML element, ``parent`` the process, sub-process, choreography … that contains it.
+    ``events`` are the kinds of its event definitions; an event sub-process has the events of its start event, and is
+    ``interrupting`` as that is. ``source`` and ``target`` are the ends of a flow; ``default`` and ``conditional`` tell
+    how a sequence flow starts. ``loop`` is ``parallel``, ``sequential`` or ``loop``. ``called`` is the kind of the
+    element that it calls, if the document has that.
     ``process`` is the process of a pool, ``members`` are the flow nodes of a lane, ``lanes`` the lanes in it.
     ``direction`` is that of an association: ``None``, ``One`` or ``Both``. ``data_associations`` are the ids of those
     of a flow node, ``categories`` those of the category values of an element or a group.
+    ``participants`` are those of a choreography activity, ``initiator`` the one that initiates it, ``message_flows``
+    the flows of a choreography task; ``message`` is the message of a message flow.
     """
 
     id: str
@@ -58,6 +77,11 @@ class DiagramElement(Struct, frozen=True, kw_only=True):
     conditional: bool = False
     process: str | None = None
     direction: str = "None"
+    called: str | None = None
+    participants: tuple[str, ...] = ()
+    initiator: str | None = None
+    message_flows: tuple[str, ...] = ()
+    message: str | None = None
     members: tuple[str, ...] = ()
     lanes: tuple[str, ...] = ()
     data_associations: tuple[str, ...] = ()
@@ -66,7 +90,7 @@ class DiagramElement(Struct, frozen=True, kw_only=True):
     @property
     def is_container(self) -> bool:
         """Whether it is an activity that contains other elements."""
-        return self.kind in SUB_PROCESS_TYPES
+        return self.kind in _EXPANDABLE
 
 
 def read_elements(root: XmlElement) -> dict[str, DiagramElement]:
@@ -78,12 +102,14 @@ def read_elements(root: XmlElement) -> dict[str, DiagramElement]:
     found = {}
     for key, (node, parent) in nodes.items():
         element = _read_element(node, parent)
-        references = (_reference(child.text) for child in node if _local_name(child) == "eventDefinitionRef")
+        references = _references(_find_trigger(node), "eventDefinitionRef")
         events = (*element.events, *(definitions[one] for one in references if one in definitions))
         stored = nodes.get(_reference(node.get("dataObjectRef")))
+        called = next((nodes[one] for name in _CALLS if (one := _reference(node.get(name))) in nodes), None)
         found[key] = replace(
             element,
             events=events,
+            called=None if called is None else _local_name(called[0]),
             default=key in defaults,
             name=categories.get(_reference(node.get("categoryValueRef")), "") or element.name,
             collection=element.collection or (stored is not None and stored[0].get("isCollection") == "true"),
@@ -133,23 +159,24 @@ def _walk(root: XmlElement) -> Iterator[tuple[XmlElement, str | None]]:
 
 def _read_element(node: XmlElement, parent: str | None) -> DiagramElement:
     kind, details = _local_name(node), read_details(node, {})
+    trigger = _find_trigger(node)
+    caught = details if trigger is node else read_details(trigger, {})
     texts = {_local_name(child): child for child in node}
     source, target = (node.get(name) or _text(texts.get(name)) for name in ("sourceRef", "targetRef"))
     name = node.get("name") or (_text(texts.get("text")) if kind == "textAnnotation" else "")
     if (state := texts.get("dataState")) is not None and state.get("name"):
         name = f"{name}\n[{state.get('name')}]".strip()
-    categories = (node.get("categoryValueRef"), *(one.text for one in node if _local_name(one) == "categoryValueRef"))
-    loop = details.loop
-    if "participantMultiplicity" in texts:
+    loop = details.loop or _CHOREOGRAPHY_LOOPS.get(node.get("loopType", ""))
+    if (several := texts.get("participantMultiplicity")) is not None and several.get("maximum") != "1":
         loop = "parallel"
     return DiagramElement(
         id=node.attrib["id"],
         kind=kind,
         name=name,
         parent=parent,
-        events=tuple(event.kind for event in details.events) if kind.endswith("Event") else (),
-        parallel=node.get("parallelMultiple") == "true" or node.get("eventGatewayType") == "Parallel",
-        interrupting=node.get("isInterrupting") != "false" and details.interrupting,
+        events=tuple(event.kind for event in caught.events) if kind.endswith("Event") or trigger is not node else (),
+        parallel=trigger.get("parallelMultiple") == "true" or node.get("eventGatewayType") == "Parallel",
+        interrupting=trigger.get("isInterrupting") != "false" and caught.interrupting,
         loop=loop,
         for_compensation=details.compensation_handler,
         event_sub_process=details.event_sub_process,
@@ -161,11 +188,24 @@ def _read_element(node: XmlElement, parent: str | None) -> DiagramElement:
         conditional="conditionExpression" in texts,
         process=_reference(node.get("processRef")) or None,
         direction=node.get("associationDirection", "None"),
-        members=tuple(_reference(child.text) for child in node if _local_name(child) == "flowNodeRef"),
+        initiator=_reference(node.get("initiatingParticipantRef")) or None,
+        participants=_references(node, "participantRef"),
+        message_flows=_references(node, "messageFlowRef"),
+        message=_reference(node.get("messageRef")) or None,
+        members=_references(node, "flowNodeRef"),
         lanes=tuple(lane.get("id", "") for lane in texts.get("childLaneSet", ()) if _local_name(lane) == "lane"),
         data_associations=tuple(child.get("id", "") for child in node if _local_name(child) in DATA_ASSOCIATIONS),
-        categories=tuple(filter(None, (_reference(text) for text in categories))),
+        categories=tuple(
+            filter(None, (_reference(node.get("categoryValueRef")), *_references(node, "categoryValueRef")))
+        ),
     )
+
+
+def _find_trigger(node: XmlElement) -> XmlElement:
+    """Return the element with the event definitions: for an event sub-process its start event."""
+    if node.get("triggeredByEvent") != "true":
+        return node
+    return next((child for child in node if _local_name(child) == "startEvent"), node)
 
 
 def _text(node: XmlElement | None) -> str:
@@ -175,6 +215,11 @@ def _text(node: XmlElement | None) -> str:
 def _reference(text: str | None) -> str:
     """Return the id in a reference, which may have the prefix of its namespace."""
     return (text or "").strip().rpartition(":")[2]
+
+
+def _references(node: XmlElement, name: str) -> tuple[str, ...]:
+    """Return the ids in the children with a name."""
+    return tuple(_reference(child.text) for child in node if _local_name(child) == name)
 
 
 def _local_name(node: XmlElement) -> str:

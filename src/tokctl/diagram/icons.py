@@ -13,6 +13,8 @@ from tokctl.diagram.labels import number
 Paths = tuple[tuple[str, str], ...]
 """Pairs of a class and path data."""
 
+ENVELOPE_SIZE = 26, 18
+"""Of a message on a flow or beside a choreography task, in pixels."""
 ENVELOPE, FLAP = "M2 4.5H18V15.5H2Z", "M2 4.5L10 11L18 4.5"
 
 EVENTS = {
@@ -105,6 +107,16 @@ STATES = {
 }
 """The sign of each state of a live token, in a square of 12 units."""
 UNKNOWN_STATE = "M4 4.5H8V7.5H4Z"
+
+
+def draw_envelope(x: float, y: float, width: float, height: float, kind: str) -> str:
+    """Return a message as an envelope; ``kind`` is ``hollow``, or ``shaded`` if it does not initiate."""
+    right, bottom = number(x + width), number(y + height)
+    left, top, flap = number(x), number(y), f"L{number(x + width / 2)} {number(y + height * 0.6)}L"
+    return (
+        f'<path class="{kind}" d="M{left} {top}H{right}V{bottom}H{left}Z"/>'
+        f'<path class="line" d="M{left} {top}{flap}{right} {top}"/>'
+    )
 
 
 def place(paths: Paths, x: float, y: float, size: float, unit: float = 20) -> str:

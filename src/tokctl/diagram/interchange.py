@@ -13,6 +13,7 @@ from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tokctl.text import count, one_line
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 MAX_COORDINATE = 1_000_000
 """Greatest distance from the origin in pixels: what is farther away cannot be seen together with anything else."""
 
+MESSAGE_KINDS = frozenset({"initiating", "non_initiating"})
 _COLOR = re.compile(r"#(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{6})|rgb\(\s*\d{1,3}\s*,\s*\d{1,3}\s*,\s*\d{1,3}\s*\)")
 _STROKES, _FILLS, _TEXTS = ("border-color", "stroke"), ("background-color", "fill"), ("color",)
 
@@ -70,6 +72,20 @@ class Colors(Struct, frozen=True):
     text: str | None = None
 
 
+class Band(Struct, frozen=True, kw_only=True):
+    """The band of a participant in a choreography activity.
+
+    ``participant`` is its id. ``initiating`` is None if the diagram does not say. With ``message_visible``, the message
+    that the participant sends is shown.
+    """
+
+    participant: str
+    bounds: Bounds
+    initiating: bool | None = None
+    message_visible: bool = False
+    colors: Colors = Colors()
+
+
 class Shape(Struct, frozen=True, kw_only=True):
     """Where and how a node is drawn. ``element`` is its id; None stands for an attribute that is not given."""
 
@@ -79,15 +95,20 @@ class Shape(Struct, frozen=True, kw_only=True):
     expanded: bool | None = None
     horizontal: bool | None = None
     marker_visible: bool | None = None
+    bands: tuple[Band, ...] = ()
     colors: Colors = Colors()
 
 
 class Edge(Struct, frozen=True, kw_only=True):
-    """The line of a flow or an association: its id, and at least two points."""
+    """The line of a flow or an association: its id, and at least two points.
+
+    ``message`` is ``initiating`` or ``non_initiating`` if a message flow shows its message, which then is one of these.
+    """
 
     element: str
     points: tuple[Point, ...]
     label: Bounds | None = None
+    message: str | None = None
     colors: Colors = Colors()
 
 
@@ -133,9 +154,14 @@ class _Reader:
     def plane(self, node: XmlElement, name: str) -> Plane:
         shapes: dict[str, Shape] = {}
         edges: dict[str, Edge] = {}
+        bands: list[XmlElement] = []
+        activities: dict[str, str] = {}
         for child in node:
             kind = _local_name(child)
             if kind not in {"BPMNShape", "BPMNEdge"}:
+                continue
+            if child.get("choreographyActivityShape"):
+                bands.append(child)
                 continue
             thing, known = ("shape", self.nodes) if kind == "BPMNShape" else ("edge", self.flows)
             element = self.reference(child)
@@ -146,10 +172,15 @@ class _Reader:
                 self.left_out[thing, "the element is drawn twice"] += 1
             elif isinstance(drawn, Shape):
                 shapes[element] = drawn
+                activities[child.get("id", "")] = element
             elif isinstance(drawn, Edge):
                 edges[element] = drawn
             else:
                 self.left_out[thing, "the coordinates are missing or invalid"] += 1
+        for child in bands:
+            activity = activities.get(child.get("choreographyActivityShape", "").rpartition(":")[2], "")
+            if (band := self.band(child, activity)) is not None:
+                shapes[activity] = replace(shapes[activity], bands=(*shapes[activity].bands, band))
         return Plane(
             element=self.reference(node), name=name, shapes=tuple(shapes.values()), edges=tuple(edges.values())
         )
@@ -173,12 +204,36 @@ class _Reader:
             colors=self.colors(node),
         )
 
+    def band(self, node: XmlElement, activity: str) -> Band | None:
+        participant, bounds = self.reference(node), self.bounds(node)
+        if not activity or participant not in self.nodes:
+            self.left_out["participant band", "its choreography activity or its participant is not drawn"] += 1
+            return None
+        if bounds is None:
+            self.left_out["participant band", "the coordinates are missing or invalid"] += 1
+            return None
+        kind = node.get("participantBandKind")
+        return Band(
+            participant=participant,
+            bounds=bounds,
+            initiating=None if kind is None else not kind.endswith("non_initiating"),
+            message_visible=_boolean(node.get("isMessageVisible")) or False,
+            colors=self.colors(node),
+        )
+
     def edge(self, node: XmlElement, element: str) -> Edge | None:
         points = [_point(child) for child in _children(node, "waypoint")]
         known = tuple(point for point in points if point is not None)
         if len(known) < 2 or len(known) < len(points):
             return None
-        return Edge(element=element, points=known, label=self.label(node), colors=self.colors(node))
+        message = node.get("messageVisibleKind")
+        return Edge(
+            element=element,
+            points=known,
+            label=self.label(node),
+            message=message if message in MESSAGE_KINDS else None,
+            colors=self.colors(node),
+        )
 
     def label(self, node: XmlElement) -> Bounds | None:
         """Return the place of a label. Some tools write one at the origin that they have not placed: it is none."""

@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from tokctl.bpmn.parser import read_root
-from tokctl.diagram.elements import EDGE_KINDS, SHAPE_KINDS, DiagramElement, convert_definition, read_elements
+from tokctl.diagram.elements import (
+    CHOREOGRAPHY_ACTIVITIES,
+    CONVERSATION_NODES,
+    EDGE_KINDS,
+    SHAPE_KINDS,
+    DiagramElement,
+    convert_definition,
+    read_elements,
+)
 from tokctl.diagram.interchange import Plane, read_interchange
 from tokctl.diagram.layout import lay_out
 from tokctl.errors import InputError
@@ -56,7 +64,10 @@ def convert_model(definition: Definition) -> DrawableModel:
 def _lay_out(elements: Mapping[str, DiagramElement], process: str | None, source: str) -> DrawableModel:
     plane = lay_out(elements, process)
     if not plane.shapes:
-        raise InputError(f"{source}: there is no element to draw.")
+        hint = ""
+        if any(one.kind in CHOREOGRAPHY_ACTIVITIES | CONVERSATION_NODES for one in elements.values()):
+            hint = "Choreographies and conversations need BPMN diagram interchange: draw them in a modeler."
+        raise InputError(f"{source}: there is no element to draw.", hint)
     shown = {shape.element for shape in plane.shapes}
     groups = [
         one

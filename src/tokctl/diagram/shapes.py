@@ -1,13 +1,17 @@
 """Draws the shapes of BPMN 2.0 (chapters 7 to 12): activities, gateways, pools, lanes, data and artifacts, with labels.
 
-A shape is drawn with its upper left corner at (0, 0). Events are in ``events``.
+A shape is drawn with its upper left corner at (0, 0). Events are in ``events``, the participant bands of choreography
+activities in ``choreographies``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from tokctl.diagram.elements import DiagramElement
+from msgspec.structs import replace
+
+from tokctl.diagram.choreographies import find_inner_rows
+from tokctl.diagram.elements import CONVERSATION_NODES, DiagramElement
 from tokctl.diagram.events import draw_event
 from tokctl.diagram.icons import (
     GATEWAYS,
@@ -18,6 +22,7 @@ from tokctl.diagram.icons import (
     PLUS,
     TASKS,
     Paths,
+    draw_envelope,
     place,
 )
 from tokctl.diagram.interchange import Shape
@@ -27,9 +32,10 @@ BAND = 30
 """Width of the part of a pool or a lane that has its name."""
 LABEL_WIDTH = 90
 """Width of a name outside its shape, at least."""
-_ICON, _MARKER = 16, 14
+_ICON, _MARKER, _START = 16, 14, 20
 _GATEWAY = 50
 _DATA = {"dataObject", "dataObjectReference", "dataInput", "dataOutput"}
+_OUTSIDE = _DATA | CONVERSATION_NODES | {"dataStore", "dataStoreReference", "group", "message"}
 INSIDE = {"participant", "lane", "textAnnotation"}
 """Elements with their name inside, beside activities."""
 
@@ -51,31 +57,30 @@ def draw_shape(shape: Shape, element: DiagramElement) -> str:
 def is_label_inside(element: DiagramElement) -> bool:
     """Tell whether the name of an element is inside its shape."""
     kind = element.kind
-    return kind in INSIDE or not (
-        kind.endswith(("Event", "Gateway")) or kind in _DATA or kind in {"dataStoreReference", "group"}
-    )
+    return kind in INSIDE or not (kind.endswith(("Event", "Gateway")) or kind in _OUTSIDE)
 
 
 def draw_inner_label(shape: Shape, element: DiagramElement) -> str:
     """Return the name of an element inside its shape."""
-    _, _, width, height = shape.bounds
+    width = shape.bounds.width
     if element.kind in {"participant", "lane"}:
         return _draw_pool_label(shape, element)
+    first, height = find_inner_rows(shape)
     if element.kind == "textAnnotation":
         lines = wrap(element.name, width - 12, max(int((height - 4) / LINE_HEIGHT), 1))
         return draw_lines(lines, 8, 4, anchor="start")
     if element.is_container and shape.expanded:
         lines = wrap(element.name, width - 24, 2)
-        return draw_lines(lines, width / 2, 7)
+        return draw_lines(lines, width / 2, first + 7)
     has_marker = bool(_markers(shape, element))
     room = height - 8 - (has_marker * _MARKER)
     lines = wrap(element.name, width - 10, max(int(room / LINE_HEIGHT), 1))
     top = (height - has_marker * _MARKER * 0.5 - len(lines) * LINE_HEIGHT) / 2
     if (
-        element.kind in TASKS and len(lines) * LINE_HEIGHT + 2 * (_ICON + 6) > height
+        _task_kind(element) in TASKS and len(lines) * LINE_HEIGHT + 2 * (_ICON + 6) > height
     ):  # it would be written over the sign
         top = max(top, min(_ICON + 6, height - 4 - has_marker * _MARKER - len(lines) * LINE_HEIGHT))
-    return draw_lines(lines, width / 2, top)
+    return draw_lines(lines, width / 2, first + top)
 
 
 def outer_label_lines(shape: Shape, element: DiagramElement) -> tuple[list[str], float, float]:
@@ -109,22 +114,34 @@ def _rectangle(width: float, height: float, radius: float, kind: str = "shape", 
 def _draw_activity(shape: Shape, element: DiagramElement) -> str:
     _, _, width, height = shape.bounds
     kind = "shape"
-    if element.kind == "callActivity":
+    if element.kind in {"callActivity", "callChoreography"}:
         kind += " thick"
     if element.event_sub_process:
         kind += " dotted"
     drawn = _rectangle(width, height, min(10, width / 4, height / 4), kind)
     if element.kind == "transaction":
         drawn += _rectangle(width, height, 7, "line", 3)
-    if element.kind in TASKS:
-        drawn += place(TASKS[element.kind], 5, 5, _ICON)
+    if (task := _task_kind(element)) in TASKS:
+        drawn += place(TASKS[task], 5, 5, _ICON)
         if element.kind == "receiveTask" and element.instantiates:
             drawn += '<circle class="line" cx="13" cy="13" r="11"/>'
+    if element.event_sub_process and not shape.expanded and element.events:
+        start = draw_event(_START, _START, replace(element, kind="startEvent"))
+        drawn += f'<g transform="translate(5 5)">{start}</g>'
     markers = _markers(shape, element)
+    top, inner = find_inner_rows(shape)
     left = (width - len(markers) * (_MARKER + 3) + 3) / 2
     for n, marker in enumerate(markers):
-        drawn += place(MARKERS[marker], left + n * (_MARKER + 3), height - _MARKER - 3, _MARKER)
+        drawn += place(MARKERS[marker], left + n * (_MARKER + 3), top + inner - _MARKER - 3, _MARKER)
     return drawn
+
+
+def _task_kind(element: DiagramElement) -> str:
+    """Return the type of task; that of the global task for a call activity that calls one."""
+    if element.kind == "callActivity" and element.called is not None:
+        task = element.called.removeprefix("global")
+        return task[:1].lower() + task[1:]
+    return element.kind
 
 
 def _markers(shape: Shape, element: DiagramElement) -> list[str]:
@@ -132,7 +149,8 @@ def _markers(shape: Shape, element: DiagramElement) -> list[str]:
     found = [element.loop] if element.loop else []
     if element.for_compensation:
         found.append("compensation")
-    if element.is_container and not shape.expanded:
+    calls = element.kind.startswith("call") and not (element.called or "").startswith("global")
+    if (element.is_container or calls) and not shape.expanded:
         found.append("collapsed")
     if element.kind == "adHocSubProcess":
         found.append("adHoc")
@@ -222,10 +240,28 @@ def _draw_group(shape: Shape, _element: DiagramElement) -> str:
     return _rectangle(shape.bounds.width, shape.bounds.height, 10, "line dashdotted")
 
 
+def _draw_message(shape: Shape, _element: DiagramElement) -> str:
+    return draw_envelope(0, 0, shape.bounds.width, shape.bounds.height, "shape")
+
+
+def _draw_conversation(shape: Shape, element: DiagramElement) -> str:
+    _, _, width, height = shape.bounds
+    x1, x2, right, bottom, middle = map(number, (width / 4, width * 3 / 4, width, height, height / 2))
+    kind = "shape thick" if element.kind == "callConversation" else "shape"
+    drawn = f'<path class="{kind}" d="M{x1} 0H{x2}L{right} {middle}L{x2} {bottom}H{x1}L0 {middle}Z"/>'
+    calls = element.kind == "callConversation" and not (element.called or "").startswith("global")
+    if element.kind == "subConversation" or calls:
+        drawn += place(MARKERS["collapsed"], (width - _MARKER) / 2, height - _MARKER - 3, _MARKER)
+    return drawn
+
+
 _DRAWN: dict[str, Callable[[Shape, DiagramElement], str]] = {
     "participant": _draw_pool,
     "lane": _draw_pool,
+    "dataStore": _draw_data_store,
     "dataStoreReference": _draw_data_store,
+    "message": _draw_message,
+    **dict.fromkeys(CONVERSATION_NODES, _draw_conversation),
     "textAnnotation": _draw_annotation,
     "group": _draw_group,
 }

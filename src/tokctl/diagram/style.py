@@ -16,6 +16,7 @@ class _Palette(Struct, frozen=True, kw_only=True):
     ink: str
     paper: str
     fill: str
+    shade: str
     sign: str
     visited: str
     unreached: str
@@ -31,6 +32,8 @@ class _Palette(Struct, frozen=True, kw_only=True):
             f"text,tspan{{fill:{self.ink}}}",
             f".paper,.pool,.pill{{fill:{self.paper}}}",
             f".shape,.hollow{{fill:{self.fill}}}",
+            f".shaded{{fill:{self.shade}}}",
+            f".gap{{stroke:{self.paper}}}",
             f".cut{{stroke:{self.fill}}}",
             f".pill{{stroke:{self.ink}}}",
             f".sign,.badge tspan{{fill:{self.sign}}}",
@@ -49,6 +52,7 @@ _LIGHT = _Palette(
     ink="#22252b",
     paper="#ffffff",
     fill="#ffffff",
+    shade="#d3d7dd",
     sign="#ffffff",
     visited="#e1ecfb",
     unreached="#8b919b",
@@ -61,6 +65,7 @@ _DARK = _Palette(
     ink="#e3e6ea",
     paper="#16181d",
     fill="#20242b",
+    shade="#454c58",
     sign="#16181d",
     visited="#1d3553",
     unreached="#7b828d",
@@ -76,11 +81,13 @@ text{{text-anchor:middle}}
 .start{{text-anchor:start}}
 .title{{font-size:14px;font-weight:bold}}
 .count{{font-size:11px;font-weight:bold}}
-.shape,.hollow{{stroke:currentColor}}
+.shape,.hollow,.shaded{{stroke:currentColor}}
 .line,.bars,.bold{{fill:none;stroke:currentColor}}
 .bars{{stroke-width:2}}
 .bold,.thick{{stroke-width:3}}
-.cut,.empty{{fill:none}}
+.cut,.gap,.empty{{fill:none}}
+.double{{stroke-width:4}}
+.gap{{stroke-width:2}}
 .solid{{fill:currentColor}}
 .dashed{{stroke-dasharray:5 3}}
 .dotted{{stroke-dasharray:1.5 3}}

@@ -148,3 +148,35 @@ def test_tokens_in_a_collapsed_sub_process_are_at_the_sub_process():
 def test_only_one_process_is_drawn():
     xml = document('<task id="a"/>', around='<process id="q"><task id="b"/></process>')
     assert draw(xml, process="q").places.keys() == {"b"}
+
+
+CHOREOGRAPHY = document(
+    "",
+    around=(
+        '<choreography id="c" name="Purchase"><participant id="A" name="Builder"/><participant id="B" name="Quarry"/>'
+        '<messageFlow id="m" sourceRef="A" targetRef="B" messageRef="o"/><startEvent id="s"/>'
+        '<choreographyTask id="t" name="Order" initiatingParticipantRef="B"><participantRef>A</participantRef>'
+        "<participantRef>B</participantRef></choreographyTask>"
+        '<sequenceFlow id="f" sourceRef="s" targetRef="t"/>'
+        '<subChoreography id="u" name="Deliver"><callChoreography id="v" name="Load"/></subChoreography></choreography>'
+        '<message id="o" name="Price list"/>'
+    ),
+)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_choreographies_are_drawn_with_their_participants(width):
+    elements = read_elements(read_root(CHOREOGRAPHY))
+    drawing = check_all(elements, width)
+    text = text_of(drawing)
+    assert text.startswith("Choreography: Purchase\n")
+    assert ("choreography Quarry ▶ Builder" in text) or width == 40
+    assert text.endswith("Message flows\n  Builder ▶ Quarry: Price list")
+    assert drawing.places.keys() == {"s", "t", "u", "v"}
+
+
+def test_conversations_are_listed():
+    nodes = '<participant id="A" name="Baker"/><conversation id="v" name="Flour"/>'
+    link = '<conversationLink id="l" sourceRef="A" targetRef="v" name="by post"/>'
+    drawing = draw(document("", around=f'<collaboration id="c">{nodes}{link}</collaboration>'))
+    assert text_of(drawing).strip() == "Conversations\n  Baker - Flour: by post"

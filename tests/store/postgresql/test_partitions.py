@@ -57,10 +57,14 @@ def put_three_months(store: Store) -> None:
         batch.put_tokens([token("live", "b", state="ACTIVE", created_at=at(9))])
 
 
+def table(month: int) -> str:
+    return f"token_{1970 + month // 12}_{month % 12 + 1:02}"
+
+
 def table_sizes(store: Store) -> dict[int, int]:
     """Return the number of rows in each partition."""
     return {
-        month: store.database.fetch(f"SELECT count(*) FROM token_{month}")[0][0]
+        month: store.database.fetch(f"SELECT count(*) FROM {table(month)}")[0][0]
         for month in find_partitions(store.database)
     }
 
@@ -184,9 +188,22 @@ def test_a_writer_needs_no_right_to_create_or_drop_tables(store, place, postgres
         put(writer, "b")
         assert writer.prune(at(99)) == (2, 12)
         assert find_partitions(store.database) == [FEBRUARY]
-        for statement in ("SELECT add_token_partition(1)", f"DROP TABLE token_{FEBRUARY}"):
+        for statement in ("SELECT add_token_partition(1)", f"DROP TABLE {table(FEBRUARY)}"):
             with pytest.raises(StoreError, match=r"permission denied|must be owner"):
                 writer.database.execute(statement)
+
+
+def test_a_reader_makes_and_drops_no_partition(store, place):
+    put_three_months(store)
+    schema = place.rpartition("%3D")[2]
+    store.database.execute(f"CREATE ROLE {schema} LOGIN; GRANT USAGE ON SCHEMA {schema} TO {schema}")
+    store.database.execute(f"GRANT SELECT ON instance, token, variable, definition, revision, tokctl_store TO {schema}")
+    begin_month(store, MARCH + 1)
+    with psycopg.connect(place.replace("user=postgres", f"user={schema}"), autocommit=True) as reader:
+        for call in ("next_instance()", f"compact_token_partition({JANUARY})"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                reader.execute(f"SELECT {call}")
+    assert table_sizes(store) == {JANUARY: 13, FEBRUARY: 12, MARCH: 6}
 
 
 def test_partitions_survive_copies_both_ways(store, tmp_path, postgresql):
@@ -229,8 +246,8 @@ def plan(store: Store, ask: Callable[[], object]) -> str:
 def test_a_query_of_one_instance_reads_one_partition(store):
     put_three_months(store)
     read = plan(store, lambda: list(store.tokens("c", ALL_TOKENS, SortOrder("created"))))
-    assert f"on token_{FEBRUARY} token" in read
-    assert f"token_{JANUARY}" not in read
+    assert f"on {table(FEBRUARY)} token" in read
+    assert table(JANUARY) not in read
     assert "Sort" not in read
 
 
@@ -267,7 +284,7 @@ def test_an_old_table_becomes_the_first_partition_without_being_written(old_plac
     with open_store(old_place, write=True) as store:
         assert store.info().schema_version == SCHEMA_VERSION
         assert table_sizes(store) == {0: 12}
-        assert read_from_old(old_place, "SELECT pg_relation_filenode('token_0')") == file
+        assert read_from_old(old_place, "SELECT pg_relation_filenode('token_1970_01')") == file
         assert read_from_old(old_place, "SELECT has_table_privilege('public', 'token', 'SELECT')")
         put(store, "a", "c")
         assert [store.revision_of(instance_id)[0] for instance_id in "ab"] == [1, 2]

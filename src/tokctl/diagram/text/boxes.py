@@ -23,6 +23,8 @@ _TYPES = {
     "subProcess": "sub-process",
     "adHocSubProcess": "ad-hoc sub-process",
     "callActivity": "call activity",
+    "subChoreography": "sub-choreography",
+    "callChoreography": "call choreography",
     "businessRuleTask": "business rule",
     "eventBasedGateway": "event-based",
 }

@@ -24,7 +24,8 @@ def first_instance(month: int) -> int:
 def find_partitions(database: PostgreSQLDatabase) -> list[int]:
     """Return the months that have a partition, the earliest first."""
     rows = database.fetch(
-        "SELECT CAST(substr(relname, 7) AS BIGINT) FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid"
+        "SELECT CAST(split_part(relname, '_', 2) AS BIGINT) * 12 + CAST(split_part(relname, '_', 3) AS BIGINT)"
+        " - 1970 * 12 - 1 FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid"
         " WHERE inhparent = CAST('token' AS regclass) ORDER BY 1"
     )
     return [month for (month,) in rows]

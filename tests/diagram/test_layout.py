@@ -226,6 +226,23 @@ def test_lanes_fill_their_pool():
     assert not overlap(places["a"], places["c"])
 
 
+def test_message_flows_pass_beside_the_elements_in_between():
+    around = (
+        '<collaboration id="c"><participant id="one" processRef="p"/><participant id="two" processRef="q"/>'
+        '<messageFlow id="m" sourceRef="a" targetRef="x"/><messageFlow id="n" sourceRef="z" targetRef="b"/>'
+        '</collaboration><process id="q"><task id="x"/><task id="y"/><task id="z"/></process>'
+    )
+    plane = lay_out(read_elements(read_root(document('<task id="a"/><task id="b"/>', around=around))))
+    places = {shape.element: shape.bounds for shape in plane.shapes}
+    for edge in plane.edges:
+        assert all(a.x == b.x or a.y == b.y for a, b in pairwise(edge.points))
+        assert not any(runs_through(edge.points, places[key]) for key in "abxyz")
+    assert [(edge.points[0].y, edge.points[-1].y) for edge in plane.edges] == [
+        (places["a"].y, places["x"].bottom),
+        (places["z"].bottom, places["b"].y),
+    ]
+
+
 @pytest.mark.parametrize(
     ("members", "drawn"), [("ab", True), ("c", True), ("cd", True), ("ac", False), ("ad", False), ("", False)]
 )

@@ -29,6 +29,7 @@ from tokctl.diagram.labels import SMALL_FONT_SIZE, text_width
 from tokctl.diagram.lanes import Lanes
 from tokctl.diagram.layers import BAND_GAP, EVENT, GATEWAY, LABEL_ROOM, ROW_GAP, TRACK, Layers
 from tokctl.diagram.levels import LevelElements, group_by_parent
+from tokctl.diagram.message_flows import message_line
 from tokctl.diagram.shapes import BAND, LABEL_WIDTH
 
 TASK = 100, 80
@@ -48,6 +49,7 @@ def lay_out(elements: Mapping[str, DiagramElement], process: str | None = None) 
     processes = [one.id for one in elements.values() if one.kind == "process" and process in {None, one.id}]
     shapes: list[Shape] = []
     edges: list[Edge] = []
+    bands: list[Bounds] = []
     y = 0.0
     for one in processes:
         level = _Level(one, model)
@@ -58,9 +60,9 @@ def lay_out(elements: Mapping[str, DiagramElement], process: str | None = None) 
         padding = 0 if level.lanes.frames else PADDING
         inner, lines = level.moved(band + padding, y + padding)
         height = level.height + 2 * padding
+        bands.append(Bounds(0, y, level.width + band + 2 * padding, height))
         if pool:
-            frame = Bounds(0, y, level.width + band + 2 * padding, height)
-            shapes.append(Shape(element=pool.id, bounds=frame, horizontal=True))
+            shapes.append(Shape(element=pool.id, bounds=bands[-1], horizontal=True))
         shapes += inner
         edges += lines
         y += height + ROW_GAP
@@ -69,11 +71,8 @@ def lay_out(elements: Mapping[str, DiagramElement], process: str | None = None) 
         rest, _ = _rows_of(loose, max((shape.bounds.right for shape in shapes), default=0.0), y)
         shapes += [Shape(element=key, bounds=place, label=name_beside(elements[key], place)) for key, place in rest]
     shapes += place_groups(elements, shapes)
-    places = {shape.element: shape.bounds for shape in shapes}
-    for flow in elements.values():
-        if flow.kind == "messageFlow" and flow.source in places and flow.target in places:
-            edges.append(Edge(element=flow.id, points=_vertical_line(places[flow.source], places[flow.target])))
-    edges += _straight_links(model.artifacts, places, edges)
+    edges += _message_flows(elements, shapes, bands)
+    edges += _straight_links(model.artifacts, {shape.element: shape.bounds for shape in shapes}, edges)
     return Plane(element=process or "", shapes=tuple(shapes), edges=tuple(edges))
 
 
@@ -107,13 +106,27 @@ def _rows_of(artifacts: list[DiagramElement], width: float, top: float) -> tuple
     return places, top - ROW_GAP * bool(places)
 
 
-def _vertical_line(source: Bounds, target: Bounds) -> tuple[Point, ...]:
-    start, end = source.middle, target.middle
-    down = start.y < end.y
-    first = Point(start.x, source.bottom if down else source.y)
-    last = Point(end.x, target.y if down else target.bottom)
-    half = (first.y + last.y) / 2
-    return (first, last) if start.x == end.x else (first, Point(first.x, half), Point(last.x, half), last)
+def _message_flows(
+    elements: Mapping[str, DiagramElement], shapes: Iterable[Shape], processes: Iterable[Bounds]
+) -> Iterator[Edge]:
+    """Yield the message flows. ``processes`` are the rectangles of the processes, which are one below the other."""
+    places = {shape.element: shape.bounds for shape in shapes}
+    obstacles = [place for key, place in places.items() if elements[key].kind not in {"participant", "lane", "group"}]
+    count = 0
+    for flow in elements.values():
+        source, target = places.get(flow.source or ""), places.get(flow.target or "")
+        if flow.kind != "messageFlow" or source is None or target is None:
+            continue
+        around = next((one for one in processes if one.y <= source.middle.y <= one.bottom), source)
+        track = (count % 5 - 2) * TRACK / 2
+        if around.y <= target.middle.y <= around.bottom:
+            channel = (source.middle.y + target.middle.y) / 2
+        elif source.y < target.y:
+            channel = around.bottom + ROW_GAP / 2 + track
+        else:
+            channel = around.y - ROW_GAP / 2 + track
+        yield Edge(element=flow.id, points=message_line(source, target, channel, obstacles))
+        count += 1
 
 
 def _is_split(one: DiagramElement, flows: int) -> bool:

@@ -243,6 +243,20 @@ def test_message_flows_pass_beside_the_elements_in_between():
     ]
 
 
+def test_lines_to_data_of_another_process_pass_beside_the_elements_in_between():
+    reads = '<task id="a"><dataInputAssociation id="r"><sourceRef>d</sourceRef></dataInputAssociation></task>'
+    around = (
+        '<process id="q"><task id="x"/><task id="y"/><dataObjectReference id="d"/>'
+        '<association id="l" sourceRef="x" targetRef="d"/></process>'
+    )
+    plane = lay_out(read_elements(read_root(document(f'<task id="b"/>{reads}', around=around))))
+    places = {shape.element: shape.bounds for shape in plane.shapes}
+    (line,) = (edge.points for edge in plane.edges if edge.element == "r")
+    assert places["d"].bottom < places["x"].y
+    assert (line[0].y, line[-1].y) == (places["d"].bottom, places["a"].y)
+    assert not any(runs_through(line, place) for place in places.values())
+
+
 @pytest.mark.parametrize(
     ("members", "drawn"), [("ab", True), ("c", True), ("cd", True), ("ac", False), ("ad", False), ("", False)]
 )

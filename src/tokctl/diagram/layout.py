@@ -29,7 +29,7 @@ from tokctl.diagram.labels import SMALL_FONT_SIZE, text_width
 from tokctl.diagram.lanes import Lanes
 from tokctl.diagram.layers import BAND_GAP, EVENT, GATEWAY, LABEL_ROOM, ROW_GAP, TRACK, Layers
 from tokctl.diagram.levels import LevelElements, group_by_parent
-from tokctl.diagram.message_flows import message_line
+from tokctl.diagram.pools import PoolLines
 from tokctl.diagram.shapes import BAND, LABEL_WIDTH
 
 TASK = 100, 80
@@ -44,7 +44,8 @@ def lay_out(elements: Mapping[str, DiagramElement], process: str | None = None) 
 
     Groups are left out if it is not known what is in them, or if they would contain other elements, too.
     """
-    model = _Model(group_by_parent(elements), Artifacts(elements))
+    messages = [one for one in elements.values() if one.kind == "messageFlow"]
+    model = _Model(group_by_parent(elements), Artifacts(elements), messages)
     pools = {one.process: one for one in elements.values() if one.kind == "participant" and one.process}
     processes = [one.id for one in elements.values() if one.kind == "process" and process in {None, one.id}]
     shapes: list[Shape] = []
@@ -71,8 +72,9 @@ def lay_out(elements: Mapping[str, DiagramElement], process: str | None = None) 
         rest, _ = _rows_of(loose, max((shape.bounds.right for shape in shapes), default=0.0), y)
         shapes += [Shape(element=key, bounds=place, label=name_beside(elements[key], place)) for key, place in rest]
     shapes += place_groups(elements, shapes)
-    edges += _message_flows(elements, shapes, bands)
-    edges += _straight_links(model.artifacts, {shape.element: shape.bounds for shape in shapes}, edges)
+    places = {shape.element: shape.bounds for shape in shapes}
+    obstacles = [place for key, place in places.items() if elements[key].kind not in {"participant", "lane", "group"}]
+    edges += _other_lines(model, places, list(edges), PoolLines(bands, ROW_GAP, obstacles))
     return Plane(element=process or "", shapes=tuple(shapes), edges=tuple(edges))
 
 
@@ -80,15 +82,24 @@ def _collaborations(elements: Mapping[str, DiagramElement]) -> list[str]:
     return [one.id for one in elements.values() if one.kind == "collaboration"]
 
 
-def _straight_links(artifacts: Artifacts, places: Mapping[str, Bounds], edges: list[Edge]) -> Iterator[Edge]:
-    """Yield the associations that have no line yet: short ones, those with flows, and those between levels."""
+def _other_lines(
+    model: _Model, places: Mapping[str, Bounds], edges: Iterable[Edge], lines: PoolLines
+) -> Iterator[Edge]:
+    """Yield message flows, and the associations that have no line: those with flows, and those between levels."""
     routes = {edge.element: edge.points for edge in edges}
-    for link in artifacts.links:
+    for flow in model.message_flows:
+        source, target = places.get(flow.source or ""), places.get(flow.target or "")
+        if source is not None and target is not None:
+            routes[flow.id] = lines.draw(source, target)
+            yield Edge(element=flow.id, points=routes[flow.id])
+    for link in model.artifacts.links:
         at = places.get(link.other)
         if at is None and link.other in routes:
             at = Bounds(*find_label_place(routes[link.other]), 0, 0)
         if link.id not in routes and link.artifact in places and at is not None:
-            yield Edge(element=link.id, points=link.points(short_line(places[link.artifact], at)))
+            own = places[link.artifact]
+            way = lines.draw(own, at) if lines.are_apart(own, at) and at.width else short_line(own, at)
+            yield Edge(element=link.id, points=link.points(way))
 
 
 def _rows_of(artifacts: list[DiagramElement], width: float, top: float) -> tuple[list[tuple[str, Bounds]], float]:
@@ -106,38 +117,16 @@ def _rows_of(artifacts: list[DiagramElement], width: float, top: float) -> tuple
     return places, top - ROW_GAP * bool(places)
 
 
-def _message_flows(
-    elements: Mapping[str, DiagramElement], shapes: Iterable[Shape], processes: Iterable[Bounds]
-) -> Iterator[Edge]:
-    """Yield the message flows. ``processes`` are the rectangles of the processes, which are one below the other."""
-    places = {shape.element: shape.bounds for shape in shapes}
-    obstacles = [place for key, place in places.items() if elements[key].kind not in {"participant", "lane", "group"}]
-    count = 0
-    for flow in elements.values():
-        source, target = places.get(flow.source or ""), places.get(flow.target or "")
-        if flow.kind != "messageFlow" or source is None or target is None:
-            continue
-        around = next((one for one in processes if one.y <= source.middle.y <= one.bottom), source)
-        track = (count % 5 - 2) * TRACK / 2
-        if around.y <= target.middle.y <= around.bottom:
-            channel = (source.middle.y + target.middle.y) / 2
-        elif source.y < target.y:
-            channel = around.bottom + ROW_GAP / 2 + track
-        else:
-            channel = around.y - ROW_GAP / 2 + track
-        yield Edge(element=flow.id, points=message_line(source, target, channel, obstacles))
-        count += 1
-
-
 def _is_split(one: DiagramElement, flows: int) -> bool:
     return one.kind.endswith("Gateway") and flows > 1
 
 
 class _Model(NamedTuple):
-    """What the levels are made of: elements by their parents, and data and artifacts."""
+    """What is laid out: elements by their parents, data and artifacts, and message flows."""
 
     children: Mapping[str | None, list[DiagramElement]]
     artifacts: Artifacts
+    message_flows: list[DiagramElement]
 
 
 class _Level:

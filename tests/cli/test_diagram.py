@@ -145,7 +145,8 @@ def test_an_earlier_state_is_drawn(tokctl, demo):
         (["--model", MODEL, "--out", "missing/x.svg"], 6, "cannot write missing/x.svg: No such file or directory."),
     ],
 )
-def test_errors_are_one_clear_line(tokctl, words, code, message):
+def test_errors_are_one_clear_line(tokctl, demo, monkeypatch, words, code, message):
+    monkeypatch.setenv("TOKCTL_STORE", str(demo))
     ran = tokctl("diagram", *words)
     assert (ran.code, ran.out) == (code, "")
     assert ran.err.startswith(f"error: {message}")

@@ -20,7 +20,7 @@ import yaml
 from support.builders import instance, token
 from support.paths import FIXTURES, ROOT
 from support.postgresql_server import temporary_server
-from support.running_server import make_secret, serving
+from support.running_server import make_secret, make_store, serving
 from tokctl.store import open_store
 
 FOLDER = ROOT / "docs/monitoring"
@@ -140,7 +140,8 @@ def test_every_alert_has_a_case():
     assert [name for name in alerts if name not in (FIXTURES / "alert_cases.yaml").read_text(encoding="utf-8")] == []
 
 
-def test_metrics_need_an_api_token_from_other_networks(store):
+def test_metrics_need_an_api_token_from_other_networks(tmp_path):
+    store = make_store(tmp_path / "own.db")
     secret, _ = make_secret(store, "prometheus", "metrics")
     with serving(store, "--metrics-from", "192.0.2.0/24", "--trusted-proxy", "127.0.0.1") as served:
         assert served.get("/metrics").status_code == 401

@@ -41,7 +41,7 @@ READING = (
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def places(postgresql) -> Iterator[tuple[str, str]]:
     """A filled store: its URL through the pooler, and without."""
     database = postgresql.new_database()

@@ -50,8 +50,10 @@ def test_the_connections_of_one_address_leave_room_for_others(server, shared):
     with ExitStack() as stack:
         many = [stack.enter_context(Raw(server)) for _ in range(30)]
         time.sleep(0.3)
-        assert [parsed(one.rest())[0] for one in many[6:12]] == [503] * 6
-        assert [one.rest() for one in many[12:]] == [b""] * 18
+        answers = [one.rest() for one in many[6:]]
+        refused = [parsed(answer)[0] for answer in answers if answer]
+        assert refused in ([503] * 5, [503] * 6)  # the client of the tests may keep a connection, too
+        assert answers[len(refused) :] == [b""] * (24 - len(refused))
         with connect(server, "127.0.0.2") as other:
             other.send(head(secret))
             assert other.one().startswith(b"HTTP/1.1 200")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import psycopg
 import pytest
@@ -22,17 +22,6 @@ from tokctl.store.sql import pruning
 
 JANUARY = 660  # of 2025
 FEBRUARY, MARCH = JANUARY + 1, JANUARY + 2
-
-
-@pytest.fixture
-def place(postgresql) -> str:
-    return postgresql.new_schema()
-
-
-@pytest.fixture
-def store(place) -> Iterator[Store]:
-    with open_store(place, write=True, create=True) as opened:
-        yield opened
 
 
 def begin_month(store: Store, month: int) -> None:

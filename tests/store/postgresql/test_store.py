@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from itertools import chain, pairwise
 
@@ -78,17 +78,6 @@ def run_together(place: str, what: str) -> list[list[int]]:
 
 def new(name: str = "ci") -> NewApiToken:
     return NewApiToken(name=name, token="xvc_a1b2...", created_at=at(0))
-
-
-@pytest.fixture
-def place(postgresql) -> str:
-    return postgresql.new_schema()
-
-
-@pytest.fixture
-def store(place) -> Iterator[Store]:
-    with open_store(place, write=True, create=True) as opened:
-        yield opened
 
 
 def put(store: Store, *several) -> None:

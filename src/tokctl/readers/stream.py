@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any, cast
 
 import msgspec
@@ -130,14 +131,11 @@ class _StreamReader:
 
     def _read_lines(self) -> Iterator[Record | Sequence[Visit]]:
         """Read NDJSON. A bad line is rejected, and reading continues with the next line."""
-        text, documents = self.text, self.documents
+        text = self.text
         number = text.line + text.buffer.count("\n", 0, text.offset) - 1
         while True:
-            if several := self._decode_whole_lines():
-                number += len(several)
-                yield from documents.read_visits(several) if self.lean else documents.read_tokens(several)
-                continue
-            end = text.find_line_end(text.offset, MAX_VALUE_CHARACTERS)
+            text.fill(BATCH_CHARACTERS)
+            end = text.buffer.rfind("\n", text.offset, text.offset + MAX_VALUE_CHARACTERS + 1)
             if end < 0 and text.available > MAX_VALUE_CHARACTERS:
                 if text.buffer[text.offset] in "{[":
                     yield from self._walk(f"line {number + 1}")
@@ -150,36 +148,43 @@ class _StreamReader:
                 if text.read_chunk():
                     continue
                 end = len(text.buffer)
-            line = text.buffer[text.offset : end]
-            text.offset = end + 1
-            number += 1
-            if line and not line.isspace():
-                try:
-                    token = decode_token(line, documents.instance_id, documents.process_id)
-                except DocumentError:
-                    yield from documents.read_document(line, f"line {number}")
+            for have_tokens, group in groupby(text.buffer[text.offset : end].split("\n"), _has_token_key):
+                lines = [*group]
+                if have_tokens and (several := self._decode_lines(lines)) is not None:
+                    text.offset += sum(map(len, lines)) + len(lines)
+                    yield from several
                 else:
-                    yield from documents.read_token(token)
-            if end >= len(text.buffer) and text.ended:
+                    for position, line in enumerate(lines, number + 1):
+                        text.offset += len(line) + 1
+                        yield from self._read_line(line, f"line {position}")
+                number += len(lines)
+            if text.offset >= len(text.buffer) and text.ended:
                 return
 
-    def _decode_whole_lines(self) -> Sequence[Any] | None:
-        """Decode and read the complete lines in the window, if all of them are tokens as documented."""
-        if self.single_reads_left:
-            self.single_reads_left -= 1
+    def _decode_lines(self, lines: Sequence[str]) -> Iterator[Record | Sequence[Visit]] | None:
+        """Decode lines with tokens together, which is faster; None if one is not exactly as documented."""
+        if len(lines) == 1:
             return None
-        text = self.text
-        text.fill(BATCH_CHARACTERS)
-        end = text.buffer.rfind("\n", text.offset)
-        lines = text.buffer[text.offset : max(end, text.offset)]
-        ids = self.documents.instance_id, self.documents.process_id
-        found = self._decode_visits(lines, lines=True) if self.lean else _decode_tokens(lines, *ids)
-        # Empty lines are skipped by the decoder, but count as lines.
-        if not lines or found is None or len(found) != lines.count("\n") + 1:
-            self.single_reads_left = _SINGLE_READS_AFTER_FAILURE
+        whole, documents = "\n".join(lines), self.documents
+        found: Sequence[Any] | None
+        if self.lean:
+            found = self._decode_visits(whole, lines=True)
+        else:
+            found = _decode_tokens(whole, documents.instance_id, documents.process_id)
+        if found is None or len(found) != len(lines):  # two on a line
             return None
-        text.offset = end + 1
-        return found
+        return documents.read_visits(found) if self.lean else documents.read_tokens(found)
+
+    def _read_line(self, line: str, where: str) -> Iterator[Record]:
+        documents = self.documents
+        if not line or line.isspace():
+            return
+        try:
+            token = decode_token(line, documents.instance_id, documents.process_id)
+        except DocumentError:
+            yield from documents.read_document(line, where)
+        else:
+            yield from documents.read_token(token)
 
     def _decode_visits(self, text: str, *, lines: bool) -> Sequence[Visit] | None:
         """Decode tokens that are exactly as documented; None if one is not."""
@@ -335,6 +340,10 @@ class _StreamReader:
             yield from self._read_value(path)
         if key == "tokens":
             self.documents.end_instance()
+
+
+def _has_token_key(line: str) -> bool:
+    return '"token_id"' in line
 
 
 def _explain_fault(text: TextWindow, field: str, value: str) -> tuple[str, str]:

@@ -283,7 +283,7 @@ def test_a_long_document_is_decoded_many_tokens_at_a_time():
     many = tokens(400, process_id="p", execution_context={"worker_id": "w"})
     for data in (answer(instance(process_id="p"), many), ndjson(many)):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(reader, "MAX_VALUE_CHARACTERS", 1000)
+            patch.setattr(reader, "MAX_VALUE_CHARACTERS", 8000)
             patch.setattr(reader, "BATCH_CHARACTERS", 8000)
             records = list(read_visit_records([data], name="in"))
         several = [record for record in records if not isinstance(record, Instance)]

@@ -158,10 +158,7 @@ def _complete(token: Token, instance_id: str, process_id: str | None) -> Token:
     if (
         token.state in _KNOWN_STATES
         and token.element_type in _KNOWN_TYPES
-        and _is_known_utc(token.created_at)
-        and _is_known_utc(token.updated_at)
-        and _is_known_utc(token.completed_at)
-        and _is_known_utc(token.cancelled_at)
+        and _are_known_utc(token.created_at, token.updated_at, token.completed_at, token.cancelled_at)
         and token.parent_token_id != ""
         and token.process_id != ""
     ):
@@ -191,16 +188,18 @@ def _derive_end(token: Token) -> Token:
     return replace(token, state=state, extra=token.extra | derived)
 
 
-def _is_known_utc(time: datetime | None) -> bool:
-    return time is None or (time.tzinfo is UTC and time.year != ZERO_YEAR)
+def _are_known_utc(*times: datetime | None) -> bool:
+    for time in times:  # noqa: SIM110 - twice as fast as all()
+        if time is not None and (time.tzinfo is not UTC or time.year == ZERO_YEAR):
+            return False
+    return True
 
 
 def _check_ids(token: Token) -> None:
     if not token.instance_id:
         raise DocumentError("instance_id", "missing, in the token and in its document")
-    for name in _REQUIRED:
-        if not getattr(token, name):
-            raise DocumentError(name, "missing or empty")
+    if not (token.token_id and token.state and token.element_id):
+        raise DocumentError(next(name for name in _REQUIRED if not getattr(token, name)), "missing or empty")
     if "\0" in token.token_id or "\0" in token.instance_id:
         raise DocumentError("token_id", "it or the instance id contains a NUL character")
 

@@ -32,10 +32,6 @@ _STAGE = f"""CREATE TEMP TABLE IF NOT EXISTS {_STAGED} ON COMMIT DELETE ROWS AS
 _CONFLICT = update_conflict(POSTGRESQL, "token", "token_id, instance", (*TOKEN_COLUMNS, *DERIVED_COLUMNS))
 _LISTS = ", ".join(f"CAST(? AS {'bigint' if name in _NUMBERS else 'text'}[])" for name in INSTANCE_COLUMNS)
 _WRITE_INSTANCES = write_instances_statement(POSTGRESQL, f"SELECT * FROM unnest({_LISTS})")
-_COPY_NEW = f"COPY token ({', '.join(_COLUMNS)}) FROM STDIN"
-_COPY = f"COPY {_STAGED} (round, position, {', '.join(_COLUMNS)}) FROM STDIN"
-
-
 _INSERT = f"INSERT INTO token ({', '.join(_COLUMNS)})"
 # Both return how many tokens are new, and how many changed. They look at the partitions of the instances only.
 _PUT = f"""WITH written AS ({_INSERT} VALUES ({", ".join("?" * len(_COLUMNS))}) {_CONFLICT} RETURNING pk)
@@ -143,7 +139,7 @@ class PostgreSQLBatch(SqlBatch):
         """Copy tokens straight into the table; False if one is there, from earlier in this transaction."""
         try:
             with self.database.connection.transaction():
-                self.database.copy(_COPY_NEW, (_row(pk, token) for pk, token in tokens))
+                self.database.copy_json("token", _COLUMNS, (_row(pk, token) for pk, token in tokens))
         except StoreError as error:
             if not isinstance(error.__cause__, UniqueViolation):
                 raise
@@ -164,7 +160,7 @@ class PostgreSQLBatch(SqlBatch):
                 rounds[key] = rounds.get(key, -1) + 1  # a statement cannot update a row twice
                 yield rounds[key], position, *_row(pk, token)
 
-        self.database.copy(_COPY, rows())
+        self.database.copy_json(_STAGED, ("round", "position", *_COLUMNS), rows())
         return self._merge(_MERGE, [(one, one) for one in range(max(rounds.values()) + 1)])
 
     def _merge(self, statement: str, several: Iterable[Values]) -> tuple[int, int]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
+import msgspec
 import psycopg
 from psycopg.pq import TransactionStatus
 
@@ -19,13 +20,36 @@ from tokctl.store.sql.database import Database, Kind, Row, Values
 from tokctl.verbose_log import trace
 
 CHUNK_ROWS = 500  # of a result that are fetched at once
+COPIED_ROWS = 100  # that are sent at once
 _NOT_STORED = "\U0010fffe"  # a code point that is no character
 _DURABLE = (
     "SELECT set_config('synchronous_commit', 'on', true)"
     " WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply');"
 )
 """Lets a transaction survive a power failure, and the loss of the primary if it has a synchronous standby."""
+_CSV_LIKE_JSON = r"WITH (FORMAT csv, NULL 'null', ESCAPE '\')"
+_MAY_ESCAPE_CONTROL = re.compile(rb"\\[bfnrtu]")
+_ESCAPE = re.compile(rb"\\(?:\\|[bfnrt]|u[0-9a-f]{4})")
+_encoder = msgspec.json.Encoder()
 _PLACEHOLDER = re.compile(r"\?")
+
+
+def encode_csv(rows: Sequence[Values]) -> bytes:
+    """Return rows of texts, numbers, truth values and None as CSV: JSON without brackets, but with plain line breaks.
+
+    JSON escapes quotes and backslashes in the same way as _CSV_LIKE_JSON, but also control characters.
+    """
+    lines = _encoder.encode_lines(rows)[1:-2].replace(b"]\n[", b"\n")
+    if _MAY_ESCAPE_CONTROL.search(lines):
+        lines = _ESCAPE.sub(_unescape_control, lines)
+    return lines + b"\n"
+
+
+def _unescape_control(match: re.Match[bytes]) -> bytes:
+    if match[0] == rb"\\":
+        return match[0]
+    character: str = msgspec.json.decode(b'"%s"' % match[0])
+    return character.encode()
 
 
 def number_placeholders(sql: str) -> str:
@@ -228,6 +252,14 @@ class PostgreSQLDatabase(Database):
             types = ("bigint" if isinstance(values[0], int) else "text" for values in lists)
             source = f"SELECT * FROM unnest({', '.join(f'CAST(? AS {kind}[])' for kind in types)})"
             self.execute(f"INSERT INTO {table} ({', '.join(columns)}) {source} ON CONFLICT DO NOTHING", lists)
+
+    def copy_json(self, table: str, columns: Sequence[str], rows: Iterable[Values]) -> None:
+        """Copy rows of texts, numbers, truth values and None into a table, faster than ``copy``."""
+        statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN {_CSV_LIKE_JSON}"
+        rows = iter(rows)
+        with translate_errors(self.location), self.connection.cursor().copy(statement) as copy:
+            while piece := [*islice(rows, COPIED_ROWS)]:  # while the server reads one, the next one is made
+                copy.write(encode_csv(piece))
 
     def copy(self, statement: str, rows: Iterable[Values]) -> None:
         """Copy rows into a table."""

@@ -329,23 +329,36 @@ class TokenQueries(InstanceQueries):
         return int(count)
 
     def token_ids(self, prefix: str, instance_id: str | None, limit: int) -> list[tuple[str, str]]:
-        values: list[Any] = [prefix, prefix + MAX_CHARACTER, limit]
-        condition = "t.token_id >= ? AND t.token_id < ?"
-        if instance_id is not None:  # through the instance: all tokens of the store may have the same prefix
-            condition = "t.instance = ? AND t.token_id || '' >= ? AND t.token_id || '' < ?"
-            values.insert(0, self.find(instance_id)[0])
+        sql = SqlCondition()
+        if instance_id is None:
+            table = self._with_prefix(sql, prefix, limit)
+        else:  # through the instance: all tokens of the store may have the same prefix
+            table = "token t"
+            sql.add("t.instance = ?", self.find(instance_id)[0])
+            sql.add("t.token_id || '' >= ? AND t.token_id || '' < ?", prefix, prefix + MAX_CHARACTER)
         rows = self.database.fetch(
-            "SELECT i.instance_id, t.token_id FROM token t JOIN instance i ON i.pk = t.instance"
-            f" WHERE {condition} ORDER BY t.token_id, i.instance_id LIMIT ?",
-            values,
+            f"SELECT i.instance_id, t.token_id FROM {table} JOIN instance i ON i.pk = t.instance{sql}"
+            " ORDER BY t.token_id, i.instance_id LIMIT ?",
+            [*sql.values, limit],
         )
         return [(instance, token) for instance, token in rows]
 
+    def _with_prefix(self, sql: SqlCondition, prefix: str, limit: int) -> str:  # noqa: ARG002 - a database may need it
+        """Require an id with a prefix, of the first ``limit`` at least; returns the table to search, called ``t``."""
+        sql.add("t.token_id >= ? AND t.token_id < ?", prefix, prefix + MAX_CHARACTER)
+        return "token t"
+
+    def _token_key(self, pk: int, token_id: str) -> SqlCondition:
+        """Return the condition for a token of an instance."""
+        sql = SqlCondition()
+        sql.add("token_id = ? AND instance = ?", token_id, pk)
+        return sql
+
     def token(self, instance_id: str, token_id: str) -> Token:
         pk, process_id = self.find(instance_id)
+        key = self._token_key(pk, token_id)
         rows = self.database.fetch(
-            f"SELECT {self.columns.token(Projection.TOKENS)} FROM token WHERE token_id = ? AND instance = ?",
-            [token_id, pk],
+            f"SELECT {self.columns.token(Projection.TOKENS)} FROM token{key}", key.values
         )
         for row in rows:
             return read_token(row, instance_id, process_id)

@@ -113,7 +113,9 @@ def token_row(token: Token, context: ExecutionContext) -> tuple[Any, ...]:
 
 
 def _text(raw: Raw) -> str | None:
-    text = str(raw, "utf-8")
+    if raw is NULL:
+        return None
+    text = bytes(raw).decode()
     return None if text == "null" else text
 
 

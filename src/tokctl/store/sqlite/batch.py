@@ -11,6 +11,7 @@ from tokctl.store.sql.batch import SqlBatch, update_conflict, write_instances_st
 from tokctl.store.sql.rows import INSTANCE_COLUMNS, TOKEN_COLUMNS, instance_row, token_row
 from tokctl.store.sqlite.database import SQLiteDatabase
 from tokctl.store.sqlite.dialect import SQLITE
+from tokctl.store.sqlite.schema import TOKEN_KEY
 
 ROWS_PER_STATEMENT = 50  # tokens a statement: a quarter faster than one by one
 
@@ -23,7 +24,7 @@ class SQLiteBatch(SqlBatch):
     """One transaction of an SQLite store."""
 
     database: SQLiteDatabase
-    on_conflict = update_conflict(SQLITE, "token", "token_id, instance", TOKEN_COLUMNS)
+    on_conflict = update_conflict(SQLITE, "token", TOKEN_KEY, TOKEN_COLUMNS)
     """What to do with a token that is there."""
 
     def __init__(self, database: SQLiteDatabase) -> None:

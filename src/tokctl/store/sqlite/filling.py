@@ -14,7 +14,8 @@ from tokctl.store.sqlite.store import SQLiteStore
 
 _WRITE_REPEATED = f"""{INSERT_TOKENS} SELECT {", ".join(COLUMNS)} FROM repeated_token WHERE true ORDER BY pk
     {SQLiteBatch.on_conflict}"""
-_INDEXES = "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'token' AND sql IS NOT NULL"
+_INDEXES = """SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'token'
+    ORDER BY sql LIKE 'CREATE UNIQUE %' DESC"""
 _SET_ASIDE_REPEATED = """
     CREATE INDEX temporary_token_by_id ON token (token_id, instance);
     CREATE TEMP TABLE repeated_token AS SELECT * FROM token WHERE EXISTS (

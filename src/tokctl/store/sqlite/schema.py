@@ -26,6 +26,16 @@ from msgspec import Raw
 from tokctl.model.variables import searchable_variables
 from tokctl.store.sql.dialect import FAILED, LIVE, OPEN
 
+SECTION_BITS = 12
+SECTION = f"instance >> {SECTION_BITS}"
+"""The section of the index ``token_by_id`` that has the tokens of an instance."""
+TOKEN_KEY = f"{SECTION}, token_id, instance"
+"""What identifies a token, as the index has it.
+
+Ids of tokens are often random. So that new tokens are written into a few pages in memory, and not into pages all over
+a large index, it has a section for each 4,096 instances. To find an id in all instances, each section is searched.
+"""
+
 APPLICATION_ID = 0x746F6B63  # "tokc", in the header of every store
 
 
@@ -217,6 +227,10 @@ MIGRATIONS: tuple[str | Callable[[sqlite3.Connection], None], ...] = (
         BEGIN UPDATE api_token_count SET number = number + (NEW.revoked_at IS NULL) - (OLD.revoked_at IS NULL); END;
     CREATE TRIGGER api_token_is_deleted AFTER DELETE ON api_token WHEN OLD.revoked_at IS NULL
         BEGIN UPDATE api_token_count SET number = number - 1; END;
+    """,
+    f"""
+    DROP INDEX token_by_id;
+    CREATE UNIQUE INDEX token_by_id ON token ({TOKEN_KEY});
     """,
 )
 """Step n, statements or a function of the connection, brings a store of schema version n to n + 1."""

@@ -16,6 +16,7 @@ from tokctl.model.filters import InstanceFilter, TokenFilter, asks_for_live
 from tokctl.model.states import FAILED as FAILED_STATE
 from tokctl.store.sql.conditions import SqlCondition
 from tokctl.store.sql.store import SqlStore
+from tokctl.store.sql.variables import MAX_CHARACTER
 from tokctl.store.sqlite.batch import SQLiteBatch
 from tokctl.store.sqlite.connection import (
     LimitedConnection,
@@ -29,9 +30,16 @@ from tokctl.store.sqlite.connection import (
 )
 from tokctl.store.sqlite.database import SQLiteDatabase
 from tokctl.store.sqlite.migration import find_schema_changes
+from tokctl.store.sqlite.schema import SECTION, SECTION_BITS
 
 if TYPE_CHECKING:
     from tokctl.store.sqlite.pruning import SQLitePruning
+
+_SECTIONS = f"""WITH RECURSIVE sections (section) AS (
+    SELECT 0 UNION ALL SELECT section + 1 FROM sections WHERE section < (SELECT max(pk) >> {SECTION_BITS} FROM instance)
+) SELECT section FROM sections"""
+_LAST_OF_SECTION = f"""SELECT token_id FROM token WHERE {SECTION} = section AND token_id >= ?
+    ORDER BY token_id LIMIT 1 OFFSET ?"""
 
 
 class SQLiteQueries(SqlStore):
@@ -56,6 +64,16 @@ class SQLiteQueries(SqlStore):
         pks = f"SELECT pk AS token_pk FROM {self._all_tokens_table(where)}{condition} ORDER BY {by}{page}"
         return f"""SELECT {columns} FROM ({pks}) CROSS JOIN token ON token.pk = token_pk
             CROSS JOIN (SELECT pk AS owner, instance_id, process_id FROM instance) ON owner = instance"""
+
+    def _token_key(self, pk: int, token_id: str) -> SqlCondition:
+        sql = super()._token_key(pk, token_id)
+        sql.add(f"{SECTION} = ?", pk >> SECTION_BITS)
+        return sql
+
+    def _with_prefix(self, sql: SqlCondition, prefix: str, limit: int) -> str:
+        super()._with_prefix(sql, prefix, limit)
+        sql.add(f"t.token_id <= coalesce(({_LAST_OF_SECTION}), ?)", prefix, limit - 1, MAX_CHARACTER)
+        return f"({_SECTIONS}) CROSS JOIN token t ON t.{SECTION} = section"
 
 
 class SQLiteStore(SQLiteQueries):

@@ -115,7 +115,9 @@ class DocumentReader:
         elif "process_id" in fields and ("elements" in fields or fields.keys() <= _DEFINITION_FIELDS):
             yield decode_definition(line)
         elif _is_instance(fields):
-            yield decode_instance(decode_object(line))
+            instance = decode_instance(decode_object(line))
+            self.last_instance = instance.instance_id, instance.process_id
+            yield instance
         else:
             raise not_a_token
 

@@ -24,7 +24,7 @@ from msgspec import Raw
 
 from tokctl.documents.base import DocumentError
 from tokctl.documents.instances import IGNORED_FIELDS
-from tokctl.documents.tokens import decode_token, decode_tokens
+from tokctl.documents.tokens import decode_tokens
 from tokctl.errors import InputError
 from tokctl.model.tokens import Token
 from tokctl.model.visits import FlowHistoryMode, Visit, decode_visits
@@ -156,7 +156,8 @@ class _StreamReader:
                 else:
                     for position, line in enumerate(lines, number + 1):
                         text.offset += len(line) + 1
-                        yield from self._read_line(line, f"line {position}")
+                        if line and not line.isspace():
+                            yield from self.documents.read_document(line, f"line {position}")
                 number += len(lines)
             if text.offset >= len(text.buffer) and text.ended:
                 return
@@ -174,17 +175,6 @@ class _StreamReader:
         if found is None or len(found) != len(lines):  # two on a line
             return None
         return documents.read_visits(found) if self.lean else documents.read_tokens(found)
-
-    def _read_line(self, line: str, where: str) -> Iterator[Record]:
-        documents = self.documents
-        if not line or line.isspace():
-            return
-        try:
-            token = decode_token(line, documents.instance_id, documents.process_id)
-        except DocumentError:
-            yield from documents.read_document(line, where)
-        else:
-            yield from documents.read_token(token)
 
     def _decode_visits(self, text: str, *, lines: bool) -> Sequence[Visit] | None:
         """Decode tokens that are exactly as documented; None if one is not."""

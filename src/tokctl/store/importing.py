@@ -10,8 +10,6 @@ from tokctl.model.tokens import Token
 from tokctl.readers.stream import Record, RejectedRecord
 from tokctl.store.protocol import Batch
 
-_CHUNK = 1000
-
 
 def import_records(batch: Batch, records: Iterable[Record], refuse: Callable[[RejectedRecord], None]) -> None:
     """Write every record of an input in a transaction; invalid tokens go to ``refuse``."""
@@ -19,7 +17,7 @@ def import_records(batch: Batch, records: Iterable[Record], refuse: Callable[[Re
     for record in records:
         if isinstance(record, Token):
             tokens.append(record)
-            if len(tokens) == _CHUNK:
+            if len(tokens) == batch.tokens_per_chunk:
                 batch.put_tokens(tokens)
                 tokens.clear()
         elif isinstance(record, Instance):

@@ -87,6 +87,8 @@ class Batch(Protocol):
     """One transaction. After an exception the store is unchanged."""
 
     report: WriteReport
+    tokens_per_chunk: int
+    """How many tokens are best put at once."""
 
     def put_definition(self, definition: Definition) -> None:
         """Write a definition; one with the same process id and version is replaced."""

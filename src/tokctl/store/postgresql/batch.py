@@ -99,6 +99,7 @@ class PostgreSQLBatch(SqlBatch):
     """One transaction of a PostgreSQL store."""
 
     database: PostgreSQLDatabase
+    tokens_per_chunk = 5000  # the server works on one part of them while another part is converted
 
     def __init__(self, database: PostgreSQLDatabase) -> None:
         super().__init__(database)

@@ -17,7 +17,6 @@ from tokctl.store.sql.dialect import FAILED, FINAL, LIVE, Dialect
 from tokctl.store.sql.rows import INSTANCE_COLUMNS
 from tokctl.store.sql.variables import insert_variables
 
-TOKENS_PER_CHUNK = 1000  # tokens between two counts of changes
 INSTANCES_PER_CHUNK = 500
 MAX_CACHED_INSTANCES = 50_000  # instances that a transaction keeps in memory
 
@@ -73,6 +72,8 @@ _UPDATE_TOTALS = f"""
 
 class SqlBatch(ABC):
     """One transaction of a store."""
+
+    tokens_per_chunk = 1000
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -132,7 +133,7 @@ class SqlBatch(ABC):
 
     def put_tokens(self, tokens: Iterable[Token]) -> None:
         tokens = iter(tokens)
-        while chunk := list(islice(tokens, TOKENS_PER_CHUNK)):
+        while chunk := list(islice(tokens, self.tokens_per_chunk)):
             self._write_instances()
             self._note_instances(dict.fromkeys(token.instance_id for token in chunk))
             rows = [(self.pks[token.instance_id], token) for token in chunk]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from tokctl.analysis.performance.visits import VisitBatch
     from tokctl.analysis.tree.forest import TreeRow
 
+ROWS_AT_ONCE = 500
+
 _TOKEN_ORDER = {
     "created": "created_at",
     "updated": "updated_at",
@@ -81,6 +84,10 @@ class InstanceQueries(Store):
     def query(self, sql: str, values: Values = ()) -> Iterator[Row]:
         """Yield the rows of a result as they are found."""
         return self.database.rows(sql, values)
+
+    def query_many(self, sql: str, values: Values = ()) -> Iterator[Row]:
+        """Yield the rows of a result that is long, but found soon: faster than ``query``."""
+        return chain.from_iterable(self.database.chunks(sql, values, ROWS_AT_ONCE))
 
     def _page(self, limit: int | None, offset: int) -> str:
         return f" LIMIT {self.database.dialect.no_limit if limit is None else int(limit)} OFFSET {int(offset)}"
@@ -249,7 +256,7 @@ class TokenQueries(InstanceQueries):
         self, pk: int, instance_id: str, process_id: str | None, where: TokenFilter, *, flows: bool
     ) -> Iterator[Visit]:
         sql = self.conditions.tokens(pk, where)
-        rows = self.query(
+        rows = self.query_many(
             f"SELECT {self.columns.visit(flows=flows)} FROM token{sql} ORDER BY created_at NULLS FIRST, pk", sql.values
         )
         return (read_visit(row, instance_id, process_id) for row in rows)
@@ -275,7 +282,7 @@ class TokenQueries(InstanceQueries):
         named = [] if elements is None else [self.database.dialect.list_value(list(elements))]
         by = "" if self.database.dialect.keeps_join_order else "ORDER BY owner DESC, created_at NULLS FIRST, pk"
         same = "process_id IS NULL" if process_id is None else "process_id = ?"
-        return self.query(
+        return self.query_many(
             f"""SELECT instance_id, element_id, {DURATION_MS}
                 FROM (SELECT pk AS owner, instance_id FROM instance WHERE {same} ORDER BY pk DESC LIMIT ?) AS owners
                 CROSS JOIN token WHERE instance = owner AND state = 'COMPLETED' AND {DURATION_MS} IS NOT NULL {only}
@@ -374,7 +381,7 @@ class TokenQueries(InstanceQueries):
     def tree_rows(self, instance_id: str) -> Iterator[TreeRow]:
         from tokctl.analysis.tree.forest import TreeRow
 
-        rows = self.query(
+        rows = self.query_many(
             f"SELECT {self.columns.tree} FROM token WHERE instance = ? ORDER BY created_at NULLS FIRST, pk",
             [self.find(instance_id)[0]],
         )

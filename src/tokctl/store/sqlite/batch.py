@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from itertools import chain
+from typing import Any
 
 from tokctl.model.instances import Instance
 from tokctl.model.tokens import Token, decode_context
@@ -45,14 +45,16 @@ class SQLiteBatch(SqlBatch):
 
     def write_tokens(self, tokens: Sequence[tuple[int, Token]]) -> tuple[int, int]:
         connection = self.database.connection
-        rows = [(pk, *token_row(token, decode_context(token.execution_context))) for pk, token in tokens]
         last, before = self._last_token(), connection.total_changes
-        for start in range(0, len(rows), ROWS_PER_STATEMENT):
-            part = rows[start : start + ROWS_PER_STATEMENT]
-            if len(part) == ROWS_PER_STATEMENT:
-                self.database.execute(self._put_tokens, list(chain.from_iterable(part)))
-            else:
-                self.database.execute_many(self._put_token, part)
+        whole = len(tokens) - len(tokens) % ROWS_PER_STATEMENT
+        for start in range(0, whole, ROWS_PER_STATEMENT):
+            values: list[Any] = []
+            for pk, token in tokens[start : start + ROWS_PER_STATEMENT]:
+                values.append(pk)
+                values += token_row(token, decode_context(token.execution_context))
+            self.database.execute(self._put_tokens, values)
+        rest = ((pk, *token_row(token, decode_context(token.execution_context))) for pk, token in tokens[whole:])
+        self.database.execute_many(self._put_token, rest)
         return self._last_token() - last, connection.total_changes - before
 
     def _last_token(self) -> int:

@@ -30,6 +30,7 @@ SETTINGS = {
     "listen_addresses": "",
     "max_connections": "60",
     "shared_buffers": "32MB",
+    "password_encryption": "scram-sha-256",  # not the default of 13
 }
 
 

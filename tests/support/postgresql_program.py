@@ -23,7 +23,9 @@ TRIES = 3
 def fetch(version: str) -> Path:
     """Return the folder of the programs, fetched unless they are in the cache."""
     own_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    cache = (own_cache if os.geteuid() else Path("/var/cache")) / "tokctl-tests"  # root's is closed to the user postgres
+    cache = (
+        own_cache if os.geteuid() else Path("/var/cache")
+    ) / "tokctl-tests"  # root's is closed to the user postgres
     programs = cache / f"postgresql-{version}"
     if not programs.exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -54,4 +56,4 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    print(fetch(sys.argv[1]))
+    sys.stdout.write(f"{fetch(sys.argv[1])}\n")

@@ -21,7 +21,7 @@ def prepare(database: PostgreSQLDatabase, *, create: bool, unfinished: bool = Fa
     Raises:
         MissingStoreError: there is no store.
         WrongStoreError: it was written by a newer version.
-        StoreError: it is an unfinished copy, and not ``unfinished``; or the database of a new one cannot store every text.
+        StoreError: it is an unfinished copy, and not ``unfinished``; or a new one, and the database is not in UTF8.
     """
     is_new = create and read_version(database) is None
     if is_new:

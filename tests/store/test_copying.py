@@ -84,8 +84,9 @@ def fill(url: str) -> str:
 def copy(source: str, target: str, *, finish: bool = True) -> dict[str, int]:
     """Copy a store; returns how many records of each part were written."""
     with open_store(source) as original, open_store(target, write=True, create=True, unfinished=True) as filled:
-        parts = copy_store(original, filled, ignore_step, finish=finish)
-    return {part.part: part.copied for part in parts}
+        copied = copy_store(original, filled, ignore_step, finish=finish)
+    assert not copied.is_outdated
+    return {part.part: part.copied for part in copied.parts}
 
 
 def everything(store: Store) -> dict:
@@ -254,6 +255,21 @@ def test_a_second_run_that_is_killed_is_continued(new_place, source_kind, target
         open_store(target)
     copy(source, target)
     assert_equal(source, target)
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_changes_during_the_copy_are_noticed_and_not_copied(new_place, kind):
+    source, target = fill(new_place(kind)), new_place("sqlite")
+    with open_store(source) as original, open_store(target, write=True, create=True, unfinished=True) as filled:
+        before = everything(original)
+
+        def write(_size: float) -> None:
+            with open_store(source, write=True) as store, store.write() as batch:
+                batch.put_tokens([token("f", "i1", updated_at=at(99))])
+
+        assert copy_store(original, filled, write).is_outdated
+    with open_store(target) as store:
+        assert everything(store) == before
 
 
 @pytest.mark.parametrize("kind", STORES)

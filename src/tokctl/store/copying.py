@@ -24,14 +24,19 @@ class CopiedPart(Struct, frozen=True, kw_only=True):
     checksum: str
 
 
+class Copied(Struct, frozen=True, kw_only=True):
+    """The parts of a copy. ``is_outdated`` tells whether the original was changed during the copy."""
+
+    parts: list[CopiedPart]
+    is_outdated: bool
+
+
 def count_steps(source: Store) -> int:
     """Return the sum of the steps of ``copy_store``: each record is written, then compared."""
     return 2 * sum(map(source.copying.count, COPIED_PARTS))
 
 
-def copy_store(
-    source: Store, target: Store, step: Callable[[float], None], *, finish: bool = True
-) -> list[CopiedPart]:
+def copy_store(source: Store, target: Store, step: Callable[[float], None], *, finish: bool = True) -> Copied:
     """Let another store have everything that a store shows; it has to be opened with ``unfinished``.
 
     If it is an unfinished copy of the source, only what has changed since then is written. Without ``finish``, it stays
@@ -52,7 +57,8 @@ def copy_store(
     parts = [_compare(part, original, copy, copied[part], step) for part in COPIED_PARTS]
     if finish:
         copy.finish(revisions, source.audit.head())
-    return parts
+    source.refresh()
+    return Copied(parts=parts, is_outdated=source.revisions() != revisions)
 
 
 def _update_part(
@@ -100,9 +106,7 @@ def _find_differences(
         after = copy.key(part, rest[-1])
 
 
-def _compare(
-    part: str, source: CopyTable, target: CopyTable, copied: int, step: Callable[[float], None]
-) -> CopiedPart:
+def _compare(part: str, source: CopyTable, target: CopyTable, copied: int, step: Callable[[float], None]) -> CopiedPart:
     wanted, found = (_summarize(part, table, copied, move) for table, move in ((source, step), (target, ignore_step)))
     if wanted != found:
         raise StoreError(

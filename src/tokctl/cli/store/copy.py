@@ -28,7 +28,9 @@ def copy(
     target: Annotated[
         str,
         opt.argument(
-            "TO", "Store to fill: a file, or a URL. It is created, is empty or an unfinished copy.", click_type=opt.FILE_NAME
+            "TO",
+            "Store to fill: a file, or a URL. It is created, is empty or an unfinished copy.",
+            click_type=opt.FILE_NAME,
         ),
     ],
     *,
@@ -50,9 +52,11 @@ def copy(
     filled = app.store(target, write=True, create=True, unfinished=True)
     with progress("Copying", count_steps(source)) as step:
         copied = copy_store(source, filled, step, finish=not prepare)
+    if copied.is_outdated and not prepare:
+        app.warn("warning: the original was changed during the copy. These changes are not in the copy.")
     return Listing(
         key="parts",
-        items=copied,
+        items=copied.parts,
         columns=(
             Column("part", "PART"),
             Column("records", "RECORDS", right=True),

@@ -64,7 +64,7 @@ def copy_store(source: Store, target: Store, step: Callable[[float], None], *, f
 def _update_part(
     part: str, original: CopyTable, copy: CopyTable, copied: Counter[str], step: Callable[[float], None]
 ) -> None:
-    """Remove what the original no longer has, or has changed. Then add what is missing: it may have an id of the former.
+    """Remove what the original no longer has or has changed. Then add what is missing, which may have the same id.
 
     An instance is written with its tokens, so that it is missing or complete, whenever this was interrupted.
     """

@@ -24,6 +24,12 @@ with open_store(sys.argv[1], write=True, create=True) as store:
     print(store.api_tokens.identity(), store.info().schema_version)
 """
 
+REFUSE = """
+    CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE {} USING MESSAGE = 'no partitions'; END $$;
+    CREATE EVENT TRIGGER refuse ON ddl_command_start WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION refuse()"""
+"""Lets a server answer as another database, in the middle of the migrations."""
+
 
 def test_processes_that_begin_together_create_one_store(postgresql):
     place = postgresql.new_schema()
@@ -127,6 +133,8 @@ def test_tables_of_another_program_are_left_alone(postgresql):
         ("ALTER FUNCTION pg_notify(text, text) RENAME TO other", "function pg_notify("),
         ("ALTER FUNCTION pg_current_xact_id() RENAME TO other", "function pg_current_xact_id("),
         ("DROP EXTENSION plpgsql", 'language "plpgsql"'),
+        (REFUSE.format("feature_not_supported"), "no partitions."),
+        (REFUSE.format("syntax_error"), "no partitions."),
     ],
 )
 def test_a_server_that_lacks_something(postgresql, tokctl, tmp_path, change, said):

@@ -36,6 +36,10 @@ def test_commands_before_during_and_after_a_failover(servers, tokctl, tmp_path, 
 
     standby = servers.replica.url()
     assert scene.run("tokens", "list", "i1", "--store", standby).code == 0
+    with open_store(standby) as store:
+        store.release()
+        assert store.listen() is None  # the server refuses it: commands poll
+        assert "i1" in store.all_instance_ids()
     for words in (["import", scene.cases()["import"]().words[2]], ["prune", "--completed-before", "1d", "--yes"]):
         ran = scene.run("store", *words, "--store", standby)
         assert (ran.code, "is read-only. Connect to the primary" in ran.err) == (6, True), ran

@@ -30,6 +30,7 @@ QUERY_LIMIT_SECONDS = 120.0
 
 _FATAL = re.compile(r"FATAL:\s*(.+)")
 _TEMPORARY = re.compile(r"starting up|shutting down|recovery mode|too many|remaining connection slots")
+_USE = f"Use PostgreSQL {OLDEST_VERSION // 10_000} or newer."
 _RESTORE = "Restore a backup of the database."
 _LOST = ("57P", "08", "25P03", "25P04")
 """The beginnings of the SQLSTATE of errors after which a connection is closed: by the administrator, by a timeout."""
@@ -68,10 +69,7 @@ def connect(url: str, password: str | None = None) -> psycopg.Connection:
     if connection.info.server_version < OLDEST_VERSION:
         version = connection.info.parameter_status("server_version")
         connection.close()
-        raise StoreError(
-            f"the server of the store {location} has version {version}, which is too old.",
-            f"Use PostgreSQL {OLDEST_VERSION // 10_000} or newer.",
-        )
+        raise StoreError(f"the server of the store {location} has version {version}, which is too old.", _USE)
     return connection
 
 
@@ -149,6 +147,7 @@ def translate_errors(location: str) -> Iterator[None]:
         raise StoreError(f"the store {location} cannot store a text: {error.reason}.") from None
 
 
+_LACKS = "is on a server that lacks what tokctl requires: {}"
 _TEXTS: tuple[tuple[type[psycopg.Error], str, str], ...] = (
     (errors.LockNotAvailable, "is locked: another process has been writing to it", "Try again later."),
     (errors.QueryCanceled, "needs too long for a query, which was stopped", "Run ANALYZE in the database."),
@@ -157,6 +156,10 @@ _TEXTS: tuple[tuple[type[psycopg.Error], str, str], ...] = (
     (errors.DiskFull, "cannot grow: the disk is full", "Nothing was changed. Free disk space and try again."),
     (errors.SerializationFailure, "has ended the transaction: {}", "Try again."),
     (errors.DeadlockDetected, "has ended the transaction: {}", "Try again."),
+    (errors.FeatureNotSupported, _LACKS, _USE),
+    (errors.SyntaxError, _LACKS, _USE),
+    (errors.UndefinedFunction, _LACKS, _USE),
+    (errors.UndefinedObject, _LACKS, _USE),
     (errors.UndefinedTable, "is damaged: {}", _RESTORE),
     (errors.UndefinedColumn, "is damaged: {}", _RESTORE),
 )

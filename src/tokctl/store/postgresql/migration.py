@@ -21,9 +21,12 @@ def prepare(database: PostgreSQLDatabase, *, create: bool, unfinished: bool = Fa
     Raises:
         MissingStoreError: there is no store.
         WrongStoreError: it was written by a newer version.
-        StoreError: it is an unfinished copy, and not ``unfinished``.
+        StoreError: it is an unfinished copy, and not ``unfinished``; or a new one, and the database is not in UTF8.
     """
-    version = 0 if create and read_version(database) is None else check_version(database)
+    is_new = create and read_version(database) is None
+    if is_new:
+        _check_encoding(database)
+    version = 0 if is_new else check_version(database)
     if version < SCHEMA_VERSION:
         _migrate(database, version)
     if not unfinished and database.fetch(FIND_COPY):
@@ -44,6 +47,15 @@ def check_version(database: PostgreSQLDatabase) -> int:
             "Upgrade tokctl.",
         )
     return version
+
+
+def _check_encoding(database: PostgreSQLDatabase) -> None:
+    encoding = database.connection.info.parameter_status("server_encoding")
+    if encoding not in {None, "UTF8"}:
+        raise StoreError(
+            f"the database of the store {database.location} has the encoding {encoding}.",
+            "Create a database with ENCODING 'UTF8' TEMPLATE template0.",
+        )
 
 
 def is_current(version: int | None) -> bool:

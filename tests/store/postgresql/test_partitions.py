@@ -143,7 +143,7 @@ def test_left_over_tokens_are_not_copied(store, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         store.prune(at(99), step=stop)
     with open_store(str(tmp_path / "a.db"), write=True, create=True, unfinished=True) as there:
-        copied = {one.part: one.records for one in copy_store(store, there, ignore_step)}
+        copied = {one.part: one.records for one in copy_store(store, there, ignore_step).parts}
         assert (copied["instances"], copied["tokens"]) == (3, 19)
         assert not list(there.find_problems())
 
@@ -203,6 +203,7 @@ def test_partitions_survive_copies_both_ways(store, tmp_path, postgresql):
         copy_store(store, there, ignore_step)
         with open_store(places[1], write=True, create=True, unfinished=True) as back:
             copy_store(there, back, ignore_step)
+            there.release()  # the moment that was copied
         for copy in (there, open_store(places[1], write=True)):
             assert export(copy) == kept
             assert [copy.revision_of(instance_id) for instance_id in "abcde"] == numbers

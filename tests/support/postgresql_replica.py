@@ -55,6 +55,16 @@ class ReplicatedServers:
         } | parameters
         return f"postgresql:///{DATABASE}?" + "&".join(f"{name}={quote(value)}" for name, value in words.items())
 
+    def stop_replication(self) -> None:
+        """Let commits wait for the replica no more, which gets none of them from now on."""
+        for server, setting in ((self.primary, "synchronous_standby_names"), (self.replica, "primary_conninfo")):
+            with psycopg.connect(server.url(), autocommit=True) as connection:
+                connection.execute(f"ALTER SYSTEM SET {setting} = ''")
+                connection.execute("SELECT pg_reload_conf()")
+        with psycopg.connect(self.primary.url(), autocommit=True) as connection:
+            while connection.execute("SELECT count(*) FROM pg_stat_replication").fetchone() != (0,):
+                connection.execute("SELECT pg_sleep(0.01)")
+
     def fail_over(self) -> None:
         """Kill the primary, and promote the replica."""
         self.primary.stop()

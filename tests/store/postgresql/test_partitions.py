@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from support.builders import at, token, tokens
+from support.old_stores import postgresql_program
 from tokctl.errors import StoreError
 from tokctl.model.filters import ALL_TOKENS, SortOrder, TokenFilter
 from tokctl.store import open_store
@@ -253,14 +254,11 @@ def test_tokens_that_failed_are_found_by_the_index_of_each_partition(store):
 
 
 @pytest.fixture
-def old_place(place, monkeypatch) -> str:
+def old_place(place) -> str:
     """A store of schema 1 with two instances, which a user may read."""
-    with monkeypatch.context() as patch:
-        patch.setattr(migration, "MIGRATIONS", MIGRATIONS[:1])
-        patch.setattr(migration, "SCHEMA_VERSION", 1)
-        with open_store(place, write=True, create=True) as store:
-            put(store, "a", "b")
-            store.database.execute("GRANT SELECT ON token TO PUBLIC")
+    with postgresql_program(1), open_store(place, write=True, create=True) as store:
+        put(store, "a", "b")
+        store.database.execute("GRANT SELECT ON token TO PUBLIC")
     return place
 
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
@@ -29,7 +30,11 @@ QUERY_LIMIT_SECONDS = 120.0
 """Seconds until a query of a reader has its next rows."""
 
 _FATAL = re.compile(r"FATAL:\s*(.+)")
-_TEMPORARY = re.compile(r"starting up|shutting down|recovery mode|too many|remaining connection slots")
+_TEMPORARY = re.compile(
+    r"starting up|not (yet )?accepting connections|shutting down|recovery mode|too many|remaining connection slots"
+    r"|no more connections|query_wait_timeout|client_login_timeout|server_login_retry|cannot connect to server"
+)
+"""What PostgreSQL says, or PgBouncer, if it may accept a connection later."""
 _USE = f"Use PostgreSQL {OLDEST_VERSION // 10_000} or newer."
 _RESTORE = "Restore a backup of the database."
 _LOST = ("57P", "08", "25P03", "25P04")
@@ -135,14 +140,18 @@ def _one_line(error: psycopg.Error) -> str:
 
 
 @contextmanager
-def translate_errors(location: str) -> Iterator[None]:
-    """Raise StoreError or UnstorableError instead of an error of psycopg, without details: they have values of rows."""
+def translate_errors(location: str, connection: psycopg.Connection[Any] | None = None) -> Iterator[None]:
+    """Raise StoreError or UnstorableError instead of an error of psycopg, without details: they have values of rows.
+
+    If the ``connection`` has been closed, that is the reason of an error that the server did not send.
+    """
     try:
         yield
     except psycopg.Error as error:
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None  # older versions of psycopg hide it if the connection is lost
-        raise _convert(error, location) from error
+        is_lost = connection is not None and connection.closed and error.sqlstate is None
+        raise _convert(error, location, is_lost=is_lost) from error
     except UnicodeEncodeError as error:
         raise StoreError(f"the store {location} cannot store a text: {error.reason}.") from None
 
@@ -166,7 +175,7 @@ _TEXTS: tuple[tuple[type[psycopg.Error], str, str], ...] = (
 """The kind of error, what happened (with PostgreSQL's own words), and what to do."""
 
 
-def _convert(error: psycopg.Error, location: str) -> StoreError | UsageError:
+def _convert(error: psycopg.Error, location: str, *, is_lost: bool) -> StoreError | UsageError:
     if isinstance(error, errors.DuplicateTable):
         return WrongStoreError(
             f"{location} has a table of another program: {error.diag.message_primary}.",
@@ -177,7 +186,9 @@ def _convert(error: psycopg.Error, location: str) -> StoreError | UsageError:
         reason = error.diag.message_primary or error
         return UnstorableError(f"the store {location} cannot store a value: {reason}.")
     message = error.diag.message_primary or type(error).__name__
-    if error.sqlstate.startswith(_LOST) if error.sqlstate else isinstance(error, psycopg.OperationalError):
+    if error.sqlstate is None:
+        is_lost = is_lost or isinstance(error, psycopg.OperationalError)
+    if is_lost or (error.sqlstate or "").startswith(_LOST):
         reason = f": {message}" if error.sqlstate else ""
         return UnreachableStoreError(f"the connection to the store {location} was lost{reason}.", "Try again.")
     if isinstance(error, errors.InsufficientPrivilege):

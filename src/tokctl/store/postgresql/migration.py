@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from psycopg.errors import InsufficientPrivilege
 
-from tokctl.errors import MissingStoreError, StoreError, WrongStoreError
-from tokctl.store.postgresql.connection import translate_errors
+from tokctl.errors import MissingStoreError, StoreError, UnreachableStoreError, WrongStoreError
 from tokctl.store.postgresql.database import PostgreSQLDatabase
 from tokctl.store.postgresql.schema import COMPATIBLE_VERSION, MIGRATIONS, SCHEMA_VERSION
 from tokctl.store.sql.dialect import FIND_COPY, unfinished_copy_error
@@ -84,8 +83,12 @@ def read_version(database: PostgreSQLDatabase) -> int | None:
 
 def _migrate(database: PostgreSQLDatabase, version: int) -> None:
     try:
-        for number, step in enumerate(MIGRATIONS):
-            _run_step(database, number, (step,) if isinstance(step, str) else step)
+        try:
+            _run_steps(database)
+        except UnreachableStoreError:  # perhaps only the answer was lost: what is done is not run again
+            database.reconnect()
+            database.set_limits()
+            _run_steps(database)
     except StoreError as error:
         if version and isinstance(error.__cause__, InsufficientPrivilege):
             raise StoreError(
@@ -95,9 +98,14 @@ def _migrate(database: PostgreSQLDatabase, version: int) -> None:
         raise
 
 
+def _run_steps(database: PostgreSQLDatabase) -> None:
+    for number, step in enumerate(MIGRATIONS):
+        _run_step(database, number, (step,) if isinstance(step, str) else step)
+
+
 def _run_step(database: PostgreSQLDatabase, number: int, transactions: Sequence[str]) -> None:
     for statements in transactions:
-        with translate_errors(database.location), database.connection.transaction():
+        with database.translated_errors(), database.connection.transaction():
             database.connection.execute("SELECT pg_advisory_xact_lock(hashtext(current_schema()), $1)", [_LOCK])
             if (read_version(database) or 0) > number:
                 return  # another process has run it

@@ -6,7 +6,7 @@ OLDEST := .venv-oldest
 SITE_VENV := .venv-site
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast test-kills test-oldest corpus check docs screens site bench bench-scale build clean
+.PHONY: demo test test-fast test-kills test-postgresql test-oldest corpus check docs screens site bench bench-scale build clean
 
 demo: $(VENV)/.installed            ## run a real process in a real engine and look at it
 	@$(BIN)/tokctl demo
@@ -18,6 +18,13 @@ test-kills: $(VENV)/.installed-dev  ## interruptions of commands at every step a
 	TOKCTL_TEST_KILLS=150 $(BIN)/python -m pytest -n 2 --timeout 3600 tests/api_tokens/custody/test_interrupted.py \
 		tests/api_tokens/custody/test_random_kills.py tests/services/api_tokens/test_regeneration.py \
 		tests/store/postgresql/test_faults_*.py tests/server/test_serve_database_*.py $(ARGS)
+
+# The programs of that version come from Maven Central, without clients such as psql: a test that needs these is skipped.
+test-postgresql: VERSION ?= 18.0.0
+test-postgresql: $(VENV)/.installed-dev  ## the tests of PostgreSQL on another version: VERSION=13.22.0; ARGS=tests/store for a part
+	programs=$$(cd tests && ../$(BIN)/python -m support.postgresql_program $(VERSION)) && \
+		TOKCTL_TEST_POSTGRESQL=$$programs $(BIN)/python -m pytest -n 2 --dist worksteal -m "not live" \
+		-k "postgresql or serve_database or interrupted or store_login or monitoring" $(ARGS)
 
 test-fast: $(VENV)/.installed-dev   ## the tests that start no servers and programs: about a minute
 	$(BIN)/python -m pytest -n 2 --dist worksteal --hypothesis-profile=fast -m "not slow" $(ARGS)

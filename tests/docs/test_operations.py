@@ -200,7 +200,7 @@ def install_on_one_machine(old: Machine, inbox: Path) -> str:
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    require_postgresql()
+    require_postgresql("psql", "pg_basebackup", "pg_verifybackup", "pg_dump", "pg_restore")
     made = Site()
     try:
         made.start_database()

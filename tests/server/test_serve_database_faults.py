@@ -129,7 +129,7 @@ def test_the_database_does_not_answer(database, monkeypatch):
     writes = threading.local()  # each connection has a thread
 
     def rule(data: bytes) -> str | None:
-        writes.begun = getattr(writes, "begun", False) or b"INSERT INTO audit" in data
+        writes.begun = getattr(writes, "begun", False) or b"kind = 'access' FOR UPDATE" in data
         return "silence" if writes.begun and b"COMMIT\0" in data else None
 
     with (
@@ -210,7 +210,7 @@ def test_the_answer_to_a_commit_is_lost(served, secret, proxy, place, verdict):
     writes = threading.local()  # each connection has a thread
 
     def rule(data: bytes) -> str | None:
-        writes.begun = getattr(writes, "begun", False) or b"INSERT INTO audit" in data
+        writes.begun = getattr(writes, "begun", False) or b"kind = 'access' FOR UPDATE" in data
         if not writes.begun or b"COMMIT\0" not in data or struck.is_set():
             return None
         struck.set()

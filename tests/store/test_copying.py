@@ -5,10 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+from itertools import count
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from support.builders import TESTER, at, instance, raw, token, tokens
 from support.commandline import clean_environment
@@ -16,21 +20,21 @@ from support.serving import PEPPER, Served, grant
 from tokctl.api_tokens.audit import check_chain
 from tokctl.api_tokens.idempotency import CreationKey
 from tokctl.api_tokens.secrets import digest, generate, mask
-from tokctl.errors import InputError, StoreError
+from tokctl.errors import InputError, NotFoundError, StoreError
 from tokctl.model.api_tokens import LastUse, NewApiToken
 from tokctl.model.definitions import Definition
 from tokctl.model.filters import ALL_TOKENS, SortOrder
 from tokctl.store import STORES, open_store
 from tokctl.store.copying import copy_store, count_steps
 from tokctl.store.exporting import ndjson
-from tokctl.store.protocol import COPIED_PARTS, Store
+from tokctl.store.protocol import COPIED_PARTS, Record, Store, ignore_step
 from tokctl.store.sql.copying import PARTS
 
 SECRETS = [generate() for _ in range(3)]
 STOPPED = """
 import os, signal, sys
-from tokctl.store import open_store
-from tokctl.store.copying import copy_store
+from tokctl.store import copying, open_store
+copying.BATCH_RECORDS = 1
 left = int(sys.argv[3])
 def step(size):
     global left
@@ -38,7 +42,7 @@ def step(size):
     if left < 0:
         os.kill(os.getpid(), signal.SIGKILL)
 with open_store(sys.argv[1]) as source, open_store(sys.argv[2], write=True, create=True, unfinished=True) as target:
-    copy_store(source, target, step)
+    copying.copy_store(source, target, step)
 """
 
 
@@ -77,9 +81,12 @@ def fill(url: str) -> str:
     return url
 
 
-def copy(source: str, target: str) -> None:
+def copy(source: str, target: str, *, finish: bool = True) -> dict[str, int]:
+    """Copy a store; returns how many records of each part were written."""
     with open_store(source) as original, open_store(target, write=True, create=True, unfinished=True) as filled:
-        copy_store(original, filled, lambda _size: None)
+        copied = copy_store(original, filled, ignore_step, finish=finish)
+    assert not copied.is_outdated
+    return {part.part: part.copied for part in copied.parts}
 
 
 def everything(store: Store) -> dict:
@@ -139,7 +146,7 @@ def stop_copy(source: str, target: str, records: int) -> None:
 @pytest.mark.parametrize(("source_kind", "target_kind"), DIRECTIONS)
 def test_a_copy_that_is_killed_is_continued(new_place, tokctl, source_kind, target_kind):
     source, target = fill(new_place(source_kind)), new_place(target_kind)
-    stop_copy(source, target, 500)
+    stop_copy(source, target, 300)
     with pytest.raises(StoreError, match="is an unfinished copy"):
         open_store(target)
     for words in (("store", "info"), ("store", "migrate", "--dry-run"), ("api-tokens", "list")):
@@ -159,28 +166,128 @@ def test_a_copy_that_is_killed_is_continued(new_place, tokctl, source_kind, targ
 
 
 @pytest.mark.parametrize(("source_kind", "target_kind"), DIRECTIONS)
-def test_what_changes_in_the_original_meanwhile_is_copied_again(new_place, source_kind, target_kind):
-    class StoppedError(Exception):
-        pass
-
-    def stop(_size: float) -> None:
-        with open_store(target, write=True, unfinished=True) as store:
-            if store.copying.count("tokens"):
-                raise StoppedError
-
+def test_only_what_has_changed_is_copied_again(new_place, source_kind, target_kind):
     source, target = fill(new_place(source_kind)), new_place(target_kind)
-    with (
-        open_store(source) as original,
-        open_store(target, write=True, create=True, unfinished=True) as filled,
-        pytest.raises(StoppedError),
-    ):
-        copy_store(original, filled, stop)
+    everything = {"definitions": 2, "instances": 3, "tokens": 601, "api_tokens": 3, "audit": 4}
+    assert copy(source, target, finish=False) == everything
+    assert copy(source, target, finish=False) == dict.fromkeys(COPIED_PARTS, 0)
     with open_store(source, write=True) as store:
         with store.write() as batch:
-            batch.put_tokens([token("f", "i1", updated_at=at(99)), token("more", "i4")])
-        assert store.prune(at(1000) + timedelta(days=1))[0]
+            batch.put_definition(Definition(process_id="p", version=2, name="changed"))
+            batch.put_tokens([token("f", "i1", updated_at=at(99)), token("new", "i4")])
+        store.api_tokens.revoke(1, at(30), by=TESTER)
+        store.api_tokens.touch({2: (at(31), LastUse())})
+    changed = {"definitions": 1, "instances": 2, "tokens": 202, "api_tokens": 2, "audit": 1}
+    assert copy(source, target) == changed
+    assert_equal(source, target)
+
+
+def put_tokens(store: Store, number: int, moment: datetime, state: str) -> None:
+    ended = {"completed_at": moment} if state == "COMPLETED" else {}
+    recorded = (token(f"t{number % 3}", f"i{number}", state=state, created_at=at(0), updated_at=moment, **ended),)
+    with store.write() as batch:
+        batch.put(instance(f"i{number}", process_id="p", variables=raw({"at": str(moment)})), recorded)
+
+
+def put_definition(store: Store, number: int, moment: datetime) -> None:
+    with store.write() as batch:
+        batch.put_definition(Definition(process_id="p", version=number, name=str(moment)))
+
+
+def create_api_token(store: Store, number: int, moment: datetime) -> None:
+    secret = generate()
+    key = CreationKey(digest(PEPPER.key, secret), b"salt" * 8)
+    wanted = NewApiToken(name=f"n{number}", token=mask(secret), scopes=(), created_at=moment)
+    store.api_tokens.create(wanted, digest(PEPPER.key, secret), PEPPER.id, by=TESTER, creation=key)
+
+
+def rename_api_token(store: Store, number: int, moment: datetime) -> None:
+    with suppress(NotFoundError):
+        store.api_tokens.update(number, {"name": str(moment)}, moment, by=TESTER)
+
+
+CHANGES = {
+    "begin": lambda store, number, moment: put_tokens(store, number, moment, "ACTIVE"),
+    "end": lambda store, number, moment: put_tokens(store, number, moment, "COMPLETED"),
+    "prune": lambda store, number, moment: store.prune(moment - timedelta(seconds=number)),
+    "define": put_definition,
+    "create": create_api_token,
+    "rename": rename_api_token,
+    "use": lambda store, number, moment: store.api_tokens.touch({number: (moment, LastUse("192.0.2.4"))}),
+    "revoke": lambda store, number, moment: store.api_tokens.revoke(number, moment, by=TESTER),
+    "forget": lambda store, number, moment: store.api_tokens.forget_salts(moment - timedelta(seconds=number)),
+}
+"""What writers of a store do, with the number of an instance, an API token or a version, and the time."""
+
+
+@given(
+    rounds=st.lists(
+        st.lists(st.tuples(st.sampled_from(sorted(CHANGES)), st.integers(1, 6)), max_size=8), min_size=2, max_size=5
+    )
+)
+@settings(max_examples=8)
+@pytest.mark.parametrize(("source_kind", "target_kind"), DIRECTIONS)
+def test_whatever_changes_between_runs_is_copied(new_place, source_kind, target_kind, rounds):
+    source, target = new_place(source_kind), new_place(target_kind)
+    moments = map(at, count(100))
+    for number, changes in enumerate(rounds, start=1):
+        with open_store(source, write=True, create=True) as store:
+            for name, which in changes:
+                CHANGES[name](store, which, next(moments))
+        copy(source, target, finish=number == len(rounds))
+    assert_equal(source, target)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("source_kind", "target_kind"), DIRECTIONS)
+@pytest.mark.parametrize("records", [3, 300, 612, 900])
+def test_a_second_run_that_is_killed_is_continued(new_place, source_kind, target_kind, records):
+    """Killed when it has removed outdated instances, between two, before an API token, and while it compares."""
+    source, target = fill(new_place(source_kind)), new_place(target_kind)
+    copy(source, target, finish=False)
+    with open_store(source, write=True) as store:
+        with store.write() as batch:
+            batch.put_definition(Definition(process_id="q"))
+            batch.put_tokens([token("f", "i1", updated_at=at(99)), *(token("new", f"i{n}") for n in (2, 4))])
+        store.api_tokens.revoke(1, at(30), by=TESTER)
+    stop_copy(source, target, records)
+    with pytest.raises(StoreError, match="is an unfinished copy"):
+        open_store(target)
     copy(source, target)
     assert_equal(source, target)
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_changes_during_the_copy_are_noticed_and_not_copied(new_place, kind):
+    source, target = fill(new_place(kind)), new_place("sqlite")
+    with open_store(source) as original, open_store(target, write=True, create=True, unfinished=True) as filled:
+        before = everything(original)
+
+        def write(_size: float) -> None:
+            with open_store(source, write=True) as store, store.write() as batch:
+                batch.put_tokens([token("f", "i1", updated_at=at(99))])
+
+        assert copy_store(original, filled, write).is_outdated
+    with open_store(target) as store:
+        assert everything(store) == before
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_an_instance_is_copied_with_all_its_tokens_or_not_at_all(new_place, kind):
+    def break_off(tokens: Iterator[Record]) -> Iterator[Record]:
+        yield next(tokens)
+        raise StoreError("broken off")
+
+    with (
+        open_store(fill(new_place("sqlite"))) as store,
+        open_store(new_place(kind), write=True, create=True, unfinished=True) as filled,
+    ):
+        original, copying = store.copying, filled.copying
+        copying.begin(store.api_tokens.identity())
+        states = original.states("instances", None)
+        with pytest.raises(StoreError, match="broken off"):
+            copying.add("instances", original.instances(states), break_off(original.tokens(states)))
+        assert (copying.count("instances"), copying.count("tokens")) == (0, 0)
 
 
 @pytest.mark.parametrize("kind", STORES)
@@ -205,7 +312,7 @@ def test_only_an_empty_store_or_the_same_copy_is_filled(new_place, kind):
     begun = new_place(kind)
     open_store(other, write=True, create=True).close()
     with open_store(other) as store, open_store(begun, write=True, create=True, unfinished=True) as filled:
-        filled.copying.begin(store.api_tokens.identity(), 0)
+        filled.copying.begin(store.api_tokens.identity())
     with pytest.raises(StoreError, match="unfinished copy of another store"):
         copy(source, begun)
     with pytest.raises(StoreError, match="is an unfinished copy"):
@@ -213,23 +320,25 @@ def test_only_an_empty_store_or_the_same_copy_is_filled(new_place, kind):
 
 
 @pytest.mark.parametrize("kind", STORES)
-def test_two_processes_do_not_fill_a_store_at_once(new_place, kind):
+@pytest.mark.parametrize("when", ["while it writes", "before it finishes"])
+def test_two_processes_do_not_fill_a_store_at_once(new_place, kind, when):
     source, target = fill(new_place("sqlite")), new_place(kind)
-    other = open_store(source)
+    is_copied = False
 
     def interfere(_size: float) -> None:
-        after = second.copying.last_key("tokens")
-        if after is not None:
-            second.copying.add("tokens", other.copying.page("tokens", after), after)
+        nonlocal is_copied
+        if not is_copied and (when == "while it writes" or filled.copying.count("audit")):
+            is_copied = True
+            copy(source, target, finish=False)
 
     with (
-        other,
         open_store(source) as original,
         open_store(target, write=True, create=True, unfinished=True) as filled,
-        open_store(target, write=True, unfinished=True) as second,
         pytest.raises(StoreError, match="another process has written"),
     ):
         copy_store(original, filled, interfere)
+    assert copy(source, target) == dict.fromkeys(COPIED_PARTS, 0)
+    assert_equal(source, target)
 
 
 @pytest.mark.parametrize("kind", STORES)

@@ -13,6 +13,7 @@ import psycopg
 
 from support.builders import at, instance, ndjson, tokens
 from support.commandline import Ran
+from support.old_stores import postgresql_program
 from support.postgresql_server import PostgreSQLServer
 from support.tcp_proxy import TcpProxy
 from tokctl.api_tokens.pepper import load_pepper
@@ -20,7 +21,7 @@ from tokctl.api_tokens.secrets import digest
 from tokctl.errors import MissingStoreError, StoreError
 from tokctl.model.api_tokens import VALID
 from tokctl.model.filters import ALL_TOKENS, SortOrder
-from tokctl.store import open_store
+from tokctl.store import open_store, schema_versions
 
 PEPPER = "a pepper that is used by tests alone"
 SECRET = re.compile(r"xvc_[0-9A-Za-z]{40}")
@@ -190,6 +191,29 @@ class Scene:
                 return False
 
         return Case(["store", "import", self.folder / "first.ndjson", "--store", proxied], is_done)
+
+    def _case_upgrade(self) -> Case:
+        """Upgrades a store of schema 1 or 2; as long as it is not done, programs of its schema can write."""
+        number = next(self.numbers)
+        oldest = 1 + number % 2
+        direct, proxied = self.new_schema()
+        with postgresql_program(oldest), open_store(direct, write=True, create=True) as store, store.write() as batch:
+            batch.put(instance("i1"), tokens(30))
+        written = ["i1"]
+
+        def is_done() -> bool:
+            version, latest = schema_versions(direct)
+            assert version >= oldest
+            with postgresql_program(version), open_store(direct, write=True) as store:
+                with store.write() as batch:
+                    batch.put_tokens(tokens(30, f"then-{len(written)}"))
+                written.append(f"then-{len(written)}")
+                assert sorted(store.all_instance_ids()) == sorted(written)
+                assert store.count_tokens(None, ALL_TOKENS) == 30 * len(written)
+                assert [*store.find_damage(), *store.find_problems()] == []
+            return version == latest
+
+        return Case(["store", "migrate", "--store", proxied], is_done)
 
     # --- afterwards ---
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import pytest
+
+from tokctl.store.postgresql import migration as postgresql_migration
+from tokctl.store.postgresql import schema as postgresql_schema
 from tokctl.store.sqlite.migration import migrate
 from tokctl.store.sqlite.schema import MIGRATIONS
 
@@ -31,3 +36,12 @@ def bring_back(path: Path, version: int, *statements: str) -> None:
         for statement in statements:
             connection.execute(statement)
     old.replace(path)
+
+
+@contextmanager
+def postgresql_program(version: int) -> Iterator[None]:
+    """Let this process be a program of an earlier schema of PostgreSQL stores: it creates and opens stores of that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(postgresql_migration, "MIGRATIONS", postgresql_schema.MIGRATIONS[:version])
+        patch.setattr(postgresql_migration, "SCHEMA_VERSION", version)
+        yield

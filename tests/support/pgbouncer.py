@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from support.postgresql_server import USER, PostgreSQLServer
@@ -42,43 +43,61 @@ def require_pgbouncer() -> str:
     return program
 
 
-@contextmanager
-def pooling(server: PostgreSQLServer) -> Iterator[Path]:
-    """Run a pooler before a server; yields the folder of its socket."""
-    program = require_pgbouncer()
-    folder = Path(tempfile.mkdtemp(prefix="tokctl-pgbouncer-"))
-    settings = folder / "pgbouncer.ini"
-    settings.write_text(
-        _SETTINGS.format(
-            server=server.folder, port=server.port, user=USER, listen=PORT, folder=folder, size=SERVER_CONNECTIONS
+class Pooler:
+    """A pooler before a server, on a socket in a folder of its own."""
+
+    def __init__(self, server: PostgreSQLServer, **settings: object) -> None:
+        self.program = require_pgbouncer()
+        self.folder = Path(tempfile.mkdtemp(prefix="tokctl-pgbouncer-"))
+        self.settings = self.folder / "pgbouncer.ini"
+        values = {"server": server.folder, "port": server.port, "user": USER, "listen": PORT, "folder": self.folder}
+        more = "".join(f"{name} = {value}\n" for name, value in settings.items())
+        self.settings.write_text(_SETTINGS.format(**values, size=SERVER_CONNECTIONS) + more)
+
+    def start(self) -> None:
+        command = [self.program, "-q", str(self.settings)]
+        if os.geteuid() == 0:
+            for path in (self.folder, self.settings):
+                shutil.chown(path, USER)
+            command = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", *command]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-    )
-    command = [program, "-q", str(settings)]
-    if os.geteuid() == 0:
-        for path in (folder, settings):
-            shutil.chown(path, USER)
-        command = ["runuser", "-u", USER, "--", *command]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_for(folder, process)
-        yield folder
-    finally:
-        process.terminate()
-        process.wait(30)
-        shutil.rmtree(folder, ignore_errors=True)
+        self._wait_until_it_listens()
 
+    def stop(self, *, kill: bool = False) -> None:
+        """Stop it at once: clients are disconnected."""
+        self.process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+        self.process.wait(30)
 
-def wait_for(folder: Path, process: subprocess.Popen) -> None:
-    while True:
-        assert process.poll() is None
-        try:
-            psycopg.connect(host=str(folder), port=PORT, user=USER, dbname="postgres").close()
-        except psycopg.OperationalError:
+    def close(self) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _wait_until_it_listens(self) -> None:
+        while True:
+            assert self.process.poll() is None
+            with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
+                probe.connect(str(self.address))
+                return
             time.sleep(0.01)
-            continue
-        return
+
+    @property
+    def address(self) -> Path:
+        return self.folder / f".s.PGSQL.{PORT}"
 
 
-def pooled_url(folder: Path, database: str) -> str:
+@contextmanager
+def pooling(server: PostgreSQLServer, **settings: object) -> Iterator[Pooler]:
+    """Run a pooler before a server; settings are those of PgBouncer."""
+    pooler = Pooler(server, **settings)
+    pooler.start()
+    try:
+        yield pooler
+    finally:
+        pooler.close()
+
+
+def pooled_url(pooler: Pooler, database: str) -> str:
     """Return the URL of a database through the pooler."""
-    return f"postgresql:///{database}?host={folder}&port={PORT}&user={USER}"
+    return f"postgresql:///{database}?host={pooler.folder}&port={PORT}&user={USER}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,14 +19,18 @@ class Replica(PostgreSQLServer):
     """A hot standby: it can be read from, and be promoted."""
 
     def follow(self, primary: PostgreSQLServer) -> None:
-        """Copy the data of a server, and follow it from then on."""
+        """Copy the data of a server, which stops for that, and follow it from then on."""
         self.folder.chmod(0o755)
         if self.folder.owner() != primary.data.owner():
             shutil.chown(self.folder, USER)
-        source = f"host={primary.folder} port={primary.port} user={USER} dbname=postgres"
-        self._run("pg_basebackup", "-d", source, "-D", str(self.data), "-R", "-X", "stream", "-c", "fast", "--no-sync")
+        primary.stop("fast")
+        # Not with pg_basebackup: some packages of PostgreSQL come without it.
+        subprocess.run(["cp", "-a", str(primary.data), str(self.data)], check=True, timeout=60)
+        primary.start()
+        source = f"host={primary.folder} port={primary.port} user={USER}"
         with (self.data / "postgresql.auto.conf").open("a", encoding="ascii") as file:
-            file.write(f"unix_socket_directories = '{self.folder}'\nsynchronous_standby_names = ''\n")
+            file.write(f"unix_socket_directories = '{self.folder}'\nprimary_conninfo = '{source}'\n")
+        (self.data / "standby.signal").touch()
         self.start()
 
     def promote(self) -> None:
@@ -49,6 +54,16 @@ class ReplicatedServers:
             "target_session_attrs": attributes,
         } | parameters
         return f"postgresql:///{DATABASE}?" + "&".join(f"{name}={quote(value)}" for name, value in words.items())
+
+    def stop_replication(self) -> None:
+        """Let commits wait for the replica no more, which gets none of them from now on."""
+        for server, setting in ((self.primary, "synchronous_standby_names"), (self.replica, "primary_conninfo")):
+            with psycopg.connect(server.url(), autocommit=True) as connection:
+                connection.execute(f"ALTER SYSTEM SET {setting} = ''")
+                connection.execute("SELECT pg_reload_conf()")
+        with psycopg.connect(self.primary.url(), autocommit=True) as connection:
+            while connection.execute("SELECT count(*) FROM pg_stat_replication").fetchone() != (0,):
+                connection.execute("SELECT pg_sleep(0.01)")
 
     def fail_over(self) -> None:
         """Kill the primary, and promote the replica."""

@@ -18,6 +18,8 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
+CHOSEN = "TOKCTL_TEST_POSTGRESQL"
+"""The environment variable with the folder of the server programs, such as those of another version."""
 DATABASE = "tests"
 USER = "postgres"
 SETTINGS = {
@@ -28,11 +30,14 @@ SETTINGS = {
     "listen_addresses": "",
     "max_connections": "60",
     "shared_buffers": "32MB",
+    "password_encryption": "scram-sha-256",  # not the default of 13
 }
 
 
 def find_programs() -> Path | None:
-    """Return the folder of the newest PostgreSQL server of this system; None if there is none."""
+    """Return the folder that CHOSEN names, or that of this system's newest PostgreSQL; None without one."""
+    if chosen := os.environ.get(CHOSEN):
+        return Path(chosen)
     folders = [*Path("/usr/lib/postgresql").glob("*/bin"), *map(Path, filter(None, [shutil.which("initdb")]))]
     found = [folder if folder.is_dir() else folder.parent for folder in folders]
     return max(found, key=lambda folder: (folder.parent.name.isdigit(), folder.parent.name.zfill(4)), default=None)
@@ -168,7 +173,10 @@ def postgresql_is_there() -> bool:
     return find_programs() is not None or bool(os.environ.get("CI"))
 
 
-def require_postgresql() -> None:
-    """Skip a test where there is no PostgreSQL, except in CI."""
+def require_postgresql(*programs: str) -> None:
+    """Skip a test where there is no PostgreSQL, except in CI, or where the chosen one has not these programs."""
     if not postgresql_is_there():
         pytest.skip("needs the server programs of PostgreSQL")
+    folder = find_programs()
+    if CHOSEN in os.environ and (missing := [name for name in programs if not (folder / name).exists()]):
+        pytest.skip(f"the PostgreSQL of {CHOSEN} has no {', '.join(missing)}")

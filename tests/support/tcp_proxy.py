@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import socket
 import struct
 import threading
@@ -12,6 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 CHUNK = 65536
+_SO_ATTACH_FILTER, _BPF_RETURN = 26, 6  # of Linux
+TERMINATE = b"X\0\0\0\4"
 
 
 class TcpProxy:
@@ -19,7 +22,7 @@ class TcpProxy:
 
     ``rule`` gets what a client sends, and may return what to do with it: "drop" resets the connection in its place,
     "lose" forwards it and resets the connection at the answer, "half" after the first bytes of the answer; at
-    "silence" the proxy falls silent.
+    "silence" the proxy falls silent. It does not get the message that ends a connection: nobody waits for its arrival.
     """
 
     def __init__(self, backend: Callable[[], Path | tuple[str, int]]) -> None:
@@ -59,6 +62,14 @@ class TcpProxy:
             yield
         finally:
             self._is_refusing = False
+
+    def forget_connections(self) -> None:
+        """Let nothing through any more on the connections that there are, as a firewall does that has forgotten them.
+
+        Packets of clients are not even acknowledged; new connections work.
+        """
+        for pair in list(self._pairs):
+            pair.drop_packets()
 
     def fall_silent(self) -> None:
         """Accept connections and what they send from now on, and answer nothing."""
@@ -144,6 +155,14 @@ class _Pair:
         self.client = client
         self.server: socket.socket | None = None
         self.verdict: str | None = None
+        self.is_forgotten = False
+
+    def drop_packets(self) -> None:
+        """Drop all packets, below TCP in the direction from the client."""
+        self.is_forgotten = True
+        return_nothing = ctypes.create_string_buffer(struct.pack("HBBI", _BPF_RETURN, 0, 0, 0))
+        program = struct.pack("HP", 1, ctypes.addressof(return_nothing))
+        self.client.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
     def run(self) -> None:
         """Forward what the client sends."""
@@ -155,7 +174,8 @@ class _Pair:
             threading.Thread(target=self._answer, args=[self.server], daemon=True).start()
             while data := self.client.recv(CHUNK):
                 self.proxy.hold(self)
-                if (verdict := self.proxy.rule(data)) == "drop":
+                verdict = None if data == TERMINATE else self.proxy.rule(data)
+                if verdict == "drop":
                     break
                 if verdict == "silence":
                     self.proxy.fall_silent()
@@ -171,6 +191,8 @@ class _Pair:
             while data := server.recv(CHUNK):
                 self.proxy.hold(self)
                 self.proxy.pause()
+                if self.is_forgotten:
+                    continue
                 if self.verdict == "half":
                     self.client.sendall(data[: len(data) // 2])
                 if self.verdict:

@@ -86,7 +86,7 @@ SHARED: dict[str, Callable[..., TyperOption]] = {
     ),
     "file": _shared("--file", "FILE", "Read a saved API response instead of the store. - reads stdin.", type=FILE_NAME),
     "server": _server_option("--server", "URL", "Server to use instead of the store.", env="TOKCTL_SERVER"),
-    "context": _server_option(
+    "context": _shared(
         "--context",
         "NAME",
         "Context of the configuration file to use.",
@@ -151,6 +151,7 @@ SHARED: dict[str, Callable[..., TyperOption]] = {
 
 GLOBAL = ("color", "quiet", "utc", "no_pager", "verbose", "debug_traceback")
 STORE = ("store",)
+STORE_OR_CONTEXT = ("store", "context")
 CONNECTION = ("server", "context", "engine_kind", "ca_file", "insecure", "request_timeout", "rate")
 HIDDEN_IN_GROUPS = (
     "engine_kind",

@@ -80,7 +80,10 @@ class ConfigurationCheck(Struct, kw_only=True, frozen=True):
 
 
 class ServerCredential(Struct, kw_only=True, frozen=True):
-    """A server and its credential; ``secret`` is masked, ``accepted`` is null if the server was not asked."""
+    """A server and its credential; ``secret`` is masked, ``accepted`` is null if the server was not asked.
+
+    For a store in PostgreSQL, ``server`` is its URL without parameters, and the credential is the password.
+    """
 
     context: str | None
     current: bool

@@ -83,10 +83,14 @@ class BackupDocument(Struct, kw_only=True, frozen=True):
 
 
 class CopiedPartDocument(Struct, kw_only=True, frozen=True):
-    """A part of a copied store, and the checksum that it has in both stores."""
+    """A part of a copied store, and the checksum that it has in both stores.
+
+    ``copied`` is how many of the records were written; the others were there from an earlier run.
+    """
 
     part: str
     records: Count
+    copied: Count
     checksum: str
 
 

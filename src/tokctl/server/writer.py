@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -13,8 +14,8 @@ from tokctl.errors import StoreError, StoreOutcomeUnknownError
 from tokctl.model.api_tokens import ApiToken
 from tokctl.server.http_errors import RETRY_SECONDS, retry_later
 from tokctl.server.stores import ObserveStore, ignore_time
-from tokctl.store import open_store
-from tokctl.store.protocol import ApiTokenTable, CallerChangedError, ChangedError, RepeatedCreationError
+from tokctl.store import open_store, store_file
+from tokctl.store.protocol import ApiTokenTable, CallerChangedError, ChangedError, RepeatedCreationError, Store
 from tokctl.store.seen_heads import remember_head
 
 WRITE_TIMEOUT_SECONDS = 2.0  # for earlier changes and other writers
@@ -25,7 +26,8 @@ _Result = TypeVar("_Result")
 class Writer:
     """Writes API tokens to a store. ``log_event`` gets the end of the audit after each change.
 
-    With ``read_only`` every change is rejected.
+    With ``read_only`` every change is rejected. The connection to a database is kept for the next change; a file is
+    opened for each, because it may have been replaced.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Writer:
         self.log_event = log_event
         self._head: ChainHead | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._kept: Store | None = None
 
     async def change(self, token: ApiToken | None, function: Callable[[ApiTokenTable], _Result]) -> _Result:
         """Change API tokens on behalf of the API token ``token``, or of a user with a JWT (None).
@@ -68,7 +71,7 @@ class Writer:
         began = monotonic()
         left = max(deadline - began, 0)  # earlier changes may have used it up
         try:
-            with open_store(self.url, write=True) as store:
+            with self._open() as store:
                 store.set_busy_timeout(int(left * 1000))
                 table = store.api_tokens
                 table.requesting_token = token
@@ -86,6 +89,30 @@ class Writer:
         finally:
             self.observe("write", monotonic() - began)
 
+    @contextmanager
+    def _open(self) -> Iterator[Store]:
+        """Open the store; what was kept is only used again if it is in order, and not kept after an error."""
+        store, self._kept = self._kept, None
+        if store is not None:
+            try:
+                store.refresh()
+            except StoreError:
+                store.close()
+                store = None
+        store = store or open_store(self.url, write=True)
+        try:
+            yield store
+            if store_file(self.url) is None:
+                self._kept, store = store, None
+        finally:
+            if store is not None:
+                store.close()
+
+    def _close_kept(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+
     def close(self) -> None:
-        """Stop the thread."""
+        """Close the store, and stop the thread."""
+        self._thread.submit(self._close_kept)
         self._thread.shutdown(wait=False)

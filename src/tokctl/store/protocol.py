@@ -235,7 +235,11 @@ Key = tuple[Any, ...]
 
 
 class CopyTable(Protocol):
-    """The content of a store as records, to copy it to another store of any kind."""
+    """The content of a store as records, to copy it to another store of any kind.
+
+    The state of a record begins with its key and changes whenever the record does: for an instance, that is when it or
+    one of its tokens changes, for others it is the record itself. Tokens have none.
+    """
 
     def count(self, part: str) -> int:
         """Count the records of a part."""
@@ -243,27 +247,38 @@ class CopyTable(Protocol):
     def page(self, part: str, after: Key | None) -> Sequence[Record]:
         """Return the next few hundred records of a part: those behind a key, or the first ones; none at the end."""
 
+    def states(self, part: str, after: Key | None, until: Key | None = None) -> Sequence[Record]:
+        """Return the states of the next few hundred records, in order; with ``until``, of all up to this key."""
+
     def key(self, part: str, record: Record) -> Key:
-        """Return the key of a record."""
+        """Return the key of a record, or of its state."""
 
     def last_key(self, part: str) -> Key | None:
         """Return the key of the last record of a part; None if it is empty."""
 
-    def begin(self, identity: str, revision: int) -> None:
+    def instances(self, states: Sequence[Record]) -> Sequence[Record]:
+        """Return the instances with these states."""
+
+    def tokens(self, states: Sequence[Record]) -> Iterator[Record]:
+        """Yield the tokens of the instances with these states."""
+
+    def begin(self, identity: str) -> None:
         """Make an empty store an unfinished copy of the store with this identity, or continue such a copy.
 
-        What may have changed in the original since the copy was begun is removed: process instances and definitions
-        if ``revision``, that of its processes, is another one, and API tokens. The audit is only ever added to.
+        From now on, no other process that has begun before can write it.
 
         Raises:
             StoreError: the store is not empty, or is the original, a finished copy, or an unfinished one of another.
         """
 
-    def add(self, part: str, records: Sequence[Record], after: Key | None) -> None:
-        """Write records behind the last one, whose key is ``after``; when this returns, they stay after a crash.
+    def remove(self, part: str, keys: Sequence[Key]) -> None:
+        """Remove records, instances with their tokens. Raises StoreError as ``add``."""
+
+    def add(self, part: str, records: Sequence[Record], tokens: Iterable[Record] = ()) -> None:
+        """Write new records, instances with their tokens, in one transaction.
 
         Raises:
-            StoreError: another process has written to the store.
+            StoreError: another process has begun to write the copy.
             InputError: the store cannot hold a value.
         """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -119,6 +120,64 @@ def test_a_credential_names_the_place(url, run, tmp_path):
     for place, env in list_places(tmp_path, WRONG):
         ran = run(*show, env=env | {"TOKCTL_STORE": url, "TOKCTL_STORE_CREDENTIAL": place})
         assert (ran.returncode, "password authentication failed" in ran.stderr) == (6, True)
+
+
+def ask_status(run, *words: str, env: dict[str, str]) -> tuple[int, dict[str | None, dict]]:
+    """The exit code of ``auth status``, and what it shows of each context."""
+    ran = run("auth", "status", "-o", "json", *words, env=env)
+    return ran.returncode, {one["context"]: one for one in json.loads(ran.stdout)["servers"]}
+
+
+def test_the_status_shows_where_passwords_are_and_whether_they_are_accepted(url, run, tmp_path):
+    keyring = backends(tmp_path, "own_backends.Kept")
+    assert run("auth", "login", "--store", url, "--stdin", env=keyring, stdin=PASSWORD).returncode == 0
+    places = dict(list_places(tmp_path, PASSWORD))
+    env = keyring | {name: value for one in places.values() for name, value in one.items()}
+    named = [f"context{n}: {{store: '{url}?application_name={n}', credential: '{p}'}}" for n, p in enumerate(places)]
+    named += [f"saved: {{store: '{url}'}}", "files: {store: orders.db}"]
+    (tmp_path / "config.yaml").write_text(f"contexts: {{{', '.join(named)}}}\nserve: {{store: '{url}?options='}}")
+    code, found = ask_status(run, env=env)
+    assert code == 0
+    shown = [place if not place.startswith("command") else "command:cat" for place in places]
+    assert [one["credential"] for one in found.values()] == [*shown, "keyring", "keyring"]
+    assert {(one["server"], one["secret"], one["accepted"], one["note"]) for one in found.values()} == {
+        (url, "...", True, "")
+    }
+    code, found = ask_status(run, "--no-check", env=env | {"DATABASE_PASSWORD": WRONG})
+    assert (code, {one["accepted"] for one in found.values()}) == (0, {None})
+    code, found = ask_status(run, env=env | {"DATABASE_PASSWORD": WRONG})
+    assert (code, [one["accepted"] for one in found.values()].count(False)) == (1, 1)
+    code, found = ask_status(run, env=keyring)
+    assert (found["context1"]["secret"], found["context1"]["accepted"]) == (None, None)
+    assert "DATABASE_PASSWORD is not set" in found["context1"]["note"]
+
+
+def test_a_password_in_the_environment_is_for_the_store_in_use(url, run, tmp_path):
+    without = {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
+    (tmp_path / "config.yaml").write_text(f"contexts: {{a: {{store: '{url}'}}}}")
+    for variables in ({"PGPASSWORD": PASSWORD}, {"TOKCTL_STORE_CREDENTIAL": "env:KEY", "KEY": PASSWORD}):
+        code, found = ask_status(run, "--context", "a", env=without | variables)
+        assert (code, found["a"]["secret"], found["a"]["accepted"]) == (0, "...", True)
+        code, found = ask_status(run, env=without | variables)
+        assert (code, found["a"]["secret"], found["a"]["accepted"]) == (0, None, None)
+        code, found = ask_status(run, "--store", url, env=without | variables)
+        assert (code, found[None]["secret"], found[None]["accepted"]) == (0, "...", True)
+    code, found = ask_status(run, env=without)
+    assert (code, found["a"]["accepted"], "requires a password" in found["a"]["note"]) == (1, False, True)
+    code, found = ask_status(run, "--store", "postgresql://joe@127.0.0.1:1/tests", env=without)
+    assert (found[None]["accepted"], "cannot connect" in found[None]["note"]) == (None, True)
+
+
+def test_the_doctor_checks_the_password(url, run):
+    without = {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring", "KEY": PASSWORD}
+    for credential, state, said in (
+        ("env:KEY", "ok", "accepts the password from env:KEY"),
+        ("env:UNSET", "warning", "UNSET is not set"),
+        ("", "problem", "requires a password"),
+    ):
+        ran = run("doctor", "-o", "json", "--store", url, env=without | {"TOKCTL_STORE_CREDENTIAL": credential})
+        (found,) = (one for one in json.loads(ran.stdout)["checks"] if one["check"] == "store password")
+        assert (found["state"], said in found["found"]) == (state, True), found
 
 
 @pytest.mark.parametrize(

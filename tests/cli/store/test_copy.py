@@ -9,6 +9,7 @@ from contextlib import closing
 
 import pytest
 
+from support.builders import token
 from support.conformity import check_conformity
 from tokctl.documents.store import CopyDocument
 from tokctl.store import open_store
@@ -30,6 +31,24 @@ def test_the_parts_are_counted(tokctl, known, tmp_path):
     }
     with open_store(str(tmp_path / "new" / "copy.db")) as copied:
         assert copied.info().tokens == facts.tokens
+
+
+def test_a_prepared_copy_is_finished_with_what_has_changed(tokctl, known, tmp_path):
+    original, target = tmp_path / "original.db", tmp_path / "copy.db"
+    shutil.copy(known, original)
+    prepared = tokctl("store", "copy", "--prepare", original, target)
+    assert prepared.code == 0
+    assert "unfinished" in prepared.err
+    ran = tokctl("store", "info", "--store", target)
+    assert (ran.code, ran.out) == (6, "")
+    with open_store(str(original), write=True) as store, store.write() as batch:
+        batch.put_tokens([token("new", "another instance")])
+    ran = tokctl("store", "copy", original, target, "-o", "json")
+    assert (ran.code, ran.err) == (0, "")
+    parts = json.loads(ran.out)["parts"]
+    assert {part["part"]: part["copied"] for part in parts if part["copied"]} == {"instances": 1, "tokens": 1}
+    assert next(part["records"] for part in parts if part["part"] == "tokens") > 1
+    assert tokctl("store", "info", "--store", target).code == 0
 
 
 @pytest.mark.parametrize(

@@ -234,3 +234,31 @@ def test_two_first_imports_at_once(tmp_path, orders):
     assert [process.wait(30) for process in running] == [0, 0, 7], errors
     assert held(path) == 18
     assert {file.name for file in path.parent.iterdir()} <= {"s.db", "s.db-wal", "s.db-shm"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["info"],
+        ["check"],
+        ["backup", "copy.db"],
+        ["export", "-o", "ndjson"],
+        ["import", "new.ndjson"],
+        ["migrate"],
+        ["prune", "--completed-before", "9999d", "--yes"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_context_names_the_store(tokctl, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "new.ndjson").write_text(f"{GOOD}\n")
+    with open_store("orders.db", write=True, create=True) as store, store.write() as batch:
+        batch.put_tokens([token("a", "of the context")])
+    (tmp_path / "config.yaml").write_text("contexts: {a: {store: orders.db}, b: {server: 'http://127.0.0.1:9'}}")
+    monkeypatch.setenv("TOKCTL_CONFIG", "config.yaml")
+    monkeypatch.setenv("TOKCTL_STORE", "missing.db")
+    assert tokctl("store", *words).code == (0 if words[0] == "import" else 6)
+    assert tokctl("store", *words, "--context", "a").code == 0
+    ran = tokctl("store", *words, "--context", "b")
+    assert (ran.code, ran.out) == (2, "")
+    assert "works on a store" in ran.err

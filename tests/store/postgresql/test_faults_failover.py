@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +16,12 @@ from support.builders import ndjson, tokens
 from support.commandline import clean_environment
 from support.database_faults import PEPPER, Scene, socket_of
 from support.postgresql_replica import ReplicatedServers, replicated_servers
+from support.running_server import make_secret, serving
 from support.tcp_proxy import proxied
 from tokctl.store import open_store
 
+BACK = "went back to an earlier state"
+RECOVERY_SECONDS = 60
 MANY = "TOKCTL_TEST_KILLS" in os.environ
 
 
@@ -36,6 +40,10 @@ def test_commands_before_during_and_after_a_failover(servers, tokctl, tmp_path, 
 
     standby = servers.replica.url()
     assert scene.run("tokens", "list", "i1", "--store", standby).code == 0
+    with open_store(standby) as store:
+        store.release()
+        assert store.listen() is None  # the server refuses it: commands poll
+        assert "i1" in store.all_instance_ids()
     for words in (["import", scene.cases()["import"]().words[2]], ["prune", "--completed-before", "1d", "--yes"]):
         ran = scene.run("store", *words, "--store", standby)
         assert (ran.code, "is read-only. Connect to the primary" in ran.err) == (6, True), ran
@@ -51,7 +59,7 @@ def test_commands_before_during_and_after_a_failover(servers, tokctl, tmp_path, 
     assert created.is_done()
 
     for name, prepare in scene.cases().items():
-        if name not in {"copy", "migrate"}:  # they create stores in other schemas
+        if name not in {"copy", "migrate", "upgrade"}:  # they create stores in other schemas
             case = prepare()
             assert scene.run(*case.words).code == 0, name
             assert case.is_done() is not False, name
@@ -96,6 +104,30 @@ def test_a_failover_at_a_commit(servers, tokctl, tmp_path, monkeypatch, command,
             scene.check_api_tokens()
         assert scene.run(*case.words).code == 0
         assert case.is_done()
+
+
+def test_a_failover_that_loses_changes_is_noticed(servers, tokctl, tmp_path, monkeypatch):
+    """With asynchronous replication a revoked API token is valid again: ``doctor`` and the server say so."""
+    monkeypatch.setenv("TOKCTL_PEPPER", PEPPER)
+    monkeypatch.setenv("TOKCTL_STATE_DIR", str(tmp_path / "state"))
+    scene = Scene(tmp_path, tokctl, servers.url, str)
+    secret, _ = make_secret(scene.place, "manager", "*", type_="full-access")
+    revoked = scene.cases()["revoke"]()
+    with serving(scene.url, env={"TOKCTL_STATE_DIR": str(tmp_path / "state")}) as served:
+        assert served.get("/api/v1/processes", secret).status_code == 200
+        servers.stop_replication()
+        assert scene.run(*revoked.words).code == 0
+        assert BACK not in tokctl("doctor", *scene.where).out
+        assert served.get("/api/v1/processes", secret).status_code == 200
+        servers.fail_over()
+        assert not revoked.is_done()
+        checked = tokctl("doctor", *scene.where)
+        assert (checked.code, BACK in checked.out, "1 change of API tokens" in checked.out) == (1, True, True), checked
+        deadline = time.monotonic() + RECOVERY_SECONDS
+        while not any("store went back" in line for line in served.lines):
+            served.get("/api/v1/processes", secret)
+            assert time.monotonic() < deadline, served.lines[-5:]
+            time.sleep(0.05)
 
 
 def begin_import(servers: ReplicatedServers) -> subprocess.Popen:

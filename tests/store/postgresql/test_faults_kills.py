@@ -42,7 +42,7 @@ def scene(postgresql, runs, tmp_path, monkeypatch) -> Scene:
     return Scene(tmp_path, call, postgresql.new_schema, str)
 
 
-@pytest.mark.parametrize("command", ["import", "migrate", "prune", "copy"])
+@pytest.mark.parametrize("command", ["import", "migrate", "prune", "copy", "upgrade"])
 def test_interruptions_at_random_moments(scene, command):
     prepare = scene.cases()[command]
     assert scene.call(*prepare().words).code == 0  # which waits for everything to be imported

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import os
+import random
 import signal
 import subprocess
 import sys
@@ -14,17 +15,17 @@ from itertools import count
 import psycopg
 import pytest
 
-from support.builders import at, instance, ndjson, tokens
+from support.builders import at, instance, tokens
 from support.commandline import clean_environment
-from support.database_faults import PEPPER, Scene, socket_of, strike_at
-from support.postgresql_server import USER, PostgreSQLServer, temporary_server
+from support.database_faults import PEPPER, Scene, socket_of, steps_of, strike_at
+from support.postgresql_server import PostgreSQLServer, temporary_server
 from support.tcp_proxy import TcpProxy, proxied
 from tokctl.errors import UnreachableStoreError
 from tokctl.store import open_store
 from tokctl.store.postgresql import connection, database, liveness, outcome
 
 CONNECTIONS = 12
-WRITES = ["copy", "create", "import", "migrate", "prune", "revoke", "rotate"]
+WRITES = ["copy", "create", "import", "migrate", "prune", "revoke", "rotate", "upgrade"]
 COMMANDS = ["read", *WRITES]
 
 
@@ -65,6 +66,11 @@ def admin(server: PostgreSQLServer, *statements: str) -> None:
             opened.execute(statement)
 
 
+def step_in(scene: Scene, proxy: TcpProxy, command: str, part: float) -> int:
+    """Return the step of a command after a part of its messages; how many it sends differs by one or two."""
+    return int(part * (steps_of(proxy, lambda: scene.run(*scene.cases()[command]().words)) - 2))
+
+
 def begin(*words: str) -> subprocess.Popen[str]:
     """Start a command."""
     return subprocess.Popen(
@@ -83,11 +89,12 @@ def begin(*words: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 @pytest.mark.parametrize("command", ["read", "import", "create"])
 def test_a_restart_during_a_command(scene, proxy, server, command, mode):
+    step = step_in(scene, proxy, command, 0.5)
     case = scene.cases()[command]()
     numbers, is_restarted = count(), threading.Event()
 
     def rule(_data: bytes) -> None:
-        if next(numbers) == 9:
+        if next(numbers) == step:
             server.restart(mode)
             is_restarted.set()
 
@@ -100,15 +107,17 @@ def test_a_restart_during_a_command(scene, proxy, server, command, mode):
     assert case.is_done() in {True, None}
 
 
-@pytest.mark.parametrize("command", ["import", "create", "revoke", "prune"])
-def test_a_crash_before_the_answer_to_a_commit(scene, proxy, server, command):
+@pytest.mark.parametrize(
+    ("command", "mode"), [("import", "immediate"), ("create", "fast"), ("revoke", "immediate"), ("prune", "fast")]
+)
+def test_a_restart_before_the_answer_to_a_commit(scene, proxy, server, command, mode):
     case = scene.cases()[command]()
     is_restarted = threading.Event()
 
     def rule(data: bytes) -> str | None:
         if b"COMMIT\0" not in data:
             return None
-        server.restart()
+        server.restart(mode)
         is_restarted.set()
         return "drop"
 
@@ -119,6 +128,35 @@ def test_a_crash_before_the_answer_to_a_commit(scene, proxy, server, command):
     assert "was lost" in ran.err
     assert scene.run(*case.words).code == 0
     assert case.is_done()
+
+
+@pytest.mark.parametrize("command", ["migrate", "upgrade"])
+def test_a_process_of_the_server_is_killed_while_tables_are_made(scene, proxy, server, command):
+    """PostgreSQL ends all its processes then, and starts again."""
+    step = step_in(scene, proxy, command, random.uniform(0.2, 0.7))
+    case, numbers, is_killed = scene.cases()[command](), count(), threading.Event()
+
+    def rule(_data: bytes) -> None:
+        if next(numbers) == step:
+            with psycopg.connect(server.url(), autocommit=True) as opened:
+                named = "SELECT pid FROM pg_stat_activity WHERE application_name = 'tokctl'"
+                for (process_id,) in opened.execute(named).fetchall():
+                    os.kill(process_id, signal.SIGKILL)
+                with suppress(psycopg.OperationalError):
+                    while True:
+                        opened.execute("SELECT pg_sleep(0.01)")
+            is_killed.set()
+
+    with proxy.ruled(rule):
+        ran = scene.run(*case.words)
+    assert is_killed.wait(60)
+    assert ran.code in {0, 5}, ran
+    while scene.run("tokens", "list", "i1", *scene.where).code:
+        pass
+    assert case.is_done() in {True, ran.code == 0}
+    assert scene.run(*case.words).code == 0
+    assert case.is_done()
+    assert scene.run("store", "check", "--store", case.words[-1]).code == 0
 
 
 def test_a_server_that_is_stopped(scene, server):
@@ -152,8 +190,11 @@ def test_waiting_through_a_restart(scene, server):
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize(("command", "step"), [("read", 0), ("read", 9), ("import", 15), ("create", 17), ("prune", 6)])
-def test_a_server_that_does_not_answer(scene, proxy, command, step):
+@pytest.mark.parametrize(
+    ("command", "part"), [("read", 0), ("read", 1), ("import", 0.6), ("create", 0.7), ("prune", 0.3)]
+)
+def test_a_server_that_does_not_answer(scene, proxy, command, part):
+    step = step_in(scene, proxy, command, part)
     case = scene.cases()[command]()
     with proxy.ruled(strike_at(step, "silence")):
         ran = scene.run(*case.words)
@@ -176,8 +217,9 @@ def test_a_commit_that_is_not_answered_is_said_to_be_unknown(scene, proxy, comma
     scene.check_api_tokens()
 
 
-@pytest.mark.parametrize("step", [0, 5])
-def test_ctrl_c_ends_waiting_for_a_server_that_does_not_answer(scene, proxy, step):
+@pytest.mark.parametrize("part", [0, 0.5])
+def test_ctrl_c_ends_waiting_for_a_server_that_does_not_answer(scene, proxy, part):
+    step = step_in(scene, proxy, "read", part)
     with proxy.ruled(strike_at(step, "silence")):
         process = begin("tokens", "list", "i1", *scene.where)
         assert proxy.swallowed.wait(30)
@@ -215,10 +257,10 @@ def test_a_user_who_is_dropped_or_locked_out(scene, server, proxy):
     admin(server, "DROP ROLE IF EXISTS leaving", "CREATE ROLE leaving LOGIN SUPERUSER")
     words = ["tokens", "list", "i1", "--store", scene.url.replace("postgres@", "leaving@")]
     assert scene.run(*words).code == 0
-    numbers = count()
+    step, numbers = step_in(scene, proxy, "read", 0.5), count()
 
     def rule(_data: bytes) -> None:
-        if next(numbers) == 9:
+        if next(numbers) == step:
             admin(
                 server,
                 "ALTER ROLE leaving NOLOGIN",
@@ -345,39 +387,3 @@ def test_a_writer_that_pauses_longer_than_the_server_allows(scene, server):
         admin(server, "ALTER DATABASE tests RESET idle_in_transaction_session_timeout")
     with open_store(scene.place) as store:
         assert list(store.all_instance_ids()) == ["i1"]
-
-
-# --- storage ---
-
-
-def test_a_full_disk(scene, server, tmp_path):
-    """A file system of a few megabytes, on which the database of a store is."""
-    folder = server.folder / "small"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=11m", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("needs the permission to mount a file system")
-    shutil.chown(folder, USER)
-    try:
-        with psycopg.connect(server.url(), autocommit=True) as opened:
-            opened.execute(f"CREATE TABLESPACE small LOCATION '{folder}'")
-            opened.execute("CREATE DATABASE small TEMPLATE template0 TABLESPACE small")
-        url = server.url("small")
-        file = tmp_path / "many.ndjson"
-        file.write_bytes(ndjson(tokens(20, "i1")))
-        assert scene.run("store", "import", file, "--store", url).code == 0
-        file.write_bytes(ndjson(tokens(12000, "i2", variables={"text": "x" * 500})))
-        ran = scene.run("store", "import", file, "--store", url)
-        assert (ran.code, "the disk is full" in ran.err) == (6, True), ran
-        subprocess.run(["mount", "-o", "remount,size=200m", str(folder)], check=True)
-        with open_store(url) as store:
-            assert (store.info().instances, store.info().tokens) == (1, 20)
-        assert scene.run("tokens", "list", "i1", "--store", url).code == 0
-        assert scene.run("store", "import", file, "--store", url).code == 0
-        with psycopg.connect(server.url(), autocommit=True) as opened:
-            opened.execute("DROP DATABASE small")
-            opened.execute("DROP TABLESPACE small")
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)

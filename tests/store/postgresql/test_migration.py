@@ -9,6 +9,7 @@ import sys
 import psycopg
 import pytest
 
+from support.builders import ndjson, tokens
 from support.commandline import clean_environment
 from tokctl.errors import MissingStoreError, StoreError, WrongStoreError
 from tokctl.store import open_store
@@ -22,6 +23,12 @@ sys.stdin.read()
 with open_store(sys.argv[1], write=True, create=True) as store:
     print(store.api_tokens.identity(), store.info().schema_version)
 """
+
+REFUSE = """
+    CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE {} USING MESSAGE = 'no partitions'; END $$;
+    CREATE EVENT TRIGGER refuse ON ddl_command_start WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION refuse()"""
+"""Lets a server answer as another database, in the middle of the migrations."""
 
 
 def test_processes_that_begin_together_create_one_store(postgresql):
@@ -117,3 +124,38 @@ def test_tables_of_another_program_are_left_alone(postgresql):
         open_store(place, write=True, create=True)
     with psycopg.connect(place) as connection:
         assert connection.execute("SELECT to_regclass('tokctl_store')").fetchone() == (None,)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("ALTER FUNCTION pg_advisory_xact_lock(integer, integer) RENAME TO other", "function pg_advisory_xact_lock("),
+        ("ALTER FUNCTION pg_notify(text, text) RENAME TO other", "function pg_notify("),
+        ("ALTER FUNCTION pg_current_xact_id() RENAME TO other", "function pg_current_xact_id("),
+        ("DROP EXTENSION plpgsql", 'language "plpgsql"'),
+        (REFUSE.format("feature_not_supported"), "no partitions."),
+        (REFUSE.format("syntax_error"), "no partitions."),
+    ],
+)
+def test_a_server_that_lacks_something(postgresql, tokctl, tmp_path, change, said):
+    place = postgresql.url(postgresql.new_database())
+    with psycopg.connect(place, autocommit=True) as connection:
+        connection.execute(change)
+    file = tmp_path / "tokens.ndjson"
+    file.write_bytes(ndjson(tokens(1, "i1")))
+    ran = tokctl("store", "import", file, "--store", place)
+    assert (ran.code, ran.err.count("\n")) == (6, 1), ran
+    assert f" is on a server that lacks what tokctl requires: {said}" in ran.err
+    assert ran.err.endswith(". Use PostgreSQL 13 or newer.\n")
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_cannot_store_every_text(postgresql, encoding):
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(postgresql.url(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    place = postgresql.url(name)
+    with pytest.raises(StoreError, match=f"has the encoding {encoding}"):
+        open_store(place, write=True, create=True)
+    with pytest.raises(MissingStoreError):
+        open_store(place)

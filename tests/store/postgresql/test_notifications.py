@@ -79,8 +79,8 @@ def test_a_change_between_two_waits_is_not_missed(place):
 
 
 def test_through_a_pooler_it_polls(postgresql):
-    with pooling(postgresql) as folder:
-        place = pooled_url(folder, postgresql.new_database())
+    with pooling(postgresql) as pooler:
+        place = pooled_url(pooler, postgresql.new_database())
         put(place, live("a"))
         with open_store(place) as reader:
             reader.release()

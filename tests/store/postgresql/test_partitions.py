@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from support.builders import at, token, tokens
+from support.old_stores import postgresql_program
 from tokctl.errors import StoreError
 from tokctl.model.filters import ALL_TOKENS, SortOrder, TokenFilter
 from tokctl.store import open_store
@@ -143,7 +144,7 @@ def test_left_over_tokens_are_not_copied(store, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         store.prune(at(99), step=stop)
     with open_store(str(tmp_path / "a.db"), write=True, create=True, unfinished=True) as there:
-        copied = {one.part: one.records for one in copy_store(store, there, ignore_step)}
+        copied = {one.part: one.records for one in copy_store(store, there, ignore_step).parts}
         assert (copied["instances"], copied["tokens"]) == (3, 19)
         assert not list(there.find_problems())
 
@@ -203,6 +204,7 @@ def test_partitions_survive_copies_both_ways(store, tmp_path, postgresql):
         copy_store(store, there, ignore_step)
         with open_store(places[1], write=True, create=True, unfinished=True) as back:
             copy_store(there, back, ignore_step)
+            there.release()  # the moment that was copied
         for copy in (there, open_store(places[1], write=True)):
             assert export(copy) == kept
             assert [copy.revision_of(instance_id) for instance_id in "abcde"] == numbers
@@ -252,14 +254,11 @@ def test_tokens_that_failed_are_found_by_the_index_of_each_partition(store):
 
 
 @pytest.fixture
-def old_place(place, monkeypatch) -> str:
+def old_place(place) -> str:
     """A store of schema 1 with two instances, which a user may read."""
-    with monkeypatch.context() as patch:
-        patch.setattr(migration, "MIGRATIONS", MIGRATIONS[:1])
-        patch.setattr(migration, "SCHEMA_VERSION", 1)
-        with open_store(place, write=True, create=True) as store:
-            put(store, "a", "b")
-            store.database.execute("GRANT SELECT ON token TO PUBLIC")
+    with postgresql_program(1), open_store(place, write=True, create=True) as store:
+        put(store, "a", "b")
+        store.database.execute("GRANT SELECT ON token TO PUBLIC")
     return place
 
 

@@ -45,8 +45,8 @@ READING = (
 def places(postgresql) -> Iterator[tuple[str, str]]:
     """A filled store: its URL through the pooler, and without."""
     database = postgresql.new_database()
-    with pooling(postgresql) as folder:
-        pooled = pooled_url(folder, database)
+    with pooling(postgresql) as pooler:
+        pooled = pooled_url(pooler, database)
         with open_store(pooled, write=True, create=True) as store:
             assert store.database.is_pooled
             with store.write() as batch:

@@ -9,8 +9,7 @@ from msgspec.structs import replace
 from tokctl.api_tokens.vaults.credentials import resolve_connection, server_account_name
 from tokctl.api_tokens.vaults.keyring import Keyring
 from tokctl.cli.app import App
-
-DATABASE_PREFIX = "postgresql:"
+from tokctl.services.store_passwords import is_in_database
 
 if TYPE_CHECKING:
     from tokctl.client import Connection
@@ -25,8 +24,7 @@ def open_keyring(app: App, *, registry: bool) -> tuple[Connection, Keyring]:
 def find_database(app: App) -> str | None:
     """Return the URL of the store that the line, the environment or a context names, if a database server has it."""
     settings = app.settings
-    is_store = settings.kind == "store" and settings.store is not None and settings.store.startswith(DATABASE_PREFIX)
-    return settings.store if is_store else None
+    return settings.store if settings.kind == "store" and is_in_database(settings.store) else None
 
 
 def open_store_keyring(url: str) -> Keyring:

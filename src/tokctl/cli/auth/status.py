@@ -21,6 +21,7 @@ from tokctl.documents.setup import ServerCredential
 from tokctl.errors import TokctlError
 from tokctl.render.result import Cell, Column, Listing
 from tokctl.services.server_roles import CredentialCheck, check_secret, find_api
+from tokctl.services.store_passwords import StorePassword, check_store_password, is_in_database
 
 STATUS_TIMEOUT_SECONDS = 10.0  # for each server; shorter than that of other requests, as there may be many servers
 
@@ -31,7 +32,8 @@ def status(
 ) -> Listing:
     """Show the servers of all contexts, where their credentials are, and whether the servers accept them.
 
-    Only the first 8 characters of secrets are shown. Exit code 1: a server rejects its credential.
+    Stores in PostgreSQL are shown, too, with the password of their database. Only the first 8 characters of secrets are
+    shown, and nothing of passwords. Exit code 1: a server rejects its credential.
     """
     found = list(_statuses(app.settings, check=check))
     return Listing(
@@ -63,13 +65,16 @@ def _accepted(one: ServerCredential) -> Cell:
 
 
 def _statuses(settings: Settings, *, check: bool) -> Iterator[ServerCredential]:
-    """Yield the server named without a context, and the servers of all contexts, with those of their API tokens."""
+    """Yield what is named without a context, and the servers and stores of all contexts, with those of API tokens."""
     if settings.server is not None and settings.origins["server"] in {"flag", "environment TOKCTL_SERVER"}:
         yield _status(None, settings, settings.server, settings.credential, check=check)
+    if settings.store is not None and settings.origins["store"] in {"flag", "environment TOKCTL_STORE"}:
+        yield from _store_status(None, settings.store, check=check, current=True)
     # The secret in the environment must not be sent to all servers.
     meant_for_one = {API_KEY, VARIABLES["credential"], VARIABLES["registry_credential"]}
     own = {name: value for name, value in os.environ.items() if name not in meant_for_one}
-    for name in read_configuration(os.environ).contexts:
+    configuration = read_configuration(os.environ)
+    for name in configuration.contexts:
         current = name == settings.context
         of_context = resolve_settings({"context": name}, os.environ if current else own)
         for field, place in (("server", of_context.credential), ("registry_server", registry_place(of_context))):
@@ -78,6 +83,10 @@ def _statuses(settings: Settings, *, check: bool) -> Iterator[ServerCredential]:
                 given = place or (None if current else "keyring")
                 registry = field == "registry_server"
                 yield _status(name, of_context, server, given, check=check, current=current, registry=registry)
+        if of_context.store is not None and of_context.origins["store"] == f"context {name}":
+            yield from _store_status(name, of_context.store, check=check, current=current)
+    if (served := configuration.section_values("serve").get("store")) is not None:
+        yield from _store_status(None, served, check=check, current=False)
 
 
 def _status(
@@ -119,6 +128,25 @@ def _status(
     )
 
 
+def _store_status(context: str | None, store: str, *, check: bool, current: bool) -> Iterator[ServerCredential]:
+    """Yield the database of a store, if it is in one."""
+    if not is_in_database(store):
+        return
+    try:
+        found = check_store_password(store, check=check, in_use=current)
+    except TokctlError as error:  # an invalid URL, or a missing package
+        found = StorePassword(store=store.partition("?")[0], place="keyring", note=error.message)
+    yield ServerCredential(
+        context=context,
+        current=current and context is not None,
+        server=found.store,
+        credential=found.place,
+        secret=mask("") if found.is_found else None,
+        accepted=found.accepted,
+        note=found.note.rstrip("."),
+    )
+
+
 def _mask_credential(secret: str) -> str:
     """Return the first characters of a secret; of one with a colon, which may be a password, none after the colon."""
     user, colon, _ = secret.partition(":")
@@ -129,6 +157,6 @@ def _mask_credential(secret: str) -> str:
 
 app = command(
     status,
-    shared_options=(*opt.SERVER, *opt.OUTPUT),
+    shared_options=(*opt.STORE, *opt.SERVER, *opt.OUTPUT),
     examples=("tokctl auth status", "tokctl auth status -o json --no-check"),
 )

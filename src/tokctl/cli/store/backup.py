@@ -35,5 +35,7 @@ def backup(
 
 
 app = command(
-    backup, shared_options=(*opt.STORE, *opt.OUTPUT), examples=("tokctl store backup ~/tokctl-$(date +%F).db",)
+    backup,
+    shared_options=(*opt.STORE_OR_CONTEXT, *opt.OUTPUT),
+    examples=("tokctl store backup ~/tokctl-$(date +%F).db",),
 )

@@ -75,5 +75,7 @@ def _find_contradictions(engine: Engine, instance_id: str) -> Iterator[StoreProb
 
 
 app = command(
-    check, shared_options=(*opt.STORE, *opt.OUTPUT), examples=("tokctl store check", "tokctl store check --no-links")
+    check,
+    shared_options=(*opt.STORE_OR_CONTEXT, *opt.OUTPUT),
+    examples=("tokctl store check", "tokctl store check --no-links"),
 )

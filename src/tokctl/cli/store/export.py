@@ -52,7 +52,7 @@ def export(
 
 app = command(
     export,
-    shared_options=(*opt.STORE, "output"),
+    shared_options=(*opt.STORE_OR_CONTEXT, "output"),
     examples=(
         "tokctl store export @latest > evidence.json",
         "tokctl store export -o ndjson --to all.ndjson.gz",

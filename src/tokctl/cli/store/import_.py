@@ -178,7 +178,7 @@ def _report(done: list[ImportResult], *, dry_run: bool) -> Listing:
 
 app = command(
     import_files,
-    shared_options=(*opt.STORE, *opt.OUTPUT),
+    shared_options=(*opt.STORE_OR_CONTEXT, *opt.OUTPUT),
     examples=(
         "tokctl store import answer.json tokens.ndjson.gz",
         "curl $URL | tokctl store import -",

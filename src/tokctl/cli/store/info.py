@@ -35,5 +35,7 @@ def info(app: App) -> Detail:
 
 
 app = command(
-    info, shared_options=(*opt.STORE, *opt.OUTPUT), examples=("tokctl store info", "tokctl store info -o json")
+    info,
+    shared_options=(*opt.STORE_OR_CONTEXT, *opt.OUTPUT),
+    examples=("tokctl store info", "tokctl store info -o json"),
 )

@@ -38,6 +38,6 @@ def migrate(
 
 app = command(
     migrate,
-    shared_options=(*opt.STORE, *opt.OUTPUT),
+    shared_options=(*opt.STORE_OR_CONTEXT, *opt.OUTPUT),
     examples=("tokctl store migrate --dry-run", "tokctl store migrate"),
 )

@@ -57,7 +57,7 @@ def prune(
 
 app = command(
     prune,
-    shared_options=(*opt.STORE, *opt.OUTPUT),
+    shared_options=(*opt.STORE_OR_CONTEXT, *opt.OUTPUT),
     examples=(
         "tokctl store prune --completed-before 90d",
         "tokctl store prune --completed-before 2025-06-01 --yes",

@@ -12,8 +12,16 @@ from msgspec.structs import replace
 
 from tokctl.config import Settings
 from tokctl.errors import TokctlError
-from tokctl.services.doctor.local import check_api_tokens, check_configuration, check_keyring, check_store, check_target
+from tokctl.services.doctor.local import (
+    check_api_tokens,
+    check_configuration,
+    check_keyring,
+    check_password,
+    check_store,
+    check_target,
+)
 from tokctl.services.doctor.results import CheckResult, run_check
+from tokctl.services.store_passwords import is_in_database
 
 if TYPE_CHECKING:
     from tokctl.services.doctor.server import CheckedServer
@@ -36,6 +44,8 @@ def run_checks(
     yield run_check("configuration", check_configuration)
     yield run_check("place", check_place)
     yield run_check("store", partial(check_store, settings))
+    if settings.place == "store" and is_in_database(settings.store):
+        yield run_check("store password", partial(check_password, str(settings.store)))
     if settings.server is not None:
         yield from _check_server(settings, clock)
     if settings.registry_server is not None and settings.registry_server != settings.server:

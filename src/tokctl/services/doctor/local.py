@@ -15,6 +15,7 @@ from tokctl.errors import StorePermissionError, TokctlError
 from tokctl.services.api_tokens.ledger_report import format_stale, format_tokens, format_uncertain
 from tokctl.services.config_check import find_config_problems
 from tokctl.services.doctor.results import CheckResult, note, ok, problem
+from tokctl.services.store_passwords import check_store_password
 from tokctl.text import count, size
 
 if TYPE_CHECKING:
@@ -93,6 +94,24 @@ def check_store(settings: Settings) -> CheckResult:
     if file is not None and _file_mode(file) & 0o077:
         return note(f"{found}; other users can read it.", f"To prevent this, run 'chmod 600 {file}'.", **facts)
     return ok(f"{found}.", **facts)
+
+
+def check_password(url: str) -> CheckResult:
+    """Check where the password of a store in a database is, and whether the database accepts it."""
+    found = check_store_password(url)
+    facts: dict[str, Any] = {
+        "store": found.store,
+        "origin": found.place,
+        "exists": found.is_found,
+        "accepted": found.accepted,
+    }
+    if found.accepted is None:
+        return note(found.note, found.advice, **facts)
+    if not found.accepted:
+        return problem(found.note, found.advice, **facts)
+    if found.note:
+        return ok(f"{found.note}.", **facts)
+    return ok(f"the database accepts the password from {found.place}.", **facts)
 
 
 def _check_instances(location: str) -> CheckResult:

@@ -40,8 +40,11 @@ def account_name(url: str) -> str:
     return account_name(locate(url))
 
 
-def check_password(url: str, password: str) -> bool:
-    """Connect to the database of a store with a password; returns whether it asked for one. Raises StoreError."""
+def check_password(url: str, password: str | None) -> bool:
+    """Connect to the database of a store with a password, or as usual; returns whether it asked for one.
+
+    Raises StoreError.
+    """
     _require_psycopg()
     from tokctl.store.postgresql.connection import connect
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
@@ -29,7 +30,12 @@ QUERY_LIMIT_SECONDS = 120.0
 """Seconds until a query of a reader has its next rows."""
 
 _FATAL = re.compile(r"FATAL:\s*(.+)")
-_TEMPORARY = re.compile(r"starting up|shutting down|recovery mode|too many|remaining connection slots")
+_TEMPORARY = re.compile(
+    r"starting up|not (yet )?accepting connections|shutting down|recovery mode|too many|remaining connection slots"
+    r"|no more connections|query_wait_timeout|client_login_timeout|server_login_retry|cannot connect to server"
+)
+"""What PostgreSQL says, or PgBouncer, if it may accept a connection later."""
+_USE = f"Use PostgreSQL {OLDEST_VERSION // 10_000} or newer."
 _RESTORE = "Restore a backup of the database."
 _LOST = ("57P", "08", "25P03", "25P04")
 """The beginnings of the SQLSTATE of errors after which a connection is closed: by the administrator, by a timeout."""
@@ -68,10 +74,7 @@ def connect(url: str, password: str | None = None) -> psycopg.Connection:
     if connection.info.server_version < OLDEST_VERSION:
         version = connection.info.parameter_status("server_version")
         connection.close()
-        raise StoreError(
-            f"the server of the store {location} has version {version}, which is too old.",
-            f"Use PostgreSQL {OLDEST_VERSION // 10_000} or newer.",
-        )
+        raise StoreError(f"the server of the store {location} has version {version}, which is too old.", _USE)
     return connection
 
 
@@ -137,18 +140,23 @@ def _one_line(error: psycopg.Error) -> str:
 
 
 @contextmanager
-def translate_errors(location: str) -> Iterator[None]:
-    """Raise StoreError or UnstorableError instead of an error of psycopg, without details: they have values of rows."""
+def translate_errors(location: str, connection: psycopg.Connection[Any] | None = None) -> Iterator[None]:
+    """Raise StoreError or UnstorableError instead of an error of psycopg, without details: they have values of rows.
+
+    If the ``connection`` has been closed, that is the reason of an error that the server did not send.
+    """
     try:
         yield
     except psycopg.Error as error:
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None  # older versions of psycopg hide it if the connection is lost
-        raise _convert(error, location) from error
+        is_lost = connection is not None and connection.closed and error.sqlstate is None
+        raise _convert(error, location, is_lost=is_lost) from error
     except UnicodeEncodeError as error:
         raise StoreError(f"the store {location} cannot store a text: {error.reason}.") from None
 
 
+_LACKS = "is on a server that lacks what tokctl requires: {}"
 _TEXTS: tuple[tuple[type[psycopg.Error], str, str], ...] = (
     (errors.LockNotAvailable, "is locked: another process has been writing to it", "Try again later."),
     (errors.QueryCanceled, "needs too long for a query, which was stopped", "Run ANALYZE in the database."),
@@ -157,13 +165,17 @@ _TEXTS: tuple[tuple[type[psycopg.Error], str, str], ...] = (
     (errors.DiskFull, "cannot grow: the disk is full", "Nothing was changed. Free disk space and try again."),
     (errors.SerializationFailure, "has ended the transaction: {}", "Try again."),
     (errors.DeadlockDetected, "has ended the transaction: {}", "Try again."),
+    (errors.FeatureNotSupported, _LACKS, _USE),
+    (errors.SyntaxError, _LACKS, _USE),
+    (errors.UndefinedFunction, _LACKS, _USE),
+    (errors.UndefinedObject, _LACKS, _USE),
     (errors.UndefinedTable, "is damaged: {}", _RESTORE),
     (errors.UndefinedColumn, "is damaged: {}", _RESTORE),
 )
 """The kind of error, what happened (with PostgreSQL's own words), and what to do."""
 
 
-def _convert(error: psycopg.Error, location: str) -> StoreError | UsageError:
+def _convert(error: psycopg.Error, location: str, *, is_lost: bool) -> StoreError | UsageError:
     if isinstance(error, errors.DuplicateTable):
         return WrongStoreError(
             f"{location} has a table of another program: {error.diag.message_primary}.",
@@ -174,7 +186,9 @@ def _convert(error: psycopg.Error, location: str) -> StoreError | UsageError:
         reason = error.diag.message_primary or error
         return UnstorableError(f"the store {location} cannot store a value: {reason}.")
     message = error.diag.message_primary or type(error).__name__
-    if error.sqlstate.startswith(_LOST) if error.sqlstate else isinstance(error, psycopg.OperationalError):
+    if error.sqlstate is None:
+        is_lost = is_lost or isinstance(error, psycopg.OperationalError)
+    if is_lost or (error.sqlstate or "").startswith(_LOST):
         reason = f": {message}" if error.sqlstate else ""
         return UnreachableStoreError(f"the connection to the store {location} was lost{reason}.", "Try again.")
     if isinstance(error, errors.InsufficientPrivilege):

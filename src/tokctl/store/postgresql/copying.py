@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Raw
 
-from tokctl.errors import InputError, StoreError
+from tokctl.errors import InputError
 from tokctl.model.tokens import NULL, decode_context
 from tokctl.store.postgresql.batch import DERIVED_COLUMNS, derive_values
 from tokctl.store.postgresql.connection import UnstorableError
@@ -33,34 +33,29 @@ class PostgreSQLCopying(SqlCopying):
 
     database: PostgreSQLDatabase
 
-    def add(self, part: str, records: Sequence[Record], after: Key | None) -> None:
+    def add(self, part: str, records: Sequence[Record], tokens: Iterable[Record] = ()) -> None:
         try:
-            super().add(part, records, after)
+            super().add(part, records, tokens)
         except UnstorableError as error:
             raise InputError(error.message, "Remove the value from the original.") from error
 
     def _source(self, table: str) -> str:
         return f"token JOIN ({_OWNERS}) AS owners ON owner = instance" if table == "token" else table
 
+    def _delete(self, table: str, key: str, keys: Sequence[Key]) -> None:
+        if table == "instance":
+            self.database.execute("DELETE FROM token WHERE instance = ANY(?)", [[pk for (pk,) in keys]])
+        super()._delete(table, key, keys)
+
     def _insert(self, table: str, columns: Sequence[str], records: Iterable[Record]) -> None:
         if table == "instance":
             records = list(records)
             add_partitions(self.database, (pk for pk, *_ in records))
         elif table == "token":
-            records = list(records)
-            self._refuse_foreign_tokens({record[columns.index("instance")] for record in records})
             state, context, flows = map(columns.index, ("state", "execution_context", "flow_history"))
             records = ((*row, *_derive(row[state], _to_raw(row[context]), _to_raw(row[flows]))) for row in records)
             columns = (*columns, *DERIVED_COLUMNS)
         self.database.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN", records)
-
-    def _refuse_foreign_tokens(self, pks: set[int]) -> None:
-        query = f"SELECT count(*) FROM ({_OWNERS}) AS owners WHERE owner = ANY(?)"
-        ((found,),) = self.database.fetch(query, [list(pks)])
-        if found != len(pks):
-            raise StoreError(
-                "a token of the original has no instance.", "Check the original with 'tokctl store check'."
-            )
 
     def _continue_numbers(self) -> None:
         for table, column in _NUMBERED.items():

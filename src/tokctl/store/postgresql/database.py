@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import count, islice
 from typing import Any
 
@@ -122,6 +122,10 @@ class PostgreSQLDatabase(Database):
         """Return the statements that limit a transaction."""
         return f"SET LOCAL lock_timeout = {self.lock_timeout_ms}; SET LOCAL statement_timeout = {self.query_limit_ms};"
 
+    def translated_errors(self) -> AbstractContextManager[None]:
+        """Raise StoreError instead of an error of psycopg."""
+        return translate_errors(self.location, self.connection)
+
     def set_limits(self, *, lock_timeout_ms: int | None = None, query_limit_ms: int | None = None) -> None:
         """Set how long a statement waits for a lock, or takes. 0 is no limit.
 
@@ -131,7 +135,7 @@ class PostgreSQLDatabase(Database):
             self.lock_timeout_ms = lock_timeout_ms
         if query_limit_ms is not None:
             self.query_limit_ms = query_limit_ms
-        with translate_errors(self.location):
+        with self.translated_errors():
             if self.is_in_transaction:
                 self.connection.execute(self._limits())
             elif not self.is_pooled:
@@ -142,6 +146,8 @@ class PostgreSQLDatabase(Database):
         self.close()
         self.connection = connect(self.url)
         self._notifications = None
+        if self.is_pooled:
+            self.connection.prepare_threshold = None
 
     def close(self) -> None:
         """Close the connection."""
@@ -157,7 +163,7 @@ class PostgreSQLDatabase(Database):
         """Return what tells of changes since ``begin``; None if a pooler does not pass it on. Raises StoreError."""
         if self.is_pooled or self.is_in_transaction:
             return None
-        with translate_errors(self.location):
+        with self.translated_errors():
             if self._notifications is None:
                 notifications = Notifications(self.connection)
                 ((oid,),) = self.fetch("SELECT CAST(CAST('revision' AS regclass) AS oid)")
@@ -171,7 +177,7 @@ class PostgreSQLDatabase(Database):
 
         The lock keeps the partitions whose instances the moment shows: they are removed by dropping tables.
         """
-        with translate_errors(self.location):
+        with self.translated_errors():
             self._end_moment()
             end = "COMMIT;" if self.is_in_transaction else ""
             if self._notifications is not None:
@@ -205,7 +211,7 @@ class PostgreSQLDatabase(Database):
             yield from (found[start : start + size] for start in range(0, len(found), size))
             return
         name, moment = f"rows_{next(self._cursors)}", self._moment
-        with translate_errors(self.location):
+        with self.translated_errors():
             chunk = self._open_cursor(name, sql, values, size)
             try:
                 while chunk:
@@ -230,11 +236,11 @@ class PostgreSQLDatabase(Database):
         return cursor.fetchall()
 
     def fetch(self, sql: str, values: Values = ()) -> list[Row]:
-        with translate_errors(self.location):
+        with self.translated_errors():
             return self._execute(sql, values).fetchall()
 
     def execute(self, sql: str, values: Values = ()) -> int:
-        with translate_errors(self.location):
+        with self.translated_errors():
             return max(self._execute(sql, values).rowcount, 0)
 
     def _execute(self, sql: str, values: Values) -> psycopg.Cursor[Row]:
@@ -243,7 +249,7 @@ class PostgreSQLDatabase(Database):
         return self.connection.execute(number_placeholders(sql), values or None)
 
     def execute_many(self, sql: str, several: Iterable[Values]) -> None:
-        with translate_errors(self.location):
+        with self.translated_errors():
             self.connection.cursor().executemany(number_placeholders(sql), several)
 
     def insert_missing(self, table: str, columns: Sequence[str], rows: Sequence[Values]) -> None:
@@ -257,13 +263,13 @@ class PostgreSQLDatabase(Database):
         """Copy rows of texts, numbers, truth values and None into a table, faster than ``copy``."""
         statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN {_CSV_LIKE_JSON}"
         rows = iter(rows)
-        with translate_errors(self.location), self.connection.cursor().copy(statement) as copy:
+        with self.translated_errors(), self.connection.cursor().copy(statement) as copy:
             while piece := [*islice(rows, COPIED_ROWS)]:  # while the server reads one, the next one is made
                 copy.write(encode_csv(piece))
 
     def copy(self, statement: str, rows: Iterable[Values]) -> None:
         """Copy rows into a table."""
-        with translate_errors(self.location), self.connection.cursor().copy(statement) as copy:
+        with self.translated_errors(), self.connection.cursor().copy(statement) as copy:
             for row in rows:
                 copy.write_row(row)
 
@@ -275,7 +281,7 @@ class PostgreSQLDatabase(Database):
         if kind == "access":
             limits += _DURABLE
         try:
-            with translate_errors(self.location), self.connection.transaction(force_rollback=not keep):
+            with self.translated_errors(), self.connection.transaction(force_rollback=not keep):
                 self._end_moment()
                 rows = self._fetch_last(f"{limits} SELECT {IDENTITY} FROM revision WHERE kind = '{locked}' FOR UPDATE")
                 if locked == "use":

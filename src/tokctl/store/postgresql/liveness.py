@@ -6,6 +6,7 @@ another connection whether it is there; if it is not, the connection that waits 
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import struct
@@ -21,16 +22,17 @@ from psycopg import capabilities
 PROBE_SECONDS = 10.0
 """Seconds of waiting for an answer after which the server is probed, and between two probes."""
 ANSWER_SECONDS = 5.0
-"""Seconds that a server has to answer a probe."""
+"""Seconds that a server has to answer a probe, and to end a query that was cancelled."""
 CANCEL_SECONDS = 1.0
 """Seconds that a server has to accept the cancellation of a query, as by Ctrl-C."""
 KEEPALIVES = {
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
-    "tcp_user_timeout": "60000",
+    "tcp_user_timeout": "20000",
 }
-"""Parameters of a connection: TCP detects within about a minute that the server cannot be reached any more."""
+"""Parameters of a connection: TCP detects within a minute that an idle connection was lost, and within 20 seconds that
+what was sent did not arrive. The server can still be reached then if a firewall has only forgotten the connection."""
 
 _TICK_SECONDS = 0.5
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # every server answers it before it knows who asks
@@ -44,6 +46,7 @@ class WatchedConnection(psycopg.Connection[Any]):
     """A connection that does not wait forever for a server that does not answer any more."""
 
     waiting_since: float | None = None
+    cancelled_at: float = -math.inf
 
     def wait(self, *args: Any, **more: Any) -> Any:
         """Wait for an answer, as psycopg does."""
@@ -58,6 +61,7 @@ class WatchedConnection(psycopg.Connection[Any]):
         if not capabilities.has_cancel_safe() and not self.is_reachable():
             self.disconnect()  # libpq before 17 would wait for the server, without a limit
             return
+        self.cancelled_at = monotonic()
         try:
             super().cancel_safe(timeout=min(timeout, CANCEL_SECONDS))
         except psycopg.Error:
@@ -66,6 +70,11 @@ class WatchedConnection(psycopg.Connection[Any]):
     def is_reachable(self) -> bool:
         """Tell whether the server answers over another connection; that of a Unix socket always does."""
         return is_local(self) or is_alive(self.info.hostaddr or self.info.host, self.info.port)
+
+    def ignores_cancel(self) -> bool:
+        """Tell whether a query did not end although it was cancelled: its answer does not arrive."""
+        since = self.waiting_since
+        return since is not None and since <= self.cancelled_at < monotonic() - ANSWER_SECONDS
 
     def disconnect(self) -> None:
         """End the connection without a word to the server; a thread that waits for it gets an error."""
@@ -90,7 +99,10 @@ def _watch() -> None:
     tick = threading.Event()
     while not tick.wait(_TICK_SECONDS):
         with _lock:
+            deaf = [one for one in _connections if one.ignores_cancel()]
             overdue = [one for one in _connections if _is_overdue(one, probed.get(id(one), 0.0))]
+        for connection in deaf:
+            connection.disconnect()
         for connection in overdue:
             since = connection.waiting_since
             if since is not None and not connection.is_reachable() and connection.waiting_since == since:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from psycopg.errors import InsufficientPrivilege
 
-from tokctl.errors import MissingStoreError, StoreError, WrongStoreError
-from tokctl.store.postgresql.connection import translate_errors
+from tokctl.errors import MissingStoreError, StoreError, UnreachableStoreError, WrongStoreError
 from tokctl.store.postgresql.database import PostgreSQLDatabase
 from tokctl.store.postgresql.schema import COMPATIBLE_VERSION, MIGRATIONS, SCHEMA_VERSION
 from tokctl.store.sql.dialect import FIND_COPY, unfinished_copy_error
@@ -21,9 +20,12 @@ def prepare(database: PostgreSQLDatabase, *, create: bool, unfinished: bool = Fa
     Raises:
         MissingStoreError: there is no store.
         WrongStoreError: it was written by a newer version.
-        StoreError: it is an unfinished copy, and not ``unfinished``.
+        StoreError: it is an unfinished copy, and not ``unfinished``; or a new one, and the database is not in UTF8.
     """
-    version = 0 if create and read_version(database) is None else check_version(database)
+    is_new = create and read_version(database) is None
+    if is_new:
+        _check_encoding(database)
+    version = 0 if is_new else check_version(database)
     if version < SCHEMA_VERSION:
         _migrate(database, version)
     if not unfinished and database.fetch(FIND_COPY):
@@ -44,6 +46,15 @@ def check_version(database: PostgreSQLDatabase) -> int:
             "Upgrade tokctl.",
         )
     return version
+
+
+def _check_encoding(database: PostgreSQLDatabase) -> None:
+    encoding = database.connection.info.parameter_status("server_encoding")
+    if encoding not in {None, "UTF8"}:
+        raise StoreError(
+            f"the database of the store {database.location} has the encoding {encoding}.",
+            "Create a database with ENCODING 'UTF8' TEMPLATE template0.",
+        )
 
 
 def is_current(version: int | None) -> bool:
@@ -72,8 +83,12 @@ def read_version(database: PostgreSQLDatabase) -> int | None:
 
 def _migrate(database: PostgreSQLDatabase, version: int) -> None:
     try:
-        for number, step in enumerate(MIGRATIONS):
-            _run_step(database, number, (step,) if isinstance(step, str) else step)
+        try:
+            _run_steps(database)
+        except UnreachableStoreError:  # perhaps only the answer was lost: what is done is not run again
+            database.reconnect()
+            database.set_limits()
+            _run_steps(database)
     except StoreError as error:
         if version and isinstance(error.__cause__, InsufficientPrivilege):
             raise StoreError(
@@ -83,9 +98,14 @@ def _migrate(database: PostgreSQLDatabase, version: int) -> None:
         raise
 
 
+def _run_steps(database: PostgreSQLDatabase) -> None:
+    for number, step in enumerate(MIGRATIONS):
+        _run_step(database, number, (step,) if isinstance(step, str) else step)
+
+
 def _run_step(database: PostgreSQLDatabase, number: int, transactions: Sequence[str]) -> None:
     for statements in transactions:
-        with translate_errors(database.location), database.connection.transaction():
+        with database.translated_errors(), database.connection.transaction():
             database.connection.execute("SELECT pg_advisory_xact_lock(hashtext(current_schema()), $1)", [_LOCK])
             if (read_version(database) or 0) > number:
                 return  # another process has run it

@@ -25,7 +25,7 @@ def find_password(url: str, location: str) -> str | None:
 
     Raises StoreError: there is none at this place, or it cannot be read.
     """
-    place = _find_place(url)
+    place = find_place(url)
     if place is None:
         return None
     try:
@@ -54,14 +54,17 @@ def forget_passwords() -> None:
     _read.cache_clear()
 
 
-def _find_place(url: str) -> str | None:
-    """Return the ``credential`` of a context with this store, or the place in the environment."""
+def find_place(url: str, *, in_use: bool = True) -> str | None:
+    """Return the ``credential`` of a context with this store, or the place in the environment.
+
+    The environment does not name the store: it counts for the one that is ``in_use``.
+    """
     configuration = read_configuration(os.environ)
     for name in configuration.contexts:
         values = configuration.section_values(f"contexts.{name}")
         if values.get("store") == url and values.get("credential") is not None:
             return str(values["credential"])
-    return os.environ.get(STORE_CREDENTIAL) or None
+    return (os.environ.get(STORE_CREDENTIAL) or None) if in_use else None
 
 
 @cache

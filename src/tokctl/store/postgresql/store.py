@@ -107,10 +107,16 @@ class PostgreSQLStore(PostgreSQLQueries):
         self.database.close()
 
     def refresh(self) -> bool:
-        """Show the present moment, over a new connection if the server has ended the old one."""
+        """Show the present moment, over a new connection if the server has ended the old one.
+
+        A writer has no moment: its store is checked as if it was opened again.
+        """
         before = self._shown
         try:
-            self._shown = self.database.begin(_REVISIONS)
+            if self._writes:
+                self._open()
+            else:
+                self._shown = self.database.begin(_REVISIONS)
         except UnreachableStoreError:
             self.database.reconnect()
             self._open()

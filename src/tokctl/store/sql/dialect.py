@@ -38,7 +38,7 @@ class Dialect(Struct, frozen=True, kw_only=True):
     """The condition that a text ends with another one, which is the second ``{}``."""
     in_list: str
     """The condition that a text is in a list."""
-    list_value: Callable[[list[str]], object]
+    list_value: Callable[[list[str] | list[int]], object]
     """Returns the value for ``in_list`` of a list."""
     as_bytes: str
     """A text in UTF-8."""
@@ -85,7 +85,7 @@ SINGLE_ROWS = (
 """Rows that every store has: table and condition."""
 
 FIND_COPY = "SELECT number FROM revision WHERE kind = 'copy'"
-"""Finds the mark of an unfinished copy: the revision of the processes of its original when it was begun.
+"""Finds the mark of an unfinished copy: the number of times that it was begun or continued.
 
 It is in the table ``revision`` because everybody who can open a store can read that one.
 """

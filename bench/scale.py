@@ -13,6 +13,7 @@ With --keep a run that was stopped is continued. 30 million tokens need 60 GB an
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import re
@@ -23,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,22 +110,41 @@ class Kind:
         """Return the command line of tokctl, for this store or for one with a single instance."""
         return [*TOKCTL, *words, "--store", self.empty if empty else self.store]
 
-    def theirs(self, sql: str) -> list[str]:
+    def theirs(self, *statements: str) -> list[str]:
         """Return the command line of the other program."""
-        return [*self.peer, sql]
+        if self.name == "SQLite":
+            return [*self.peer, "; ".join(statements)]
+        return [*self.peer, *(word for statement in statements for word in ("-c", statement))]
 
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked of tokctl, and in SQL for the same rows."""
+    """What is asked of tokctl, and in SQL for the rows that it needs."""
 
     title: str
     words: Sequence[str]
-    sql: str
+    sql: tuple[str, ...]
+    rows: Callable[[bytes], int] | None = None
+    """Counts the rows in our output, if it has as many as the other program's."""
 
 
 LIVE = "state NOT IN ('CANCELLED', 'COMPLETED')"
 ORDER = "ORDER BY created_at NULLS FIRST, pk"
+
+
+def count_tokens(output: bytes) -> int:
+    """Count the tokens of a JSON document."""
+    return len(json.loads(output)["tokens"])
+
+
+def count_rows(output: bytes) -> int:
+    """Count the rows of CSV."""
+    return len([*csv.reader(output.decode().splitlines(keepends=True))])
+
+
+def count_named_rows(output: bytes) -> int:
+    """Count the rows of CSV after the names of the columns."""
+    return max(count_rows(output) - 1, 0)
 
 
 def queries(source: Source) -> list[Query]:
@@ -132,50 +152,67 @@ def queries(source: Source) -> list[Query]:
     instance, claim = f"{source.instance}{suffix(COPY)}", f"{source.claim}{suffix(COPY)}"
     of_instance = f"instance = (SELECT pk FROM instance WHERE instance_id = '{instance}')"
     return [
-        Query("open: `store migrate --dry-run`", ("store", "migrate", "--dry-run"), "SELECT 1"),
+        Query("open: `store migrate --dry-run`", ("store", "migrate", "--dry-run"), ("SELECT 1",)),
         Query(
             "`tokens list ID`, one instance",
             ("tokens", "list", instance, "-o", "json"),
-            f"SELECT * FROM token WHERE {of_instance} {ORDER}",
+            (f"SELECT * FROM token WHERE {of_instance} {ORDER}",),
+            count_tokens,
         ),
         Query(
             "`tokens list ID --type userTask`",
             ("tokens", "list", instance, "--type", "userTask", "-o", "json"),
-            f"SELECT * FROM token WHERE {of_instance} AND element_type = 'userTask' {ORDER}",
+            (f"SELECT * FROM token WHERE {of_instance} AND element_type = 'userTask' {ORDER}",),
+            count_tokens,
         ),
         Query(
             "`tokens tree ID`",
             ("tokens", "tree", instance),
-            "SELECT token_id, element_id, state, parent_token_id, child_tokens, element_type, element_name, created_at,"
-            f" finished_at, duration_ms, worker_id, flow_history FROM token WHERE {of_instance} {ORDER}",
+            (
+                "SELECT token_id, element_id, state, parent_token_id, child_tokens, element_type, element_name, created_at,"
+                f" finished_at, duration_ms, worker_id, flow_history FROM token WHERE {of_instance} {ORDER}",
+            ),
         ),
         Query(
             "`instances list --status FAILED`",
             ("instances", "list", "--status", "FAILED", "-n", "0", "-o", "csv"),
-            "SELECT * FROM instance WHERE coalesce(status, derived_status) = 'FAILED'",
+            ("SELECT * FROM instance WHERE coalesce(status, derived_status) = 'FAILED'",),
+            count_named_rows,
         ),
         Query(
             "`instances list --var claimId=…`",
             ("instances", "list", "--var", f"claimId={claim}", "-o", "csv"),
-            "SELECT * FROM instance WHERE pk IN (SELECT instance FROM variable"
-            f" WHERE name = 'claimId' AND value IN ('{claim}', 's{claim}'))",
+            (
+                "SELECT * FROM instance WHERE pk IN (SELECT instance FROM variable"
+                f" WHERE name = 'claimId' AND value IN ('{claim}', 's{claim}'))",
+            ),
+            count_named_rows,
         ),
         Query(
             "`tokens list -A --state FAILED`",
             ("tokens", "list", "-A", "--state", "FAILED", "-n", "0", "-o", "csv"),
-            "SELECT t.*, i.instance_id FROM token t JOIN instance i ON i.pk = t.instance WHERE t.state = 'FAILED'"
-            " ORDER BY t.instance, t.created_at",
+            (
+                "SELECT t.*, i.instance_id FROM token t JOIN instance i ON i.pk = t.instance WHERE t.state = 'FAILED'"
+                " ORDER BY t.instance, t.created_at",
+            ),
+            count_named_rows,
         ),
         Query(
             "`debug`, everything",
             ("debug", "-o", "json"),
-            "SELECT t.* FROM instance i JOIN token t ON t.instance = i.pk WHERE i.live_tokens > 0 ORDER BY i.pk",
+            (
+                "SELECT t.* FROM instance i JOIN token t ON t.instance = i.pk WHERE i.live_tokens > 0 ORDER BY i.pk",
+                "SELECT instance_id, element_id, duration_ms FROM (SELECT pk, instance_id FROM instance ORDER BY pk DESC"
+                " LIMIT 1000) AS compared CROSS JOIN token WHERE instance = compared.pk AND state = 'COMPLETED'",
+            ),
         ),
         Query(
             "`perf`, by element",
             ("perf", "-o", "json"),
-            "SELECT token_id, parent_token_id, element_id, element_type, element_name, worker_id, state, created_at,"
-            " finished_at, duration_ms, retries_used FROM token",
+            (
+                "SELECT token_id, parent_token_id, element_id, element_type, element_name, worker_id, state, created_at,"
+                " finished_at, duration_ms, retries_used FROM token",
+            ),
         ),
     ]
 
@@ -185,6 +222,11 @@ def run(*command: object) -> None:
     done = subprocess.run([*map(str, command)], check=False, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(map(str, command))}: {done.stderr}")
+
+
+def output(command: Sequence[str]) -> bytes:
+    """Return what a command prints."""
+    return subprocess.run(command, check=True, capture_output=True).stdout
 
 
 class Bench:
@@ -198,10 +240,19 @@ class Bench:
         self.notes = folder / "measured.json"
         self.measured: dict[str, Any] = json.loads(self.notes.read_text()) if self.notes.exists() else {}
         assert find_programs() is not None
-        psql = [str(server.programs / "psql"), "-d", server.url(), "--no-psqlrc", "--csv", "-v", "FETCH_COUNT=500"]
+        psql = [
+            str(server.programs / "psql"),
+            "-d",
+            server.url(),
+            "--no-psqlrc",
+            "--csv",
+            "-t",
+            "-v",
+            "FETCH_COUNT=500",
+        ]
         self.kinds = (
             Kind("SQLite", str(folder / "large.db"), [SQLITE, "-csv", str(folder / "large.db")], str(folder / "e.db")),
-            Kind("PostgreSQL", server.url(), [*psql, "-c"], server.url("empty")),
+            Kind("PostgreSQL", server.url(), psql, server.url("empty")),
         )
 
     def note(self, key: str, value: object) -> None:
@@ -271,7 +322,8 @@ class Bench:
 
     def _measure(self, kind: Kind, query: Query) -> list[float]:
         """Return the seconds of a query: ours and the peer's, each with its start-up, then both start-ups."""
-        sides = [Side(kind.ours(*query.words)), Side(kind.theirs(query.sql))]
+        self._compare(kind, query)
+        sides = [Side(kind.ours(*query.words)), Side(kind.theirs(*query.sql))]
         words = ["i" if word == self.instance else word for word in query.words]
         starts = [Side(kind.ours(*words, empty=True)), Side(kind.theirs("SELECT 1"))]
         began = time.monotonic()
@@ -282,6 +334,14 @@ class Bench:
         else:
             in_turn([*sides, *starts], self.rounds)
         return [statistics.median(side.seconds) for side in (*sides, *starts)]
+
+    def _compare(self, kind: Kind, query: Query) -> None:
+        """Stop if tokctl and the other program find a different number of rows."""
+        if query.rows is None:
+            return
+        ours, theirs = (output(command) for command in (kind.ours(*query.words), kind.theirs(*query.sql)))
+        if query.rows(ours) != count_rows(theirs):
+            raise SystemExit(f"{kind.name}: {query.title}: {query.rows(ours)} rows, and not {count_rows(theirs)}")
 
     def _bytes(self, kind: Kind) -> int:
         done = subprocess.run(kind.ours("store", "info", "-o", "json"), check=True, capture_output=True)

@@ -167,14 +167,11 @@ class _StreamReader:
         if len(lines) == 1:
             return None
         whole, documents = "\n".join(lines), self.documents
-        found: Sequence[Any] | None
         if self.lean:
-            found = self._decode_visits(whole, lines=True)
-        else:
-            found = _decode_tokens(whole, documents.instance_id, documents.process_id)
-        if found is None or len(found) != len(lines):  # two on a line
-            return None
-        return documents.read_visits(found) if self.lean else documents.read_tokens(found)
+            visits = self._decode_visits(whole, lines=True)
+            return None if visits is None or len(visits) != len(lines) else documents.read_visits(visits)
+        tokens = _decode_tokens(whole, documents.instance_id, documents.process_id)
+        return None if tokens is None or len(tokens) != len(lines) else documents.read_tokens(tokens)
 
     def _decode_visits(self, text: str, *, lines: bool) -> Sequence[Visit] | None:
         """Decode tokens that are exactly as documented; None if one is not."""

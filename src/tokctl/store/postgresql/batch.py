@@ -140,7 +140,7 @@ class PostgreSQLBatch(SqlBatch):
         """Copy tokens straight into the table; False if one is there, from earlier in this transaction."""
         try:
             with self.database.connection.transaction():
-                self.database.copy_json("token", _COLUMNS, (_row(pk, token) for pk, token in tokens))
+                self.database.copy("token", _COLUMNS, (_row(pk, token) for pk, token in tokens))
         except StoreError as error:
             if not isinstance(error.__cause__, UniqueViolation):
                 raise
@@ -161,7 +161,7 @@ class PostgreSQLBatch(SqlBatch):
                 rounds[key] = rounds.get(key, -1) + 1  # a statement cannot update a row twice
                 yield rounds[key], position, *_row(pk, token)
 
-        self.database.copy_json(_STAGED, ("round", "position", *_COLUMNS), rows())
+        self.database.copy(_STAGED, ("round", "position", *_COLUMNS), rows())
         return self._merge(_MERGE, [(one, one) for one in range(max(rounds.values()) + 1)])
 
     def _merge(self, statement: str, several: Iterable[Values]) -> tuple[int, int]:

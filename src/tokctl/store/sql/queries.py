@@ -364,9 +364,7 @@ class TokenQueries(InstanceQueries):
     def token(self, instance_id: str, token_id: str) -> Token:
         pk, process_id = self.find(instance_id)
         key = self._token_key(pk, token_id)
-        rows = self.database.fetch(
-            f"SELECT {self.columns.token(Projection.TOKENS)} FROM token{key}", key.values
-        )
+        rows = self.database.fetch(f"SELECT {self.columns.token(Projection.TOKENS)} FROM token{key}", key.values)
         for row in rows:
             return read_token(row, instance_id, process_id)
         raise NotFoundError(f"no token '{token_id}' in instance '{instance_id}'.")

@@ -110,11 +110,11 @@ class Kind:
         """Return the command line of tokctl, for this store or for one with a single instance."""
         return [*TOKCTL, *words, "--store", self.empty if empty else self.store]
 
-    def theirs(self, *statements: str) -> list[str]:
-        """Return the command line of the other program."""
+    def theirs(self, sql: str) -> list[str]:
+        """Return the command line of the other program, for one statement or several."""
         if self.name == "SQLite":
-            return [*self.peer, "; ".join(statements)]
-        return [*self.peer, *(word for statement in statements for word in ("-c", statement))]
+            return [*self.peer, sql]
+        return [*self.peer, *(word for statement in sql.split("; ") for word in ("-c", statement))]
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Query:
 
     title: str
     words: Sequence[str]
-    sql: tuple[str, ...]
+    sql: str
     rows: Callable[[bytes], int] | None = None
     """Counts the rows in our output, if it has as many as the other program's."""
 
@@ -152,67 +152,57 @@ def queries(source: Source) -> list[Query]:
     instance, claim = f"{source.instance}{suffix(COPY)}", f"{source.claim}{suffix(COPY)}"
     of_instance = f"instance = (SELECT pk FROM instance WHERE instance_id = '{instance}')"
     return [
-        Query("open: `store migrate --dry-run`", ("store", "migrate", "--dry-run"), ("SELECT 1",)),
+        Query("open: `store migrate --dry-run`", ("store", "migrate", "--dry-run"), "SELECT 1"),
         Query(
             "`tokens list ID`, one instance",
             ("tokens", "list", instance, "-o", "json"),
-            (f"SELECT * FROM token WHERE {of_instance} {ORDER}",),
+            f"SELECT * FROM token WHERE {of_instance} {ORDER}",
             count_tokens,
         ),
         Query(
             "`tokens list ID --type userTask`",
             ("tokens", "list", instance, "--type", "userTask", "-o", "json"),
-            (f"SELECT * FROM token WHERE {of_instance} AND element_type = 'userTask' {ORDER}",),
+            f"SELECT * FROM token WHERE {of_instance} AND element_type = 'userTask' {ORDER}",
             count_tokens,
         ),
         Query(
             "`tokens tree ID`",
             ("tokens", "tree", instance),
-            (
-                "SELECT token_id, element_id, state, parent_token_id, child_tokens, element_type, element_name, created_at,"
-                f" finished_at, duration_ms, worker_id, flow_history FROM token WHERE {of_instance} {ORDER}",
-            ),
+            "SELECT token_id, element_id, state, parent_token_id, child_tokens, element_type, element_name, created_at,"
+            f" finished_at, duration_ms, worker_id, flow_history FROM token WHERE {of_instance} {ORDER}",
         ),
         Query(
             "`instances list --status FAILED`",
             ("instances", "list", "--status", "FAILED", "-n", "0", "-o", "csv"),
-            ("SELECT * FROM instance WHERE coalesce(status, derived_status) = 'FAILED'",),
+            "SELECT * FROM instance WHERE coalesce(status, derived_status) = 'FAILED'",
             count_named_rows,
         ),
         Query(
             "`instances list --var claimId=…`",
             ("instances", "list", "--var", f"claimId={claim}", "-o", "csv"),
-            (
-                "SELECT * FROM instance WHERE pk IN (SELECT instance FROM variable"
-                f" WHERE name = 'claimId' AND value IN ('{claim}', 's{claim}'))",
-            ),
+            "SELECT * FROM instance WHERE pk IN (SELECT instance FROM variable"
+            f" WHERE name = 'claimId' AND value IN ('{claim}', 's{claim}'))",
             count_named_rows,
         ),
         Query(
             "`tokens list -A --state FAILED`",
             ("tokens", "list", "-A", "--state", "FAILED", "-n", "0", "-o", "csv"),
-            (
-                "SELECT t.*, i.instance_id FROM token t JOIN instance i ON i.pk = t.instance WHERE t.state = 'FAILED'"
-                " ORDER BY t.instance, t.created_at",
-            ),
+            "SELECT t.*, i.instance_id FROM token t JOIN instance i ON i.pk = t.instance WHERE t.state = 'FAILED'"
+            " ORDER BY t.instance, t.created_at",
             count_named_rows,
         ),
         Query(
             "`debug`, everything",
             ("debug", "-o", "json"),
-            (
-                "SELECT t.* FROM instance i JOIN token t ON t.instance = i.pk WHERE i.live_tokens > 0 ORDER BY i.pk",
-                "SELECT instance_id, element_id, duration_ms FROM (SELECT pk, instance_id FROM instance ORDER BY pk DESC"
-                " LIMIT 1000) AS compared CROSS JOIN token WHERE instance = compared.pk AND state = 'COMPLETED'",
-            ),
+            "SELECT t.* FROM instance i JOIN token t ON t.instance = i.pk WHERE i.live_tokens > 0 ORDER BY i.pk;"
+            " SELECT instance_id, element_id, duration_ms FROM (SELECT pk, instance_id FROM instance ORDER BY pk DESC"
+            " LIMIT 1000) AS compared CROSS JOIN token WHERE instance = compared.pk AND state = 'COMPLETED'",
         ),
         Query(
             "`perf`, by element",
             ("perf", "-o", "json"),
-            (
-                "SELECT token_id, parent_token_id, element_id, element_type, element_name, worker_id, state, created_at,"
-                " finished_at, duration_ms, retries_used FROM token",
-            ),
+            "SELECT token_id, parent_token_id, element_id, element_type, element_name, worker_id, state, created_at,"
+            " finished_at, duration_ms, retries_used FROM token",
         ),
     ]
 
@@ -323,7 +313,7 @@ class Bench:
     def _measure(self, kind: Kind, query: Query) -> list[float]:
         """Return the seconds of a query: ours and the peer's, each with its start-up, then both start-ups."""
         self._compare(kind, query)
-        sides = [Side(kind.ours(*query.words)), Side(kind.theirs(*query.sql))]
+        sides = [Side(kind.ours(*query.words)), Side(kind.theirs(query.sql))]
         words = ["i" if word == self.instance else word for word in query.words]
         starts = [Side(kind.ours(*words, empty=True)), Side(kind.theirs("SELECT 1"))]
         began = time.monotonic()
@@ -339,7 +329,7 @@ class Bench:
         """Stop if tokctl and the other program find a different number of rows."""
         if query.rows is None:
             return
-        ours, theirs = (output(command) for command in (kind.ours(*query.words), kind.theirs(*query.sql)))
+        ours, theirs = (output(command) for command in (kind.ours(*query.words), kind.theirs(query.sql)))
         if query.rows(ours) != count_rows(theirs):
             raise SystemExit(f"{kind.name}: {query.title}: {query.rows(ours)} rows, and not {count_rows(theirs)}")
 

@@ -300,6 +300,17 @@ def test_lines_are_read_alike_together_and_one_by_one(lines, single, end):
         assert together == read(data, size=50, instance_id="i0")
 
 
+@given(st.lists(st.sampled_from(LINES), max_size=12), st.sampled_from([30, 250, 1 << 20]))
+@settings(max_examples=scaled(0.5))
+def test_a_rejected_line_is_named_by_its_number(lines, batch):
+    lines = [LINES[0], *lines]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "BATCH_CHARACTERS", batch)
+        rejected = [one.where for one in read("\n".join(lines)) if isinstance(one, RejectedRecord)]
+    bad = {LINES[2], LINES[6], LINES[8]}  # the third has no instance
+    assert rejected == [f"line {number}" for number, line in enumerate(lines, 1) if line in bad]
+
+
 def test_a_number_that_is_cut_in_two():
     data = b'{"instance_id":"i","a":12.25,"b":1e5,"c":-3E-2,"tokens":[]}'
     for cut in range(len(data)):

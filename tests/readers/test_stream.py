@@ -302,6 +302,7 @@ def test_lines_are_read_alike_together_and_one_by_one(lines, single, end):
 
 @given(st.lists(st.sampled_from(LINES), max_size=12), st.sampled_from([30, 250, 1 << 20]))
 @settings(max_examples=scaled(0.5))
+@example([LINES[1], "", LINES[1], LINES[8], LINES[7], LINES[6]], 1 << 20)
 def test_a_rejected_line_is_named_by_its_number(lines, batch):
     lines = [LINES[0], *lines]
     with pytest.MonkeyPatch.context() as patch:

@@ -17,7 +17,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 from msgspec import Raw

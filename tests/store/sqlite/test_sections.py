@@ -39,3 +39,24 @@ def test_a_token_is_found_and_written_again(store):
     with store.write(keep=False) as batch:
         batch.put_tokens([token("same", f"i{number:05}", element_id="moved") for number in PLACES])
     assert (batch.report.added, batch.report.updated) == (0, len(PLACES))
+
+
+def count_steps(tokens: int) -> int:
+    """Return how many steps a search takes, if all ids of a store begin as the one that is searched for."""
+    steps = 0
+
+    def step():
+        nonlocal steps
+        steps += 1
+
+    with open_store(":memory:", write=True, create=True) as store:
+        with store.write() as batch:
+            batch.put_tokens(token(f"t{number:05}", "i") for number in range(tokens))
+        store.connection.set_progress_handler(step, 1)
+        assert len(store.token_ids("t", None, 5)) == 5
+        store.connection.set_progress_handler(None, 0)
+    return steps
+
+
+def test_the_work_does_not_grow_with_the_ids_that_begin_alike():
+    assert 0 < count_steps(5000) < 2 * count_steps(50)

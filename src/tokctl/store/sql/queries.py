@@ -220,7 +220,7 @@ class TokenQueries(InstanceQueries):
         # Named twice, the index would not be used.
         ties = "pk" if order.column == "created" else "created_at NULLS FIRST, pk"
         by = f"{_sorted_by(_TOKEN_ORDER[order.column], order)}, {ties}"
-        rows = self.query(
+        rows = self.query_many(
             f"SELECT {self.columns.token(projection)} FROM token{sql} ORDER BY {by}{self._page(limit, offset)}",
             sql.values,
         )

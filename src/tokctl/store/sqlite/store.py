@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _SECTIONS = f"""WITH RECURSIVE sections (section) AS (
     SELECT 0 UNION ALL SELECT section + 1 FROM sections WHERE section < (SELECT max(pk) >> {SECTION_BITS} FROM instance)
 ) SELECT section FROM sections"""
-_LAST_OF_SECTION = f"""SELECT token_id FROM token WHERE {SECTION} = section AND token_id >= ?
+_LAST_OF_SECTION = f"""SELECT token_id FROM token WHERE {SECTION} = section AND token_id >= ? AND token_id < ?
     ORDER BY token_id LIMIT 1 OFFSET ?"""
 
 
@@ -71,8 +71,9 @@ class SQLiteQueries(SqlStore):
         return sql
 
     def _with_prefix(self, sql: SqlCondition, prefix: str, limit: int) -> str:
-        super()._with_prefix(sql, prefix, limit)
-        sql.add(f"t.token_id <= coalesce(({_LAST_OF_SECTION}), ?)", prefix, limit - 1, MAX_CHARACTER)
+        end = prefix + MAX_CHARACTER
+        sql.add("t.token_id >= ?", prefix)
+        sql.add(f"t.token_id <= coalesce(({_LAST_OF_SECTION}), ?)", prefix, end, limit - 1, end)
         return f"({_SECTIONS}) CROSS JOIN token t ON t.{SECTION} = section"
 
 

@@ -370,6 +370,14 @@ def test_every_column_is_copied(new_place):
             assert sorted(part.columns) == sorted(columns)
 
 
+def test_ids_are_found_soon_in_a_copy_whose_instances_have_high_numbers(new_place):
+    source, target = fill(new_place("postgresql")), new_place("sqlite")
+    copy(source, target)
+    with open_store(target) as store:
+        store.set_query_limit(10)
+        assert store.token_ids("f", None, 2) == [("i1", "f")]
+
+
 @pytest.mark.parametrize(
     ("kind", "duration", "target_kind"),
     [

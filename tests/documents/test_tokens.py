@@ -364,6 +364,12 @@ def test_durations(context, expected):
     assert compute_token_duration(one) == expected
 
 
+@pytest.mark.parametrize("text", ["inf", "-Infinity", "nan"])
+def test_a_duration_that_is_not_finite_is_no_duration(text):
+    context = token(execution_context={"duration_ms": text, "worker_id": "w"}).context
+    assert (context.duration_ms, context.worker_id) == (None, "w")
+
+
 def test_a_duration_that_nobody_knows():
     assert compute_token_duration(token(state="ACTIVE", created_at=at(0), completed_at=at(60))) is None
     assert compute_token_duration(token(created_at=None, completed_at=at(60))) is None

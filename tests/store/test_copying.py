@@ -370,6 +370,31 @@ def test_every_column_is_copied(new_place):
             assert sorted(part.columns) == sorted(columns)
 
 
+def test_ids_are_found_soon_in_a_copy_whose_instances_have_high_numbers(new_place):
+    source, target = fill(new_place("postgresql")), new_place("sqlite")
+    copy(source, target)
+    with open_store(target) as store:
+        store.set_query_limit(10)
+        assert store.token_ids("f", None, 2) == [("i1", "f")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "duration", "target_kind"),
+    [
+        ("sqlite", "9e999", "postgresql"),
+        ("sqlite", "-9e999", "postgresql"),
+        ("postgresql", "'Infinity'", "postgresql"),
+        ("postgresql", "'NaN'", "sqlite"),
+        ("postgresql", "-0.0", "sqlite"),
+    ],
+)
+def test_durations_that_not_every_store_can_hold_are_no_difference(new_place, kind, duration, target_kind):
+    source = fill(new_place(kind))
+    with open_store(source, write=True) as store:
+        store.database.execute(f"UPDATE token SET duration_ms = {duration} WHERE token_id = 'f'")
+    assert copy(source, new_place(target_kind))["tokens"] == 601
+
+
 def test_a_text_that_postgresql_cannot_store_is_an_error_of_the_input(new_place):
     source = new_place("sqlite")
     with open_store(source, write=True, create=True) as store, store.write() as batch:

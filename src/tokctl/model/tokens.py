@@ -7,6 +7,7 @@ only where it is needed. ``tokctl.documents.tokens`` decodes and encodes whole d
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -215,6 +216,8 @@ def _decode_context_leniently(raw: Raw) -> ExecutionContext:
                 good[field.name] = msgspec.json.decode(value, type=field.type, strict=False)
         except (msgspec.MsgspecError, ValueError):
             continue
+    if not math.isfinite(good.get("duration_ms") or 0):  # a text such as "inf"
+        del good["duration_ms"]
     return ExecutionContext(**good)
 
 

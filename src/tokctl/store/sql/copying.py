@@ -43,6 +43,8 @@ _API_TOKEN_COLUMNS = (
 )
 _INSTANCE = ("pk", *INSTANCE_COLUMNS, *STATUS_COLUMNS, "revision")
 _VARIABLES = _INSTANCE.index("variables")
+_READ = {"duration_ms": "CASE WHEN abs(duration_ms) <= 1.7976931348623157e308 THEN duration_ms + 0.0 END"}
+"""How columns are read whose values not every kind of store can hold: those that are not finite, and -0.0."""
 PARTS = dict(
     zip(
         COPIED_PARTS,
@@ -56,6 +58,10 @@ PARTS = dict(
         strict=True,
     )
 )
+
+
+def _read(columns: Sequence[str]) -> str:
+    return ", ".join(_READ.get(column, column) for column in columns)
 
 
 class SqlCopying:
@@ -82,7 +88,7 @@ class SqlCopying:
         bounds = [(operator, key) for operator, key in ((">", after), ("<=", until)) if key is not None]
         conditions = [f"({about.key}) {operator} ({', '.join('?' * len(key))})" for operator, key in bounds]
         return self.database.fetch(
-            f"SELECT {', '.join(columns)} FROM {self._source(about.table)}"
+            f"SELECT {_read(columns)} FROM {self._source(about.table)}"
             f" WHERE {' AND '.join(conditions) or 'true'} ORDER BY {about.key}"
             f" LIMIT {PAGE_RECORDS if until is None else self.database.dialect.no_limit}",
             [value for _, key in bounds for value in key],
@@ -110,7 +116,7 @@ class SqlCopying:
     def _select_of(self, part: str, column: str, instances: Sequence[Record]) -> Iterator[Record]:
         about, dialect = PARTS[part], self.database.dialect
         return self.database.rows(
-            f"SELECT {', '.join(about.columns)} FROM {about.table} WHERE {dialect.in_list.format(column)}",
+            f"SELECT {_read(about.columns)} FROM {about.table} WHERE {dialect.in_list.format(column)}",
             [dialect.list_value([pk for pk, *_ in instances])],
         )
 

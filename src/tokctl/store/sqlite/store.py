@@ -36,8 +36,11 @@ if TYPE_CHECKING:
     from tokctl.store.sqlite.pruning import SQLitePruning
 
 _SECTIONS = f"""WITH RECURSIVE sections (section) AS (
-    SELECT 0 UNION ALL SELECT section + 1 FROM sections WHERE section < (SELECT max(pk) >> {SECTION_BITS} FROM instance)
-) SELECT section FROM sections"""
+    SELECT min(pk) >> {SECTION_BITS} FROM instance UNION ALL
+    SELECT (SELECT min(pk) >> {SECTION_BITS} FROM instance WHERE pk >= (section + 1) << {SECTION_BITS})
+    FROM sections WHERE section IS NOT NULL
+) SELECT section FROM sections WHERE section IS NOT NULL"""
+"""The sections that have instances: few of all, because numbers of copied instances may be high."""
 _LAST_OF_SECTION = f"""SELECT token_id FROM token WHERE {SECTION} = section AND token_id >= ? AND token_id < ?
     ORDER BY token_id LIMIT 1 OFFSET ?"""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +17,7 @@ from support.builders import at, instance, ndjson, tokens
 from support.commandline import Ran
 from support.old_stores import postgresql_program
 from support.postgresql_server import PostgreSQLServer
+from support.running_server import make_secret, serving
 from support.tcp_proxy import TcpProxy
 from tokctl.api_tokens.pepper import load_pepper
 from tokctl.api_tokens.secrets import digest
@@ -26,7 +29,10 @@ from tokctl.store import open_store, schema_versions
 PEPPER = "a pepper that is used by tests alone"
 SECRET = re.compile(r"xvc_[0-9A-Za-z]{40}")
 IMPORTED = 1200
-"""Tokens of a file: more than are written at once."""
+"""Tokens of a file: more than are written at once in tests."""
+RECOVERY_SECONDS = 60
+WELL = {200, 201}
+"""The codes of a server of a store that can be read and written."""
 
 
 def socket_of(server: PostgreSQLServer) -> Callable[[], Path]:
@@ -39,6 +45,29 @@ class Case(NamedTuple):
 
     words: list[Any]
     is_done: Callable[[], bool | None]
+
+
+@contextmanager
+def asked_server(scene: Scene) -> Iterator[Callable[[], set[int]]]:
+    """Start a server of the store; yields what sends it a question and a change, and returns the codes."""
+    secret, _ = make_secret(scene.place, "manager", "*", type_="full-access")
+    with serving(scene.url) as served:
+
+        def ask() -> set[int]:
+            made = served.client.post("/api/api-tokens", headers={"X-API-Key": secret}, json={"name": "new"})
+            return {served.get("/api/v1/processes/i1/tokens", secret).status_code, made.status_code}
+
+        assert ask() == WELL
+        yield ask
+
+
+def wait_until_well(ask: Callable[[], set[int]]) -> None:
+    """Ask a server until it answers as usual; before, it is only unavailable."""
+    deadline = time.monotonic() + RECOVERY_SECONDS
+    while (codes := ask()) != WELL:
+        assert codes <= {*WELL, 503}
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 class Scene:

@@ -6,7 +6,14 @@ import pytest
 
 from support.commandline import *  # noqa: F403
 from tokctl.store import open_store
+from tokctl.store.postgresql.batch import PostgreSQLBatch
 from tokctl.store.protocol import Store
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch) -> None:
+    """Let short imports have several chunks."""
+    monkeypatch.setattr(PostgreSQLBatch, "tokens_per_chunk", 1000)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from itertools import count
 
@@ -16,8 +15,15 @@ import pytest
 
 from support.builders import at, instance, tokens
 from support.commandline import clean_environment
-from support.database_faults import PEPPER, Scene, socket_of, steps_of
-from support.running_server import make_secret, serving
+from support.database_faults import (
+    PEPPER,
+    RECOVERY_SECONDS,
+    Scene,
+    asked_server,
+    socket_of,
+    steps_of,
+    wait_until_well,
+)
 from support.tcp_proxy import TcpProxy, proxied
 from tokctl.errors import UnreachableStoreError
 from tokctl.store import open_store
@@ -25,7 +31,6 @@ from tokctl.store.postgresql import liveness
 
 SOON = "keepalives_idle=1&keepalives_interval=1&keepalives_count=1&tcp_user_timeout=1000"
 NEVER = "keepalives=0&tcp_user_timeout=0"
-RECOVERY_SECONDS = 60
 
 
 @pytest.fixture
@@ -99,19 +104,9 @@ def test_while_a_command_waits(scene, proxy):
 
 
 def test_the_server(scene, proxy):
-    secret, _ = make_secret(scene.place, "manager", "*", type_="full-access")
-    with serving(scene.url) as served:
-
-        def ask() -> set[int]:
-            made = served.client.post("/api/api-tokens", headers={"X-API-Key": secret}, json={"name": "new"})
-            return {served.get("/api/v1/processes/i1/tokens", secret).status_code, made.status_code}
-
-        assert ask() == {200, 201}
+    with asked_server(scene) as ask:
         proxy.forget_connections()
-        deadline = time.monotonic() + RECOVERY_SECONDS
-        while (codes := ask()) != {200, 201}:
-            assert codes <= {200, 201, 503}
-            assert time.monotonic() < deadline
+        wait_until_well(ask)
 
 
 def test_a_query_that_does_not_end_when_it_is_cancelled(scene, proxy, monkeypatch):

@@ -15,16 +15,14 @@ import pytest
 
 from support.builders import tokens
 from support.commandline import Ran
-from support.database_faults import PEPPER, Scene, steps_of
+from support.database_faults import PEPPER, RECOVERY_SECONDS, Scene, asked_server, steps_of, wait_until_well
 from support.pgbouncer import SERVER_CONNECTIONS, Pooler, pooling
 from support.postgresql_server import PostgreSQLServer, temporary_server
-from support.running_server import make_secret, serving
 from support.tcp_proxy import TcpProxy, proxied
 from tokctl.store import open_store
 
 MANY = bool(os.environ.get("TOKCTL_TEST_KILLS"))
 CLIENTS = 12
-RECOVERY_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -184,18 +182,7 @@ def test_what_is_stopped(scene, server, pooler, stopped):
 
 
 def test_the_server_recovers(scene, outages):
-    secret, _ = make_secret(scene.place, "manager", "*", type_="full-access")
-    with serving(scene.url) as served:
-
-        def ask() -> set[int]:
-            made = served.client.post("/api/api-tokens", headers={"X-API-Key": secret}, json={"name": "new"})
-            return {served.get("/api/v1/processes/i1/tokens", secret).status_code, made.status_code}
-
-        assert ask() == {200, 201}
+    with asked_server(scene) as ask:
         for outage in outages.values():
             outage()
-            deadline = time.monotonic() + RECOVERY_SECONDS
-            while (codes := ask()) != {200, 201}:
-                assert codes <= {200, 201, 503}
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+            wait_until_well(ask)

@@ -3,7 +3,9 @@
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from support.builders import tokens
 from support.examples import scaled
+from tokctl.model.filters import ALL_TOKENS, SortOrder
 from tokctl.store import open_store
 from tokctl.store.postgresql.database import COPIED_ROWS
 
@@ -36,3 +38,13 @@ def test_rows_are_copied(postgresql):
             assert sorted(found, key=repr) == sorted(rows, key=repr)
 
         check()
+
+
+def test_rows_are_copied_on_a_server_with_the_old_syntax_of_texts(postgresql):
+    url = postgresql.new_schema()
+    with open_store(url, write=True, create=True):
+        pass
+    with open_store(f"{url}%20-cstandard_conforming_strings%3Doff", write=True) as store, store.write() as batch:
+        batch.put_tokens(tokens(9, "i1", element_name="a\\'b"))
+    with open_store(url) as store:
+        assert {one.element_name for one in store.tokens("i1", ALL_TOKENS, SortOrder("created"))} == {"a\\'b"}

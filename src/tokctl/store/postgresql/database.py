@@ -27,7 +27,7 @@ _DURABLE = (
     " WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply');"
 )
 """Lets a transaction survive a power failure, and the loss of the primary if it has a synchronous standby."""
-_CSV_LIKE_JSON = r"WITH (FORMAT csv, NULL 'null', ESCAPE '\')"
+_CSV_LIKE_JSON = r"WITH (FORMAT csv, NULL 'null', ESCAPE E'\\')"  # also with standard_conforming_strings off
 _MAY_ESCAPE_CONTROL = re.compile(rb"\\[bfnrtu]")
 _ESCAPE = re.compile(rb"\\(?:\\|[bfnrt]|u[0-9a-f]{4})")
 _encoder = msgspec.json.Encoder()

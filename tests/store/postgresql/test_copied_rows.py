@@ -1,5 +1,6 @@
 """Rows that are sent by COPY arrive as they were."""
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -40,11 +41,12 @@ def test_rows_are_copied(postgresql):
         check()
 
 
-def test_rows_are_copied_on_a_server_with_the_old_syntax_of_texts(postgresql):
+@pytest.mark.parametrize("setting", ["standard_conforming_strings=off", "DateStyle=German"])
+def test_tokens_are_written_whatever_the_settings_of_the_server(postgresql, setting):
     url = postgresql.new_schema()
     with open_store(url, write=True, create=True):
         pass
-    with open_store(f"{url}%20-cstandard_conforming_strings%3Doff", write=True) as store, store.write() as batch:
+    with open_store(f"{url}%20-c{setting.replace('=', '%3D')}", write=True) as store, store.write() as batch:
         batch.put_tokens(tokens(9, "i1", element_name="a\\'b"))
     with open_store(url) as store:
         assert {one.element_name for one in store.tokens("i1", ALL_TOKENS, SortOrder("created"))} == {"a\\'b"}

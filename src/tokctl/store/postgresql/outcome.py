@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
 
 from msgspec import Struct
 from psycopg import errors
@@ -13,7 +12,8 @@ from tokctl.store.postgresql.connection import connect, translate_errors
 
 FIND_OUT_SECONDS = 10.0
 """Seconds in which a database has to answer again."""
-IDENTITY = "CAST(pg_current_xact_id() AS text), pg_postmaster_start_time()"
+_SERVER_START = "CAST(extract(epoch FROM pg_postmaster_start_time()) * 1000000 AS BIGINT)"
+IDENTITY = f"CAST(pg_current_xact_id() AS text), {_SERVER_START}"
 """SQL for the columns of a ``TransactionIdentity``."""
 
 _PAUSE_SECONDS = 0.1
@@ -23,10 +23,10 @@ _END = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 
 
 class TransactionIdentity(Struct, frozen=True):
-    """The id of a transaction that writes, and when the server was started that it ran on."""
+    """The id of a transaction that writes, and when the server was started that it ran on, in microseconds."""
 
     xid: str
-    server_start: datetime
+    server_start: int
 
 
 def find_outcome(url: str, transaction: TransactionIdentity) -> bool | None:
@@ -56,7 +56,7 @@ def _ask(url: str, transaction: TransactionIdentity) -> tuple[str, bool]:
             return "standby", False
         try:
             row = connection.execute(
-                "SELECT pg_xact_status(CAST($1 AS xid8)), pg_postmaster_start_time() = $2",
+                f"SELECT pg_xact_status(CAST($1 AS xid8)), {_SERVER_START} = $2",
                 [transaction.xid, transaction.server_start],
             ).fetchone()
         except errors.InvalidParameterValue:  # no transaction has had this number yet

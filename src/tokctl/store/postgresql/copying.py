@@ -24,10 +24,6 @@ def _to_raw(json: str | None) -> Raw:
     return NULL if json is None else Raw(json.encode())
 
 
-def _hex(value: bytes) -> str:
-    return f"\\x{value.hex()}"
-
-
 def _derive(state: str, context: Raw, history: Raw) -> tuple[Any, ...]:
     return derive_values(state, context, decode_context(context), history)
 
@@ -59,8 +55,6 @@ class PostgreSQLCopying(SqlCopying):
             state, context, flows = map(columns.index, ("state", "execution_context", "flow_history"))
             records = ((*row, *_derive(row[state], _to_raw(row[context]), _to_raw(row[flows]))) for row in records)
             columns = (*columns, *DERIVED_COLUMNS)
-        elif table == "api_token":
-            records = (tuple(_hex(value) if isinstance(value, bytes) else value for value in row) for row in records)
         self.database.copy(table, columns, records)
 
     def _continue_numbers(self) -> None:
